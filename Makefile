@@ -1,0 +1,54 @@
+# make test    every check, with all its own set-up (Debian 12 as root; elsewhere it says what is missing)
+# make demo    splits a real image and shows the result: IMG=NAME, else one built from the distribution's packages
+# make lint unit e2e compat bench, each with its set-up
+
+BIN := .venv/bin
+export PIP_NO_INPUT := 1
+PYTEST := $(BIN)/python -m pytest -o tmp_path_retention_count=1 -o tmp_path_retention_policy=failed
+# make unit ARGS='-k rpm'
+ARGS ?=
+
+.PHONY: test setup packages lint format types unit e2e compat bench demo clean
+
+test: lint types
+	$(PYTEST) -m "not compat" $(ARGS)
+
+setup: packages $(BIN)/.dev
+
+packages:
+	@tools/install-packages test
+
+$(BIN)/.dev: pyproject.toml tools/make-venv | packages
+	tools/make-venv dev
+	@touch $@
+
+lint: setup
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+format: setup
+	$(BIN)/ruff check --fix-only --quiet .
+	$(BIN)/ruff format .
+
+types: setup
+	$(BIN)/mypy
+	MYPYPATH=frontend:tests $(BIN)/mypy tests/images tests/support
+
+unit: setup
+	$(PYTEST) tests --ignore=tests/e2e --ignore=tests/compat $(ARGS)
+
+e2e: setup
+	$(PYTEST) tests/e2e $(ARGS)
+
+compat: setup
+	@tools/install-packages compat
+	$(PYTEST) tests/compat -m compat $(ARGS)
+
+bench: setup
+	$(BIN)/python benchmarks/build.py $(ARGS)
+
+demo:
+	@tools/demo $(IMG)
+
+clean:
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist

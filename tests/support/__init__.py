@@ -1,0 +1,1 @@
+"""What the tests with real tools stand on: storages, users, registries, commands."""
