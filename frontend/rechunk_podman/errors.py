@@ -1,0 +1,53 @@
+"""The errors that library code raises and that cli/ alone turns into text and exit codes."""
+
+from __future__ import annotations
+
+
+class RechunkError(Exception):
+    """Something the user can act on.
+
+    Args:
+        message: one line, what did not hold.
+        context: further lines, innermost last (which file, which layer, what the tool said).
+        hint: one line, what to do about it.
+        exit_code: 1 the work failed, 2 the call was wrong.
+    """
+
+    exit_code = 1
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        context: tuple[str, ...] | list[str] = (),
+        hint: str | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.context = tuple(context)
+        self.hint = hint
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class UsageError(RechunkError):
+    """The call was wrong: an option, a name, a combination (exit code 2)."""
+
+    exit_code = 2
+
+
+class RootfsError(RechunkError):
+    """The root filesystem cannot be read as it stands, or holds what no image can hold."""
+
+
+class DatabaseError(RechunkError):
+    """A package database is there and cannot be read at all."""
+
+
+class ImageError(RechunkError):
+    """An image, layout, archive, manifest or config is not what it claims to be."""
+
+
+class ToolError(RechunkError):
+    """podman, buildah or skopeo is missing, too old, or failed."""

@@ -1,0 +1,181 @@
+"""The values that the stages hand to each other: Entry, Tree, Component, Plan.
+
+Paths are relative to the root filesystem: no leading slash, components joined by one `/`, the root
+itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surrogateescape`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple
+
+
+class Kind(IntEnum):
+    """What an Entry is. Sockets have no kind: no image can hold one."""
+
+    FILE = 0
+    DIRECTORY = 1
+    SYMLINK = 2
+    FIFO = 3
+    CHAR = 4
+    BLOCK = 5
+
+
+class Entry(NamedTuple):
+    """One path of a root filesystem, as lstat(2) and listxattr(2) tell it.
+
+    mode: permission bits alone (07777). size: bytes, of a regular file (0 otherwise).
+    mtime: epoch seconds, floored. rdev: (major, minor) of a device.
+    target: of a symlink, unresolved. xattrs: sorted by name, values raw.
+    `nlink` proves nothing (overlay and vfs count differently): hard links are found by (dev, ino).
+    """
+
+    kind: Kind
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    dev: int
+    ino: int
+    nlink: int
+    target: str | None
+    rdev: tuple[int, int] | None
+    xattrs: tuple[tuple[str, bytes], ...]
+
+
+class Tree:
+    """Every path of a root filesystem once, parents before children, siblings in byte order.
+
+    Iteration gives paths in the byte order of the whole path (so `a-b` before `a/b`; a directory
+    always comes before what it holds). The root itself is in `root`, never among the paths.
+
+    Args:
+        root: the Entry of `/`.
+        entries: path -> Entry, in any order.
+    """
+
+    __slots__ = ("_entries", "links", "root")
+
+    def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
+        self.root = root
+        # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
+        order = sorted(entries, key=None if all(map(str.isascii, entries)) else path_key)
+        self._entries = {path: entries[path] for path in order}
+        self.links = _hard_links(self._entries)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._entries)
+
+    def __contains__(self, path: object) -> bool:
+        return path in self._entries
+
+    def __getitem__(self, path: str) -> Entry:
+        return self._entries[path]
+
+    def get(self, path: str) -> Entry | None:
+        """The Entry at `path`, or None."""
+        return self._entries.get(path)
+
+    def items(self) -> Iterable[tuple[str, Entry]]:
+        """(path, Entry) in the order of iteration."""
+        return self._entries.items()
+
+
+def path_key(path: str) -> bytes:
+    """The bytes of a path, by which paths are ordered everywhere."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+def _hard_links(entries: Mapping[str, Entry]) -> dict[str, str]:
+    """Path of a hard link -> the first path (in order) of its group, which is not among the keys."""
+    seen: set[int] = set()
+    several: set[int] = set()  # inode numbers: few paths are worth a closer look
+    for entry in entries.values():
+        ino = entry.ino
+        if ino in seen:
+            several.add(ino)
+        else:
+            seen.add(ino)
+    first: dict[tuple[int, int], str] = {}
+    links: dict[str, str] = {}
+    if several:
+        for path, entry in entries.items():
+            if entry.ino in several and entry.kind is not Kind.DIRECTORY:
+                leader = first.setdefault((entry.dev, entry.ino), path)
+                if leader is not path:
+                    links[path] = leader
+    return links
+
+
+class ComponentId(NamedTuple):
+    """`source/name`: which module found the component, and what it calls it."""
+
+    source: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.source}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> ComponentId:
+        """The reverse of str(): the source is what stands before the first slash.
+
+        Raises:
+            ValueError: no slash, or an empty half.
+        """
+        source, slash, name = text.partition("/")
+        if not (source and slash and name):
+            raise ValueError(f"not a component id: {text!r}")
+        return cls(source, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Files that change together. Planning reads everything but `paths`.
+
+    paths: in Tree order, without the ancestor directories it shares with others.
+    size: bytes, of all its tar entries (headers and padding counted).
+    fingerprint: 8 bytes, of everything its tar entries will hold; serves planning alone.
+    version: as its database writes it, or "".
+    changes: epoch seconds at which it is known to have changed upstream (changelogs), newest first.
+    interval: days between updates, where its owner said so (user.update-interval).
+    mtime_clamp: epoch seconds, the build time of its package; None where there is none.
+    """
+
+    id: ComponentId
+    size: int
+    fingerprint: bytes
+    paths: tuple[str, ...] = ()
+    version: str = ""
+    changes: tuple[int, ...] = ()
+    interval: float | None = None
+    mtime_clamp: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedLayer:
+    """A layer to be: its components, and what the plan knows of it.
+
+    diff_id: where the layer is expected to be the one of the previous image ("sha256:…"), else None.
+    rate: expected share of updates in which it changes, 0..1.
+    fee: bytes per update that opening this (clean) layer of the previous image costs, 0.0 otherwise.
+    """
+
+    components: tuple[ComponentId, ...]
+    diff_id: str | None = None
+    rate: float = 0.0
+    fee: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """An ordered list of layers, bottom first: every component in exactly one, none empty."""
+
+    layers: tuple[PlannedLayer, ...]
+    notes: tuple[str, ...] = field(default=())

@@ -1,0 +1,1 @@
+"""Confined reading of a root filesystem, and the scan of it into a Tree."""
