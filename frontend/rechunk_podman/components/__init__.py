@@ -1,0 +1,1 @@
+"""Which files change together: one module a source, SOURCES in order, and the assignment."""

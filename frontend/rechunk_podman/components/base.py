@@ -1,0 +1,255 @@
+"""The Board on which sources claim paths for components, and what a source is.
+
+A source is a module: `name`, and `claim(root, board)`, which reads the source's database, does nothing
+where it is absent, and claims. Sources run in the order of assign.SOURCES; the first claim of a path wins.
+Describing is apart from claiming: a package database's knowledge of a file (its package's build time, its
+digest) holds whoever claims it.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, Protocol
+
+from rechunk_podman.errors import RootfsError
+from rechunk_podman.model import ComponentId, Entry, Kind, Tree
+from rechunk_podman.rootfs.paths import canonicaliser
+from rechunk_podman.rootfs.root import Root
+
+DIGEST_SIZE = 32
+"""Bytes kept of a content digest; shorter ones are padded with zeros."""
+
+MD5, SHA1, SHA256 = 1, 2, 8
+ALGORITHMS = {
+    MD5: "md5",
+    SHA1: "sha1",
+    SHA256: "sha256",
+    9: "sha384",
+    10: "sha512",
+    11: "sha224",
+    12: "sha3_256",
+    14: "sha3_512",
+}
+"""OpenPGP's numbers (RFC 9580, 9.5), which rpm uses -> hashlib's names."""
+
+ALWAYS = 1 / 24
+"""Days between changes of what changes at every build: the package databases themselves."""
+
+NOBODY = -1
+
+
+class Source(Protocol):
+    """One way to find components. Implemented by modules."""
+
+    name: str
+
+    def claim(self, root: Root, board: Board) -> None:
+        """Claims and describes what this source knows.
+
+        Raises:
+            DatabaseError: its database is there and cannot be read at all.
+            RootfsError: a file cannot be read, or says what cannot be.
+        """
+
+
+class Group:
+    """A component in the making.
+
+    changes: epoch seconds. clamp: build time of the package, None where there is none.
+    interval: days, where somebody said so, and in `said_by` the path at which it was said.
+    """
+
+    __slots__ = ("changes", "clamp", "id", "interval", "said_by", "version")
+
+    def __init__(self, ident: ComponentId) -> None:
+        self.id = ident
+        self.version = ""
+        self.changes: set[int] = set()
+        self.clamp: int | None = None
+        self.interval: float | None = None
+        self.said_by = ""
+
+    def built(self, time: int | None) -> None:
+        """Raises the clamp to `time`: the newest build of the group's packages counts."""
+        if time is not None and time > 0:
+            self.clamp = max(self.clamp or 0, time)
+
+    def every(self, days: float, path: str) -> None:
+        """Sets the interval, as said at `path`.
+
+        Raises:
+            RootfsError: another path said otherwise.
+        """
+        if self.interval is not None and self.said_by and self.interval != days:
+            raise RootfsError(
+                f"two update intervals for the component {self.id}",
+                context=[
+                    f"/{self.said_by} says {self.interval:g} days",
+                    f"/{path} says {days:g} days",
+                ],
+                hint="give user.update-interval the same value at both paths",
+            )
+        self.interval = days
+        self.said_by = path
+
+
+class Board:
+    """Who claims which path of a Tree, and what databases say of it. Paths are numbered in Tree order.
+
+    Columns rather than objects: at 300,000 paths each object more per path costs 20 MB.
+    """
+
+    __slots__ = (
+        "_digests",
+        "_ids",
+        "algorithm",
+        "canonical",
+        "described",
+        "followers",
+        "groups",
+        "has_digest",
+        "inner",
+        "intervals",
+        "keep",
+        "leader",
+        "loaded",
+        "mtime",
+        "owner",
+        "paths",
+        "position",
+        "regular",
+        "tree",
+    )
+
+    def __init__(self, tree: Tree, loaded: Mapping[str, Any] | None = None) -> None:
+        self.tree = tree
+        # source -> its database, where it was read ahead
+        self.loaded = loaded or {}
+        self.paths = list(tree)
+        self.position = {path: position for position, path in enumerate(self.paths)}
+        count = len(self.paths)
+        self.groups: list[Group] = []
+        self._ids: dict[ComponentId, int] = {}
+        self.canonical = canonicaliser(tree)
+        # position -> group that owns it, group of the package that describes it
+        self.owner = array("i", [NOBODY]) * count
+        self.described = array("i", [NOBODY]) * count
+        # position -> 1: a regular file / a directory with something in it / its digest is known / its
+        # mtime is kept
+        self.regular = bytearray([entry.kind is Kind.FILE for _, entry in tree.items()])
+        self.inner = bytearray(count)
+        self.has_digest = bytearray(count)
+        self.keep = bytearray(count)
+        self.mtime = array("q", [entry.mtime for _, entry in tree.items()])
+        # position -> number of its digest's algorithm, 0 where nobody knows it
+        self.algorithm = bytearray(count)
+        self._digests = bytearray(DIGEST_SIZE * count)
+        # position of a hard link -> of its leader
+        self.leader = {self.position[link]: self.position[first] for link, first in tree.links.items()}
+        # position -> position whose component it shares, decided when all sources have claimed
+        self.followers: dict[int, int] = {}
+        # position -> days: said of a path by its xattr, for whatever component it ends in
+        self.intervals: dict[int, float] = {}
+        for parent in {path.rpartition("/")[0] for path in self.paths}:
+            if parent:
+                self.inner[self.position[parent]] = 1
+
+    def group(self, source: str, name: str) -> int:
+        """The number of the group `source/name`, made where it is new."""
+        ident = ComponentId(source, name)
+        number = self._ids.get(ident)
+        if number is None:
+            number = self._ids[ident] = len(self.groups)
+            self.groups.append(Group(ident))
+        return number
+
+    def entry(self, position: int) -> Entry:
+        """The Entry of a position."""
+        return self.tree[self.paths[position]]
+
+    def claim(self, position: int, group: int) -> None:
+        """Gives a path to a group, unless an earlier source has it.
+
+        Within a source the lowest id wins, so that the order of a database's records does not matter. A hard
+        link speaks for its whole group. Directories with something in them belong to nobody: no-op.
+        """
+        position = self.leader.get(position, position)
+        if self.inner[position]:
+            return
+        held = self.owner[position]
+        if held == NOBODY:
+            self.owner[position] = group
+        elif held != group:
+            mine, other = self.groups[group].id, self.groups[held].id
+            if mine.source == other.source and mine < other:
+                self.owner[position] = group
+
+    def is_free(self, position: int) -> bool:
+        """Whether nobody has claimed it and somebody has to."""
+        position = self.leader.get(position, position)
+        return self.owner[position] == NOBODY and not self.inner[position] and position not in self.followers
+
+    def free(self) -> Iterator[int]:
+        """The positions that are free, in Tree order; hard links by their leaders."""
+        for position, owner in enumerate(self.owner):
+            taken = owner != NOBODY or self.inner[position]
+            if not (taken or position in self.leader or position in self.followers):
+                yield position
+
+    def describe(self, position: int, group: int, algorithm: int = 0) -> bool:
+        """Notes that a package of `group` holds this regular file, whose digest would be by `algorithm`.
+
+        Returns:
+            Whether this description stands (the lowest id describes a path that several packages hold).
+        """
+        position = self.leader.get(position, position)
+        held = self.described[position]
+        if held != NOBODY and held != group and self.groups[held].id < self.groups[group].id:
+            return False
+        self.described[position] = group
+        self.algorithm[position] = algorithm
+        self.has_digest[position] = 0
+        return True
+
+    def set_digest(self, position: int, digest: bytes) -> None:
+        """Notes the digest of a file's content: as its database has it, or computed."""
+        position = self.leader.get(position, position)
+        start = position * DIGEST_SIZE
+        self._digests[start : start + DIGEST_SIZE] = digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
+        self.has_digest[position] = 1
+
+    def digest(self, position: int) -> bytes:
+        """DIGEST_SIZE bytes; of meaning where has_digest says so."""
+        start = position * DIGEST_SIZE
+        return bytes(self._digests[start : start + DIGEST_SIZE])
+
+    def digests(self, positions: Iterable[int]) -> bytes:
+        """Those of the regular files among the positions that are no hard links, joined."""
+        return b"".join(
+            [
+                self._digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
+                for position in positions
+                if self.regular[position] and position not in self.leader
+            ]
+        )
+
+    def below(self, directory: str) -> list[int]:
+        """The positions of everything below a directory, in Tree order."""
+        if directory and directory not in self.position:
+            return []
+        prefix = directory + "/" if directory else ""
+        return [position for position, path in enumerate(self.paths) if path.startswith(prefix)]
+
+    def claim_below(self, directories: Iterable[str], group: int) -> None:
+        """Claims whatever is free at or below the directories (or files) of these canonical paths."""
+        prefixes = tuple(dict.fromkeys(directories))
+        roots = set(prefixes)
+        below = tuple(prefix + "/" for prefix in prefixes)
+        for position, path in enumerate(self.paths):
+            if path.startswith(below) or path in roots:
+                self.claim(position, group)
+
+    def files(self, positions: Iterable[int]) -> Iterator[int]:
+        """Those of the positions that are regular files."""
+        return (position for position in positions if self.regular[position])

@@ -1,0 +1,97 @@
+"""Components from dpkg's database: one for each source package, and one for the database itself."""
+
+from __future__ import annotations
+
+from array import array
+
+from rechunk_podman.components import dpkg_load
+from rechunk_podman.components.base import ALWAYS, MD5, Board
+from rechunk_podman.components.dpkg_load import Database, Installed
+from rechunk_podman.components.mtimes import CONTENT_END
+from rechunk_podman.model import Kind
+from rechunk_podman.rootfs.root import Root
+
+name = "dpkg"
+
+
+def claim(root: Root, board: Board) -> None:
+    """Claims the files of every installed package for its source package.
+
+    Raises:
+        DatabaseError: the status file is there and cannot be read.
+    """
+    read = board.loaded.get(name)
+    found = dpkg_load.load(root) if read is None else Database(*read)
+    if found is None:
+        return
+    by_source: dict[tuple[str, str], list[Installed]] = {}
+    for values in found.installed:
+        installed = Installed(*values)
+        by_source.setdefault((installed.place, installed.source), []).append(installed)
+    for (_, source), packages in by_source.items():
+        _source(board, source, packages)
+    database = board.group("database", name)
+    board.groups[database].interval = ALWAYS
+    board.claim_below(found.own, database)
+
+
+def _source(board: Board, source: str, packages: list[Installed]) -> None:
+    """Claims and describes the files of all packages of one source."""
+    number = board.group(name, source)
+    group = board.groups[number]
+    group.version = max(group.version, *(installed.version for installed in packages))
+    times: list[int] = []
+    newest: list[int] = []
+    files: list[tuple[array[int], list[bytes | None]]] = []
+    for installed in packages:
+        for path in installed.info:
+            position = board.position.get(path)
+            if position is not None:
+                board.claim(position, number)
+        found, sums = _positions(board, installed)
+        files.append((found, sums))
+        times += installed.times
+        if not installed.times:
+            newest += _newest(board, installed, found, sums)
+    group.changes.update(times)
+    group.built(max(times, default=None) or max(newest, default=None))
+    clamp = -1 if group.clamp is None else group.clamp
+    tree, paths = board.tree, board.paths
+    for found, sums in files:
+        for position, digest in zip(found, sums, strict=True):
+            if board.inner[position]:
+                continue
+            board.claim(position, number)
+            entry = tree[paths[position]]
+            if entry.kind is not Kind.FILE:
+                continue
+            described = board.describe(position, number, MD5 if digest else 0)
+            if described and digest and entry.mtime <= clamp:
+                board.set_digest(position, digest)
+
+
+def _positions(board: Board, installed: Installed) -> tuple[array[int], list[bytes | None]]:
+    """The positions of a package's paths, and the recorded digest of each."""
+    positions = array("I")
+    digests: list[bytes | None] = []
+    canonical, position = board.canonical, board.position
+    for path, digest in zip(installed.paths, installed.digests, strict=True):
+        found = canonical(path)
+        if found:
+            positions.append(position[found])
+            digests.append(digest)
+    return positions, digests
+
+
+def _newest(board: Board, installed: Installed, found: array[int], sums: list[bytes | None]) -> list[int]:
+    """The newest mtime (none, or one) among a package's files that the installation did not stamp.
+
+    What the installation wrote is not older than the list that dpkg writes when it has unpacked; unless
+    that list's own time was made from its content, by us, in an image that this one is built upon.
+    """
+    stamp = installed.stamp or 0.0
+    mtimes = [
+        board.entry(position).mtime for position, digest in zip(found, sums, strict=True) if digest
+    ] or [entry.mtime for entry in map(board.entry, found) if entry.kind is Kind.FILE]
+    before = [mtime for mtime in mtimes if mtime < stamp] if stamp >= CONTENT_END else mtimes
+    return [max(before)] if before else []

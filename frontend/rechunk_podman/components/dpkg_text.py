@@ -1,0 +1,160 @@
+"""dpkg's text files, parsed. Pure.
+
+Formats: deb-control(5) and dpkg's lib/dpkg/ (status), deb-md5sums(5), deb-changelog(5), dpkg-divert(1).
+"""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from datetime import date
+from typing import NamedTuple
+
+_MOST_CHANGELOG = 8 << 20
+"""Bytes of a changelog that are looked at; the newest entries come first."""
+
+_FIRST_ENTRY = 64 << 10
+"""Bytes within which a Debian changelog has its first trailer; an upstream one, often large, has none."""
+
+_TRAILER = re.compile(
+    rb"[^\n]*  (?:[A-Z][a-z]{2}, *)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
+    rb"(\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)"
+)
+_MONTHS = {
+    month: number
+    for number, month in enumerate(
+        (b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"), 1
+    )
+}
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+_SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
+_MD5 = re.compile(r"[0-9a-f]{32}\Z")
+
+
+class Package(NamedTuple):
+    """An installed binary package. conffiles: absolute path -> MD5 (hex) of the packaged file."""
+
+    name: str
+    architecture: str
+    source: str
+    version: str
+    conffiles: dict[str, str]
+
+
+class Diversion(NamedTuple):
+    """Where a file goes instead. package: the only one that keeps the path, "" where none does."""
+
+    target: str
+    package: str
+
+
+def text(data: bytes) -> str:
+    """Bytes of a dpkg file as text; file names may be of any encoding."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def stanzas(data: bytes) -> Iterator[dict[str, str]]:
+    """The stanzas of a control file: field name in lower case -> value, its lines joined by newlines."""
+    fields: dict[str, str] = {}
+    last = ""
+    for line in text(data).split("\n"):
+        if not line.strip():
+            if fields:
+                yield fields
+            fields, last = {}, ""
+        elif line[0] in " \t":
+            if last:
+                fields[last] += "\n" + line.strip()
+        else:
+            last, colon, value = line.partition(":")
+            last = last.lower() if colon else ""
+            if last:
+                fields[last] = value.strip()
+    if fields:
+        yield fields
+
+
+def package(fields: dict[str, str]) -> Package | None:
+    """The package of a stanza; None where it is not (or no longer) on the disk.
+
+    The source's version stands in brackets where it is not the package's own (a binNMU).
+
+    Raises:
+        ValueError: no name, or a Source field that makes no sense.
+    """
+    status = fields.get("status", "install ok installed").split()
+    if status[-1:] in (["not-installed"], []):
+        return None
+    name, version = fields.get("package", ""), fields.get("version", "")
+    if not name:
+        raise ValueError("a stanza without a package name")
+    found = _SOURCE.match(fields.get("source") or name)
+    if found is None or "/" in name:
+        raise ValueError(f"package {name}: the source {fields.get('source')!r}")
+    conffiles = {}
+    for line in fields.get("conffiles", "").split("\n"):
+        words = line.rsplit(" ")
+        while len(words) > 2 and words[-1] in ("obsolete", "remove-on-upgrade"):
+            del words[-1]
+        if len(words) > 1 and _MD5.match(words[-1]):
+            conffiles[" ".join(words[:-1])] = words[-1]
+    return Package(
+        name, fields.get("architecture", ""), found["name"], found["version"] or version, conffiles
+    )
+
+
+def paths(data: bytes) -> list[str]:
+    """The absolute paths of a .list file, without "/." itself."""
+    return [line for line in text(data).split("\n") if line.startswith("/") and line != "/."]
+
+
+def md5sums(data: bytes) -> dict[str, str]:
+    """Absolute path -> MD5 (hex) of a .md5sums file. Lines that are neither are left out."""
+    sums = {}
+    for line in text(data).split("\n"):
+        digest, _, path = line.partition(" ")
+        path = path.lstrip(" *")
+        if path and _MD5.match(digest):
+            sums["/" + path.removeprefix("./").lstrip("/")] = digest
+    return sums
+
+
+def diversions(data: bytes) -> dict[str, Diversion]:
+    """The diversions: three lines each, path, new path, package (":" for a local one)."""
+    lines = text(data).split("\n")
+    return {
+        path: Diversion(target, "" if owner == ":" else owner)
+        for path, target, owner in zip(lines[::3], lines[1::3], lines[2::3], strict=False)
+    }
+
+
+def changelog_times(data: bytes) -> list[int]:
+    """Epoch seconds of the trailer lines of a gzipped Debian changelog; none of an upstream one.
+
+    Raises:
+        ValueError: it is not gzipped, or damaged.
+    """
+    try:
+        stream = zlib.decompressobj(31)
+        log = b"\n" + stream.decompress(data, _FIRST_ENTRY)
+        if b"\n -- " not in log:
+            return []
+        log += stream.decompress(stream.unconsumed_tail, _MOST_CHANGELOG)
+    except zlib.error as error:
+        raise ValueError(str(error)) from error
+    times = []
+    for line in log.split(b"\n -- ")[1:]:
+        found = _TRAILER.match(line)
+        if found is None:
+            continue
+        day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
+        try:
+            days = date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY
+        except (KeyError, ValueError):
+            continue
+        zone = (int(zone_hours) * 60 + int(zone_minutes)) * (-60 if sign == b"-" else 60)
+        time = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second) - zone
+        if time > 0:
+            times.append(time)
+    return times

@@ -1,0 +1,196 @@
+"""RPM package headers, as the rpm database stores them: index, then store.
+
+Format: rpm's docs/manual/format_header.md ("Header format") and tags.md. A database record is a header
+without its 8 bytes of magic: the number of index entries and the bytes of the store (32 bits each, big
+endian), the entries (tag, type, offset, count), the store. Version 4 wraps what was signed in a region
+(HEADERIMMUTABLE); the entries behind the region ("dribbles", written at installation) replace those of the
+same tag within it. Version 3 has no region, and full paths (OLDFILENAMES) where version 4 has directories
+and base names.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from rechunk_podman.errors import DatabaseError
+
+NAME = 1000
+VERSION = 1001
+RELEASE = 1002
+EPOCH = 1003
+BUILDTIME = 1006
+ARCH = 1022
+OLDFILENAMES = 1027
+FILESIZES = 1028
+FILESTATES = 1029
+FILEMODES = 1030
+FILEMTIMES = 1034
+FILEDIGESTS = 1035
+FILEFLAGS = 1037
+SOURCERPM = 1044
+CHANGELOGTIME = 1080
+DIRINDEXES = 1116
+BASENAMES = 1117
+DIRNAMES = 1118
+LONGFILESIZES = 5008
+FILEDIGESTALGO = 5011
+
+STATE_NORMAL = 0
+"""FILESTATES: installed and not replaced, excluded, of the wrong colour, on a network share or missing."""
+FLAG_GHOST = 1 << 6
+"""FILEFLAGS: owned by the package, not part of it."""
+DIGEST_MD5 = 1
+"""FILEDIGESTALGO where it is absent; the numbers are OpenPGP's (RFC 4880, 9.4)."""
+
+_MAX_ENTRIES = 0xFFFF
+_MAX_STORE = 256 * 1024 * 1024
+_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "Q"}
+_STRING, _STRING_ARRAY, _I18NSTRING = 6, 8, 9
+
+
+class HeaderError(DatabaseError):
+    """A record is not an rpm header; it costs its package, not the database."""
+
+
+class RpmFile(NamedTuple):
+    """A path of a package. digest: lower-case hex, "" where there is none. mode: with its file type."""
+
+    directory: str
+    name: str
+    size: int
+    mode: int
+    mtime: int
+    state: int
+    flags: int
+    digest: str
+
+
+class Header:
+    """The tags of one package; each is decoded when it is asked for.
+
+    Args:
+        blob: a record of the rpm database.
+
+    Raises:
+        HeaderError: the index does not fit the blob.
+    """
+
+    __slots__ = ("_end", "_index", "_store")
+
+    def __init__(self, blob: bytes) -> None:
+        if len(blob) < 8:
+            raise HeaderError("an rpm header of less than 8 bytes")
+        count, length = struct.unpack_from(">II", blob)
+        store = 8 + 16 * count
+        if not 0 < count <= _MAX_ENTRIES or length > _MAX_STORE or store + length > len(blob):
+            raise HeaderError(f"an rpm header of {count} entries and {length} bytes in {len(blob)} bytes")
+        self._index: dict[int, tuple[int, int, int]] = {}
+        for tag, kind, offset, number in struct.iter_unpack(">IIiI", blob[8:store]):
+            if tag >= NAME:
+                self._index[tag] = (kind, offset, number)
+        self._store = blob[store : store + length]
+        starts = [*sorted({offset for _, offset, _ in self._index.values()}), length]
+        self._end = dict(itertools.pairwise(starts))
+
+    def __contains__(self, tag: int) -> bool:
+        return tag in self._index
+
+    def numbers(self, tag: int) -> Sequence[int]:
+        """The unsigned integers of a tag, none where it is absent. Raises HeaderError: it is no such tag."""
+        if tag not in self._index:
+            return ()
+        kind, offset, count = self._index[tag]
+        code = _NUMBERS.get(kind)
+        if code is None:
+            raise HeaderError(f"tag {tag} of an rpm header is no number")
+        if offset < 0 or offset + struct.calcsize(code) * count > len(self._store):
+            raise HeaderError(f"tag {tag} of an rpm header leaves the store")
+        numbers: tuple[int, ...] = struct.unpack_from(f">{count}{code}", self._store, offset)
+        return numbers
+
+    def number(self, tag: int) -> int | None:
+        """The first integer of a tag, None where it is absent. Raises HeaderError."""
+        numbers = self.numbers(tag)
+        return numbers[0] if numbers else None
+
+    def strings(self, tag: int) -> list[str]:
+        """The strings of a tag, none where it is absent. Raises HeaderError: it is no such tag."""
+        if tag not in self._index:
+            return []
+        kind, offset, count = self._index[tag]
+        if kind not in (_STRING, _STRING_ARRAY, _I18NSTRING):
+            raise HeaderError(f"tag {tag} of an rpm header is no string")
+        if not 0 <= offset <= len(self._store):
+            raise HeaderError(f"tag {tag} of an rpm header leaves the store")
+        count = 1 if kind == _STRING else count
+        data = self._store[offset : self._end.get(offset, len(self._store))]
+        parts = data.decode("utf-8", "surrogateescape").split("\0", count)
+        if len(parts) <= count:
+            raise HeaderError(f"tag {tag} of an rpm header ends within a string")
+        del parts[count:]
+        return parts
+
+    def string(self, tag: int) -> str:
+        """The first string of a tag, "" where it is absent. Raises HeaderError."""
+        strings = self.strings(tag)
+        return strings[0] if strings else ""
+
+    def source(self) -> tuple[str, str]:
+        """(name, version-release) of the source package; the package's own where it names no source.
+
+        Raises:
+            HeaderError: there is no name either.
+        """
+        stem = self.string(SOURCERPM).rpartition("/")[2]
+        for suffix in (".nosrc.rpm", ".src.rpm"):
+            if stem.endswith(suffix):
+                name, _, rest = stem.removesuffix(suffix).rpartition("-")
+                name, _, version = name.rpartition("-")
+                if name:
+                    return name, f"{version}-{rest}"
+        name = self.string(NAME)
+        if not name:
+            raise HeaderError("an rpm header without a name")
+        return name, f"{self.string(VERSION)}-{self.string(RELEASE)}"
+
+    def files(self) -> list[RpmFile]:
+        """The package's paths, directories among them; `directory` is absolute and ends in a slash.
+
+        Raises:
+            HeaderError: the file tags do not agree in their number.
+        """
+        if BASENAMES in self:
+            names = self.strings(BASENAMES)
+            folders = self.strings(DIRNAMES)
+            indexes = self.numbers(DIRINDEXES)
+            if len(indexes) != len(names) or (names and max(indexes) >= len(folders)):
+                raise HeaderError("an rpm header whose directories and base names do not match")
+            directories = [folders[index] for index in indexes]
+        else:
+            split = [path.rpartition("/") for path in self.strings(OLDFILENAMES)]
+            directories = [head + slash for head, slash, _ in split]
+            names = [name for _, _, name in split]
+        count = len(names)
+        sizes = self.numbers(LONGFILESIZES) if LONGFILESIZES in self else self.numbers(FILESIZES)
+        columns = (
+            _column(sizes, count, 0),
+            _column(self.numbers(FILEMODES), count, 0),
+            _column(self.numbers(FILEMTIMES), count, 0),
+            _column(self.numbers(FILESTATES), count, STATE_NORMAL),
+            _column(self.numbers(FILEFLAGS), count, 0),
+        )
+        digests = self.strings(FILEDIGESTS) or [""] * count
+        if len(digests) != count:
+            raise HeaderError("an rpm header whose digests do not match its files")
+        return list(map(RpmFile, directories, names, *columns, digests))
+
+
+def _column(numbers: Sequence[int], count: int, default: int) -> Sequence[int]:
+    if not numbers:
+        return [default] * count
+    if len(numbers) != count:
+        raise HeaderError("an rpm header whose file tags do not match in number")
+    return numbers

@@ -1,0 +1,44 @@
+"""Small root filesystems on the disk, and who gets which of their paths."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from rechunk_podman.components.assign import Assignment, assign
+from rechunk_podman.model import Component
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import scan
+
+INSTALLED = 1_720_000_000
+"""The mtime of files that make() writes."""
+
+
+def make(top: Path, files: Mapping[str, str | bytes], mtime: int = INSTALLED) -> Path:
+    """Writes files (path -> content) below `top`, with their directories and this mtime."""
+    for path, content in files.items():
+        file = top / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        os.utime(file, (mtime, mtime))
+    return top
+
+
+class Result:
+    """An Assignment, looked up by path and by component."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.mtimes = assignment.mtimes
+        self.components = {str(component.id): component for component in assignment.components}
+        self.owner = {path: str(c.id) for c in assignment.components for path in c.paths}
+
+    def __getitem__(self, ident: str) -> Component:
+        return self.components[ident]
+
+
+def assigned(top: Path, **options: object) -> Result:
+    """The Result of assign() on a directory."""
+    with Root(top) as root:
+        return Result(assign(root, scan(root), **options))  # type: ignore[arg-type]

@@ -1,0 +1,93 @@
+"""Headers and databases of rpm, written by hand: what no rpm at hand would write."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import struct
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from pathlib import Path
+
+from rechunk_podman.components import rpm_header as tags
+
+Value = str | int | Sequence[int] | Sequence[str]
+
+KINDS = {
+    tags.FILESTATES: (1, "B"),
+    tags.FILEMODES: (3, "H"),
+    tags.LONGFILESIZES: (5, "Q"),
+}
+STRINGS = {tags.NAME, tags.VERSION, tags.RELEASE, tags.ARCH, tags.SOURCERPM}
+
+
+def header(values: Mapping[int, Value]) -> bytes:
+    """A record of the rpm database."""
+    index, store = b"", b""
+    for tag, value in values.items():
+        if isinstance(value, str):
+            kind, count, data = 6, 1, value.encode("utf-8", "surrogateescape") + b"\0"
+        elif not isinstance(value, int) and value and isinstance(value[0], str):
+            kind, count = 8, len(value)
+            data = b"".join(str(text).encode("utf-8", "surrogateescape") + b"\0" for text in value)
+        else:
+            numbers = [value] if isinstance(value, int) else list(value)
+            kind, code = KINDS.get(tag, (4, "I"))
+            count, data = len(numbers), struct.pack(f">{len(numbers)}{code}", *numbers)
+        index += struct.pack(">IIiI", tag, kind, len(store), count)
+        store += data
+    return struct.pack(">II", len(values), len(store)) + index + store
+
+
+def package(
+    name: str,
+    root: Path | None = None,
+    paths: Sequence[str] = (),
+    *,
+    source: str = "",
+    built: int = 1_700_000_000,
+    changes: Sequence[int] = (),
+    **overrides: Value,
+) -> bytes:
+    """The record of a package that holds these absolute paths as they stand in `root`.
+
+    Args:
+        source: name-version-release of the source package.
+        overrides: constants of rpm_header -> value.
+    """
+    values: dict[int, Value] = {tags.NAME: name, tags.VERSION: "1", tags.RELEASE: "2"}
+    values[tags.SOURCERPM] = f"{source or name + '-1-2'}.src.rpm"
+    values[tags.BUILDTIME] = built
+    if changes:
+        values[tags.CHANGELOGTIME] = list(changes)
+    if paths and root is not None:
+        folders = sorted({path.rpartition("/")[0] + "/" for path in paths})
+        stats = [os.lstat(f"{root}{path}") for path in paths]
+        values[tags.DIRNAMES] = folders
+        values[tags.DIRINDEXES] = [folders.index(path.rpartition("/")[0] + "/") for path in paths]
+        values[tags.BASENAMES] = [path.rpartition("/")[2] for path in paths]
+        values[tags.FILESIZES] = [status.st_size for status in stats]
+        values[tags.FILEMODES] = [status.st_mode for status in stats]
+        values[tags.FILEMTIMES] = [int(status.st_mtime) for status in stats]
+        values[tags.FILESTATES] = [0] * len(paths)
+        values[tags.FILEFLAGS] = [0] * len(paths)
+        values[tags.FILEDIGESTALGO] = 8
+        values[tags.FILEDIGESTS] = [_sha256(Path(f"{root}{path}")) for path in paths]
+    for key, value in overrides.items():
+        values[getattr(tags, key)] = value
+    return header(values)
+
+
+def _sha256(path: Path) -> str:
+    return "" if path.is_symlink() or not path.is_file() else hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def sqlite_database(path: Path, records: Sequence[bytes]) -> None:
+    """Writes an rpmdb.sqlite that holds these records."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(
+            "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)"
+        )
+        connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(record,) for record in records])

@@ -1,0 +1,344 @@
+"""assign(): every path once, sizes, fingerprints, mtimes."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import py_compile
+import shutil
+import struct
+
+import pytest
+import xattr
+
+from rechunk_podman.components import unclaimed
+from rechunk_podman.components.assign import assign
+from rechunk_podman.components.bytecode import recorded_mtime, source_of
+from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtime
+from rechunk_podman.errors import RootfsError
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import scan
+from support.assigning import INSTALLED, assigned, make
+from support.rpm_headers import package, sqlite_database
+
+BUILT = 1_700_000_000
+DATABASE = "usr/lib/sysimage/rpm/rpmdb.sqlite"
+
+
+@pytest.fixture
+def top(tmp_path):
+    top = tmp_path / "root"
+    top.mkdir()
+    return top
+
+
+def packaged(top, paths, **options):
+    """An rpm database in `top` of one package that holds these paths as they are now."""
+    sqlite_database(top / DATABASE, [package("pkg", top, paths, built=BUILT, **options)])
+
+
+# Every path once
+
+
+def test_files_and_empty_directories_once_others_never_the_root_apart(top):
+    make(top, {"etc/a": "1", "etc/b": "2", "opt/app/bin/x": "3"})
+    (top / "proc").mkdir()
+    (top / "var/empty").mkdir(parents=True)
+    (top / "etc/link").symlink_to("a")
+    os.mkfifo(top / "run")
+    result = assigned(top)
+    paths = [path for component in result.assignment.components for path in component.paths]
+    assert sorted(paths) == ["", "etc/a", "etc/b", "etc/link", "opt/app/bin/x", "proc", "run", "var/empty"]
+    assert result["filesystem/root"].paths == ("",)
+    ids = [component.id for component in result.assignment.components]
+    assert ids == sorted(ids)
+
+
+def test_an_empty_root(top):
+    assert [str(c.id) for c in assigned(top).assignment.components] == ["filesystem/root"]
+
+
+def test_hard_links_stay_with_the_first_claim_of_any_of_them(top):
+    make(top, {"usr/bin/tool": "x" * 5000, "opt/app/y": "z"})
+    os.link(top / "usr/bin/tool", top / "opt/app/a-copy")
+    packaged(top, ["/usr/bin/tool"])
+    result = assigned(top)
+    assert result.owner["usr/bin/tool"] == result.owner["opt/app/a-copy"] == "rpm/pkg"
+    # 512 + 5000 padded to 5120, and a hard link's header
+    assert result["rpm/pkg"].size == 512 + 5120 + 512
+
+
+def test_unclaimed_by_subtree(top):
+    make(top, dict.fromkeys(("etc/x", "opt/a/x", "opt/b/c/x", "usr/local/bin/x", "var/lib/x/y", "z"), "x"))
+    owner = assigned(top).owner
+    assert {owner[path] for path in ("etc/x", "opt/a/x", "opt/b/c/x", "usr/local/bin/x")} == {
+        "unclaimed/etc",
+        "unclaimed/opt/a",
+        "unclaimed/opt/b",
+        "unclaimed/usr/local",
+    }
+    assert owner["var/lib/x/y"] == "unclaimed/var/lib/x"
+    assert owner["z"] == "unclaimed/."
+
+
+def test_the_number_of_subtrees_is_bounded(top):
+    make(top, {f"opt/app{number}/file": "x" for number in range(unclaimed.MOST + 50)})
+    result = assigned(top)
+    subtrees = [ident for ident in result.components if ident.startswith("unclaimed/")]
+    assert len(subtrees) == unclaimed.MOST
+    assert "unclaimed/opt" in subtrees
+
+
+def test_big_files_alone(top):
+    make(top, {"opt/app/big": bytes(1 << 20), "opt/app/less": bytes((1 << 20) - 1)})
+    owner = assigned(top).owner
+    assert owner["opt/app/big"] == "bigfiles/opt/app/big"
+    assert owner["opt/app/less"] == "unclaimed/opt/app"
+
+
+# Byte code
+
+
+@pytest.mark.parametrize(
+    ("path", "source"),
+    [
+        ("a/__pycache__/m.cpython-311.pyc", "a/m.py"),
+        ("a/__pycache__/m.cpython-311.opt-1.pyc", "a/m.py"),
+        ("__pycache__/m.pypy39.pyc", "m.py"),
+        ("a/__pycache__/x.y.cpython-311.pyc", "a/x.y.py"),
+        ("a/m.pyc", "a/m.py"),
+        ("a/__pycache__/m.pyc", None),
+        ("a/m.py", None),
+    ],
+)
+def test_the_source_of_byte_code(path, source):
+    assert source_of(path) == source
+
+
+@pytest.mark.parametrize("source", ["a/m.py", "a/x.y.py"])
+@pytest.mark.parametrize("optimization", ["", 1, "weird"])
+def test_python_writes_byte_code_where_we_look_for_it(source, optimization):
+    cache = importlib.util.cache_from_source(f"/{source}", optimization=optimization)
+    assert source_of(cache.lstrip("/")) == source
+
+
+def test_byte_code_goes_with_its_source(top):
+    make(
+        top,
+        {
+            "usr/lib/py/m.py": "1",
+            "usr/lib/py/__pycache__/m.cpython-311.pyc": "c",
+            "usr/lib/py/__pycache__/m.cpython-311.opt-2.pyc": "c",
+            "usr/lib/py/__pycache__/gone.cpython-311.pyc": "c",
+            "usr/lib/py/m.pyc": "c",
+            "opt/app/large.py": bytes(1 << 20),
+            "opt/app/__pycache__/large.cpython-311.pyc": "c",
+        },
+    )
+    packaged(top, ["/usr/lib/py/m.py"])
+    owner = assigned(top).owner
+    assert owner["usr/lib/py/__pycache__/m.cpython-311.pyc"] == "rpm/pkg"
+    assert owner["usr/lib/py/__pycache__/m.cpython-311.opt-2.pyc"] == "rpm/pkg"
+    assert owner["usr/lib/py/m.pyc"] == "rpm/pkg"
+    assert owner["usr/lib/py/__pycache__/gone.cpython-311.pyc"] == "unclaimed/usr/lib/py"
+    assert owner["opt/app/__pycache__/large.cpython-311.pyc"] == "bigfiles/opt/app/large.py"
+
+
+def test_a_source_that_is_a_hard_link_to_its_byte_code(top):
+    make(top, {"opt/app/m.py": "x"})
+    os.link(top / "opt/app/m.py", top / "opt/app/m.pyc")
+    owner = assigned(top).owner
+    assert owner["opt/app/m.py"] == owner["opt/app/m.pyc"] == "unclaimed/opt/app"
+
+
+def test_recorded_mtimes():
+    magic = importlib.util.MAGIC_NUMBER
+    assert recorded_mtime(magic + struct.pack("<III", 0, 77, 5)) == 77
+    assert recorded_mtime(magic + struct.pack("<III", 1, 77, 5)) is None
+    assert recorded_mtime(magic + struct.pack("<III", 3, 77, 5)) is None
+    assert recorded_mtime(struct.pack("<H", 62211) + b"\r\n" + struct.pack("<II", 77, 0)) == 77
+    assert recorded_mtime(b"nonsense that is long enough") is None
+    assert recorded_mtime(b"") is None
+
+
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_source_whose_time_its_byte_code_records_keeps_it(top, owned):
+    make(
+        top,
+        {"usr/lib/py/m.py": "x = 1\n", "usr/lib/py/hashed.py": "x = 2\n", "usr/lib/py/stale.py": "x = 3\n"},
+    )
+    folder = top / "usr/lib/py"
+    py_compile.compile(str(folder / "m.py"))
+    py_compile.compile(
+        str(folder / "hashed.py"), invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+    )
+    py_compile.compile(str(folder / "stale.py"))
+    os.utime(folder / "stale.py", (INSTALLED + 9, INSTALLED + 9))
+    if owned:
+        packaged(top, ["/usr/lib/py/m.py", "/usr/lib/py/hashed.py", "/usr/lib/py/stale.py"])
+    mtimes = assigned(top).mtimes
+    assert mtimes["usr/lib/py/m.py"] == INSTALLED
+    for name in ("hashed.py", "stale.py"):
+        assert mtimes.get(f"usr/lib/py/{name}", BUILT) not in (INSTALLED, INSTALLED + 9)
+
+
+# mtimes
+
+
+def test_content_decides_the_time_of_what_no_package_holds(top):
+    make(top, {"etc/a": "same", "etc/b": "same", "etc/c": "other", "etc/empty": ""})
+    mtimes = assigned(top).mtimes
+    assert mtimes["etc/a"] == mtimes["etc/b"] != mtimes["etc/c"]
+    assert set(mtimes) == {"etc/a", "etc/b", "etc/c", "etc/empty"}
+    assert all(CONTENT_EPOCH <= time < CONTENT_EPOCH + 2**CONTENT_BITS for time in mtimes.values())
+
+
+def test_content_mtimes_are_in_the_past_and_use_their_bits():
+    assert content_mtime(b"\0" * 32) == CONTENT_EPOCH > 1
+    assert content_mtime(b"\xff" * 32) == CONTENT_EPOCH + 2**CONTENT_BITS - 1 < 1_000_000_000
+
+
+def test_files_of_a_package_follow_the_rule_and_are_not_listed(top):
+    make(top, {"usr/bin/new": "1"})
+    make(top, {"usr/bin/old": "2"}, mtime=BUILT - 100)
+    packaged(top, ["/usr/bin/new", "/usr/bin/old"])
+    result = assigned(top)
+    assert result["rpm/pkg"].mtime_clamp == BUILT
+    assert not {"usr/bin/new", "usr/bin/old"} & set(result.mtimes)
+
+
+def test_every_regular_file_without_a_clamp_is_listed(top):
+    make(top, {"etc/a": "1", "opt/x": "2", "usr/bin/tool": "3"})
+    (top / "etc/link").symlink_to("a")
+    xattr.setxattr(top / "usr/bin/tool", "user.component", b"mine")
+    packaged(top, ["/usr/bin/tool"])
+    result = assigned(top)
+    for component in result.assignment.components:
+        if component.mtime_clamp is None:
+            for path in component.paths:
+                file = top / path
+                assert (path in result.mtimes) == (file.is_file() and not file.is_symlink())
+    # its package knows better than its content
+    assert result.owner["usr/bin/tool"] == "xattr/mine"
+    assert result.mtimes["usr/bin/tool"] == BUILT
+
+
+def test_keep_mtime_of_files_and_subtrees(top, caplog):
+    make(top, {"opt/app/lib/a.jar": "1", "opt/app/lib/b.jar": "2", "opt/app/c.jar": "3", "etc/d": "4"})
+    (top / "lib").symlink_to("opt/app/lib")
+    mtimes = assigned(top, keep_mtime=["/opt/app/lib", "/etc/d", "/nowhere"]).mtimes
+    assert [path for path, time in mtimes.items() if time == INSTALLED] == [
+        "etc/d",
+        "opt/app/lib/a.jar",
+        "opt/app/lib/b.jar",
+    ]
+    assert "/nowhere" in caplog.text
+
+
+def test_mtimes_kept_by_xattr(top):
+    make(top, {"opt/app/a.jar": "1", "opt/app/b.jar": "2", "opt/kept/c.jar": "3"})
+    xattr.setxattr(top / "opt/app/a.jar", "user.mtime", b"keep")
+    xattr.setxattr(top / "opt/kept", "user.mtime", b"keep")
+    mtimes = assigned(top).mtimes
+    assert [path for path, time in mtimes.items() if time == INSTALLED] == ["opt/app/a.jar", "opt/kept/c.jar"]
+
+
+def test_hard_links_share_one_time(top):
+    make(top, {"a/first": "x", "b/other": "y"})
+    os.link(top / "a/first", top / "b/second")
+    xattr.setxattr(top / "a/first", "user.mtime", b"keep")
+    mtimes = assigned(top).mtimes
+    assert mtimes["a/first"] == mtimes["b/second"] == INSTALLED
+
+
+# Fingerprints
+
+
+def fingerprint(top, ident="unclaimed/opt/app"):
+    return assigned(top)[ident].fingerprint
+
+
+@pytest.fixture
+def app(top):
+    make(top, {"opt/app/bin/tool": "content", "opt/app/other": "y", "etc/conf": "z"})
+    (top / "opt/app/link").symlink_to("other")
+    return top
+
+
+def test_a_fingerprint_has_8_bytes_and_ignores_what_normalisation_takes_away(app, tmp_path):
+    before = assigned(app)
+    assert {len(component.fingerprint) for component in before.assignment.components} == {8}
+    copy = tmp_path / "copy"
+    shutil.copytree(app, copy, symlinks=True)
+    for path in copy.rglob("*"):
+        os.utime(path, (1, 1), follow_symlinks=False)
+    after = assigned(copy)
+    assert after.assignment == before.assignment
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda app: (app / "opt/app/other").write_text("Y"),
+        lambda app: (app / "opt/app/other").chmod(0o600),
+        lambda app: os.chown(app / "opt/app/other", 7, 0),
+        lambda app: os.chown(app / "opt/app/link", 0, 7, follow_symlinks=False),
+        lambda app: (app / "opt/app/other").rename(app / "opt/app/renamed"),
+        lambda app: (app / "opt/app/more").write_text(""),
+        lambda app: xattr.setxattr(app / "opt/app/other", "user.a", b"b"),
+        lambda app: (app / "opt/app/bin").chmod(0o700),
+        lambda app: (app / "opt").chmod(0o700),
+        lambda app: xattr.setxattr(app / "opt/app", "user.a", b"b"),
+        lambda app: ((app / "opt/app/link").unlink(), (app / "opt/app/link").symlink_to("othex")),
+        lambda app: os.link(app / "opt/app/other", app / "opt/app/z-link"),
+    ],
+)
+def test_a_fingerprint_is_of_everything_the_layer_holds(app, change):
+    before, other = fingerprint(app), fingerprint(app, "unclaimed/etc")
+    change(app)
+    assert fingerprint(app) != before
+    assert fingerprint(app, "unclaimed/etc") == other
+
+
+def test_the_root_directory_is_no_ancestor(app):
+    before = assigned(app)
+    app.chmod(0o700)
+    after = assigned(app)
+    assert after.assignment == before.assignment
+    assert assigned(app, root_mode=0o700)["filesystem/root"] != before["filesystem/root"]
+
+
+def test_the_digest_of_the_database_stands_for_the_content_and_reading_says_the_same(top):
+    make(top, {"usr/bin/tool": "content"}, mtime=BUILT)
+    packaged(top, ["/usr/bin/tool"])
+    trusted = fingerprint(top, "rpm/pkg")
+    os.utime(top / "usr/bin/tool", (INSTALLED, INSTALLED))
+    assert fingerprint(top, "rpm/pkg") == trusted
+    make(top, {"usr/bin/tool": "CONTENT"}, mtime=INSTALLED)
+    assert fingerprint(top, "rpm/pkg") != trusted
+    make(top, {"usr/bin/tool": "CONTENT"}, mtime=BUILT)
+    assert fingerprint(top, "rpm/pkg") == trusted, "an untouched file was read"
+
+
+def test_threads_make_no_difference(top):
+    make(top, {f"opt/app/{number}": f"{number}" * number for number in range(700)})
+    assert assigned(top, threads=1).assignment == assigned(top, threads=5).assignment
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda file: file.unlink(),
+        lambda file: file.write_text("longer than before"),
+        lambda file: file.write_text("s"),
+        lambda file: os.utime(file, (5, 5)),
+    ],
+)
+def test_a_file_that_changes_or_vanishes_is_named(top, change, threads):
+    make(top, {f"opt/app/{number}": "four" for number in range(300)})
+    with Root(top) as root:
+        tree = scan(root)
+        change(top / "opt/app/123")
+        with pytest.raises(RootfsError, match="/opt/app/123"):
+            assign(root, tree, threads=threads)
