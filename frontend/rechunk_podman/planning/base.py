@@ -1,0 +1,83 @@
+"""Planning on a base: an image derived from a rechunked one keeps the layers that it shares with it."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.planning.ledger import TAR_FORMAT, Ledger, LedgerLayer
+from rechunk_podman.planning.plan import plan
+
+OWN_SHARE = 8
+"""Where the base fills all layers, one in so many is left for what the derived image has of its own."""
+
+
+def plan_on_base(
+    components: Iterable[Component], previous: Ledger | None, base: Ledger, *, max_layers: int, now: int
+) -> Plan:
+    """As plan(), but layers of the base image of which nothing changed come first, exactly as they are there.
+
+    Whoever has the base, or another image on it, has these layers already. They stand in the base's order.
+    Where they would leave too few layers for the rest, the smallest of them are given up.
+
+    Args:
+        previous: the Ledger of the image's own predecessor, None where there was none.
+        base: the Ledger of the image that this one is derived from.
+        max_layers: at least 1.
+        now: epoch seconds of this release.
+
+    Pure: the same arguments, in any order of the components, give the same Plan.
+
+    Raises:
+        UsageError: max_layers is below 1. ValueError: two components of one id.
+    """
+    if max_layers < 1:
+        raise UsageError(f"cannot plan {max_layers} layers", hint="--max-layers takes 1 or more")
+    present: dict[ComponentId, Component] = {}
+    for component in components:
+        if component.id in present:
+            raise ValueError("two components of one id")
+        present[component.id] = component
+    pinned = _pinned(present, base, max_layers)
+    held = {ident for layer in pinned for ident in layer.components}
+    rest = [component for ident, component in present.items() if ident not in held]
+    layers = tuple(PlannedLayer(layer.components, rate=layer.rate) for layer in pinned)
+    if not rest:
+        return Plan(layers)
+    memory = without(base if previous is None else previous, held)
+    own = plan(rest, memory, max_layers=max_layers - len(pinned), now=now)
+    if not pinned:
+        return own
+    return Plan((*layers, *own.layers), (f"{len(pinned)} layers are those of the base image", *own.notes))
+
+
+def without(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
+    """The Ledger as a planner needs it for the components that are not `held`.
+
+    Layers of held components alone vanish. One that holds others, too, keeps all its names: since some of
+    them are missing from what is planned, it counts as changed, which its bytes will be.
+    """
+    layers = tuple(layer for layer in ledger.layers if not all(ident in held for ident in layer.components))
+    return replace(ledger, layers=layers)
+
+
+def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int) -> list[LedgerLayer]:
+    """The layers of the base to keep, in its order: at most max_layers, fewer where others have to follow."""
+    if base.tar_format != TAR_FORMAT:
+        return []
+    clean = [
+        (place, layer)
+        for place, layer in enumerate(base.layers)
+        if all(ident in present and not base.changed(present[ident]) for ident in layer.components)
+    ]
+    others = len(present) - sum(len(layer.components) for _, layer in clean)
+    if others == 0 and len(clean) <= max_layers:
+        return [layer for _, layer in clean]
+    room = max_layers - max(1, min(others, max_layers // OWN_SHARE))
+    if len(clean) <= room:
+        return [layer for _, layer in clean]
+    sizes = {place: sum(present[ident].size for ident in layer.components) for place, layer in clean}
+    kept = set(sorted(sizes, key=lambda place: (-sizes[place], place))[:room])
+    return [layer for place, layer in clean if place in kept]

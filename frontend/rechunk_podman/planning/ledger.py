@@ -1,0 +1,334 @@
+"""The Ledger: what the images before recorded for the planner of the next one.
+
+It describes one image (the newest) and remembers of its components when they changed. A Ledger from
+outside is never trusted beyond planning: a wrong one costs downloads, not correctness.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from rechunk_podman.errors import RechunkError
+from rechunk_podman.model import Component, ComponentId, Plan
+from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
+
+FORMAT = 1
+"""Number of the encoding below."""
+
+BUDGET = 34 * 1024
+"""Bytes of an encoded Ledger by default; with the layers' comments it stays below 40 KiB."""
+
+TAR_FORMAT = 1
+"""Number of the rules by which tar layers are written; layers of another number are all repacked."""
+
+MAX_RELEASES = 64
+"""Releases of which changes are remembered."""
+
+MAX_AGE = 0xFFFF
+"""Ages (in releases) are counted up to here."""
+
+FINGERPRINT_BYTES = 6
+"""Bytes recorded of a fingerprint: a change goes unnoticed once in 2^48."""
+
+SHORT_FINGERPRINT_BYTES = 4
+PREFIX_BYTES = 8
+RATE_STEPS = 255
+MAX_COMPONENTS = 50_000
+MAX_LAYERS = 1_000
+MAX_NAME_BYTES = 4_096
+MAX_DATE = 1 << 40
+END = 127
+
+
+class LedgerError(RechunkError):
+    """A Ledger cannot be used. `reason`: "missing", "truncated", "other format" or "nonsense"."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(
+            f"ledger {reason}: {message}" if message else f"ledger {reason}",
+            hint="the layers are planned without memory; this update downloads more than usual",
+        )
+        self.reason = reason
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is remembered of one component.
+
+    fingerprint: its first bytes. version: as its database writes it, "" where unknown or dropped for space.
+    changes: bit i is set where it changed, or was new, in the i-th release counted back from the newest.
+    age: in how many releases in a row it has been, the newest included, at least 1.
+    """
+
+    fingerprint: bytes
+    version: str = ""
+    changes: int = 0
+    age: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerLayer:
+    """A layer of the recorded image.
+
+    prefix: the first 8 bytes of its diff_id's sha256. rate: n/255, expected share of updates in which it
+    changes, as planned when the image was made.
+    """
+
+    prefix: bytes
+    components: tuple[ComponentId, ...]
+    rate: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Compressor:
+    """Which program made the blobs: name, its version, level."""
+
+    name: str
+    version: str
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """The record of one image. Every component of it is in exactly one layer.
+
+    dates: epoch seconds of the releases on record, oldest first, the image's own last.
+    tar_format: number of the rules that wrote its layers.
+    """
+
+    components: Mapping[ComponentId, Record]
+    dates: tuple[int, ...]
+    layers: tuple[LedgerLayer, ...]
+    tar_format: int = TAR_FORMAT
+    compressor: Compressor | None = None
+    _owner: dict[ComponentId, int] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for index, layer in enumerate(self.layers):
+            for ident in layer.components:
+                self._owner[ident] = index
+
+    def layer_of(self, ident: ComponentId) -> int | None:
+        """The index of the layer that holds `ident`, or None."""
+        return self._owner.get(ident)
+
+    def changed(self, component: Component) -> bool:
+        """Whether `component` is new or differs from what is recorded."""
+        return _differs(self.components.get(component.id), component, self.tar_format == TAR_FORMAT)
+
+    @staticmethod
+    def advance(
+        previous: Ledger | None,
+        components: Iterable[Component],
+        plan: Plan,
+        diff_ids: Sequence[str],
+        *,
+        date: int,
+        tar_format: int = TAR_FORMAT,
+        compressor: Compressor | None = None,
+    ) -> Ledger:
+        """The record of the image that was just made of `components` by `plan`.
+
+        Args:
+            previous: the Ledger the plan was made with, None where there was none.
+            diff_ids: "sha256:…" of each layer of the plan, in order.
+            date: epoch seconds of the release (the planner's now).
+
+        An image that holds exactly what the previous one held is no release of its own: dates and changes
+        stay as they were, so that a rebuild of the same content records the same.
+
+        Raises:
+            ValueError: plan, components and diff_ids do not belong together.
+        """
+        present = {component.id: component for component in components}
+        planned = [ident for layer in plan.layers for ident in layer.components]
+        if len(diff_ids) != len(plan.layers) or sorted(planned) != sorted(present):
+            raise ValueError("plan, components and diff_ids do not belong together")
+        layers = tuple(
+            LedgerLayer(_prefix(diff_id), tuple(sorted(layer.components)), quantized(layer.rate))
+            for layer, diff_id in zip(plan.layers, diff_ids, strict=True)
+        )
+        old = previous.components if previous is not None else {}
+        changed = {
+            ident
+            for ident, component in present.items()
+            if _differs(old.get(ident), component, previous is not None and previous.tar_format == tar_format)
+        }
+        same = previous is not None and not changed and old.keys() == present.keys()
+        records = {}
+        for ident in sorted(present):
+            component, before = present[ident], old.get(ident)
+            fresh = Record(component.fingerprint[:FINGERPRINT_BYTES], component.version)
+            if before is None:
+                fresh = replace(fresh, changes=1)
+            elif same:
+                fresh = replace(fresh, changes=before.changes, age=before.age)
+            else:
+                changes = (before.changes << 1 | (ident in changed)) & (1 << MAX_RELEASES) - 1
+                fresh = replace(fresh, changes=changes, age=min(before.age + 1, MAX_AGE))
+            records[ident] = fresh
+        dates = previous.dates if previous is not None else ()
+        if not same:
+            dates = (*dates, date)[-MAX_RELEASES:]
+        return Ledger(records, dates, layers, tar_format, compressor)
+
+
+def _differs(before: Record | None, component: Component, comparable: bool) -> bool:
+    """Fingerprints of another tar format cannot be compared: there the versions decide."""
+    if before is None:
+        return True
+    if comparable or not (before.version and component.version):
+        return not _matches(before, component)
+    return before.version != component.version
+
+
+def _matches(record: Record, component: Component) -> bool:
+    """A Ledger that was short of space keeps fewer bytes of each fingerprint."""
+    return component.fingerprint[: len(record.fingerprint)] == record.fingerprint
+
+
+def _prefix(diff_id: str) -> bytes:
+    return bytes.fromhex(diff_id.removeprefix("sha256:"))[:PREFIX_BYTES]
+
+
+def quantized(rate: float) -> float:
+    """`rate` as the Ledger can write it: the nearest n/255 within 0..1."""
+    return round(min(max(rate, 0.0), 1.0) * RATE_STEPS) / RATE_STEPS
+
+
+def encode(ledger: Ledger, budget: int = BUDGET) -> str:
+    """The Ledger as one line of ASCII, equal for equal Ledgers on any machine.
+
+    Where it would be longer than `budget` bytes, versions go first, then half of each fingerprint, then the
+    oldest releases. What cannot be left out at all may still exceed it.
+    """
+    releases = len(ledger.dates)
+    text = _encode(ledger, releases, FINGERPRINT_BYTES, versions=True)
+    if len(text) > budget:
+        text = _encode(ledger, releases, FINGERPRINT_BYTES, versions=False)
+    while len(text) > budget:
+        text = _encode(ledger, releases, SHORT_FINGERPRINT_BYTES, versions=False)
+        if releases <= 1:
+            break
+        releases = releases * 3 // 4
+    return text
+
+
+def decode(text: str) -> Ledger:
+    """The Ledger that encode() wrote, safe on hostile input (bounded in memory and time).
+
+    Raises:
+        LedgerError: missing, truncated, of another format or nonsense: its `reason` says which.
+    """
+    try:
+        raw, columns = unseal(FORMAT, text)
+        if len(columns) != 5:
+            raise ValueError("not the columns of a Ledger")
+        return _decode(Reader(raw), [Reader(column) for column in columns])
+    except BrokenTextError as error:
+        raise LedgerError(*error.args) from error
+    except ValueError as error:
+        raise LedgerError("nonsense", str(error)) from error
+
+
+def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool) -> str:
+    idents = sorted(ledger.components)
+    records = [ledger.components[ident] for ident in idents]
+    width = min([width, *(len(record.fingerprint) for record in records)])
+    raw = b"".join(record.fingerprint[:width] for record in records)
+    raw += b"".join(layer.prefix for layer in ledger.layers)
+    head, owners, changes, names, texts = Writer(), Writer(), Writer(), Writer(), Writer()
+    compressor = ledger.compressor
+    head.numbers((len(idents), width, len(ledger.layers), ledger.tar_format))
+    head.numbers((compressor is not None, versions))
+    if compressor is not None:
+        head.text(compressor.name)
+        head.text(compressor.version)
+        head.number(compressor.level)
+    dates = ledger.dates[len(ledger.dates) - releases :]
+    head.number(len(dates))
+    head.numbers(_zigzag(date - before) for date, before in zip(dates, (0, *dates), strict=False))
+    head.numbers(round(layer.rate * RATE_STEPS) for layer in ledger.layers)
+    owners.numbers(ledger.layer_of(ident) or 0 for ident in idents)
+    owners.numbers(record.age for record in records)
+    for record in records:
+        changes.numbers(back for back in range(len(dates)) if record.changes >> back & 1)
+        changes.number(END)
+    source = ""
+    for ident in idents:
+        names.text("" if ident.source == source else ident.source)
+        names.text(ident.name)
+        source = ident.source
+    if versions:
+        for record in records:
+            texts.text(record.version)
+    return seal(FORMAT, raw, [bytes(out.data) for out in (head, owners, changes, names, texts)])
+
+
+def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
+    head, owning, changing, naming, texting = columns
+    count = head.number(MAX_COMPONENTS)
+    width = head.number(FINGERPRINT_BYTES)
+    layer_count = head.number(MAX_LAYERS)
+    tar_format = head.number(1 << 31)
+    compressed, versions = head.number(1), head.number(1)
+    compressor = None
+    if compressed:
+        name, version = head.text(64), head.text(64)
+        compressor = Compressor(name, version, head.number(1 << 16))
+    dates: list[int] = []
+    for _ in range(head.number(MAX_RELEASES)):
+        dates.append(_unzigzag(head.number(MAX_DATE)) + (dates[-1] if dates else 0))
+    rates = [head.number(RATE_STEPS) / RATE_STEPS for _ in range(layer_count)]
+    fingerprints = [raw.bytes(width) for _ in range(count)]
+    prefixes = [raw.bytes(PREFIX_BYTES) for _ in range(layer_count)]
+    owners = [owning.number(max(layer_count - 1, 0)) for _ in range(count)]
+    ages = [owning.number(MAX_AGE) for _ in range(count)]
+    changes = [_changes(changing, len(dates)) for _ in range(count)]
+    idents: list[ComponentId] = []
+    source = ""
+    for _ in range(count):
+        source = naming.text(MAX_NAME_BYTES) or source
+        name = naming.text(MAX_NAME_BYTES)
+        idents.append(ComponentId(source, name))
+        if not (source and name) or (len(idents) > 1 and idents[-2] >= idents[-1]):
+            raise ValueError("component ids are empty or out of order")
+    texts = [texting.text(MAX_NAME_BYTES) if versions else "" for _ in range(count)]
+    for reader in (raw, *columns):
+        reader.end()
+    members: list[list[ComponentId]] = [[] for _ in range(layer_count)]
+    for ident, owner in zip(idents, owners, strict=True):
+        members[owner].append(ident)
+    if not all(members) or width == 0 or not count:
+        raise ValueError("a layer without components, or nothing at all")
+    layers = tuple(
+        LedgerLayer(prefix, tuple(inside), rate)
+        for prefix, inside, rate in zip(prefixes, members, rates, strict=True)
+    )
+    records = {
+        ident: Record(fingerprint, text, change, max(age, 1))
+        for ident, fingerprint, text, change, age in zip(
+            idents, fingerprints, texts, changes, ages, strict=True
+        )
+    }
+    return Ledger(records, tuple(dates), layers, tar_format, compressor)
+
+
+def _changes(reader: Reader, releases: int) -> int:
+    """The bits of one component: rising numbers below `releases`, closed by END."""
+    bits, last = 0, -1
+    while (back := reader.number(END)) != END:
+        if not last < back < releases:
+            raise ValueError("a change in no release, or out of order")
+        bits |= 1 << back
+        last = back
+    return bits
+
+
+def _zigzag(value: int) -> int:
+    return value << 1 if value >= 0 else -value << 1 | 1
+
+
+def _unzigzag(value: int) -> int:
+    return -(value >> 1) if value & 1 else value >> 1

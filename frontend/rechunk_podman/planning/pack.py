@@ -1,0 +1,291 @@
+"""Packing: components into at most K layers at the least expected download.
+
+A layer costs its bytes times the probability that anything in it changes, a mean over scenarios. Closed
+layers (those of the previous image in which nothing changed) may be opened for their fee. Two steps: merge
+the pair that adds least until K are left; then move single components, and trade a merge for a split, while
+that helps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.planning.rates import Array
+from rechunk_podman.planning.scenarios import Forecast
+
+GRAIN = 1.0 / 64
+"""Bytes: costs are compared on this grid, so that the last bits of floating point (which differ between
+processors) decide nothing."""
+
+LEAST_GAIN = 1.0
+"""Bytes per update that a step has to save."""
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """A layer of the previous image in which nothing changed.
+
+    members: rows of the forecast. fee: bytes per update that opening it costs.
+    """
+
+    members: tuple[int, ...]
+    fee: float
+
+
+def pack(
+    forecast: Forecast, pool: Sequence[int], closed: Sequence[Closed], max_layers: int
+) -> list[list[int]]:
+    """Groups of rows of the forecast, at most `max_layers`, none empty: all of `pool` and of `closed`.
+
+    A closed layer that is not worth its fee comes back as it was.
+    """
+    state = _State(forecast, pool, closed)
+    state.merge_down(max_layers)
+    state.improve(max_layers)
+    return state.groups()
+
+
+class _State:
+    """Groups in the making, as arrays over groups; log: of the probability to stay, per scenario."""
+
+    def __init__(self, forecast: Forecast, pool: Sequence[int], closed: Sequence[Closed]) -> None:
+        self.weights = forecast.weights
+        self.sizes = forecast.sizes
+        self.logs = forecast.stays
+        self.owner: Ints = np.full(len(forecast.sizes), -1, dtype=np.int64)
+        count = len(pool) + len(closed)
+        self.alive = np.ones(count, dtype=bool)
+        self.fee = np.zeros(count)
+        for group, row in enumerate(pool):
+            self.owner[row] = group
+        for group, layer in enumerate(closed, start=len(pool)):
+            self.owner[list(layer.members)] = group
+            self.fee[group] = layer.fee
+        self.closed = np.arange(count) >= len(pool)
+        self.size = np.zeros(count)
+        self.log = np.zeros((count, len(self.weights)))
+        held = self.owner >= 0
+        np.add.at(self.size, self.owner[held], self.sizes[held])
+        np.add.at(self.log, self.owner[held], self.logs[held])
+        self.stay = np.exp(self.log)
+        self.cost: Array = self.size * (1.0 - self.stay @ self.weights)
+
+    def groups(self) -> list[list[int]]:
+        """Rows by group, in order of groups."""
+        return [np.flatnonzero(self.owner == group).tolist() for group in np.flatnonzero(self.alive)]
+
+    def merge_down(self, max_layers: int) -> None:
+        """Merges the pair that adds least, fees counted, until max_layers are left."""
+        left = int(self.alive.sum())
+        if left <= max_layers:
+            return
+        together = (self.stay * self.weights) @ self.stay.T
+        extra = (self.size[:, None] + self.size[None, :]) * (1.0 - together)
+        price = self.fee * self.closed - self.cost
+        extra = _grid(extra + price[:, None] + price[None, :])
+        np.fill_diagonal(extra, np.inf)
+        nearest: Ints = extra.argmin(axis=1)
+        least = extra[np.arange(len(extra)), nearest]
+        stale = np.zeros(len(extra), dtype=bool)
+        while left > max_layers:
+            first = int(least.argmin())
+            if stale[first]:
+                nearest[first] = extra[first].argmin()
+                least[first] = extra[first, nearest[first]]
+                stale[first] = False
+                continue
+            first, second = sorted((first, int(nearest[first])))
+            self._join(first, second)
+            left -= 1
+            extra[second, :] = extra[:, second] = np.inf
+            least[second] = np.inf
+            row = self._merge_costs(first)
+            extra[first, :] = extra[:, first] = row
+            nearest[first] = row.argmin()
+            least[first] = row[nearest[first]]
+            stale[first] = False
+            # a row that has lost its nearest keeps its value as a bound from below until it comes up
+            stale |= self.alive & ((nearest == first) | (nearest == second)) & (np.arange(len(row)) != first)
+            better = self.alive & (row < least)
+            nearest[better], least[better] = first, row[better]
+            stale &= ~better
+
+    def _merge_costs(self, group: int) -> Array:
+        """What merging `group` with each other group adds; infinite for itself and the dead."""
+        together = self.stay @ (self.weights * self.stay[group])
+        row = (self.size + self.size[group]) * (1.0 - together) - self.cost - self.cost[group]
+        row += self.fee * self.closed + self.fee[group] * self.closed[group]
+        row[~self.alive] = np.inf
+        row[group] = np.inf
+        return _grid(row)
+
+    def _join(self, first: int, second: int) -> None:
+        self.owner[self.owner == second] = first
+        self.alive[second] = False
+        self.closed[first] = False
+        self.refresh(first)
+
+    def refresh(self, group: int) -> None:
+        """Recomputes what is kept of a group from its members."""
+        rows = self.owner == group
+        self.size[group] = self.sizes[rows].sum()
+        self.log[group] = self.logs[rows].sum(axis=0)
+        self.stay[group] = np.exp(self.log[group])
+        self.cost[group] = self.size[group] * (1.0 - self.stay[group] @ self.weights)
+
+    def improve(self, max_layers: int) -> None:
+        """Moves single components while that helps; then trades the cheapest merge for the best split."""
+        moves = _Moves(self)
+        for _ in range(8 * len(moves.rows) + 64):
+            if moves.step():
+                continue
+            if not self._trade(moves, max_layers):
+                break
+
+    def _trade(self, moves: _Moves, max_layers: int) -> bool:
+        """Gives one component a layer of its own; where none is free, merges the cheapest pair for it."""
+        row, gain = moves.best_split()
+        if row < 0 or gain <= LEAST_GAIN:
+            return False
+        source = int(self.owner[row])
+        if int(self.alive.sum()) < max_layers:
+            target = self._new_group()
+        else:
+            alive = np.flatnonzero(self.alive)
+            together = (self.stay[alive] * self.weights) @ self.stay[alive].T
+            price = self.fee[alive] * self.closed[alive] - self.cost[alive]
+            extra = (self.size[alive][:, None] + self.size[alive][None, :]) * (1.0 - together)
+            extra = _grid(extra + price[:, None] + price[None, :])
+            np.fill_diagonal(extra, np.inf)
+            at = np.flatnonzero(alive == source)
+            extra[at, :] = extra[:, at] = np.inf
+            best = int(extra.argmin())
+            if len(alive) < 3 or extra.flat[best] + LEAST_GAIN >= gain:
+                return False
+            first, second = sorted((int(alive[best // len(alive)]), int(alive[best % len(alive)])))
+            self._join(first, second)
+            moves.update(first, second)
+            target = second
+        self.alive[target] = True
+        self.owner[row] = target
+        self.closed[[source, target]] = False
+        self.refresh(source)
+        self.refresh(target)
+        moves.update(source, target)
+        return True
+
+    def _new_group(self) -> int:
+        dead = np.flatnonzero(~self.alive)
+        if len(dead):
+            return int(dead[0])
+        self.alive = np.append(self.alive, False)
+        self.closed = np.append(self.closed, False)
+        self.fee = np.append(self.fee, 0.0)
+        self.size = np.append(self.size, 0.0)
+        self.cost = np.append(self.cost, 0.0)
+        self.log = np.vstack([self.log, np.zeros(self.log.shape[1])])
+        self.stay = np.vstack([self.stay, np.ones(self.stay.shape[1])])
+        return len(self.alive) - 1
+
+
+class _Moves:
+    """What moving each component to each other group would add, kept up to date move by move."""
+
+    def __init__(self, state: _State) -> None:
+        self.state = state
+        self.rows: Ints = np.flatnonzero(state.owner >= 0)
+        self.alone = _grid(state.sizes[self.rows] * (1.0 - np.exp(state.logs[self.rows]) @ state.weights))
+        self.weighted = np.exp(state.logs[self.rows]) * state.weights
+        self.groups: list[int] = []
+        self.column: dict[int, int] = {}
+        self.enter = np.full((len(self.rows), int(state.alive.sum()) + 1), np.inf)
+        self.leave = np.zeros(len(self.rows))
+        for group in np.flatnonzero(state.alive).tolist():
+            self._column_of(group)
+            self._enter(group)
+            self._leave(group)
+        self.target: Ints = self.enter.argmin(axis=1)
+        self.least: Array = self.enter.min(axis=1)
+
+    def _column_of(self, group: int) -> int:
+        if group not in self.column:
+            if len(self.groups) == self.enter.shape[1]:
+                self.enter = np.column_stack([self.enter, np.full(len(self.rows), np.inf)])
+            self.column[group] = len(self.groups)
+            self.groups.append(group)
+        return self.column[group]
+
+    def update(self, *groups: int) -> None:
+        """Takes note of groups whose members are others now."""
+        columns = [self._column_of(group) for group in groups]
+        for group in groups:
+            self._enter(group)
+            self._leave(group)
+        stale = np.isin(self.target, columns)
+        fresh = self.enter[stale]
+        self.target[stale] = fresh.argmin(axis=1)
+        self.least[stale] = fresh.min(axis=1)
+        for column in columns:
+            better = self.enter[:, column] < self.least
+            self.target[better] = column
+            self.least[better] = self.enter[better, column]
+
+    def _enter(self, group: int) -> None:
+        state = self.state
+        column = self._column_of(group)
+        if not state.alive[group]:
+            self.enter[:, column] = np.inf
+            return
+        size = state.size[group] + state.sizes[self.rows]
+        change = size * (1.0 - self.weighted @ state.stay[group]) - state.cost[group]
+        self.enter[:, column] = _grid(change + state.fee[group] * state.closed[group])
+        self.enter[state.owner[self.rows] == group, column] = np.inf
+
+    def _leave(self, group: int) -> None:
+        """Bytes per update saved where a member leaves the group."""
+        state = self.state
+        inside = np.flatnonzero(state.owner[self.rows] == group)
+        rows = self.rows[inside]
+        saved = np.full(len(rows), state.cost[group] - state.fee[group] * state.closed[group])
+        if len(rows) > 1:
+            stay = np.exp(np.minimum(state.log[group] - state.logs[rows], 0.0)) @ state.weights
+            saved -= (state.size[group] - state.sizes[rows]) * (1.0 - stay)
+        self.leave[inside] = _grid(saved)
+
+    def step(self) -> bool:
+        """Makes the best move, if any is worth it."""
+        state = self.state
+        change = self.least - self.leave
+        at = int(change.argmin())
+        if not change[at] <= -LEAST_GAIN:
+            return False
+        row, target = int(self.rows[at]), self.groups[int(self.target[at])]
+        source = int(state.owner[row])
+        state.owner[row] = target
+        state.closed[[source, target]] = False
+        if not (state.owner == source).any():
+            state.alive[source] = False
+        state.refresh(source)
+        state.refresh(target)
+        self.update(source, target)
+        return True
+
+    def best_split(self) -> tuple[int, float]:
+        """The component that saves most as a layer of its own, and how much; (-1, 0) where none."""
+        gain = self.leave - self.alone
+        crowd = np.bincount(self.state.owner[self.rows], minlength=len(self.state.alive))
+        gain[crowd[self.state.owner[self.rows]] < 2] = -np.inf
+        if not len(gain):
+            return -1, 0.0
+        best = int(gain.argmax())
+        return int(self.rows[best]), float(gain[best])
+
+
+def _grid(values: Array) -> Array:
+    return np.asarray(np.round(values / GRAIN) * GRAIN)

@@ -1,0 +1,152 @@
+"""plan(): from components, and the Ledger of the image before, to layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.model import Component, Plan, PlannedLayer
+from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
+from rechunk_podman.planning.ledger import TAR_FORMAT, Ledger, quantized
+from rechunk_podman.planning.pack import Closed, pack
+from rechunk_podman.planning.rates import Tuning, first_rate, rates, record
+from rechunk_podman.planning.scenarios import Forecast, forecast, release_weights
+
+TUNING = Tuning()
+
+
+def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers: int, now: int) -> Plan:
+    """Assigns every component to exactly one of at most `max_layers` layers.
+
+    Args:
+        previous: the Ledger of the image before, None for a plan without memory.
+        max_layers: at least 1.
+        now: epoch seconds of this release; changes later than it are not looked at.
+
+    Layers of the image before in which nothing changed come first, in their old order, unless one was opened
+    for a fee; a note names it, and the fee stands at the layers that hold its components now. What was in
+    other layers is packed anew, by rising odds of change per byte. Where nothing changed, nothing moves.
+
+    Pure: the same arguments, in any order of the components, give the same Plan.
+
+    Raises:
+        UsageError: max_layers is below 1. ValueError: two components of one id.
+    """
+    if max_layers < 1:
+        raise UsageError(f"cannot plan {max_layers} layers", hint="--max-layers takes 1 or more")
+    ordered = sorted(components, key=lambda component: component.id)
+    if len({component.id for component in ordered}) != len(ordered):
+        raise ValueError("two components of one id")
+    if not ordered:
+        return Plan(())
+    if previous is None:
+        return _without_memory(ordered, max_layers)
+    return _with_memory(ordered, previous, max_layers, now, TUNING)
+
+
+def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
+    """Layers by size and name alone; those that change at every build last, large ones first."""
+    groups = stateless_layers(ordered, max_layers)
+    groups.sort(
+        key=lambda group: (
+            any(component.id.source in VOLATILE_SOURCES for component in group),
+            -sum(component.size for component in group),
+            min(component.id for component in group),
+        )
+    )
+    layers = []
+    for group in groups:
+        stays = np.prod([1.0 - first_rate(component) for component in group])
+        idents = tuple(sorted(component.id for component in group))
+        layers.append(PlannedLayer(idents, rate=quantized(1.0 - float(stays))))
+    return Plan(tuple(layers))
+
+
+def _with_memory(
+    ordered: Sequence[Component], previous: Ledger, max_layers: int, now: int, tuning: Tuning
+) -> Plan:
+    clean = _clean_layers(ordered, previous)
+    if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
+        return Plan(tuple(PlannedLayer(layer.components, rate=layer.rate) for layer in previous.layers))
+    future = _forecast(ordered, previous, now, tuning)
+    # no further ahead than the record looks back: what is known of few releases is worth no large fee
+    horizon = min(tuning.horizon, float(len(previous.dates)))
+    closed = []
+    for members in clean.values():
+        size, change = _layer(future, members)
+        # a saving lasts until the layer would have been repacked for free, or as long as we look ahead
+        closed.append(Closed(members, size * max(1.0 / max(horizon, 1.0), tuning.wait * change)))
+    held = {row for members in clean.values() for row in members}
+    pool = [row for row in range(len(ordered)) if row not in held]
+    groups = [tuple(group) for group in pack(future, pool, closed, max_layers)]
+    kept = {members: index for index, members in clean.items() if members in groups}
+    fees = np.zeros(len(ordered))
+    notes = []
+    for (index, members), layer in zip(clean.items(), closed, strict=True):
+        if members in kept:
+            continue
+        rows = list(members)
+        fees[rows] = layer.fee * future.sizes[rows] / future.sizes[rows].sum()
+        first = previous.layers[index].components[0]
+        notes.append(
+            f"opened layer {index + 1} of the previous image ({first}, {len(rows)} components), "
+            f"in which nothing changed, for a fee of {layer.fee:.0f} bytes per update"
+        )
+    old, new = [], []
+    for group in groups:
+        rate = quantized(_layer(future, group)[1])
+        idents = tuple(ordered[row].id for row in group)
+        if group in kept:
+            old.append((kept[group], PlannedLayer(idents, rate=rate)))
+        else:
+            new.append(
+                (
+                    _place(future, group),
+                    idents,
+                    PlannedLayer(idents, rate=rate, fee=float(fees[list(group)].sum())),
+                )
+            )
+    old.sort(key=lambda entry: entry[0])
+    new.sort(key=lambda entry: entry[:2])
+    return Plan((*(layer for _, layer in old), *(layer for *_, layer in new)), tuple(notes))
+
+
+def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, tuple[int, ...]]:
+    """Index of each layer of the previous image in which nothing changed -> its rows of `ordered`."""
+    if previous.tar_format != TAR_FORMAT:
+        return {}
+    unchanged = {
+        component.id: row for row, component in enumerate(ordered) if not previous.changed(component)
+    }
+    return {
+        index: tuple(sorted(unchanged[ident] for ident in layer.components))
+        for index, layer in enumerate(previous.layers)
+        if all(ident in unchanged for ident in layer.components)
+    }
+
+
+def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: Tuning) -> Forecast:
+    past = record(ordered, previous, now)
+    weights = release_weights(past, tuning)
+    chances = rates(ordered, past, weights, now, tuning)
+    sizes = np.array([float(max(component.size, 1)) for component in ordered])
+    return forecast(sizes, past, chances, weights, tuning)
+
+
+def _place(future: Forecast, group: Sequence[int]) -> float:
+    """By what a layer is ordered: odds of a change per byte.
+
+    A change unpacks again all that lies above. Of two neighbours, the one of lower odds per byte below the
+    other makes the expected number of these bytes least: what is large and quiet lies at the bottom.
+    """
+    size, change = _layer(future, group)
+    return change / max(1.0 - change, 1e-9) / size
+
+
+def _layer(future: Forecast, rows: Sequence[int]) -> tuple[float, float]:
+    """Bytes of a layer, and the probability that it changes."""
+    members = list(rows)
+    stays = np.exp(future.stays[members].sum(axis=0))
+    return float(future.sizes[members].sum()), float(1.0 - stays @ future.weights)

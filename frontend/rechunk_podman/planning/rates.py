@@ -1,0 +1,165 @@
+"""Rates: how probable is it that a component changes in the next release?
+
+A Gamma-Poisson estimate from the record of the Ledger and the comparison of now with then, in which older
+releases count less, shrunk towards what is known beforehand: the update interval that the owner gave, the
+times in changelogs, the pooled rate of components of its kind.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.model import Component
+from rechunk_podman.planning.ledger import Ledger
+
+Array = npt.NDArray[np.float64]
+Flags = npt.NDArray[np.bool_]
+Ints = npt.NDArray[np.int64]
+
+DAY = 86_400.0
+
+PRIORS: Mapping[str, float] = {"database": 0.97, "unclaimed": 0.5, "kernel": 0.15, "filesystem": 0.002}
+"""Expected changes per release of kinds that are like themselves in every image."""
+
+KIND_SHRINK = 2.0
+"""Releases' worth of trust in them: an unclaimed file that never changes is soon known as one."""
+
+SHORT_VERSION = 3
+"""Characters of a version below which two packages have it in common by chance."""
+
+FIRST_RATE = 0.03
+"""Expected changes per release of a package, before anything is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tuning:
+    """The constants of the forecast and of packing, in one place for docs/planning.md's experiments."""
+
+    half_life: float = 32.0
+    shrink: float = 12.0
+    pooled_shrink: float = 40.0
+    changelog_half_life: float = 365.0
+    changelog_strength: float = 0.5
+    changelog_floor: float = 0.1
+    mass_share: float = 0.15
+    loyalty: float = 0.15
+    independent: float = 0.2
+    surprise_tilt: float = 1.0
+    horizon: float = 20.0
+    wait: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Releases on record as a table, newest first; row i belongs to the i-th component.
+
+    changed[i, j]: component i changed, or was new, in release j. seen[i, j]: it was there, or came.
+    trains: per component a number that those of one upstream version share.
+    gap: days between releases.
+    """
+
+    changed: Flags
+    seen: Flags
+    trains: Ints
+    gap: float
+
+
+def usual_gap(dates: Sequence[int], now: int) -> float:
+    """Days between releases: the median gap on record, a week where there is none."""
+    gaps = sorted(b - a for a, b in zip(dates, [*dates[1:], now], strict=True) if b > a)
+    return max(gaps[len(gaps) // 2] / DAY, 0.04) if gaps else 7.0
+
+
+def record(components: Sequence[Component], previous: Ledger, now: int) -> Record:
+    """The table of what changed when: the release at hand first, then those of the Ledger."""
+    columns = len(previous.dates)
+    changed = np.zeros((len(components), columns), dtype=bool)
+    seen = np.zeros((len(components), columns), dtype=bool)
+    for row, component in enumerate(components):
+        before = previous.components.get(component.id)
+        if before is None:
+            continue
+        bits = before.changes << 1 | previous.changed(component)
+        known = min(before.age, columns)
+        seen[row, :known] = True
+        changed[row, :known] = [bits >> back & 1 for back in range(known)]
+    return Record(changed, seen, trains(components), usual_gap(previous.dates, now))
+
+
+def trains(components: Sequence[Component]) -> Ints:
+    """A number per component, the same for those of one upstream version (SHORT_VERSION characters up)."""
+    numbers: dict[str, int] = {}
+    found = np.empty(len(components), dtype=np.int64)
+    for row, component in enumerate(components):
+        version = upstream(component.version)
+        trivial = len(version) < SHORT_VERSION
+        found[row] = -1 - row if trivial else numbers.setdefault(version, len(numbers))
+    return found
+
+
+def upstream(version: str) -> str:
+    """A version of dpkg, rpm, apk or pacman without its epoch and the packager's revision."""
+    return version.rpartition(":")[2].partition("-")[0]
+
+
+def rates(components: Sequence[Component], past: Record, weights: Array, now: int, tuning: Tuning) -> Array:
+    """Probability, per component, of a change in the next release.
+
+    Args:
+        weights: of each release on record, newest first.
+    """
+    hits = (past.changed * weights).sum(axis=1)
+    trials = (past.seen * weights).sum(axis=1)
+    prior = _pooled(components, hits, trials, tuning)
+    if tuning.changelog_strength > 0.0:
+        prior = _told(components, prior, past.gap, now, tuning)
+    for row, component in enumerate(components):
+        fixed = PRIORS.get(component.id.source)
+        if component.interval is not None:
+            prior[row] = past.gap / max(component.interval, 0.04)
+        elif fixed is not None:
+            prior[row] = fixed
+    prior = np.minimum(prior, 0.98)
+    strength = np.array([KIND_SHRINK if c.id.source in PRIORS else tuning.shrink for c in components])
+    expected = (hits + strength * prior) / (trials + strength)
+    return np.asarray(np.clip(expected, 1e-5, 0.995))
+
+
+def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning: Tuning) -> Array:
+    """The rate of all packages together."""
+    packages = np.array([component.id.source not in PRIORS for component in components], dtype=bool)
+    strength = tuning.pooled_shrink
+    total = (hits[packages].sum() + FIRST_RATE * strength) / (trials[packages].sum() + strength)
+    return np.full(len(components), total)
+
+
+def _told(components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning) -> Array:
+    """Priors bent by what changelogs tell, in proportion: their mean stays that of the pooled rates."""
+    told = np.array([bool(component.changes) for component in components], dtype=bool)
+    tempo = np.array(
+        [changelog_rate(component.changes, now, tuning.changelog_half_life) * gap for component in components]
+    )
+    mean = tempo[told].mean() if told.any() else 0.0
+    if mean <= 0.0:
+        return prior
+    # a long time without any entry is worth a little more than nothing
+    bent = prior * (tempo / mean + tuning.changelog_floor) ** tuning.changelog_strength
+    return np.where(told, bent * (prior[told].sum() / bent[told].sum()), prior)
+
+
+def changelog_rate(changes: Sequence[int], now: int, half_life: float) -> float:
+    """Changes per day by a changelog, older entries counting less."""
+    mass = sum(2.0 ** (-(now - when) / DAY / half_life) for when in changes if when <= now)
+    return float(mass * math.log(2) / half_life)
+
+
+def first_rate(component: Component) -> float:
+    """The rate of a component without any record, from its kind and its owner's hint (a week a release)."""
+    if component.interval is not None:
+        return min(7.0 / max(component.interval, 0.04), 0.98)
+    return PRIORS.get(component.id.source, FIRST_RATE)

@@ -1,0 +1,124 @@
+"""Replays: the rules, the figures on the open histories, the command."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from rechunk_podman.cli.simulate import simulate
+from rechunk_podman.planning.simulate import History, HistoryError, parse_history, replay
+
+CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
+
+SMALL = {
+    "series": "small",
+    "components": {
+        "a": {"source": "a", "size": 100, "changelog": [5, 300]},
+        "a-libs": {"source": "a", "size": 0},
+        "b": {"source": "b", "size": None},
+        "c": {"source": "c", "size": 1000, "bumps": [1]},
+    },
+    "encoding": "delta",
+    "releases": [
+        {"id": "1", "date": 100, "packages": {"a": "1", "a-libs": "1", "b": "1", "c": "1"}},
+        {"id": "2", "date": 200, "set": {"a-libs": "2"}, "del": []},
+        {"id": "same", "date": 250, "set": {}},
+        {"id": "3", "date": 300, "set": {"c": "2"}, "del": ["b"]},
+        {"id": "4", "date": 400, "set": {"b": "1"}},
+    ],
+}
+
+
+def history(name: str) -> History:
+    path = CORPORA / f"{name}.json.xz"
+    if not path.exists():
+        pytest.skip(f"{path} is not there: no release histories to replay")
+    return parse_history(path.read_bytes())
+
+
+def test_the_rules_of_the_replay() -> None:
+    small = parse_history(json.dumps(SMALL).encode())
+    assert [release.name for release in small.releases] == ["1", "2", "3", "4"]
+    first = {component.id.name: component for component in small.releases[0].components}
+    assert {name: component.size for name, component in first.items()} == {"a": 101, "b": 50_000, "c": 1000}
+    assert first["a"].changes == (5,)
+    assert small.releases[2].components[0].changes == (300, 5)
+    result = replay(small, max_layers=10)
+    assert result.updates == 3
+    assert result.bound[1] == (101 + 1000 + 50_000) / 3
+    assert result.bytes == result.bound
+    assert result.bound[2] == (101 + 1000 + 1000 + 0) / 2
+
+
+def test_full_and_compressed_histories_are_the_same() -> None:
+    plain = json.dumps(SMALL).encode()
+    assert parse_history(lzma.compress(plain)) == parse_history(plain)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [b"", b"[]", b"{}", b"\xfd7zXZ\x00 cut", lzma.compress(b"{}")[:-4], b'{"components": 3}', b"\xff"],
+)
+def test_what_is_no_history_is_refused(data: bytes) -> None:
+    with pytest.raises(HistoryError):
+        parse_history(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "bound", "chunkah", "sketch", "unpacked"),
+    [("aks-azurelinux3", 178.8, 75.7, 11.8, 830), ("swag-alpine", 18.5, 4.0, 0.5, 130)],
+)
+def test_the_figures_on_open_histories(
+    name: str, bound: float, chunkah: float, sketch: float, unpacked: float
+) -> None:
+    series = history(name)
+    memory = replay(series, max_layers=64)
+    assert memory.bound[1] / 1e6 == pytest.approx(bound, abs=0.06)
+    assert memory.waste / 1e6 <= sketch * 1.1
+    assert memory.ledger_bytes < 16_000
+    assert memory.seconds_per_plan < 2.0
+    fresh = replay(series, max_layers=64, stateless=True)
+    assert fresh.waste / 1e6 <= chunkah / 2
+    assert memory.reextracted / 1e6 <= unpacked
+
+
+def test_a_ledger_lost_half_way_costs_one_update() -> None:
+    series = history("swag-alpine")
+    half = len(series.releases) // 2
+    whole = replay(series, max_layers=64)
+    lost = replay(series, max_layers=64, lose_ledger_at=half)
+    first = len(series.releases) - whole.updates
+    assert lost.per_update[: half - first] == whole.per_update[: half - first]
+    damage = [a - b for (a, _), (b, _) in zip(lost.per_update, whole.per_update, strict=True)]
+    assert damage[half - first] > 5_000_000
+    # afterwards it is as good as a series that began there
+    assert sum(damage[half - first + 1 :]) < damage[half - first]
+    assert max(damage[half - first + 1 :]) < damage[half - first] / 2
+
+
+def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(simulate)
+    path = tmp_path / "small.json"
+    path.write_text(json.dumps(SMALL))
+    shown = CliRunner().invoke(app, [str(path), "--max-layers", "2"], env={"COLUMNS": "200"})
+    assert shown.exit_code == 0
+    assert "small" in shown.stdout
+    told = CliRunner().invoke(app, [str(path), str(path), "--max-layers", "2", "--stateless", "--json"])
+    documents = json.loads(told.stdout)
+    assert len(documents) == 2
+    assert {"series", "max_layers", "stateless", "updates", "bytes", "bound", "reextracted"} <= documents[
+        0
+    ].keys()
+    assert {"ledger_bytes", "seconds_per_plan"} <= documents[0].keys()
+    assert documents[0]["bytes"].keys() == {"1", "2", "4"}
+    assert documents[0]["max_layers"] == 2
+    assert documents[0]["stateless"] is True
+    missing = CliRunner().invoke(app, [str(tmp_path / "none.json")])
+    assert missing.exception is not None
+    assert getattr(missing.exception, "exit_code", 0) == 2
