@@ -1,0 +1,116 @@
+"""Compression of layer blobs: none, gzip, zstd; streamed, and the same bytes for any number of threads.
+
+Sources: RFC 1952 (gzip), RFC 8878 (zstd), image-spec layer.md "+gzip Media Types" and "+zstd Media Types".
+The bytes are those of one version of the compressor: zlib and zstd promise no more.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import Protocol
+
+import zstandard
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.spec import MEDIA_LAYER, MEDIA_LAYER_GZIP, MEDIA_LAYER_ZSTD
+
+_MEDIA = {"none": MEDIA_LAYER, "gzip": MEDIA_LAYER_GZIP, "zstd": MEDIA_LAYER_ZSTD}
+_LEVELS = {"none": (0, 0, 0), "gzip": (0, 6, 9), "zstd": (1, 3, 22)}  # lowest, default, highest
+# Magic, deflate, no flags, time 0, no extra flags, "unknown" system: nothing that could differ.
+_GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
+_ZSTD_JOB = 8 << 20
+
+
+class Compressor(Protocol):
+    """Takes chunks of one blob in order, gives chunks of its compressed form."""
+
+    def compress(self, data: bytes | memoryview, /) -> bytes:
+        """Some output, maybe none."""
+
+    def flush(self) -> bytes:
+        """The rest; ends the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Compression:
+    """How blobs are compressed. `level`: as the compressor counts, 0 for `none`."""
+
+    kind: str = "none"
+    level: int = 0
+
+    @classmethod
+    def parse(cls, kind: str, level: int | None = None) -> Compression:
+        """`none`, `gzip` or `zstd`, at a level or at the compressor's usual one (6, 3).
+
+        Raises:
+            UsageError: another kind, or a level out of range.
+        """
+        if kind not in _LEVELS:
+            raise UsageError(f"no such compression: {kind}", hint="choose none, gzip or zstd")
+        lowest, usual, highest = _LEVELS[kind]
+        if kind == "none":
+            return cls(kind)
+        if level is not None and not lowest <= level <= highest:
+            raise UsageError(
+                f"no such level of {kind}: {level}", hint=f"choose a level from {lowest} to {highest}"
+            )
+        return cls(kind, usual if level is None else level)
+
+    @property
+    def media_type(self) -> str:
+        """The media type of a layer that is compressed so."""
+        return _MEDIA[self.kind]
+
+    @property
+    def program(self) -> tuple[str, str, int] | None:
+        """Name, version and level, for the record: others may give other bytes. None: not compressed."""
+        if self.kind == "gzip":
+            return "zlib", zlib.ZLIB_RUNTIME_VERSION, self.level
+        if self.kind == "zstd":
+            return "zstd", ".".join(map(str, zstandard.ZSTD_VERSION)), self.level
+        return None
+
+    def compressor(self, size: int, threads: int = 1) -> Compressor | None:
+        """A fresh compressor for one blob of exactly `size` bytes; None where nothing is compressed.
+
+        threads: how many zstd may use; the output does not depend on it.
+        """
+        if self.kind == "gzip":
+            return _Gzip(self.level)
+        if self.kind == "zstd":
+            return _zstd(self.level, size, max(threads, 1))
+        return None
+
+
+class _Gzip:
+    def __init__(self, level: int) -> None:
+        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 8)
+        self._pending = _GZIP_HEADER
+        self._crc = 0
+        self._size = 0
+
+    def compress(self, data: bytes | memoryview, /) -> bytes:
+        self._crc = zlib.crc32(data, self._crc)
+        self._size += len(data)
+        output = self._pending + self._deflate.compress(data)
+        self._pending = b""
+        return output
+
+    def flush(self) -> bytes:
+        end = self._crc.to_bytes(4, "little") + (self._size & 0xFFFFFFFF).to_bytes(4, "little")
+        return self._pending + self._deflate.flush() + end
+
+
+def _zstd(level: int, size: int, threads: int) -> Compressor:
+    # Even one thread takes the multi-threaded path (threads=0 would not): its output is the same for
+    # any number of threads as long as the jobs are, single-threaded output differs from it.
+    parameters = zstandard.ZstdCompressionParameters.from_level(
+        level,
+        threads=threads,
+        job_size=_ZSTD_JOB,
+        write_checksum=True,
+        write_content_size=True,
+        write_dict_id=False,
+    )
+    return zstandard.ZstdCompressor(compression_params=parameters).compressobj(size=size)

@@ -1,0 +1,206 @@
+"""The documents of an image: manifests, indexes, the manifest.json of a docker archive. Pure.
+
+Sources: image-spec v1.1 image-index.md, manifest.md, config.md; `docker save`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rechunk_podman.errors import ImageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.config import HistoryEntry, ImageConfig
+from rechunk_podman.oci.decompress import GZIP, PLAIN, ZSTD
+from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
+from rechunk_podman.oci.text import load_json
+
+INDEXES = (spec.MEDIA_INDEX, spec.DOCKER_MANIFEST_LIST)
+MANIFESTS = (spec.MEDIA_MANIFEST, spec.DOCKER_MANIFEST)
+LAYER_COMPRESSION: Mapping[str, str] = {
+    spec.MEDIA_LAYER: PLAIN,
+    spec.MEDIA_LAYER_GZIP: GZIP,
+    spec.MEDIA_LAYER_ZSTD: ZSTD,
+    spec.DOCKER_LAYER: PLAIN,
+    spec.DOCKER_LAYER_GZIP: GZIP,
+    # what containers/image calls uncompressed and zstd layers of a docker manifest
+    "application/vnd.docker.image.rootfs.diff.tar.zstd": ZSTD,
+    "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": GZIP,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar": PLAIN,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip": GZIP,
+    "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd": ZSTD,
+}
+"""Media type of a layer -> its compression."""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRecord:
+    """What the documents say of a layer. descriptor: None where there is no manifest with digests."""
+
+    diff_id: DiffId
+    descriptor: Descriptor | None
+    history: HistoryEntry | None
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRecord:
+    """The documents of an image: enough to know its layers, its history and its config.
+
+    digest, manifest: of the manifest's bytes; None where there is none.
+    annotations: of the manifest, else those that `podman inspect` printed.
+    """
+
+    name: str
+    config: ImageConfig
+    layers: tuple[LayerRecord, ...]
+    digest: Digest | None = None
+    manifest: bytes | None = None
+    config_bytes: bytes = b""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+def image_record(name: str, manifest: bytes | None, config: bytes) -> ImageRecord:
+    """The record of an image from its documents (`skopeo inspect --raw`, `--config --raw`, saved files).
+
+    Args:
+        manifest: of one image, OCI or docker schema 2; None where only the config is known.
+        config: in any form that ImageConfig.parse() takes; one with layers must come with its manifest.
+
+    Raises:
+        ImageError: the manifest is none (an index, a schema 1 manifest), or has other layers than the config.
+        UsageError: the config is none.
+    """
+    parsed = ImageConfig.parse(config, name=f"the config of {name}")
+    diff_ids = [spec.diff_id(text) for text in parsed.diff_ids]
+    descriptors: list[Descriptor | None] = [None] * len(diff_ids)
+    annotations = parsed.annotations
+    identity = None
+    if manifest is not None:
+        document = parse_manifest(manifest, f"the manifest of {name}")
+        descriptors = list(document.layers)
+        annotations = document.annotations
+        identity = sha256_of(manifest)
+        if len(descriptors) != len(diff_ids):
+            raise ImageError(
+                f"{name}: the manifest has {len(descriptors)} layers, the config {len(diff_ids)} diff_ids",
+                hint="they are not of the same image",
+            )
+    histories: list[HistoryEntry | None] = [entry for entry in parsed.history if not entry.empty_layer]
+    if len(histories) != len(diff_ids):
+        histories = [None] * len(diff_ids)
+    layers = tuple(map(LayerRecord, diff_ids, descriptors, histories))
+    return ImageRecord(name, parsed, layers, identity, manifest, config, annotations)
+
+
+class Manifest(NamedTuple):
+    """An image manifest, its descriptors read."""
+
+    config: Descriptor
+    layers: tuple[Descriptor, ...]
+    annotations: Mapping[str, str]
+    media_type: str
+    document: Mapping[str, Any]
+
+
+def parse_manifest(data: bytes, name: str) -> Manifest:
+    """Reads an image manifest (manifest.md; docker's schema 2 has the same fields).
+
+    Raises:
+        ImageError: it is something else, or a field has the wrong type.
+    """
+    document = parse_object(data, name)
+    if document.get("schemaVersion") != 2:
+        raise ImageError(
+            f"{name} is of schema version {document.get('schemaVersion')!r}, not 2",
+            hint="pull and push the image with a current tool",
+        )
+    if "manifests" in document:
+        raise ImageError(f"{name} is an index of several images", hint="name one of them by its digest")
+    layers, annotations = document.get("layers"), document.get("annotations") or {}
+    if not isinstance(layers, list) or "config" not in document:
+        raise ImageError(f"{name} lacks its config or layers")
+    check_annotations(annotations, name)
+    media_type = document.get("mediaType") or spec.MEDIA_MANIFEST
+    return Manifest(
+        Descriptor.from_json(document["config"]),
+        tuple(Descriptor.from_json(layer) for layer in layers),
+        annotations,
+        media_type,
+        document,
+    )
+
+
+def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, Any]]]:
+    """The (descriptor, platform) pairs of an image index or manifest list (image-index.md).
+
+    Raises:
+        ImageError: it is something else, or a field has the wrong type.
+    """
+    document = parse_object(data, name)
+    manifests = document.get("manifests")
+    if document.get("schemaVersion") != 2 or not isinstance(manifests, list):
+        raise ImageError(f"{name} is not an image index of schema version 2")
+    found: list[tuple[Descriptor, Mapping[str, Any]]] = []
+    for entry in manifests:
+        descriptor = Descriptor.from_json(entry)
+        check_annotations(descriptor.annotations, name)
+        platform = entry.get("platform") or {}
+        if not isinstance(platform, dict):
+            raise ImageError(f"{name}: a platform is not an object")
+        found.append((descriptor, platform))
+    return found
+
+
+def parse_object(data: bytes, name: str) -> dict[str, Any]:
+    """A JSON object; raises ImageError where it is none."""
+    document = load_json(data, name, ImageError)
+    if not isinstance(document, dict):
+        raise ImageError(f"{name} is not a JSON object")
+    return document
+
+
+def check_annotations(annotations: object, name: str) -> None:
+    """Raises ImageError where annotations are not strings by name."""
+    if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
+        raise ImageError(f"{name}: its annotations are not strings by name")
+
+
+def sha256_of(data: bytes) -> Digest:
+    """The digest of a document."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def layer_compression(media_type: str, name: str) -> str:
+    """The compression of a layer; raises ImageError for a media type that is not a layer's."""
+    if media_type not in LAYER_COMPRESSION:
+        raise ImageError(f"{name} is of the unknown media type {media_type!r}")
+    return LAYER_COMPRESSION[media_type]
+
+
+class DockerImage(NamedTuple):
+    """One element of a docker archive's manifest.json: the names of its files and of itself."""
+
+    config: str
+    layers: tuple[str, ...]
+    tags: tuple[str, ...]
+
+
+def parse_docker_manifest(data: bytes, name: str) -> list[DockerImage]:
+    """Reads the manifest.json of a docker archive.
+
+    Raises:
+        ImageError: it is none.
+    """
+    document = load_json(data, f"manifest.json of {name}", ImageError)
+    found = []
+    for entry in document if isinstance(document, list) else [None]:
+        if not isinstance(entry, dict) or not isinstance(entry.get("Config"), str):
+            raise ImageError(f"manifest.json of {name} is not a list of images with a Config")
+        layers, tags = entry.get("Layers") or [], entry.get("RepoTags") or []
+        for texts in (layers, tags):
+            if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+                raise ImageError(f"manifest.json of {name}: Layers and RepoTags are not lists of strings")
+        found.append(DockerImage(entry["Config"], tuple(layers), tuple(tags)))
+    return found

@@ -1,0 +1,54 @@
+"""Layouts that lack blobs on purpose, and the file beside index.json that says so.
+
+Such a layout can be pushed to the repository, or imported into the store, that has the blobs already:
+tools ask there first. The specification allows it (image-layout.md, "Blobs": what is missing SHOULD come
+from an external blob store); the file is ours: `{"version": 1, "elsewhere": [digest…], "from": reference}`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from rechunk_podman.errors import ImageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.documents import parse_object
+from rechunk_podman.oci.spec import Digest
+
+SPARSE_FILE = "org.rechunk.sparse.json"
+"""Its name."""
+
+VERSION = 1
+
+
+class Sparse(NamedTuple):
+    """What is missing, and the image that has it (a reference, with its digest where it has one)."""
+
+    elsewhere: frozenset[Digest]
+    origin: str | None
+
+
+def sparse_document(elsewhere: Iterable[Digest], origin: str | None) -> bytes:
+    """The content of a SPARSE_FILE."""
+    document = {"version": VERSION, "elsewhere": sorted(set(elsewhere))}
+    if origin is not None:
+        document["from"] = origin
+    return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+
+
+def parse_sparse(data: bytes, name: str) -> Sparse:
+    """Reads a SPARSE_FILE.
+
+    Raises:
+        ImageError: it is of another version, or none at all.
+    """
+    document = parse_object(data, name)
+    elsewhere, origin = document.get("elsewhere"), document.get("from")
+    if document.get("version") != VERSION or not isinstance(elsewhere, list):
+        raise ImageError(
+            f"{name} is not of version {VERSION}", hint="use the release of this tool that wrote it"
+        )
+    return Sparse(
+        frozenset(spec.digest(text) for text in elsewhere), origin if isinstance(origin, str) else None
+    )

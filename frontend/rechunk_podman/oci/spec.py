@@ -1,0 +1,101 @@
+"""The small types of the OCI image specification v1.1: digests, descriptors, media types.
+
+Sources: image-spec descriptor.md ("Digests"), manifest.md, config.md ("Layer DiffID"), layer.md,
+media-types.md; annotations by annotations.md.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NewType
+
+from rechunk_podman.errors import ImageError
+
+Digest = NewType("Digest", str)
+"""`sha256:…` of a blob as it is stored and transferred."""
+
+DiffId = NewType("DiffId", str)
+"""`sha256:…` of a layer's uncompressed tar."""
+
+MEDIA_INDEX = "application/vnd.oci.image.index.v1+json"
+MEDIA_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+MEDIA_CONFIG = "application/vnd.oci.image.config.v1+json"
+MEDIA_LAYER = "application/vnd.oci.image.layer.v1.tar"
+MEDIA_LAYER_GZIP = MEDIA_LAYER + "+gzip"
+MEDIA_LAYER_ZSTD = MEDIA_LAYER + "+zstd"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
+ANNOTATION_COMPONENT = "org.rechunk.component"
+ANNOTATION_STABILITY = "org.rechunk.stability"
+
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+
+
+def digest(text: str) -> Digest:
+    """`text` as a Digest.
+
+    Raises:
+        ImageError: it is not `sha256:` and 64 lower-case hex digits.
+    """
+    if not (isinstance(text, str) and _DIGEST.match(text)):
+        raise ImageError(f"not a sha256 digest: {text!r}")
+    return Digest(text)
+
+
+def diff_id(text: str) -> DiffId:
+    """`text` as a DiffId; raises ImageError as digest() does."""
+    return DiffId(digest(text))
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptor:
+    """A reference to a blob (descriptor.md). size: bytes as stored."""
+
+    media_type: str
+    digest: Digest
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON object of descriptor.md; annotations are left out where there are none."""
+        document: dict[str, Any] = {
+            "mediaType": self.media_type,
+            "digest": self.digest,
+            "size": self.size,
+        }
+        if self.annotations:
+            document["annotations"] = dict(sorted(self.annotations.items()))
+        return document
+
+    @classmethod
+    def from_json(cls, document: Any) -> Descriptor:
+        """Reads a descriptor.
+
+        Raises:
+            ImageError: a field is missing or of the wrong type, the size negative.
+        """
+        if not isinstance(document, dict):
+            raise ImageError("a descriptor is not an object")
+        media_type, size = document.get("mediaType"), document.get("size")
+        annotations = document.get("annotations") or {}
+        if not isinstance(media_type, str) or not isinstance(size, int) or size < 0:
+            raise ImageError("a descriptor lacks its mediaType or size", context=[repr(document)])
+        if not isinstance(annotations, dict):
+            raise ImageError("a descriptor's annotations are not an object")
+        return cls(media_type, digest(document.get("digest", "")), size, annotations)
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One layer of a written image: what the config says of it, and what the manifest says."""
+
+    diff_id: DiffId
+    descriptor: Descriptor
+    uncompressed_size: int

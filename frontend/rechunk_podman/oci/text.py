@@ -1,0 +1,130 @@
+"""The texts inside image documents: JSON, dates, names of architectures.
+
+Sources: RFC 8259, RFC 3339 (image-spec config.md "created"), Go's GOARCH as config.md "architecture" asks.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+from rechunk_podman.errors import ImageError, RechunkError, UsageError
+
+_RFC3339 = re.compile(
+    r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))\Z", re.ASCII
+)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+GO_ZERO = -62135596800
+"""Epoch seconds of Go's zero time, which stands for no time at all."""
+_LATEST = 253402300799
+
+_ARCHITECTURES: Mapping[str, tuple[str, str | None]] = {
+    "x86_64": ("amd64", None),
+    "x86-64": ("amd64", None),
+    "aarch64": ("arm64", None),
+    "aarch64_be": ("arm64be", None),
+    "armhf": ("arm", "v7"),
+    "armv7l": ("arm", "v7"),
+    "armv7hl": ("arm", "v7"),
+    "armv6l": ("arm", "v6"),
+    "armel": ("arm", "v6"),
+    "armv5tel": ("arm", "v5"),
+    "i386": ("386", None),
+    "i486": ("386", None),
+    "i586": ("386", None),
+    "i686": ("386", None),
+    "ppc64el": ("ppc64le", None),
+    "mips64el": ("mips64le", None),
+    "mipsel": ("mipsle", None),
+    "loongarch64": ("loong64", None),
+}
+
+
+def load_json(
+    text: str | bytes, name: str, error: type[RechunkError] = ImageError, hint: str | None = None
+) -> Any:
+    """A JSON document, strictly: no NaN, no text after it.
+
+    Raises:
+        error: not JSON (with line and column), not UTF-8, or nested absurdly deep.
+    """
+    if isinstance(text, bytes):
+        try:
+            text = text.decode("utf-8-sig")
+        except UnicodeDecodeError as problem:
+            raise error(f"{name} is not UTF-8 text", context=[f"at byte {problem.start}"]) from problem
+    if not text.strip():
+        raise error(f"{name} is empty", hint=hint)
+    try:
+        return json.loads(text, parse_constant=_no_constant)
+    except json.JSONDecodeError as problem:
+        line = text.splitlines()[problem.lineno - 1 : problem.lineno]
+        shown = [line[0][max(0, problem.colno - 41) : problem.colno + 39]] if line else []
+        where = f"line {problem.lineno}, column {problem.colno}: {problem.msg}"
+        raise error(f"{name} is not JSON", context=[where, *shown]) from problem
+    except (ValueError, RecursionError) as problem:
+        raise error(f"{name} is not JSON that can be read", context=[str(problem)]) from problem
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def canonical_json(document: object) -> bytes:
+    """Compact UTF-8 JSON with sorted keys. Lone surrogates become U+FFFD, as Go's decoder makes them."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return scrub(text).encode()
+
+
+def scrub(text: str) -> str:
+    """The text with lone surrogates (undecodable bytes of a path) replaced by U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def parse_time(text: str) -> int:
+    """Epoch seconds, floored, of an RFC 3339 date.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    match = _RFC3339.match(text)
+    if match is None:
+        raise ValueError(f"not a date: {text!r}")
+    year, month, day, hour, minute, second = (int(part) for part in match.group(1, 2, 3, 4, 5, 6))
+    moment = datetime(year, month, day, hour, minute, min(second, 59), tzinfo=timezone.utc)
+    seconds = (moment - _EPOCH) // timedelta(seconds=1)
+    if match.group(7):
+        offset = int(match.group(8)) * 3600 + int(match.group(9)) * 60
+        seconds += -offset if match.group(7) == "+" else offset
+    return seconds
+
+
+def format_time(seconds: int) -> str:
+    """RFC 3339, UTC, whole seconds.
+
+    Raises:
+        UsageError: before the year 1 or after 9999.
+    """
+    if not GO_ZERO <= seconds <= _LATEST:
+        raise UsageError(f"not a time that an image config can hold: {seconds}", hint="give epoch seconds")
+    return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
+
+
+def parse_epoch(text: str, *, name: str = "SOURCE_DATE_EPOCH") -> int:
+    """Epoch seconds from an option or environment variable (reproducible-builds.org: decimal, no sign).
+
+    Raises:
+        UsageError: it is not such a number, or beyond the year 9999.
+    """
+    if not re.fullmatch(r"[0-9]{1,12}", text.strip()) or int(text) > _LATEST:
+        raise UsageError(f"{name} is not a time: {text!r}", hint="give whole seconds since 1970")
+    return int(text)
+
+
+def normalise_architecture(name: str) -> tuple[str, str | None]:
+    """(GOARCH, variant or None) for what uname, rpm or dpkg call an architecture."""
+    lower = name.strip().lower()
+    return _ARCHITECTURES.get(lower, (lower, None))

@@ -1,0 +1,508 @@
+"""Reading images: real ones from real tools, then hand-made and broken ones."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import tarfile
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import zstandard
+
+from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.model import Kind
+from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.flatten import read_tree
+from rechunk_podman.oci.read import open_image, parse_reference
+from rechunk_podman.oci.validate import validate
+from rechunk_podman.verify import read_directory, verify
+from support.oci_material import (
+    LAYER,
+    Layout,
+    Storage,
+    archive_of,
+    directory,
+    make_tar,
+    member,
+    odd_rootfs,
+    run,
+    sha256,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes devices and owners: needs root")
+
+
+@contextmanager
+def fails(kind, pattern):
+    """An error of that kind, the pattern somewhere in its message or context."""
+    with pytest.raises(kind) as caught:
+        yield caught
+    error = caught.value
+    assert re.search(pattern, "\n".join((error.message, *error.context))), (error.message, error.context)
+
+
+def tree_of(reference):
+    with open_image(reference) as image:
+        return read_tree(image)
+
+
+def content(data: bytes) -> bytes:
+    return bytes.fromhex(sha256(data).removeprefix("sha256:"))
+
+
+def second_layer(top: Path) -> None:
+    (top / "etc/empty").unlink()
+    shutil.rmtree(top / ("d" * 100) / ("e" * 100))
+    (top / "etc/owned").write_text("changed")
+    (top / "usr/bin/alias").unlink()
+    shutil.rmtree(top / "tmp")
+    (top / "tmp").write_text("a file now")
+    (top / "etc/deep").chmod(0o700)
+    (top / "etc/deep/new").write_text("n")
+
+
+def third_layer(top: Path) -> None:
+    (top / "tmp").unlink()
+    (top / "tmp").mkdir(mode=0o711)
+    (top / "etc/deep/new").unlink()
+    (top / "etc/deep/newer").write_text("n")
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory):
+    """A three-layer image with whiteouts, by buildah, in every form that podman and skopeo write."""
+    if os.geteuid() != 0:
+        pytest.skip("makes devices and owners: needs root")
+    work = tmp_path_factory.mktemp("real")
+    storage = Storage(work / "storage")
+    mounted = storage.image("localhost/odd:1", [odd_rootfs, second_layer, third_layer])
+    storage.podman("save", "-q", "--format", "oci-archive", "-o", work / "podman.oci", "localhost/odd:1")
+    storage.podman(
+        "save", "-q", "--format", "docker-archive", "-o", work / "podman.docker", "localhost/odd:1"
+    )
+    copy = ("skopeo", "--insecure-policy", "copy", "-q")
+    source = f"oci-archive:{work / 'podman.oci'}"
+    run(*copy, source, f"oci:{work / 'layout'}:name")
+    run(*copy, "--dest-compress", "--dest-compress-format", "zstd", source, f"oci:{work / 'zstd'}:name")
+    run(*copy, "--dest-decompress", source, f"oci:{work / 'plain'}:name")
+    run(*copy, source, f"docker-archive:{work / 'skopeo.docker'}:localhost/odd:2")
+    return work, mounted
+
+
+FORMS = ("podman.oci", "podman.docker", "layout", "zstd", "plain", "skopeo.docker")
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_real_image_is_the_mounted_root_filesystem(real, form):
+    work, mounted = real
+    tree = tree_of(work / form)
+    differences = verify(tree, read_directory(mounted))
+    assert differences.entries == ()
+    # vfs keeps the times; buildah's tar has them to the nanosecond, which are floored
+    assert differences.mtimes == 0
+    assert tree.tree.links == {"usr/bin/tool": "etc/alias"}
+    assert dict(tree.tree["etc/attributes"].xattrs)["user.raw"] == b"\x00\xff\n=1 \x80"
+    assert tree.tree["etc/block"].rdev == (7, 200)
+    assert "etc/not-utf8-\udcff\udcfe" in tree.tree
+    assert "etc/empty" not in tree.tree
+    assert "etc/deep/new" not in tree.tree
+    validate(work / form, strict=False).check()
+
+
+def test_zstd_form_really_is_zstd(real):
+    with open_image(real[0] / "zstd") as image:
+        types = {layer.descriptor.media_type for layer in image.record.layers if layer.descriptor}
+    assert types == {LAYER + "+zstd"}
+
+
+def test_record_of_real_documents(real):
+    work, _ = real
+    manifest = run("skopeo", "inspect", "--raw", f"oci:{work / 'layout'}:name").encode()
+    config = run("skopeo", "inspect", "--config", "--raw", f"oci:{work / 'layout'}:name").encode()
+    record = image_record("x", manifest, config)
+    with open_image(f"oci:{work / 'layout'}:name") as image:
+        assert record.layers == image.record.layers
+        assert record.digest == image.record.digest
+    assert len(record.layers) == 3
+    assert all(layer.history is not None for layer in record.layers)
+    assert [layer.diff_id for layer in image_record("x", None, config).layers] == [
+        layer.diff_id for layer in record.layers
+    ]
+
+
+@needs_root
+@pytest.mark.parametrize("style", ["pax", "gnu", "posix"])
+def test_layer_by_gnu_tar(tmp_path, style):
+    top = odd_rootfs(tmp_path / "root")
+    options = ["--xattrs", "--xattrs-include=*"] if style != "gnu" else []
+    if style == "gnu":
+        os.removexattr(top / "etc/attributes", "user.raw")
+        os.removexattr(top / "etc/deep", "user.directory")
+        os.removexattr(top / "usr/bin/tool", "security.capability")
+    with (top / "etc/sparse").open("wb") as file:
+        file.seek(5_000_000)
+        file.write(b"end")
+    run("tar", "-C", top, f"--format={style}", "--sparse", *options, "-cf", tmp_path / "t.tar", ".")
+    layout = Layout(tmp_path / "image")
+    layout.layer((tmp_path / "t.tar").read_bytes())
+    tree = tree_of(layout.finish())
+    differences = verify(tree, read_directory(top))
+    assert differences.entries == ()
+    assert differences.mtimes == 0
+    assert tree.tree["etc/sparse"].size == 5_000_003
+
+
+def test_umoci_whiteouts_and_opaque_directories(tmp_path):
+    layout = tmp_path / "umoci"
+    for name, text in (("a", "1"), ("b", "2"), ("c", "3")):
+        (tmp_path / "src/dir").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "src/dir" / name).write_text(text)
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new/only").write_text("new")
+    run("umoci", "init", "--layout", layout)
+    run("umoci", "new", "--image", f"{layout}:t")
+    run("umoci", "insert", "--image", f"{layout}:t", tmp_path / "src", "/first")
+    run("umoci", "insert", "--image", f"{layout}:t", tmp_path / "src", "/second")
+    run("umoci", "insert", "--image", f"{layout}:t", "--whiteout", "/first/dir/a")
+    run("umoci", "insert", "--image", f"{layout}:t", "--opaque", tmp_path / "new", "/second")
+    tree = tree_of(f"oci:{layout}:t")
+    assert set(tree.tree) == {"first", "first/dir", "first/dir/b", "first/dir/c", "second", "second/only"}
+    assert tree.sha256["second/only"] == content(b"new")
+    run("umoci", "unpack", "--image", f"{layout}:t", tmp_path / "bundle")
+    assert verify(tree, read_directory(tmp_path / "bundle/rootfs")).same
+    validate(layout, strict=False).check()
+
+
+# Whiteouts, by hand
+
+
+def flat(tmp_path, *layers):
+    layout = Layout(tmp_path / "image")
+    for members in layers:
+        layout.layer(make_tar(members))
+    return tree_of(layout.finish())
+
+
+def test_whiteouts_say_nothing_of_their_own_layer_in_any_order(tmp_path):
+    below = [
+        directory("d"),
+        member("d/old", data=b"o"),
+        member("d/same", data=b"o"),
+        directory("d/sub"),
+        member("d/sub/x"),
+    ]
+    above = [
+        directory("d"),
+        member("d/same", data=b"new"),
+        directory("d/sub"),
+        member("d/sub/y"),
+        member("d/.wh..wh..opq"),
+    ]
+    for number, upper in enumerate((above, [above[0], above[-1], *above[1:-1]])):
+        tree = flat(tmp_path / str(number), below, upper)
+        assert set(tree.tree) == {"d", "d/same", "d/sub", "d/sub/y"}
+        assert tree.sha256["d/same"] == content(b"new")
+
+
+def test_whiteout_of_a_subtree_and_of_nothing(tmp_path):
+    tree = flat(
+        tmp_path,
+        [directory("a"), directory("a/b"), member("a/b/c"), member("ab"), member("keep")],
+        [member(".wh.a"), member(".wh.absent"), directory("x"), member("x/.wh..wh.plnk")],
+    )
+    assert set(tree.tree) == {"ab", "keep", "x"}
+
+
+def test_replacing_directories_files_and_links(tmp_path):
+    link = member("hard", tarfile.LNKTYPE, linkname="file", mode=0o600, pax={"SCHILY.xattr.user.b": "2"})
+    tree = flat(
+        tmp_path,
+        [
+            directory("d", mode=0o700),
+            member("d/x"),
+            member("file", data=b"1", pax={"SCHILY.xattr.user.a": "1"}),
+            member("g"),
+        ],
+        [link, member("d", data=b"file"), directory("g"), member("g/h"), member("implied/child")],
+        [member("file", data=b"2")],
+    )
+    assert set(tree.tree) == {"d", "file", "g", "g/h", "hard", "implied", "implied/child"}
+    assert tree.tree["d"].kind is Kind.FILE
+    assert tree.tree["hard"].mode == 0o600
+    assert tree.tree["hard"].xattrs == (("user.a", b"1"), ("user.b", b"2"))
+    assert tree.tree["hard"].nlink == 1
+    assert tree.tree.links == {}
+    assert (tree.sha256["hard"], tree.sha256["file"]) == (content(b"1"), content(b"2"))
+    assert (tree.tree["implied"].mode, tree.tree["implied"].uid) == (0o755, 0)
+
+
+def test_root_entry_is_apart(tmp_path):
+    tree = flat(tmp_path, [directory("./", mode=0o700, uid=3), member("./x")])
+    assert list(tree.tree) == ["x"]
+    assert (tree.tree.root.mode, tree.tree.root.uid) == (0o700, 3)
+
+
+def test_pax_times_are_floored_not_rounded(tmp_path):
+    times = {"a": ("1700000000.9999999999", 1700000000), "b": ("-1.5", -2), "c": ("-3", -3)}
+    tree = flat(tmp_path, [member(name, pax={"mtime": text}) for name, (text, _) in times.items()])
+    assert {name: tree.tree[name].mtime for name in times} == {
+        name: value for name, (_, value) in times.items()
+    }
+
+
+def test_empty_layers(tmp_path):
+    layout = Layout(tmp_path / "image")
+    layout.layer(b"").layer(bytes(1024)).layer(make_tar([member("x")]))
+    assert list(tree_of(layout.finish()).tree) == ["x"]
+
+
+def test_attribute_without_a_value_is_none_as_for_every_client(tmp_path):
+    tree = flat(tmp_path, [member("x", pax={"SCHILY.xattr.user.empty": "", "SCHILY.xattr.user.full": "1"})])
+    assert tree.tree["x"].xattrs == (("user.full", b"1"),)
+
+
+# Broken layers
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ([member("../x")], "leaves the root"),
+        ([member("a/../../x")], "leaves the root"),
+        ([member("/etc/x")], "absolute"),
+        ([member("x", pax={"path": "a\0b"})], "NUL"),
+        ([member("x", tarfile.LNKTYPE, linkname="absent")], "no file before it"),
+        ([directory("d"), member("x", tarfile.LNKTYPE, linkname="d")], "no file before it"),
+        ([member("x", tarfile.LNKTYPE, linkname="../../x")], "leaves the root"),
+        ([member("x", b"Z")], "unknown tar type"),
+        ([member("a/.wh.")], "whiteout of nothing"),
+        ([member("./", tarfile.SYMTYPE, linkname="/")], "root is not a directory"),
+        ([member("x", pax={"mtime": "soon"})], "mtime"),
+        ([member("x", pax={"uid": "-5"})], "uid"),
+    ],
+)
+def test_members_that_no_layer_should_hold(tmp_path, members, message):
+    with fails(ImageError, message):
+        flat(tmp_path, members)
+
+
+def test_huge_header_is_not_read(tmp_path):
+    info = tarfile.TarInfo("x")
+    info.type, info.size = tarfile.XHDTYPE, 1 << 40
+    layout = Layout(tmp_path / "image").layer(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
+    with fails(ImageError, "claims 1099511627776 bytes"):
+        tree_of(layout.finish())
+
+
+@pytest.mark.parametrize("place", [700, 1100])
+def test_broken_header_in_the_middle_is_not_the_end(tmp_path, place):
+    tar = bytearray(make_tar([member("a", data=b"x" * 10), member("b"), member("c")]))
+    tar[1024 + 148 : 1024 + 154] = b"999999"
+    with fails(ImageError, "header is broken"):
+        tree_of(Layout(tmp_path / "image").layer(bytes(tar)).finish())
+    cut = make_tar([member("a", data=b"x" * 1000)])[:place]
+    with fails(ImageError, r"cut|end of data|broken"):
+        tree_of(Layout(tmp_path / "cut").layer(cut).finish())
+
+
+TAR = make_tar([directory("d"), member("d/file", data=os.urandom(300_000)), member("e")])
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind", "message"),
+    [
+        (gzip.compress(TAR)[:-20], "+gzip", "cut off"),
+        (gzip.compress(TAR)[:100], "+gzip", "cut off"),
+        (gzip.compress(TAR) + b"garbage", "+gzip", "not sound gzip"),
+        (
+            gzip.compress(TAR)[:50000] + b"\0" * 90 + gzip.compress(TAR)[50090:],
+            "+gzip",
+            "not sound|broken|diff_id",
+        ),
+        (zstandard.compress(TAR)[:-20], "+zstd", "cut off"),
+        (zstandard.compress(TAR) + b"garbage", "+zstd", "no frame"),
+        (zstandard.compress(TAR), "+gzip", "looks like zstd"),
+        (gzip.compress(TAR), "", "looks like gzip"),
+        (TAR, "+zstd", "looks like none"),
+        (TAR, "+lzma", "unknown media type"),
+        (TAR[:-600], "", "diff_id"),
+        (gzip.compress(TAR[:20] + b"!" + TAR[21:]), "+gzip", r"header is broken|diff_id|sound tar"),
+    ],
+)
+def test_broken_blobs(tmp_path, stored, kind, message):
+    with fails(ImageError, message):
+        tree_of(Layout(tmp_path / "image").layer(TAR, stored, LAYER + kind).finish())
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [
+        (TAR, ""),
+        (gzip.compress(TAR), "+gzip"),
+        (gzip.compress(TAR[:512]) + gzip.compress(TAR[512:]) + bytes(77), "+gzip"),
+        (zstandard.compress(TAR), "+zstd"),
+        (zstandard.compress(TAR[:512]) + zstandard.compress(TAR[512:]), "+zstd"),
+        (b"\x50\x2a\x4d\x18\x04\0\0\0abcd" + zstandard.compress(TAR), "+zstd"),
+    ],
+)
+def test_sound_blobs(tmp_path, stored, kind):
+    tree = tree_of(Layout(tmp_path / "image").layer(TAR, stored, LAYER + kind).finish())
+    assert list(tree.tree) == ["d", "d/file", "e"]
+
+
+# Broken layouts and archives
+
+
+def sound(tmp_path) -> Layout:
+    layout = Layout(tmp_path / "image").layer(TAR)
+    layout.finish()
+    return layout
+
+
+def test_missing_and_wrong_blobs(tmp_path):
+    layout = sound(tmp_path)
+    blob = layout.file(sha256(TAR))
+    blob.write_bytes(TAR + b"x")
+    with fails(ImageError, "bytes, its descriptor says"):
+        tree_of(layout.path)
+    blob.unlink()
+    with fails(ImageError, "lacks blobs") as caught:
+        tree_of(layout.path)
+    assert caught.value.hint
+    os.mkfifo(blob)
+    with fails(ImageError, "lacks blobs"):
+        tree_of(layout.path)
+
+
+def test_documents_are_checked_and_bounded(tmp_path):
+    layout = sound(tmp_path)
+    manifest = layout.file(layout.entry["digest"])
+    good = manifest.read_bytes()
+    manifest.write_bytes(good.replace(b"2", b"3", 1))
+    with fails(ImageError, "not what its descriptor says"):
+        tree_of(layout.path)
+    manifest.write_bytes(good)
+    layout.write("index.json", b"[" + b"0," * (3 << 20) + b"0]")
+    with fails(ImageError, "larger than"):
+        tree_of(layout.path)
+    layout.write("index.json", b"[" * 100_000)
+    with fails(ImageError, "cannot|can be read"):
+        tree_of(layout.path)
+    for bad, message in (
+        ([], "not a JSON object"),
+        ({"schemaVersion": 1, "manifests": []}, "not an image index"),
+        ({"schemaVersion": 2, "manifests": [1]}, "not an object"),
+        (
+            {"schemaVersion": 2, "manifests": [{**layout.entry, "digest": "sha256:../../../etc/passwd"}]},
+            "digest",
+        ),
+        ({"schemaVersion": 2, "manifests": [{**layout.entry, "mediaType": "text/plain"}]}, "holds no image"),
+        ({"schemaVersion": 2, "manifests": [{**layout.entry, "annotations": {"a": 1}}]}, "annotations"),
+    ):
+        layout.write("index.json", bad)
+        with fails(ImageError, message):
+            tree_of(layout.path)
+
+
+def test_fewer_diff_ids_than_layers(tmp_path):
+    layout = Layout(tmp_path / "image").layer(TAR)
+    layout.config["rootfs"]["diff_ids"] = []
+    with fails(ImageError, "1 layers, the config 0 diff_ids"):
+        tree_of(layout.finish())
+
+
+def test_choice_among_images(tmp_path):
+    layout = sound(tmp_path)
+    name = {"annotations": {"org.opencontainers.image.ref.name": "a"}}
+    layout.index["manifests"] = [
+        {**layout.entry, **name},
+        {**layout.entry, "platform": {"os": "plan9", "architecture": "x"}},
+    ]
+    layout.write("index.json", layout.index)
+    assert len(tree_of(f"{layout.path}:a").tree) == 3
+    with fails(UsageError, "holds no image b") as caught:
+        tree_of(f"oci:{layout.path}:b")
+    assert "it holds: a" in caught.value.context[0]
+    with fails(UsageError, "holds 2 images"):
+        tree_of(layout.path)
+    layout.write("index.json", {"schemaVersion": 2, "manifests": []})
+    with fails(UsageError, "holds 0 images"):
+        tree_of(layout.path)
+
+
+def test_index_within_an_index_and_a_loop_of_them(tmp_path):
+    layout = sound(tmp_path)
+    inner = layout.blob(json.dumps(layout.index).encode())
+    layout.write(
+        "index.json",
+        {
+            "schemaVersion": 2,
+            "manifests": [{"mediaType": "application/vnd.oci.image.index.v1+json", **inner}],
+        },
+    )
+    assert len(tree_of(layout.path).tree) == 3
+
+
+def test_archives(tmp_path):
+    layout = sound(tmp_path)
+    good = archive_of(layout.path, tmp_path / "good.tar")
+    assert len(tree_of(good).tree) == 3
+    run("tar", "-C", layout.path, "-cf", tmp_path / "dot.tar", ".")
+    assert len(tree_of(tmp_path / "dot.tar").tree) == 3
+    data = good.read_bytes()
+    (tmp_path / "short.tar").write_bytes(data[: len(data) // 2])
+    with fails(ImageError, r"ends within|sound tar|end of data"):
+        tree_of(tmp_path / "short.tar")
+    (tmp_path / "gz.tar").write_bytes(gzip.compress(data))
+    with fails(ImageError, "compressed archive"):
+        tree_of(tmp_path / "gz.tar")
+    (tmp_path / "text").write_text("hello" * 1000)
+    with fails(ImageError, "broken|sound tar"):
+        tree_of(tmp_path / "text")
+    (tmp_path / "evil.tar").write_bytes(make_tar([member("../index.json", data=b"{}")]))
+    with fails(ImageError, "outside of it"):
+        tree_of(tmp_path / "evil.tar")
+    (tmp_path / "other.tar").write_bytes(make_tar([member("x")]))
+    with fails(UsageError, "lacks manifest.json"):
+        tree_of(tmp_path / "other.tar")
+
+
+def test_docker_archive_with_links_between_its_layers(tmp_path):
+    config = json.dumps(
+        {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [sha256(TAR)] * 2}}
+    ).encode()
+    manifest = [{"Config": "c.json", "RepoTags": ["x:latest"], "Layers": ["a/layer.tar", "b/layer.tar"]}]
+    members = [
+        member("a/layer.tar", data=TAR),
+        member("b/layer.tar", tarfile.SYMTYPE, linkname="../a/layer.tar"),
+        member("c.json", data=config),
+        member("manifest.json", data=json.dumps(manifest).encode()),
+    ]
+    (tmp_path / "d.tar").write_bytes(make_tar(members))
+    assert len(tree_of(f"docker-archive:{tmp_path / 'd.tar'}:x").tree) == 3
+    validate(tmp_path / "d.tar").check()
+    with fails(UsageError, "holds no image y"):
+        tree_of(f"docker-archive:{tmp_path / 'd.tar'}:y")
+    manifest[0]["Layers"] = ["a/layer.tar"]
+    members[-1] = member("manifest.json", data=json.dumps(manifest).encode())
+    (tmp_path / "d.tar").write_bytes(make_tar(members))
+    with fails(ImageError, "1 layers, but 2 diff_ids"):
+        tree_of(tmp_path / "d.tar")
+
+
+def test_references(tmp_path):
+    (tmp_path / "with:colon").write_text("")
+    assert parse_reference(f"oci:{tmp_path}:a:b") == ("oci", str(tmp_path), "a:b")
+    assert parse_reference(f"{tmp_path}/with:colon") == (None, f"{tmp_path}/with:colon", None)
+    assert parse_reference("docker-archive:absent:x") == ("docker-archive", "absent:x", None)
+    with fails(UsageError, "no such file"):
+        open_image(tmp_path / "absent")
+    with fails(UsageError, "not an OCI layout"):
+        open_image(tmp_path)
+    with fails(UsageError, "not an archive but a directory"):
+        open_image(f"oci-archive:{tmp_path}")

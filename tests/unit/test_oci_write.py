@@ -1,0 +1,563 @@
+"""write_image(): every form of output, the same for any number of threads, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import subprocess
+import sys
+import tarfile
+import threading
+from pathlib import Path
+
+import pytest
+
+from rechunk_podman.errors import RechunkError, RootfsError, UsageError
+from rechunk_podman.oci.compress import Compression
+from rechunk_podman.oci.layers import write_layer
+from rechunk_podman.oci.members import LayerSpec, Source, pack
+from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
+from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest
+from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.write import ImageDocuments, Output, OutputKind, write_image
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import scan
+from support.writing import component, finish, specs, write
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def top(tmp_path):
+    """Some files of many sizes, links, and a directory whose mode matters."""
+    top = tmp_path / "top"
+    (top / "usr/share/closed").mkdir(parents=True)
+    (top / "usr/share/empty").mkdir()
+    for number, size in enumerate([0, 1, 511, 512, 513, 100_000, MIB - 512, MIB, 3 * MIB + 7]):
+        (top / f"usr/share/closed/file-{number}").write_bytes(bytes([number % 256, 7]) * (size // 2 + 1))
+    os.link(top / "usr/share/closed/file-3", top / "usr/hard")
+    (top / "usr/share/closed").chmod(0o750)
+    (top / "usr/link").symlink_to("share")
+    (top / "größe").write_text("ä" * 1000)
+    return top
+
+
+@pytest.fixture
+def place(tmp_path):
+    """An empty directory for output."""
+    place = tmp_path / "place"
+    place.mkdir()
+    return place
+
+
+def sound(place, name):
+    """The image at a place is the only thing there, and validates."""
+    assert [path.name for path in place.iterdir()] == [name]
+    return name
+
+
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+@pytest.mark.parametrize("kind", ["oci", "oci-archive"])
+def test_oci_outputs_validate(top, place, kind, compression, threads):
+    image = write(
+        top,
+        f"{kind}:{place}/image",
+        compression=Compression.parse(compression),
+        threads=threads,
+        tag="docker.io/a/b:c",
+    )
+    sound(place, "image")
+    report = validate(f"{kind}:{place}/image").check()
+    assert report.images
+    assert len(image.layers) == 5
+    assert {layer.descriptor.media_type for layer in image.layers} == {
+        Compression.parse(compression).media_type
+    }
+    assert json.loads(image.index)["manifests"][0]["annotations"] == {ANNOTATION_REF_NAME: "docker.io/a/b:c"}
+    assert json.loads(image.manifest)["annotations"] == {"org.example.note": "a test"}
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_docker_archive_validates(top, place, threads):
+    write(top, f"docker-archive:{place}/image.tar", threads=threads, tag="docker.io/library/x:1")
+    sound(place, "image.tar")
+    validate(f"docker-archive:{place}/image.tar").check()
+    with tarfile.open(place / "image.tar") as archive:
+        (document,) = json.load(archive.extractfile("manifest.json"))
+    assert document["RepoTags"] == ["docker.io/library/x:1"]
+    with pytest.raises(UsageError, match="uncompressed"):
+        write(top, f"docker-archive:{place}/other", compression=Compression.parse("gzip"))
+
+
+def content(path):
+    if path.is_file():
+        return path.read_bytes()
+    return {str(file.relative_to(path)): file.read_bytes() for file in path.rglob("*") if file.is_file()}
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_threads_do_not_show(top, place, kind, compression):
+    if kind == "docker-archive" and compression != "none":
+        pytest.skip("uncompressed by definition")
+    for threads in (1, 2, 5):
+        write(top, f"{kind}:{place}/{threads}", threads=threads, compression=Compression.parse(compression))
+    assert content(place / "1") == content(place / "2") == content(place / "5")
+
+
+def test_without_a_tag_there_is_no_name(top, place):
+    image = write(top, f"oci:{place}/image")
+    assert "annotations" not in json.loads(image.index)["manifests"][0]
+
+
+def test_members_have_their_ancestors_and_an_order(top, place):
+    image = write(top, f"oci:{place}/image", count=3)
+    seen = []
+    for layer in image.layers:
+        with tarfile.open(place / "image/blobs/sha256" / layer.diff_id.removeprefix("sha256:")) as archive:
+            members = archive.getmembers()
+        names = [member.name for member in members]
+        assert names == sorted(names, key=os.fsencode)
+        for member in members:
+            parent = member.name.rpartition("/")[0]
+            assert not parent or parent in names
+            if member.name == "usr/share/closed":
+                assert (member.mode, member.mtime) == (0o750, 0)
+        seen += [name for name, member in zip(names, members, strict=True) if not member.isdir()]
+    assert len(seen) == len(set(seen)) == 12
+
+
+def one_layer(*paths, **options):
+    return lambda tree: [LayerSpec((component("one", *paths, **options),))]
+
+
+def read_layer(place, image, index=0):
+    digest = image.layers[index].descriptor.digest.removeprefix("sha256:")
+    with tarfile.open(place / "image/blobs/sha256" / digest) as archive:
+        return {member.name: member for member in archive.getmembers()}
+
+
+def test_the_root_is_written_once_and_is_no_ancestor(top, place):
+    top.chmod(0o700)
+    image = write(top, f"oci:{place}/image", layers=one_layer("", "größe"))
+    root = read_layer(place, image)["."]
+    assert (root.mode, root.uid, root.gid, root.mtime, root.pax_headers) == (0o755, 0, 0, 0, {})
+    (place / "image").rename(place / "before")
+    image = write(top, f"oci:{place}/image", layers=one_layer("größe"))
+    assert list(read_layer(place, image)) == ["größe"]
+    (place / "image").rename(place / "more")
+    image = write(top, f"oci:{place}/image", layers=one_layer("", "größe"), root_mode=0o1711)
+    assert read_layer(place, image)["."].mode == 0o1711
+
+
+def test_hard_links_come_after_their_target_in_their_layer(top, place):
+    image = write(top, f"oci:{place}/image", layers=one_layer("usr/share/closed/file-3", "usr/hard"))
+    members = read_layer(place, image)
+    assert members["usr/hard"].isreg()
+    assert members["usr/share/closed/file-3"].linkname == "usr/hard"
+    assert members["usr/share/closed/file-3"].mtime == members["usr/hard"].mtime
+
+
+def test_a_hard_link_whose_target_is_elsewhere_is_a_file(top, place):
+    image = write(top, f"oci:{place}/image", layers=one_layer("usr/share/closed/file-3"))
+    assert read_layer(place, image)["usr/share/closed/file-3"].isreg()
+    validate(place / "image").check()
+
+
+def test_mtimes(top, place):
+    os.utime(top / "größe", (5000, 5000))
+    os.utime(top / "usr/hard", (5000, 5000))
+    paths = ("größe", "usr/hard", "usr/share/closed/file-3", "usr/link")
+    image = write(top, f"oci:{place}/image", layers=one_layer(*paths, clamp=4000), mtimes={"größe": 17})
+    times = {name: member.mtime for name, member in read_layer(place, image).items()}
+    assert times == {
+        "größe": 17,
+        "usr": 0,
+        "usr/hard": 4000,
+        "usr/link": 1,
+        "usr/share": 0,
+        "usr/share/closed": 0,
+        "usr/share/closed/file-3": 4000,
+    }
+
+
+def test_the_time_of_the_build_does_not_show(top, place):
+    write(top, f"{place}/a", mtimes={"größe": 1})
+    for path in [*top.rglob("*"), top]:
+        if not path.is_file() or path.name == "größe":
+            os.utime(path, (1, 1), follow_symlinks=False)
+    write(top, f"{place}/b", mtimes={"größe": 1})
+    assert content(place / "a") == content(place / "b")
+
+
+def test_sparse_files_are_expanded(top, place):
+    with (top / "sparse").open("wb") as file:
+        file.truncate(5 * MIB)
+        file.seek(3 * MIB)
+        file.write(b"x")
+    write(top, f"{place}/image", layers=one_layer("sparse"))
+    validate(place / "image").check()
+
+
+def test_a_size_is_known_before_anything_is_read(top):
+    with Root(top) as root:
+        source = Source(root, scan(root), {})
+        for spec in specs(source.tree, 4):
+            packed = pack(source, spec)
+            written = write_layer(root, packed, None, Compression())
+            assert written.uncompressed == packed.size
+            assert written.digest == written.diff_id
+
+
+def test_progress_is_reported(top, place):
+    for threads in (1, 2):
+        told: list = []
+        image = write(
+            top,
+            f"{place}/{threads}",
+            threads=threads,
+            on_layer=lambda *done, told=told: told.append(done),
+        )
+        assert sorted(told) == list(enumerate(image.layers))
+
+
+def change_after_scan(top, place, change, threads):
+    with Root(top) as root:
+        tree = scan(root)
+        change()
+        with pytest.raises(RootfsError) as caught:
+            write_image(
+                root,
+                tree,
+                specs(tree, 4),
+                {},
+                finish=finish,
+                output=Output.parse(f"{place}/image"),
+                threads=threads,
+            )
+    assert list(place.iterdir()) == []
+    return caught.value
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_file_that_changed_or_vanished_is_named(top, place, threads):
+    file = top / "usr/share/closed/file-5"
+    for change in (
+        lambda: file.write_bytes(file.read_bytes() + b"x"),
+        lambda: file.write_bytes(b"less"),
+        lambda: os.utime(file, (99, 99)),
+        file.unlink,
+    ):
+        error = change_after_scan(top, place, change, threads)
+        assert "/usr/share/closed/file-5" in error.message
+        assert error.hint
+
+
+def test_a_file_that_became_something_else_is_named(top, place):
+    file = top / "usr/share/closed/file-5"
+
+    def fifo():
+        file.unlink()
+        os.mkfifo(file)
+
+    def link():
+        file.unlink()
+        file.symlink_to("/etc/passwd")
+
+    assert "/usr/share/closed/file-5" in change_after_scan(top, place, fifo, 1).message
+    file.unlink()
+    file.write_text("again")
+    assert "/usr/share/closed/file-5" in change_after_scan(top, place, link, 1).message
+
+
+def test_an_error_in_finish_leaves_nothing(top, place):
+    def refuse(layers):
+        raise RechunkError(f"no config for {len(layers)} layers")
+
+    for name in ("oci:image", "oci-archive:image", "docker-archive:image"):
+        kind, _, path = name.partition(":")
+        with pytest.raises(RechunkError, match="no config for 5 layers"):
+            write(top, f"{kind}:{place}/{path}", finish=refuse, threads=2)
+        assert list(place.iterdir()) == []
+
+
+def test_an_older_archive_is_replaced_only_by_a_whole_one(top, place):
+    (place / "image").write_text("old")
+    with pytest.raises(RootfsError):
+        write(top, f"{place}/image", layers=one_layer("none"))
+    assert (place / "image").read_text() == "old"
+    write(top, f"{place}/image")
+    validate(place / "image").check()
+
+
+def test_a_symlink_to_an_archive_stays(top, place):
+    (place / "real").write_text("old")
+    (place / "link").symlink_to("real")
+    write(top, f"{place}/link")
+    assert (place / "link").is_symlink()
+    validate(place / "real").check()
+
+
+def test_layouts_want_an_empty_place(top, place):
+    (place / "there").mkdir()
+    write(top, f"oci:{place}/there")
+    sound(place, "there")
+    validate(f"oci:{place}/there").check()
+    with pytest.raises(UsageError, match="not empty"):
+        write(top, f"oci:{place}/there")
+    validate(f"oci:{place}/there").check()
+    with pytest.raises(RechunkError, match="nowhere") as caught:
+        write(top, f"oci:{place}/nowhere/image")
+    assert caught.value.hint
+    with pytest.raises(UsageError, match="is a directory"):
+        write(top, f"{place}/there")
+
+
+def test_a_failed_layout_leaves_an_empty_directory_empty(top, place):
+    with pytest.raises(RootfsError):
+        write(top, f"oci:{place}", layers=one_layer("none"))
+    assert list(place.iterdir()) == []
+
+
+def test_file_modes_follow_the_umask(top, place):
+    before = os.umask(0o027)
+    try:
+        write(top, f"{place}/image")
+        write(top, f"oci:{place}/layout")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((place / "image").stat().st_mode) == 0o640
+    for path in (place / "layout").rglob("*"):
+        assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", ["oci:image", "oci-archive:image", "docker-archive:image"])
+def test_a_full_disk(top, place, name, threads):
+    if os.geteuid():
+        pytest.skip("mounting a small tmpfs needs root")
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
+    try:
+        kind, _, path = name.partition(":")
+        with pytest.raises(RechunkError, match="No space left") as caught:
+            write(top, f"{kind}:{place}/{path}", threads=threads)
+        assert "free some space" in caught.value.hint
+        assert list(place.iterdir()) == []
+    finally:
+        subprocess.run(["umount", place], check=True)
+
+
+SCRIPT = """
+import sys
+from support.writing import write
+write(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else "-", threads=2, compression={compression!r})
+"""
+
+
+def script(repository, tmp_path, top, *arguments, compression="none", **options):
+    """A process that writes the image of `top`; its TMPDIR has to be empty at the end."""
+    (tmp_path / "spool").mkdir(exist_ok=True)
+    text = SCRIPT.format(compression=compression).replace(
+        f"compression={compression!r}", f"compression=Compression.parse({compression!r})"
+    )
+    text = "from rechunk_podman.oci.compress import Compression\n" + text
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{repository}/tests:{repository}/frontend",
+        "TMPDIR": str(tmp_path / "spool"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", text, top, *arguments], env=environment, check=False, **options
+    )
+    assert list((tmp_path / "spool").iterdir()) == []
+    return done
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_standard_output(repository, top, place, tmp_path, compression):
+    expected = place / "expected"
+    write(top, expected, compression=Compression.parse(compression))
+    done = script(repository, tmp_path, top, compression=compression, stdout=subprocess.PIPE)
+    assert done.stdout == expected.read_bytes()
+    with (place / "plain").open("wb") as file:
+        file.write(b"head")
+        file.flush()
+        script(repository, tmp_path, top, compression=compression, stdout=file)
+    assert (place / "plain").read_bytes() == b"head" + expected.read_bytes()
+    with (place / "appended").open("ab") as file:
+        file.write(b"head")
+        file.flush()
+        script(repository, tmp_path, top, compression=compression, stdout=file)
+    assert (place / "appended").read_bytes() == b"head" + expected.read_bytes()
+
+
+def test_standard_output_that_is_longer_already(repository, top, place, tmp_path):
+    write(top, f"{place}/expected")
+    (place / "plain").write_bytes(b"x" * 20 * MIB)
+    with (place / "plain").open("r+b") as file:
+        script(repository, tmp_path, top, stdout=file)
+    assert (place / "plain").read_bytes() == (place / "expected").read_bytes()
+
+
+def test_a_failure_cuts_standard_output_off(repository, top, place, tmp_path):
+    (top / ".wh.x").write_text("")
+    with (place / "plain").open("wb") as file:
+        done = script(repository, tmp_path, top, stdout=file, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"whiteout" in done.stderr
+    assert (place / "plain").read_bytes() == b""
+
+
+def test_a_fifo_as_output(repository, top, place, tmp_path):
+    write(top, f"{place}/expected")
+    os.mkfifo(place / "fifo")
+    with (place / "copy").open("wb") as copy, subprocess.Popen(["cat", place / "fifo"], stdout=copy):
+        script(repository, tmp_path, top, place / "fifo")
+    assert (place / "copy").read_bytes() == (place / "expected").read_bytes()
+    assert stat.S_ISFIFO((place / "fifo").stat().st_mode)
+
+
+def test_a_closed_pipe_is_an_error(repository, top, tmp_path):
+    with subprocess.Popen(["true"], stdin=subprocess.PIPE) as reader:
+        reader.wait()
+        done = script(repository, tmp_path, top, stdout=reader.stdin, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert b"standard output was closed" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "kind", "path"),
+    [
+        (None, OutputKind.OCI_ARCHIVE, None),
+        ("-", OutputKind.OCI_ARCHIVE, None),
+        ("out.tar", OutputKind.OCI_ARCHIVE, "out.tar"),
+        ("oci:dir", OutputKind.OCI, "dir"),
+        ("oci-archive:a:b", OutputKind.OCI_ARCHIVE, "a:b"),
+        ("docker-archive:-", OutputKind.DOCKER_ARCHIVE, None),
+        ("other:x", OutputKind.OCI_ARCHIVE, "other:x"),
+    ],
+)
+def test_outputs(text, kind, path):
+    assert Output.parse(text) == Output(kind, path)
+
+
+@pytest.mark.parametrize("text", ["", "oci:", "oci-archive:", "docker-archive:", "oci:-"])
+def test_outputs_that_are_none(text):
+    with pytest.raises(UsageError):
+        Output.parse(text)
+
+
+def reusable(image):
+    return {
+        layer.diff_id: Descriptor(MEDIA_LAYER_ZSTD, Digest("sha256:" + "1" * 64), 4711, {"kept": "yes"})
+        for layer in image.layers[1:3]
+    }
+
+
+def test_expected_layers_are_hashed_and_left_out(top, place):
+    full = write(top, f"oci:{place}/full")
+    reuse = reusable(full)
+
+    def layers(tree):
+        found = specs(tree, 5)
+        return [
+            LayerSpec(spec.components, expected=layer.diff_id)
+            for spec, layer in zip(found, full.layers, strict=True)
+        ]
+
+    image = write(
+        top, f"oci:{place}/sparse", layers=layers, reuse=reuse, reuse_from="docker://r/i", threads=2
+    )
+    assert [layer.diff_id for layer in image.layers] == [layer.diff_id for layer in full.layers]
+    assert [layer.descriptor for layer in image.layers[1:3]] == list(reuse.values())
+    assert image.layers[0] == full.layers[0]
+    blobs = {path.name for path in (place / "sparse/blobs/sha256").iterdir()}
+    assert len(blobs) == 3 + 2
+    said = parse_sparse((place / "sparse" / SPARSE_FILE).read_bytes(), "it")
+    assert said == (frozenset({"sha256:" + "1" * 64}), "docker://r/i")
+    assert validate(f"oci:{place}/sparse").check().elsewhere == said.elsewhere
+    (place / "sparse" / SPARSE_FILE).unlink()
+    assert validate(f"oci:{place}/sparse").errors  # what is missing without a word is missed
+
+    (top / "größe").write_text("another")
+    image = write(top, f"oci:{place}/changed", layers=layers, reuse=reuse)
+    assert sum(layer.descriptor.size == 4711 for layer in image.layers) in (1, 2)
+    assert "größe" in str(top / "größe")
+
+    whole = write(top, f"oci-archive:{place}/archive", layers=layers, reuse=reuse)
+    assert all(layer.descriptor.size != 4711 for layer in whole.layers)
+    validate(place / "archive").check()
+
+
+def test_known_layers_are_left_out_though_nobody_expected_them(top, place):
+    full = write(top, f"oci:{place}/full", compression=Compression.parse("gzip"))
+    reuse = reusable(full)
+    place.joinpath("mount").mkdir()  # into a directory that is there, too
+    image = write(top, f"oci:{place}/mount", reuse=reuse, compression=Compression.parse("gzip"), threads=2)
+    assert [layer.descriptor for layer in image.layers[1:3]] == list(reuse.values())
+    assert [layer.descriptor for layer in image.layers[3:]] == [layer.descriptor for layer in full.layers[3:]]
+    assert len(list((place / "mount/blobs/sha256").iterdir())) == 3 + 2
+    validate(f"oci:{place}/mount").check()
+
+
+def test_uncompressed_layers_that_a_store_holds_need_no_descriptor(top, place):
+    full = write(top, f"oci:{place}/full")
+    held = {layer.diff_id: None for layer in full.layers}
+    image = write(top, f"oci:{place}/sparse", reuse=held)
+    assert image.manifest == full.manifest
+    assert set(image.elsewhere) == {layer.diff_id for layer in full.layers}
+    assert len(list((place / "sparse/blobs/sha256").iterdir())) == 2
+
+
+def test_other_threads_forbid_forks(top, place, caplog):
+    stop = threading.Event()
+    thread = threading.Thread(target=stop.wait)
+    thread.start()
+    try:
+        write(top, f"{place}/a", threads=2)
+    finally:
+        stop.set()
+        thread.join()
+    assert "one at a time" in caplog.text
+    write(top, f"{place}/b", threads=2)
+    assert content(place / "a") == content(place / "b")
+
+
+def test_an_image_without_layers(top, place):
+    image = write(top, f"{place}/image", layers=lambda tree: [], threads=2)
+    assert image.layers == ()
+    validate(place / "image", strict=False).check()
+
+
+def test_real_tools_read_what_is_written(top, place, tmp_path):
+    write(
+        top, f"oci:{place}/layout", tag="example.org/a/b:c", compression=Compression.parse("zstd"), threads=2
+    )
+    write(top, f"oci-archive:{place}/archive", compression=Compression.parse("gzip"), threads=2)
+    write(top, f"docker-archive:{place}/docker", threads=2)
+    for source in (
+        f"oci:{place}/layout:example.org/a/b:c",
+        f"oci-archive:{place}/archive",
+        f"docker-archive:{place}/docker",
+    ):
+        target = tmp_path / "copy"
+        subprocess.run(["skopeo", "copy", "--quiet", source, f"dir:{target}"], check=True)
+        assert (target / "manifest.json").is_file()
+
+
+def test_documents_need_only_a_config():
+    assert ImageDocuments(b"{}").annotations == {}
+
+
+def test_blobs_are_where_the_archive_says(top, place):
+    image = write(top, f"{place}/image", threads=3)
+    with tarfile.open(place / "image") as archive:
+        names = archive.getnames()
+        assert names[:3] == ["oci-layout", "blobs", "blobs/sha256"]
+        assert names[-1] == "index.json"
+        layers = ["blobs/sha256/" + layer.diff_id.removeprefix("sha256:") for layer in image.layers]
+        assert names[3 : 3 + len(layers)] == layers
+        assert {member.mtime for member in archive.getmembers()} == {0}
+    assert Path(place / "image").stat().st_size % 512 == 0
