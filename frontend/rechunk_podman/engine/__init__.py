@@ -1,0 +1,1 @@
+"""Driving podman, buildah and skopeo."""

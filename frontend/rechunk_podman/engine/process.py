@@ -1,0 +1,287 @@
+"""Runs the tools of the field as child processes: argv lists, no shell, the end of their talk for errors."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import selectors
+import shlex
+import shutil
+import signal
+import subprocess
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO
+
+from rechunk_podman.errors import ToolError
+
+log = logging.getLogger(__name__)
+
+TAIL_LINES = 12
+TICK_SECONDS = 0.2
+GRACE_SECONDS = 10.0
+
+#: Executable -> the package that brings it, by the same name in Debian's and Fedora's archives.
+PACKAGES: Mapping[str, str] = {
+    "podman": "podman",
+    "buildah": "buildah",
+    "skopeo": "skopeo",
+    "newuidmap": "uidmap (Debian) or shadow-utils (Fedora)",
+}
+
+SPACE_HINT = (
+    "free some space, or name a roomier place with --workdir DIR (or TMPDIR); storage needs room, too"
+)
+
+MOUNT_HINT = (
+    "root needs CAP_SYS_ADMIN (a container: --privileged), a user needs ids in /etc/subuid, /etc/subgid"
+)
+
+_DENIED_MOUNT = re.compile(r"mount.*(operation not permitted|permission denied)", re.IGNORECASE)
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|ENOSPC", re.IGNORECASE)
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a finished command said. stdout: whole, as bytes; talk: the last lines of stderr."""
+
+    stdout: bytes
+    talk: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """stdout as text, without white space around it."""
+        return self.stdout.decode("utf-8", "surrogateescape").strip()
+
+
+class CommandError(ToolError):
+    """A command ended with another status than 0.
+
+    Args:
+        status: exit status; negative: the number of the signal that ended it.
+    """
+
+    def __init__(self, message: str, status: int, *, context: Sequence[str], hint: str | None) -> None:
+        super().__init__(message, context=tuple(context), hint=hint)
+        self.status = status
+
+
+def find(tool: str, env: Mapping[str, str] | None = None) -> str:
+    """The path of an executable.
+
+    Raises:
+        ToolError: it is not installed; the hint says what to install.
+    """
+    path = which(tool, env)
+    if path is None:
+        package = PACKAGES.get(tool, tool)
+        names = package if "(" in package else f"apt-get install {package}, or dnf install {package}"
+        raise ToolError(f"{tool} is not installed", hint=f"install it: {names}")
+    return path
+
+
+def which(tool: str, env: Mapping[str, str] | None = None) -> str | None:
+    """The path of an executable, or None."""
+    return shutil.which(tool, path=(os.environ if env is None else env).get("PATH", os.defpath))
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    env: Mapping[str, str] | None = None,
+    cwd: str | None = None,
+    secrets: Sequence[str] = (),
+    hint: str | None = None,
+    on_line: Callable[[str], None] | None = None,
+    tick: Callable[[], None] | None = None,
+    merged: bool = False,
+) -> Result:
+    """Runs a command to its end.
+
+    Whatever interrupts the wait (Ctrl-C, SIGTERM made an exception) ends the child, too.
+
+    Args:
+        argv: the executable's name (looked up in `env`'s PATH) or path, and its arguments.
+        env: the whole environment; this process's own by default. Never logged.
+        secrets: strings that are shown as *** in logs and errors.
+        hint: what to do where the command fails and its talk tells nothing better.
+        on_line: gets each line of stderr as it comes.
+        tick: called about five times a second while the command runs.
+        merged: its stdout is talk, too, in one order with its stderr.
+
+    Raises:
+        ToolError: not installed.
+        CommandError: it ended with another status than 0; the context holds its last lines.
+    """
+    command = [find(argv[0], env), *argv[1:]]
+    shown = redact(shlex.join(argv), secrets)
+    log.debug("running %s", shown)
+    with _environment_errors(argv[0]):
+        process = subprocess.Popen(
+            command,
+            env=None if env is None else dict(env),
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+        )
+    stdout: list[bytes] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def talk(line: str) -> None:
+        line = redact(line, secrets)
+        if line.strip():
+            tail.append(line.rstrip())
+        if on_line is not None:
+            on_line(line)
+        else:
+            log.debug("%s: %s", argv[0], line)
+
+    try:
+        _drain(process, None if merged else stdout.append, talk, tick)
+        status = process.wait()
+    except BaseException:
+        end(process)
+        raise
+    finally:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
+    if status != 0:
+        raise failure(argv[0], shown, status, tuple(tail), hint)
+    return Result(b"".join(stdout), tuple(tail))
+
+
+def failure(
+    tool: str, shown: str, status: int, tail: tuple[str, ...], hint: str | None = None
+) -> CommandError:
+    """The error of a command that ended with another status than 0 (negative: the signal that ended it)."""
+    how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
+    context = [*tail, f"command: {shorten(shown)}"]
+    name = os.path.basename(tool)
+    if any(map(speaks_of_space, tail)):
+        return CommandError(
+            f"{name} found no space left on the device", status, context=context, hint=SPACE_HINT
+        )
+    if any(map(_DENIED_MOUNT.search, tail)):
+        return CommandError(f"{name} may not mount here", status, context=context, hint=MOUNT_HINT)
+    return CommandError(f"{name} {how}", status, context=context, hint=hint)
+
+
+def speaks_of_space(line: str) -> bool:
+    """Whether a line of a tool's talk is about a full disk."""
+    return _NO_SPACE.search(line) is not None
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Ends a child: asks with SIGTERM, insists with SIGKILL after a grace; waits for it in every case."""
+    if process.poll() is not None:
+        return
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_group(process: subprocess.Popen[bytes]) -> None:
+    """Ends a child that leads a session of its own, with all it started there.
+
+    Without root podman runs itself again in a user namespace; the first process does not always take the
+    second along.
+    """
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
+    end(process)
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def redact(text: str, secrets: Sequence[str] = ()) -> str:
+    """`text` without the secrets, and without user names and passwords in URLs."""
+    for secret in secrets:
+        if secret:
+            text = text.replace(secret, "***").replace(shlex.quote(secret), "***")
+    return _CREDENTIALS.sub("***", text)
+
+
+def shorten(text: str, limit: int = 400) -> str:
+    """`text`, cut in the middle where it is longer than `limit` characters."""
+    if len(text) <= limit:
+        return text
+    half = limit // 2
+    return f"{text[:half]} … {text[-half:]}"
+
+
+@contextmanager
+def space_errors(where: str) -> Iterator[None]:
+    """Turns an OSError of our own about space or a read-only place into a ToolError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise ToolError(
+                f"no space left on the device at {where}", context=[str(error)], hint=SPACE_HINT
+            ) from error
+        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOTDIR):
+            raise ToolError(
+                f"cannot write at {where}",
+                context=[str(error)],
+                hint="name a directory of yours with --workdir DIR (or TMPDIR)",
+            ) from error
+        raise
+
+
+@contextmanager
+def _environment_errors(tool: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.E2BIG:
+            raise ToolError(
+                f"the arguments of {tool} are too long for the kernel",
+                hint="one argument holds 128 KiB at most: hand large values over in files",
+            ) from error
+        raise ToolError(f"cannot start {tool}", context=[str(error)]) from error
+
+
+def _drain(
+    process: subprocess.Popen[bytes],
+    on_stdout: Callable[[bytes], object] | None,
+    on_line: Callable[[str], object],
+    tick: Callable[[], None] | None,
+) -> None:
+    """Reads the pipes until they close; without on_stdout stdout is read line by line, too."""
+    pending = b""
+    with selectors.DefaultSelector() as selector:
+        for pipe in (process.stdout, process.stderr):
+            if pipe is not None:
+                selector.register(pipe, selectors.EVENT_READ)
+        while selector.get_map():
+            ready = selector.select(TICK_SECONDS)
+            if not ready and process.poll() is not None:
+                break  # a grandchild that outlives the command holds its pipes open
+            if tick is not None:
+                tick()
+            for key, _ in ready:
+                block = _read(key.fileobj)  # type: ignore[arg-type]
+                if not block:
+                    selector.unregister(key.fileobj)
+                elif on_stdout is not None and key.fileobj is process.stdout:
+                    on_stdout(block)
+                else:
+                    *lines, pending = (pending + block).split(b"\n")
+                    for line in lines:
+                        on_line(line.decode("utf-8", "backslashreplace"))
+    if pending:
+        on_line(pending.decode("utf-8", "backslashreplace"))
+
+
+def _read(pipe: IO[bytes]) -> bytes:
+    return os.read(pipe.fileno(), 1 << 16)

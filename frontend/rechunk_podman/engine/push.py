@@ -1,0 +1,292 @@
+"""From an OCI layout into registries: one upload, more tags by digest, complete copies elsewhere.
+
+skopeo carries everything. It asks the repository for each blob before it opens the layout's, so a layout
+without the blobs that are there already can be pushed to that repository, and to no other. What is pushed
+keeps its digest, byte for byte.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import logging
+import os
+import re
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import NamedTuple
+
+from rechunk_podman.engine import names
+from rechunk_podman.engine.native import LOST_BLOB
+from rechunk_podman.engine.process import CommandError, run
+from rechunk_podman.engine.reference import DOCKER, TLS_HINT, Registry, options_of
+from rechunk_podman.errors import RechunkError, ToolError, UsageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.spec import Digest
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 4
+"""How often a copy is tried where its failure may pass."""
+
+FIRST_WAIT = 1.0
+"""Seconds before the second attempt; doubled for each further one."""
+
+_PASSING = re.compile(
+    r"connection (?:refused|reset|timed out)|broken pipe|i/o timeout|handshake timeout|\bEOF\b"
+    r"|timeout awaiting|too ?many ?requests|temporary failure|no route to host|network is unreachable"
+    r"|server misbehaving"
+    r"|use of closed network connection|(?:status(?: ?code)?|HTTP):? ?(?:429|5\d\d)\b|deadline exceeded",
+    re.IGNORECASE,
+)
+_DENIED = re.compile(
+    r"unauthorized|authentication required|denied|invalid username/password|forbidden"
+    r"|(?:status(?: ?code)?|HTTP):? 40[13]\b",
+    re.IGNORECASE,
+)
+_TLS = re.compile(r"x509|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE)
+_TIME = re.compile(r'^time="[^"]*" level=\S+ msg=')
+
+
+class Target(NamedTuple):
+    """`docker://REPOSITORY:TAG`, where an image goes."""
+
+    repository: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{DOCKER}{self.repository}:{self.tag}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """A reference without a digest; the tag is latest where there is none.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        if not text.startswith(DOCKER):
+            raise UsageError(f"not a registry reference: {text}", hint="docker://REGISTRY/NAME:TAG")
+        name = names.parse(text.removeprefix(DOCKER))
+        if name.digest is not None:
+            raise UsageError(
+                f"nothing can be pushed to a digest: {text}", hint=f"{DOCKER}{name.repository}:TAG"
+            )
+        return cls(name.repository, name.tag or "latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """`docker://REPOSITORY@DIGEST`, one image for good."""
+
+    repository: str
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{DOCKER}{self.repository}@{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Pinned:
+        """A reference with a digest and without a tag.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        hint = "docker://REGISTRY/NAME@sha256:… (split --push prints the digest)"
+        if not text.startswith(DOCKER):
+            raise UsageError(f"not a registry reference: {text}", hint=hint)
+        name = names.parse(text.removeprefix(DOCKER))
+        if name.digest is None or name.tag is not None:
+            raise UsageError(f"not a digest reference: {text}", hint=hint)
+        try:
+            return cls(name.repository, spec.digest(name.digest))
+        except RechunkError as error:
+            raise UsageError(f"not a digest reference: {text}", context=[error.message], hint=hint) from error
+
+
+class LostBlobsError(ToolError):
+    """The repository lacks blobs that the layout, too, leaves out."""
+
+    def __init__(self, target: Target | Pinned, digests: Iterable[Digest]) -> None:
+        self.digests = tuple(digests)
+        super().__init__(
+            f"{target} lacks layers of the previous image",
+            context=self.digests,
+            hint="--no-reuse writes and uploads every layer",
+        )
+
+
+@contextmanager
+def private_credentials(registry: Registry, repositories: Iterable[str]) -> Iterator[Registry]:
+    """The same access for use in any directory, and without --creds: a file that only this user can read
+    stands in for it, and goes again.
+
+    Arguments of a process are there for everybody to read. The file holds what --authfile held, too.
+
+    Raises:
+        UsageError: --authfile is unreadable.
+    """
+    registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
+    if registry.creds is None:
+        yield registry
+        return
+    document: dict[str, object] = {}
+    if registry.authfile is not None and Path(registry.authfile).exists():
+        try:
+            with open(registry.authfile, "rb") as file:
+                document = json.load(file)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"cannot read {registry.authfile}", context=[type(error).__name__]) from error
+    token = base64.b64encode(registry.creds.encode("utf-8", "surrogateescape")).decode()
+    known = document.get("auths")
+    auths = dict(known) if isinstance(known, dict) else {}
+    auths.update({host_of(repository): {"auth": token} for repository in repositories})
+    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+        path = os.path.join(folder, "auth.json")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump({**document, "auths": auths}, file)
+        yield replace(registry, creds=None, authfile=path)
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def host_of(repository: str) -> str:
+    """The registry of a repository, as it stands in authentication files."""
+    first, slash, _ = repository.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
+def push(
+    layout: str,
+    targets: Sequence[Target],
+    digest: Digest,
+    registry: Registry,
+    *,
+    cwd: str,
+    whole_index: bool = False,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Uploads the image of a layout under the first target, and gives it the others.
+
+    Args:
+        layout: path, relative to cwd, without a colon.
+        digest: of its manifest or, with whole_index, of the index that it holds.
+
+    Raises:
+        LostBlobsError: the repository lacks a blob that the layout leaves out. Nothing was tagged.
+        ToolError: skopeo is missing or failed; the registry denied it, or took something else.
+    """
+    first, *others = targets
+    copy(f"oci:{layout}", first, digest, registry, cwd=cwd, whole_index=whole_index, tick=tick)
+    retag(Pinned(first.repository, digest), others, registry, whole_index=whole_index, tick=tick)
+
+
+def retag(
+    source: Pinned,
+    targets: Sequence[Target],
+    registry: Registry,
+    *,
+    whole_index: bool = True,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Gives an image in a registry more names. In its own repository nothing but the manifest is uploaded.
+
+    Raises:
+        ToolError: as push().
+    """
+    for target in targets:
+        copy(str(source), target, source.digest, registry, whole_index=whole_index, tick=tick)
+
+
+def copy(
+    source: str,
+    target: Target | Pinned,
+    digest: Digest,
+    registry: Registry,
+    *,
+    cwd: str | None = None,
+    whole_index: bool = False,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """`skopeo copy`, the digest preserved and compared; failures that may pass are tried again, aloud.
+
+    Raises:
+        LostBlobsError: a layout lacks a blob. ToolError: as push().
+    """
+    with (
+        options_of(target.repository, registry) as (options, secrets),
+        tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
+    ):
+        file = os.path.join(folder, "digest")
+        command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
+        command += ["--all"] if whole_index else []
+        command += [_sided(option, "dest") for option in options]
+        command += [_sided(option, "src") for option in options] if source.startswith(DOCKER) else []
+        command += [f"--digestfile={file}", source, str(target)]
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                run(command, env=registry.env, cwd=cwd, secrets=secrets, tick=tick)
+                break
+            except CommandError as error:
+                problem = _explained(target, error)
+                if attempt == ATTEMPTS or not _may_pass(error):
+                    raise problem from error
+                wait = FIRST_WAIT * 2 ** (attempt - 1)
+                log.warning(
+                    "attempt %d of %d to push %s failed: %s", attempt, ATTEMPTS, target, _reason(error)
+                )
+                log.warning("trying again in %.0f s; what was uploaded stays", wait)
+                time.sleep(wait)
+        with open(file) as said:
+            pushed = said.read().strip()
+    if pushed != digest:
+        raise ToolError(
+            f"{target} is not what was to be pushed",
+            context=[f"pushed {pushed}, not {digest}"],
+            hint="is something in between rewriting manifests?",
+        )
+    log.info("pushed %s, %s", target, digest)
+
+
+def _sided(option: str, side: str) -> str:
+    """skopeo-copy(1): each option about registries once for the source, once for the destination."""
+    return option.replace("--", f"--{side}-", 1)
+
+
+def _said(error: CommandError) -> str:
+    """What skopeo said, without the command line (which names hosts and ports)."""
+    return "\n".join(line for line in error.context if not line.startswith("command: "))
+
+
+def _reason(error: CommandError) -> str:
+    lines = _said(error).splitlines()
+    return _TIME.sub("", lines[-1]) if lines else error.message
+
+
+def _may_pass(error: CommandError) -> bool:
+    said = _said(error)
+    return error.status > 0 and not LOST_BLOB.search(said) and _PASSING.search(said) is not None
+
+
+def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
+    said = _said(error)
+    lost = LOST_BLOB.findall(said)
+    if lost:
+        return LostBlobsError(target, [Digest(f"sha256:{name}") for name in lost])
+    if error.status > 0 and _DENIED.search(said):
+        return ToolError(
+            f"the registry does not let this user push {target}",
+            context=[_reason(error)],
+            hint="log in (podman login), or give --authfile FILE or RECHUNK_CREDS=USER:PASSWORD",
+        )
+    if error.status > 0 and _TLS.search(said):
+        return ToolError(
+            f"no trusted connection to the registry of {target}", context=[_reason(error)], hint=TLS_HINT
+        )
+    hint = error.hint or "nothing was tagged: run the same command again, it goes on where this one stopped"
+    return ToolError(f"cannot push {target}", context=[error.message, *error.context], hint=hint)

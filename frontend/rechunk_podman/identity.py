@@ -1,0 +1,147 @@
+"""What an image says it is: its version, and which labels of its base would be lies on it. Pure.
+
+Sources: annotations.md of the image-spec ("Pre-Defined Annotation Keys"); label-schema.org; the labels that
+ostree-ext, bootc and Red Hat's build systems set on base images.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from typing import NamedTuple
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.model import Kind, Tree
+
+OCI = "org.opencontainers.image."
+
+VERSION = OCI + "version"
+REVISION = OCI + "revision"
+DESCRIPTION = OCI + "description"
+TITLE = OCI + "title"
+
+KERNEL = "ostree.linux"
+"""Label of bootable images: the release of their one kernel."""
+
+BOOTC = "containers.bootc"
+
+OSTREE_COMMIT = ("ostree.commit", "ostree.final-diffid")
+"""They name an ostree commit that the files of a rechunked image are not laid out as any more."""
+
+_PARENTS = frozenset(
+    [OCI + name for name in ("version", "revision", "title", "description", "source", "url", "documentation")]
+    + [OCI + name for name in ("created", "base.name", "base.digest", "ref.name")]
+    + ["version", "release", "name", "summary", "description", "url", "build-date", "vcs-ref", "vcs-url"]
+    + ["io.k8s.display-name", "io.k8s.description", "org.label-schema.version", "org.label-schema.vcs-ref"]
+    + ["org.label-schema.name", "org.label-schema.description", "org.label-schema.build-date"]
+)
+"""Labels that describe one image, not whatever is built on it."""
+
+_PARENT_PREFIXES = ("ostree.", "rpmostree.", "io.buildah.")
+
+_KERNEL_IMAGE = re.compile(r"usr/lib/modules/[^/]+/vmlinuz\Z")
+
+_DATE = re.compile(r"<date(?::([^<>]+))?>")
+_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
+
+
+class Labelling(NamedTuple):
+    """operations: for ImageConfig.with_labels(). dropped, rewritten: names, sorted, to be shown."""
+
+    operations: tuple[str, ...]
+    dropped: tuple[str, ...]
+    rewritten: tuple[str, ...]
+
+
+def is_parents(name: str) -> bool:
+    """Whether a label of this name describes the base image that set it, and not an image built on it."""
+    return name in _PARENTS or name.startswith(_PARENT_PREFIXES)
+
+
+def version(template: str, now: int, previous: str | None) -> str:
+    """The version that a template stands for.
+
+    Args:
+        template: text in which `<date>` is the day (UTC) as YYMMDD, `<date:FORMAT>` as strftime(3) has it.
+        now: epoch seconds.
+        previous: the version of the image before, None where there is none. Where it is the very same, `.1`
+            is added, after `.1` comes `.2`, and so on.
+
+    Raises:
+        UsageError: the result is no version (a letter or digit, then letters, digits and ._+~-).
+    """
+    day = datetime.fromtimestamp(now, timezone.utc)
+    text = _DATE.sub(lambda match: day.strftime(match[1] or "%y%m%d"), template)
+    if not _VERSION.match(text):
+        raise UsageError(
+            f"not a version: {text!r}",
+            hint="letters, digits and ._+~-; <date> is the day as YYMMDD, <date:%Y-%m-%d> as you like it",
+        )
+    if previous is None:
+        return text
+    if previous == text:
+        return f"{text}.1"
+    stem, dot, count = previous.rpartition(".")
+    if dot and stem == text and count.isascii() and count.isdigit():
+        return f"{text}.{int(count) + 1}"
+    return text
+
+
+def labelling(inherited: Mapping[str, str], own: Mapping[str, str], *, keep: Iterable[str] = ()) -> Labelling:
+    """Which labels of the source go, stay or are rewritten, for an image with an identity of its own.
+
+    The rule: what `own` names is rewritten; of the rest, a label that describes the parent (is_parents())
+    is dropped unless `keep` names it; all others stay.
+    """
+    kept = set(keep)
+    dropped = sorted(name for name in inherited if is_parents(name) and name not in own and name not in kept)
+    rewritten = sorted(name for name in own if name in inherited and inherited[name] != own[name])
+    operations = [f"{name}-" for name in dropped] + [f"{name}={value}" for name, value in sorted(own.items())]
+    return Labelling(tuple(operations), tuple(dropped), tuple(rewritten))
+
+
+def label_lines(text: str) -> dict[str, str]:
+    """Labels from lines `KEY=VALUE`, as workflows hand them on; empty lines and `#` comments are skipped.
+
+    Raises:
+        UsageError: another line.
+    """
+    labels = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        line = line.strip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if not (equals and name.strip()):
+            raise UsageError(f"line {number} of the labels is not KEY=VALUE: {line!r}")
+        labels[name.strip()] = value.strip()
+    return labels
+
+
+def kernels(tree: Tree) -> list[str]:
+    """The releases of the kernels in usr/lib/modules that can be booted (those with a vmlinuz), sorted."""
+    return sorted(
+        path.split("/")[3]
+        for path, entry in tree.items()
+        if entry.kind is Kind.FILE and _KERNEL_IMAGE.match(path)
+    )
+
+
+def bootable_labels(labels: Mapping[str, str], tree: Tree, *, bootc: bool) -> Labelling:
+    """What the files themselves say: ostree.linux anew where it is (or with bootc); with bootc, its profile.
+
+    The profile: no ostree.commit and ostree.final-diffid, containers.bootc=1.
+    """
+    own: dict[str, str] = {}
+    dropped = [name for name in OSTREE_COMMIT if name in labels] if bootc else []
+    releases = kernels(tree)
+    if len(releases) == 1 and (bootc or KERNEL in labels):
+        own[KERNEL] = releases[0]
+    elif KERNEL in labels:
+        dropped.append(KERNEL)
+    if bootc:
+        own[BOOTC] = "1"
+    rewritten = [name for name in own if labels.get(name) != own[name]]
+    operations = [f"{name}-" for name in dropped] + [f"{name}={own[name]}" for name in rewritten]
+    return Labelling(tuple(operations), tuple(dropped), tuple(sorted(rewritten)))

@@ -1,0 +1,169 @@
+"""What an image records of itself, written into its documents and found again in those of any image.
+
+The Ledger is the comment of one empty history entry (config.md, "history"): containerd refuses to create
+containers with labels over 4,096 bytes, and history survives FROM, push, pull and commit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.oci.config import CREATED_BY, HistoryEntry, ImageConfig, layer_comment
+from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, ANNOTATION_STABILITY, DiffId, Layer
+from rechunk_podman.planning import ledger as ledgers
+from rechunk_podman.planning.ledger import Ledger, LedgerError
+
+log = logging.getLogger("rechunk_podman")
+
+LEDGER_CREATED_BY = "rechunk-podman ledger"
+"""created_by of the empty history entry whose comment is the Ledger."""
+
+LEDGER_LABEL = "org.rechunk.ledger"
+"""Label: the Ledger's format number and the sha256 of its text."""
+
+BUDGET = 40 * 1024
+"""Bytes that the Ledger and the layers' comments may take together in an image config."""
+
+ANNOTATION_LIMIT = 1024
+"""Bytes of the annotation that names a layer's components."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A Ledger that belongs to an image.
+
+    derived: whether layers of others follow those that the Ledger describes.
+    """
+
+    ledger: Ledger
+    derived: bool
+
+
+def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component]) -> dict[str, str]:
+    """Of a layer's descriptor: its components, the largest first, and its stability (0..1)."""
+    names, length = [], 0
+    for ident in sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident)):
+        name = str(ident).encode("utf-8", "replace").decode()
+        length += len(name.encode()) + 1
+        if length > ANNOTATION_LIMIT:
+            break
+        names.append(name)
+    return {ANNOTATION_COMPONENT: ",".join(names), ANNOTATION_STABILITY: f"{1 - layer.rate:.3f}"}
+
+
+def layer_history(
+    plan: Plan, by_id: Mapping[ComponentId, Component], layers: Sequence[Layer]
+) -> list[HistoryEntry]:
+    """One history entry a layer, in order, that names its largest components."""
+    return [
+        HistoryEntry(
+            created_by=CREATED_BY,
+            comment=layer_comment(
+                [(ident, by_id[ident].size) for ident in planned.components], layer.diff_id
+            ),
+        )
+        for planned, layer in zip(plan.layers, layers, strict=True)
+    ]
+
+
+def expected_layers(
+    plan: Plan,
+    by_id: Mapping[ComponentId, Component],
+    memory: Sequence[Ledger | None],
+    known: Collection[DiffId],
+) -> list[DiffId | None]:
+    """For each planned layer the known diff_id that it will have, if a Ledger says that nothing changed.
+
+    A Ledger holds prefixes of diff_ids; the whole ones are those that are known from the image itself.
+    """
+    by_prefix = {_prefix(text): text for text in known}
+    recorded: dict[tuple[ComponentId, ...], tuple[Ledger, bytes]] = {}
+    for ledger in reversed([ledger for ledger in memory if ledger is not None]):
+        recorded.update({tuple(sorted(old.components)): (ledger, old.prefix) for old in ledger.layers})
+    found: list[DiffId | None] = []
+    for layer in plan.layers:
+        old = recorded.get(tuple(sorted(layer.components)))
+        clean = old is not None and not any(old[0].changed(by_id[ident]) for ident in layer.components)
+        found.append(by_prefix.get(old[1]) if old is not None and clean else None)
+    return found
+
+
+def _prefix(diff_id: str) -> bytes:
+    """What a Ledger holds of a diff_id; nothing of what is none, which nobody has checked yet."""
+    try:
+        return bytes.fromhex(diff_id.removeprefix("sha256:"))[: ledgers.PREFIX_BYTES]
+    except ValueError:
+        return b""
+
+
+def without_ledger(config: ImageConfig) -> ImageConfig:
+    """The config without the label of a Ledger that described other layers."""
+    return config.with_labels([f"{LEDGER_LABEL}-"])
+
+
+def with_ledger(
+    config: ImageConfig, history: Sequence[HistoryEntry], ledger: Ledger
+) -> tuple[ImageConfig, list[HistoryEntry]]:
+    """Config and history with the Ledger in them, within BUDGET together with the history's comments."""
+    comments = sum(len(json.dumps(entry.comment)) for entry in history)
+    text = ledgers.encode(ledger, budget=max(BUDGET - comments, 0))
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    labelled = config.with_labels([f"{LEDGER_LABEL}={ledgers.FORMAT} sha256:{digest}"])
+    return labelled, [*history, HistoryEntry(created_by=LEDGER_CREATED_BY, comment=text, empty_layer=True)]
+
+
+def find_ledger(config: ImageConfig) -> Found:
+    """The Ledger that an image carries, if it describes its layers or the bottom ones of them.
+
+    Raises:
+        LedgerError: there is none, it cannot be read, or it describes other layers ("foreign").
+    """
+    entries = [
+        (place, entry) for place, entry in enumerate(config.history) if entry.created_by == LEDGER_CREATED_BY
+    ]
+    if not entries:
+        raise LedgerError("missing", "the image was not made by rechunk-podman, or its history was dropped")
+    # Of a derived image that was rechunked itself, the last one is its own.
+    ledger = ledgers.decode(entries[-1][1].comment)
+    prefixes = [_prefix(text) for text in config.diff_ids]
+    described = [layer.prefix for layer in ledger.layers]
+    if not described or prefixes[: len(described)] != described:
+        raise LedgerError("foreign", "it describes other layers than the image has")
+    return Found(ledger, derived=len(prefixes) > len(described))
+
+
+def remembered(config: ImageConfig, name: str) -> Found | None:
+    """find_ledger(), with a warning in place of the error: a plan without memory is never wrong."""
+    try:
+        return find_ledger(config)
+    except LedgerError as error:
+        log.warning("%s: %s", name, error.message)
+        if error.hint:
+            log.warning("%s", error.hint)
+        return None
+
+
+def inherited(config: ImageConfig, name: str) -> Found | None:
+    """As remembered(), for an image that nobody said had a Ledger: that it has none is no news."""
+    if not any(entry.created_by == LEDGER_CREATED_BY for entry in config.history):
+        return None
+    return remembered(config, name)
+
+
+def memories(previous: Found | None, source: Found | None) -> tuple[Ledger | None, Ledger | None]:
+    """(previous, base) for planning, from the previous image's Ledger and that of the image that is split.
+
+    The Ledger of a derived image is its base's. That of an image that was split before, and to which nothing
+    was added, stands in for a previous one that was not named.
+    """
+    own = None if previous is None else previous.ledger
+    if source is None:
+        return own, None
+    if own is None and not source.derived:
+        return source.ledger, None
+    return own, source.ledger

@@ -1,0 +1,51 @@
+"""The command line for each generation of buildah."""
+
+from __future__ import annotations
+
+import pytest
+
+from rechunk_podman.engine.buildah import build_command, parse_version
+from rechunk_podman.engine.podman import Image
+from rechunk_podman.engine.request import Request
+from rechunk_podman.errors import ToolError
+
+REQUEST = Request(Image("ab" * 32, (), b"{}", b"{}", 0), b"{}", "localhost/x:y", ())
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("buildah version 1.28.2 (image-spec 1.1.0-rc2, runtime-spec 1.0.2-dev)", (1, 28, 2)),
+        ("buildah version 1.44.0-dev (image-spec 1.1.1, runtime-spec 1.2.1)", (1, 44, 0)),
+        ("buildah version 1.43", (1, 43)),
+    ],
+)
+def test_parse_version(text: str, expected: tuple[int, ...]) -> None:
+    assert parse_version(text) == expected
+
+
+def test_no_version() -> None:
+    with pytest.raises(ToolError):
+        parse_version("something else")
+
+
+@pytest.mark.parametrize(
+    ("found", "place"),
+    [
+        ((1, 28, 2), "/run/src"),
+        ((1, 43, 2), "/run/src"),
+        ((1, 44), "/run/rechunk-podman-context:ro"),
+        ((1, 50, 1), "/run/rechunk-podman-context:ro"),
+    ],
+)
+def test_the_context_is_mounted_where_the_version_needs_it(found: tuple[int, ...], place: str) -> None:
+    command = build_command(REQUEST, "/c", chunker="localhost/chunker", pull=False, found=found)
+    assert f"--volume=/c:{place}" in command
+
+
+def test_stages_run_in_order_uncached_and_nothing_is_fetched() -> None:
+    command = build_command(REQUEST, "/c", chunker="localhost/chunker", pull=False, found=(1, 28, 2))
+    assert command[:2] == ["buildah", "build"]
+    assert {"--layers=false", "--skip-unused-stages=false", "--jobs=1", "--pull=never"} <= set(command)
+    assert "--tag=localhost/x:y" in command
+    assert "--pull=false" in build_command(REQUEST, "/c", chunker="c", pull=True, found=(1, 28, 2))

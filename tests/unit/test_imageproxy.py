@@ -1,0 +1,117 @@
+"""skopeo's image proxy, the real one, on OCI layouts; and a proxy that breaks off."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+from pathlib import Path
+
+import pytest
+
+from rechunk_podman.engine.imageproxy import BlobError, proxy
+from rechunk_podman.errors import ToolError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.image import LAYOUT_FILE, dump
+from rechunk_podman.oci.spec import Descriptor, Digest
+from support.needs import require
+
+DATA = random.Random(1).randbytes(3 << 20)
+
+
+def descriptor(data: bytes, media_type: str = spec.MEDIA_LAYER) -> Descriptor:
+    return Descriptor(media_type, Digest("sha256:" + hashlib.sha256(data).hexdigest()), len(data))
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Path:
+    """A layout of one image whose only layer is DATA, which the proxy does not look into."""
+    require("skopeo")
+    folder = tmp_path / "layout"
+    (folder / "blobs/sha256").mkdir(parents=True)
+    config = dump({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": ["x"]}})
+    manifest = dump(
+        {
+            "schemaVersion": 2,
+            "mediaType": spec.MEDIA_MANIFEST,
+            "config": descriptor(config, spec.MEDIA_CONFIG).to_json(),
+            "layers": [descriptor(DATA).to_json()],
+        }
+    )
+    for data in (DATA, config, manifest):
+        (folder / "blobs/sha256" / hashlib.sha256(data).hexdigest()).write_bytes(data)
+    index = {"schemaVersion": 2, "manifests": [descriptor(manifest, spec.MEDIA_MANIFEST).to_json()]}
+    (folder / "oci-layout").write_bytes(LAYOUT_FILE)
+    (folder / "index.json").write_text(json.dumps(index))
+    return folder
+
+
+def test_blobs_come_as_streams(layout):
+    with proxy() as connection:
+        image = connection.open(f"oci:{layout}")
+        for _ in range(2):
+            with connection.blob(image, descriptor(DATA)) as stream:
+                assert io.BufferedReader(stream).read() == DATA
+        connection.close_image(image)
+
+
+def test_a_reader_may_leave_early(layout):
+    with proxy() as connection:
+        image = connection.open(f"oci:{layout}")
+        with connection.blob(image, descriptor(DATA)) as stream:
+            assert len(stream.read(1000)) == 1000
+        with pytest.raises(KeyError), connection.blob(image, descriptor(DATA)) as stream:
+            raise KeyError
+        with connection.blob(image, descriptor(DATA)) as stream:
+            assert len(io.BufferedReader(stream).read()) == len(DATA)
+
+
+@pytest.mark.parametrize("change", [b"", DATA[:-1], DATA + b"x", b"x" + DATA[1:]])
+def test_a_blob_that_is_another_one(layout, change):
+    """Shorter, longer or other content: said at its end, and nothing hangs."""
+    (layout / "blobs/sha256" / hashlib.sha256(DATA).hexdigest()).write_bytes(change)
+    with proxy() as connection:
+        image = connection.open(f"oci:{layout}")
+        with pytest.raises(BlobError), connection.blob(image, descriptor(DATA)) as stream:
+            io.BufferedReader(stream).read()
+
+
+def test_what_is_not_there(layout):
+    with proxy() as connection:
+        with pytest.raises(BlobError):
+            connection.open(f"oci:{layout}-none")
+        image = connection.open(f"oci:{layout}")
+        with pytest.raises(BlobError), connection.blob(image, descriptor(b"nothing")):
+            pytest.fail("there is no such blob")
+
+
+def test_no_descriptors_are_left(layout):
+    before = len(os.listdir("/proc/self/fd"))
+    test_blobs_come_as_streams(layout)
+    test_a_reader_may_leave_early(layout)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+SAYS = 'exec python3 -c \'import os; os.write(0, b"""{}"""); os.read(0, 9)\''
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'unknown command' >&2; exit 1", "failed with status 1"),
+        ("exit 0", "skopeo's image proxy does not answer"),
+        (SAYS.format("no json"), "does not speak JSON"),
+        (SAYS.format('{"success":true,"value":"9.0"}'), "speaks version '9.0'"),
+    ],
+)
+def test_a_proxy_that_is_none(tmp_path, script, message):
+    """Scripts: no skopeo at hand behaves so."""
+    path = tmp_path / "skopeo"
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    with pytest.raises(ToolError) as caught, proxy(env=env):
+        pytest.fail("it is no proxy")
+    assert message in str(caught.value)

@@ -1,0 +1,249 @@
+"""Images by reference: what a reference names, what is wrong with it, and which image of several."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from rechunk_podman.engine.process import CommandError
+from rechunk_podman.engine.reference import (
+    DeniedError,
+    MissingImageError,
+    Place,
+    Registry,
+    UnreachableError,
+    choose_platform,
+    explained,
+    image_documents,
+    locate,
+    options_of,
+    previous_documents,
+)
+from rechunk_podman.errors import ImageError, UsageError
+from support.oci_material import Layout, archive_of, make_tar, member, run
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with an image in every form that a path can name."""
+    layout = Layout(tmp_path / "layout").layer(make_tar([member("a")]))
+    layout.finish()
+    archive_of(layout.path, tmp_path / "o.tar")
+    (tmp_path / "config.json").write_text(json.dumps(layout.config))
+    (tmp_path / "listed.json").write_text("\ufeff \n[" + json.dumps(layout.config) + "]")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("text")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def warnings(monkeypatch):
+    """The messages of warnings that the package logs while the test runs."""
+    found = []
+
+    class Keep(logging.Handler):
+        def emit(self, entry):
+            found.append(entry.getMessage())
+
+    monkeypatch.setattr(logging.getLogger("rechunk_podman"), "handlers", [Keep(logging.WARNING)])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("text", "place", "name"),
+    [
+        ("docker://example.org/x:1", Place.REGISTRY, "example.org/x:1"),
+        ("containers-storage:x", Place.STORAGE, "x"),
+        ("localhost/x:1", Place.STORAGE, "localhost/x:1"),
+        ("docker:27", Place.STORAGE, "docker:27"),
+        ("oci:layout", Place.IMAGE, "oci:layout"),
+        ("oci:absent", Place.IMAGE, "oci:absent"),
+        ("oci-archive:o.tar:tag", Place.IMAGE, "oci-archive:o.tar:tag"),
+        ("layout", Place.IMAGE, "oci:layout"),
+        ("layout:tag", Place.IMAGE, "oci:layout:tag"),
+        ("o.tar", Place.IMAGE, "o.tar"),
+        ("file", Place.IMAGE, "file"),
+        ("config.json", Place.DOCUMENT, "config.json"),
+        ("./config.json", Place.DOCUMENT, "./config.json"),
+        ("listed.json", Place.DOCUMENT, "listed.json"),
+        ("folder", Place.DIRECTORY, "folder"),
+        ("folder:tag", Place.STORAGE, "folder:tag"),
+    ],
+)
+def test_what_a_reference_names(here, text, place, name):
+    assert locate(text) == (place, name)
+
+
+@pytest.mark.parametrize("text", ["", "./absent", "/absent/x", "dir:folder", "docker-daemon:x:1"])
+def test_references_to_nothing(here, text):
+    with pytest.raises(UsageError):
+        locate(text)
+
+
+@pytest.mark.parametrize(
+    "reference", ["layout", "oci:layout", "o.tar", "oci-archive:o.tar", "config.json", "listed.json"]
+)
+def test_documents_of_files(here, reference):
+    found = image_documents(reference)
+    assert found.name == reference
+    assert len(found.layers) == 1
+    assert (found.digest is None) == reference.endswith(".json")
+    assert found.config.architecture == "amd64"
+
+
+def test_documents_of_a_docker_archive(here):
+    run("skopeo", "--insecure-policy", "copy", "-q", "oci:layout", "docker-archive:d.tar:x:1", cwd=here)
+    for reference in ("d.tar", "docker-archive:d.tar", "docker-archive:d.tar:x:1"):
+        assert image_documents(reference).layers[0].diff_id == image_documents("layout").layers[0].diff_id
+
+
+@pytest.mark.parametrize(
+    ("reference", "error"),
+    [
+        ("oci:absent", MissingImageError),
+        ("./absent", MissingImageError),
+        ("oci:layout:other", UsageError),
+        ("oci:folder", UsageError),
+        ("./folder", UsageError),
+        ("file", ImageError),
+        ("docker://Not/Lower", UsageError),
+        ("Not/Lower", UsageError),
+    ],
+)
+def test_what_is_no_image(here, reference, error):
+    with pytest.raises(error):
+        image_documents(reference)
+
+
+@pytest.mark.parametrize(
+    "reference", ["oci:absent", "./absent.json", "oci:layout:other", "oci:folder", "file", "broken.json"]
+)
+def test_a_previous_image_that_is_not_there_is_a_warning(here, warnings, reference):
+    (here / "broken.json").write_text('{"architecture": 7}')
+    assert previous_documents(reference) is None
+    assert len(warnings) == 2
+    assert warnings[0].startswith("no previous image: ")
+    assert "without memory" in warnings[1]
+
+
+@pytest.mark.parametrize(
+    "reference", ["", "docker://", "docker://Not/Lower", "Not/Lower", "oci:", "dir:folder", "./folder", "a b"]
+)
+def test_a_previous_image_that_cannot_be_meant_is_an_error(here, reference):
+    with pytest.raises(UsageError):
+        previous_documents(reference)
+
+
+def test_a_registry_that_does_not_answer_is_an_error_even_then(here):
+    """Its memory would be lost for every later image. Nothing listens at port 1."""
+    with pytest.raises(UnreachableError) as caught:
+        previous_documents("docker://127.0.0.1:1/x:1")
+    assert "--fresh" in (caught.value.hint or "")
+
+
+AMD64 = {"os": "linux", "architecture": "amd64"}
+
+
+def index(*platforms):
+    digests = ["sha256:" + f"{number:x}" * 64 for number in range(len(platforms))]
+    entries = [
+        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": d, "size": 1}
+        | ({"platform": p} if p else {})
+        for d, p in zip(digests, platforms, strict=True)
+    ]
+    return json.dumps({"schemaVersion": 2, "manifests": entries}).encode(), digests
+
+
+def test_the_image_of_a_platform():
+    v7 = {"os": "linux", "architecture": "arm", "variant": "v7"}
+    v6 = {"os": "linux", "architecture": "arm", "variant": "v6"}
+    attestation = {"os": "unknown", "architecture": "unknown"}
+    data, digests = index(attestation, AMD64, v6, v7)
+    assert choose_platform(data, "x", "amd64") == digests[1]
+    assert choose_platform(data, "x", "x86_64") == digests[1]
+    assert choose_platform(data, "x", "arm/v7") == digests[3]
+    assert choose_platform(data, "x", "arm/v6") == digests[2]
+    with pytest.raises(UsageError, match="no image for linux/s390x"):
+        choose_platform(data, "x", "s390x")
+    with pytest.raises(ImageError):
+        choose_platform(b"{}", "x")
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("reading manifest 1 in REPO: manifest unknown: manifest unknown", MissingImageError),
+        ("reading manifest 1 in REPO: name unknown: repository name not known", MissingImageError),
+        ('reading manifest 1 in REPO: StatusCode: 404, \\"page not found\\"', MissingImageError),
+        ("reading manifest 1 in REPO: unauthorized: authentication required", DeniedError),
+        ("reading manifest 1 in REPO: denied: requested access to the resource is denied", DeniedError),
+        ("unable to retrieve auth token: invalid username/password: unauthorized", DeniedError),
+        (
+            "pinging container registry HOST: dial tcp 1.2.3.4:443: connect: connection refused",
+            UnreachableError,
+        ),
+        ("pinging container registry HOST: lookup HOST on 1.1.1.1:53: no such host", UnreachableError),
+        ("pinging container registry HOST: context deadline exceeded", UnreachableError),
+        (
+            "pinging container registry HOST: http: server gave HTTP response to HTTPS client",
+            UnreachableError,
+        ),
+        (
+            "pinging container registry HOST: tls: failed to verify certificate: x509: unknown",
+            UnreachableError,
+        ),
+        ("received unexpected HTTP status: 503 Service Unavailable", UnreachableError),
+    ],
+)
+def test_what_registries_say(said, kind):
+    """In the words of skopeo; a name that sounds like a failure is none."""
+    repository = "example.org/denied/certificate-timeout"
+    text = said.replace("REPO", repository).replace("HOST", "example.org")
+    message = f'Error parsing image name \\"docker://{repository}:1\\": {text}'
+    line = f'time="2026-01-01T00:00:00Z" level=fatal msg="{message}"'
+    error = CommandError(
+        "skopeo failed with status 1", 1, context=(line, "command: skopeo inspect"), hint=None
+    )
+    found = explained(f"docker://{repository}:1", repository, error)
+    assert type(found) is kind
+    assert found.hint
+    assert len(found.context) == 1
+
+
+def test_a_failure_of_another_kind_stays_what_it_is():
+    error = CommandError("skopeo was ended by signal 9", -9, context=("command: skopeo inspect",), hint=None)
+    assert explained("docker://x", "x", error) is error
+
+
+@pytest.mark.parametrize("creds", ["", ":", "sesame", ":sesame"])
+def test_credentials_that_are_none(creds):
+    with pytest.raises(UsageError) as caught:
+        Registry(creds=creds)
+    assert "sesame" not in caught.value.message + (caught.value.hint or "")
+
+
+def test_credentials_go_by_a_private_file_and_are_never_shown():
+    registry = Registry(creds="user:sesame", tls_verify=False)
+    assert "sesame" not in repr(registry)
+    with options_of("example.org:5000/x", registry) as (options, secrets):
+        assert "sesame" not in " ".join(options)
+        assert {"user:sesame", "sesame"} <= set(secrets)
+        assert "--tls-verify=false" in options
+        path = next(option for option in options if option.startswith("--authfile=")).partition("=")[2]
+        assert Path(path).stat().st_mode & 0o777 == 0o600
+        assert list(json.loads(Path(path).read_text())["auths"]) == ["example.org:5000"]
+    assert not Path(path).exists()
+    with options_of("library/debian", registry) as (options, _):
+        path = next(option for option in options if option.startswith("--authfile=")).partition("=")[2]
+        assert list(json.loads(Path(path).read_text())["auths"]) == ["docker.io"]
+
+
+def test_options_without_credentials():
+    with options_of("x", Registry(authfile="/a/file")) as (options, secrets):
+        assert (options, secrets) == (["--authfile=/a/file"], [])
+    with options_of("x", Registry()) as (options, secrets):
+        assert (options, secrets) == ([], [])
