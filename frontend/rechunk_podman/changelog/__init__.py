@@ -1,0 +1,1 @@
+"""What changed between two images, for people: packages, commits, the download."""

@@ -1,0 +1,90 @@
+"""All that a changelog tells, as one value. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from rechunk_podman.changelog.compare import PackageChanges
+from rechunk_podman.explain import ImageFacts, date_text
+from rechunk_podman.update import Update
+
+VERSION_LABEL = "org.opencontainers.image.version"
+REVISION_LABEL = "org.opencontainers.image.revision"
+
+
+class Commit(Protocol):
+    """A commit, as engine/git.py gives it."""
+
+    @property
+    def short(self) -> str: ...
+    @property
+    def hash(self) -> str: ...
+    @property
+    def author(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two images. version, revision: of its labels, "" where it has none. created: RFC 3339."""
+
+    name: str
+    version: str
+    revision: str
+    created: str | None
+    digest: str | None
+
+    @classmethod
+    def of(cls, facts: ImageFacts) -> Side:
+        """The image that the facts describe."""
+        config = facts.record.config
+        created = None if config.created is None else date_text(config.created)
+        labels = config.labels
+        version, revision = labels.get(VERSION_LABEL, ""), labels.get(REVISION_LABEL, "")
+        return cls(facts.name, version, revision, created, facts.record.digest)
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines."""
+        return {
+            "name": self.name,
+            "version": self.version or None,
+            "revision": self.revision or None,
+            "created": self.created,
+            "digest": self.digest,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Changelog:
+    """commits: None where nobody looked, or the repository does not hold both revisions."""
+
+    old: Side
+    new: Side
+    packages: PackageChanges
+    update: Update
+    commits: Sequence[Commit] | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `changelog --json`."""
+        download = self.update.to_json()["download"]
+        commits = None
+        if self.commits is not None:
+            commits = [
+                {"short": c.short, "hash": c.hash, "author": c.author, "subject": c.subject}
+                for c in self.commits
+            ]
+        return {
+            "old": self.old.to_json(),
+            "new": self.new.to_json(),
+            "packages": {
+                "level": self.packages.level,
+                "unchanged": self.packages.unchanged,
+                "changes": [change.to_json() for change in self.packages.changes],
+            },
+            "download": {**download, "of_bytes": self.update.new.size, "of_layers": len(self.update.layers)},
+            "commits": commits,
+            "notes": list(self.update.notes),
+        }

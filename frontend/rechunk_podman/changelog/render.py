@@ -1,0 +1,197 @@
+"""A Changelog as text: by a Jinja template, or a text with the tags of hhd-dev/rechunk.
+
+Source of the tags, their formatters and defaults: hhd-dev/rechunk, src/rechunk/utils.py and action.yml
+(v1.2).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+import jinja2
+
+from rechunk_podman.changelog.compare import ADDED, REMOVED
+from rechunk_podman.changelog.document import Changelog
+from rechunk_podman.changelog.packages import Packages, Version
+from rechunk_podman.errors import UsageError
+
+FORMATTERS: Mapping[str, str] = {
+    "commits.none": "-\n",
+    "commits.commit": "- **<short>** <subject>\n",
+    "pkgupd.none": "-\n",
+    "pkgupd.update": " - **<package>**: <old> → <new>\n",
+    "pkgupd.add": " - **<package>**: x → <new>\n",
+    "pkgupd.remove": " - **<package>**: <old> → x\n",
+}
+"""Name of a formatter -> its text where nobody says otherwise."""
+
+_TAG = re.compile(
+    r"<(?:(?P<name>version|previous|date|timestamp|pretty|commits|pkgupd)"
+    r"|(?P<of>version|relver):(?P<package>[^<>\s]+))>"
+)
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
+
+
+@dataclass(frozen=True, slots=True)
+class Tags:
+    """What the tags stand for. now: epoch seconds. pretty: the name of the version for people."""
+
+    changelog: Changelog
+    installed: Packages | None
+    now: int
+    pretty: str = ""
+    formatters: Mapping[str, str] = field(default_factory=dict)
+
+    def value(self, tag: re.Match[str]) -> str:
+        """What stands in the place of a tag; the tag itself where nothing is known for it."""
+        if tag["of"]:
+            return self._package(tag["of"], tag["package"]) or tag[0]
+        log, name = self.changelog, tag["name"]
+        if name in ("date", "timestamp"):
+            when = datetime.fromtimestamp(self.now, timezone.utc)
+            return when.strftime("%y%m%d" if name == "date" else "%Y-%m-%dT%H:%M:%SZ")
+        known = {"version": log.new.version, "previous": log.old.version, "pretty": self.pretty}
+        if name in known:
+            return known[name] or tag[0]
+        return self.commits() if name == "commits" else self.packages()
+
+    def _package(self, what: str, name: str) -> str | None:
+        if self.installed is None:
+            return None
+        version = self.installed.binary.get(name) or self.installed.sources.get(name)
+        if version is None or not version.text:
+            return None
+        return version.upstream if what == "version" else version.with_release
+
+    def format(self, name: str, values: Mapping[str, str]) -> str:
+        """A formatter's text with its tags filled in, each once: what is put in is not looked at again."""
+        text = self.formatters.get(name, FORMATTERS[name])
+        return re.sub(r"<([a-z]+)>", lambda match: values.get(match[1], match[0]), text)
+
+    def commits(self) -> str:
+        """The commits, one `commits.commit` each."""
+        lines = [
+            self.format(
+                "commits.commit", {"short": c.short, "hash": c.hash, "subject": c.subject, "author": c.author}
+            )
+            for c in self.changelog.commits or ()
+        ]
+        return "".join(lines) or self.format("commits.none", {})
+
+    def packages(self) -> str:
+        """The packages: added, then those of another version, then removed."""
+        found = self.changelog.packages
+        rest = [change for change in found.changes if change.kind not in (ADDED, REMOVED)]
+        lines = []
+        for change in (*found.of(ADDED), *rest, *found.of(REMOVED)):
+            old, new = short_versions(change.old, change.new)
+            formatter = {ADDED: "pkgupd.add", REMOVED: "pkgupd.remove"}.get(change.kind, "pkgupd.update")
+            lines.append(self.format(formatter, {"package": change.name, "old": old, "new": new}))
+        return "".join(lines) or self.format("pkgupd.none", {})
+
+
+def short_versions(old: Version | None, new: Version | None) -> tuple[str, str]:
+    """Both versions as people read them: without the release, save where only that tells them apart.
+
+    "" where the package is not there, "?" where its version is not known.
+    """
+    if old is None or new is None or not (old.text and new.text):
+        return _shown(old), _shown(new)
+    if old.upstream != new.upstream:
+        return old.upstream, new.upstream
+    if old.with_release != new.with_release:
+        return old.with_release, new.with_release
+    return old.text, new.text
+
+
+def _shown(version: Version | None) -> str:
+    return "" if version is None else version.upstream or "?"
+
+
+def parse_formatters(lines: Sequence[str]) -> dict[str, str]:
+    """`NAME=TEXT` lines, `\\n` in the text for a line break; empty lines are left out.
+
+    Raises:
+        UsageError: a line is none, or there is no such formatter.
+    """
+    found = {}
+    for line in (line for text in lines for line in text.splitlines()):
+        name, equals, text = line.partition("=")
+        name = name.strip()
+        if not line.strip():
+            continue
+        if not equals or name not in FORMATTERS:
+            raise UsageError(
+                f"not a formatter: {line!r}", hint=f"NAME=TEXT, NAME one of {', '.join(FORMATTERS)}"
+            )
+        found[name] = text.replace("\\n", "\n")
+    return found
+
+
+def render_text(text: str, tags: Tags) -> str:
+    """A text with the tags of hhd-dev/rechunk filled in. What is put in is not looked at again."""
+    return _TAG.sub(tags.value, text)
+
+
+def render_template(source: str, tags: Tags, *, human_size: Callable[[float], str], name: str) -> str:
+    """A Jinja template, in which these tags may stand as well.
+
+    The template sees `old`, `new` (Side), `packages` (PackageChanges), `download` (bytes, layers, of_bytes,
+    of_layers), `commits` (None where nobody looked), `update` (Update), `now`, and the filters `size`
+    (bytes for people), `md` (text in which nothing is Markdown) and `versions` (old and new of a change,
+    shortened).
+
+    Raises:
+        UsageError: the template is none, or uses what is not there.
+    """
+    replaced: list[str] = []
+
+    def keep(match: re.Match[str]) -> str:
+        replaced.append(tags.value(match))
+        return "{{ __tags[" + str(len(replaced) - 1) + "] }}"
+
+    environment = jinja2.Environment(
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        autoescape=False,  # noqa: S701 (Markdown; the filter `md` is for what images say)
+    )
+    environment.filters["size"] = human_size
+    environment.filters["md"] = escape
+    environment.filters["versions"] = lambda change: short_versions(change.old, change.new)
+    log = tags.changelog
+    try:
+        return environment.from_string(_TAG.sub(keep, source)).render(
+            __tags=replaced,
+            old=log.old,
+            new=log.new,
+            packages=log.packages,
+            download=log.to_json()["download"],
+            commits=log.commits,
+            update=log.update,
+            now=datetime.fromtimestamp(tags.now, timezone.utc),
+        )
+    except jinja2.TemplateError as error:
+        line = getattr(error, "lineno", None)
+        raise UsageError(
+            f"the template {name} cannot be rendered: {error.message or error}",
+            context=[] if line is None else [f"line {line}"],
+            hint="docs/changelog.md names what a template sees",
+        ) from error
+
+
+def without_controls(text: str) -> str:
+    """Text in which control characters, but for line breaks and tabs, and undecodable bytes are replaced."""
+    return "".join(
+        "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text
+    )
+
+
+def escape(text: str) -> str:
+    """Text of others in Markdown: one line in which nothing is markup."""
+    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))

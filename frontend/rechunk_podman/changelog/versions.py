@@ -1,0 +1,106 @@
+"""Which of two package versions is newer. Pure.
+
+Sources: deb-version(7) and Debian Policy 5.6.12; rpm-version(7), "Comparison" (tilde since rpm 4.10, caret
+since 4.15). apk and pacman versions are compared as rpm's, of whose algorithm pacman's is a descendant
+(vercmp(8)).
+"""
+
+from __future__ import annotations
+
+import re
+
+_SEGMENT = re.compile(r"~|\^|[0-9]+|[A-Za-z]+")
+_RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
+
+
+def compare(source: str, a: str, b: str) -> int:
+    """-1, 0 or 1: whether version `a` is older than, the same as, or newer than `b`.
+
+    Args:
+        source: the kind of package, `dpkg` or `rpm`; others as rpm.
+    """
+    return compare_dpkg(a, b) if source == "dpkg" else compare_rpm(a, b)
+
+
+def compare_rpm(a: str, b: str) -> int:
+    """Compares [EPOCH:]VERSION[-RELEASE]; no epoch is 0; a release that one side lacks is not compared."""
+    (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
+    result = _sign(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
+    if result or not (release_a and release_b):
+        return result
+    return rpmvercmp(release_a, release_b)
+
+
+def _evr(text: str) -> tuple[int, str, str]:
+    epoch, colon, rest = text.partition(":")
+    if not (colon and epoch.isdecimal() and epoch.isascii()):
+        epoch, rest = "0", text
+    version, dash, release = rest.rpartition("-")
+    return int(epoch), version if dash else rest, release if dash else ""
+
+
+def rpmvercmp(a: str, b: str) -> int:
+    """Compares one component (version or release) segment by segment.
+
+    Segments are runs of digits or of letters; everything else separates them. A number is newer than
+    letters, more segments are newer than fewer; `~` is older than anything, even than the end; `^` is newer
+    than the end and older than anything else.
+    """
+    if a == b:
+        return 0
+    one, two = _SEGMENT.findall(a), _SEGMENT.findall(b)
+    for left, right in zip(one, two, strict=False):
+        if left == right:
+            continue
+        for operator in ("~", "^"):
+            if left == operator or right == operator:
+                return -1 if left == operator else 1
+        if left.isdigit() != right.isdigit():
+            return 1 if left.isdigit() else -1
+        result = _numbers(left, right) if left.isdigit() else _sign(left, right)
+        if result:
+            return result
+    if len(one) == len(two):
+        return 0
+    longer, sign = (one, 1) if len(one) > len(two) else (two, -1)
+    return -sign if longer[min(len(one), len(two))] == "~" else sign
+
+
+def compare_dpkg(a: str, b: str) -> int:
+    """Compares [EPOCH:]UPSTREAM[-REVISION]; no revision is older than any, save that -0 equals none."""
+    (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
+    return _sign(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
+
+
+def verrevcmp(a: str, b: str) -> int:
+    """Compares one part: runs of other characters and runs of digits in turn.
+
+    Other characters: `~` before the end, the end before letters, letters before the rest, by their codes.
+    """
+    at_a = at_b = 0
+    while at_a < len(a) or at_b < len(b):
+        left, right = _RUN.match(a, at_a), _RUN.match(b, at_b)
+        assert left is not None  # noqa: S101 (both parts of the expression may be empty)
+        assert right is not None  # noqa: S101
+        result = _sign([*map(_order, left[1]), 0], [*map(_order, right[1]), 0])
+        result = result or _numbers(left[2], right[2])
+        if result:
+            return result
+        at_a, at_b = left.end(), right.end()
+    return 0
+
+
+def _order(character: str) -> int:
+    if character == "~":
+        return -1
+    return ord(character) + (0 if character.isascii() and character.isalpha() else 0x110000)
+
+
+def _numbers(a: str, b: str) -> int:
+    """Digits of any length, without making numbers of them: int() refuses very long ones."""
+    a, b = a.lstrip("0"), b.lstrip("0")
+    return _sign(len(a), len(b)) or _sign(a, b)
+
+
+def _sign(a: object, b: object) -> int:
+    return (a > b) - (a < b)  # type: ignore[operator, no-any-return]

@@ -1,0 +1,130 @@
+"""Options of split that give an image an identity of its own, and the label operations they come to."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from rechunk_podman import identity
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.config import ImageConfig
+
+log = logging.getLogger("rechunk_podman")
+
+VersionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--version",
+        metavar="TEMPLATE",
+        help="Version of the image: <date> is the day as YYMMDD, <date:FORMAT> as strftime has it; "
+        ".1, .2 … where the previous image bears the same.",
+    ),
+]
+RevisionOption = Annotated[
+    str | None, typer.Option(metavar="COMMIT", help="Commit that the image is built from.")
+]
+DescriptionOption = Annotated[str | None, typer.Option(metavar="TEXT", help="What the image is.")]
+PrettyOption = Annotated[
+    str | None,
+    typer.Option(metavar="TEXT", help="What <pretty> stands for in --labels; <version> is understood."),
+]
+LabelsOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="LINES",
+        help="Labels, a line each KEY=VALUE; <version>, <date>, <pretty>, <revision>, <description> are "
+        "filled in.",
+    ),
+]
+KeepLabelOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY", help="Keep this label of the base, though it describes the base."),
+]
+BootcOption = Annotated[
+    bool,
+    typer.Option(
+        "--bootc",
+        help="A bootable image: leaves out what /sysroot holds, sets containers.bootc=1, drops the labels of "
+        "an ostree commit; 120 layers by default.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What the user says the image is; None where nothing is said. keep: labels of the base that stay."""
+
+    version: str | None = None
+    revision: str | None = None
+    description: str | None = None
+    pretty: str | None = None
+    labels: str | None = None
+    keep: tuple[str, ...] = ()
+
+    @property
+    def given(self) -> bool:
+        """Whether the image gets an identity of its own, and labels of its base that describe the base go."""
+        said = (self.version, self.revision, self.description, self.pretty, self.labels)
+        return any(value is not None for value in said)
+
+    def operations(self, source: bytes, previous: Mapping[str, str] | None, now: int) -> tuple[str, ...]:
+        """Label operations, listed in the log as they are made.
+
+        Args:
+            source: the config of the image that is split.
+            previous: the labels of the image before, None where there is none.
+            now: epoch seconds.
+
+        Raises:
+            UsageError: the version or a line of the labels is none.
+        """
+        if not self.given:
+            return ()
+        before = None if previous is None else previous.get(identity.VERSION)
+        version = None if self.version is None else identity.version(self.version, now, before)
+        names = {
+            "date": identity.version("<date>", now, None),
+            "version": version,
+            "revision": self.revision,
+            "description": self.description,
+        }
+        names["pretty"] = None if self.pretty is None else _filled(self.pretty, names)
+        own = {key: _filled(value, names) for key, value in identity.label_lines(self.labels or "").items()}
+        for key, value in (
+            (identity.VERSION, version),
+            (identity.REVISION, self.revision),
+            (identity.DESCRIPTION, self.description),
+        ):
+            if value is not None:
+                own.setdefault(key, value)
+        inherited = ImageConfig.parse(source, name="the config of the image").labels
+        result = identity.labelling(inherited, own, keep=self.keep)
+        if version is not None:
+            log.info("version: %s", version)
+        for key in result.dropped:
+            log.info("label dropped: %s=%s (it describes the base image)", key, inherited[key])
+        for key in result.rewritten:
+            log.info("label rewritten: %s=%s", key, own[key])
+        return result.operations
+
+
+def _filled(text: str, names: Mapping[str, str | None]) -> str:
+    for name, value in names.items():
+        tag = f"<{name}>"
+        if tag in text:
+            if value is None:
+                raise UsageError(f"{tag} is used in a label, but --{name} is not given")
+            text = text.replace(tag, value)
+    return text
+
+
+def today() -> int:
+    """Epoch seconds of the build: SOURCE_DATE_EPOCH, else the clock."""
+    text = os.environ.get("SOURCE_DATE_EPOCH", "")
+    return int(text) if text.isascii() and text.isdigit() else int(time.time())

@@ -1,0 +1,1 @@
+"""Named checks on an image, one module a family of checks."""

@@ -1,0 +1,150 @@
+"""What a check is, what it looks at, and what it finds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any, NamedTuple
+
+from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.rootfs.paths import canonical
+
+
+class Severity(IntEnum):
+    """How bad a finding is, in ascending order."""
+
+    NOTE = 0
+    WARNING = 1
+    ERROR = 2
+
+    def __str__(self) -> str:
+        return self.name.lower()
+
+
+class Facts(NamedTuple):
+    """What the content of a file told (lint/look.py).
+
+    text: the content, of the few files that checks read whole. recorded: the mtime (modulo 2**32) that a
+    timestamped .pyc holds of its .py. wal: an SQLite database in WAL mode. keys: kinds of private keys.
+    tokens: kinds of tokens and passwords.
+    """
+
+    text: bytes | None = None
+    recorded: int | None = None
+    wal: bool = False
+    keys: tuple[str, ...] = ()
+    tokens: tuple[str, ...] = ()
+
+
+class Buried(NamedTuple):
+    """A file of a layer (from 0) that holds secrets, although an upper layer may hide it."""
+
+    layer: int
+    path: str
+    facts: Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """An image, or a root filesystem, as the checks see it.
+
+    facts: path -> what its content told, for files that told anything. sha256: of a regular file by path.
+    record: the image's documents; None of a directory. bootable: the image is one of ostree or bootc.
+    zstd_chunked: it is, or shall be, pushed as zstd:chunked.
+    """
+
+    name: str
+    tree: Tree
+    facts: Mapping[str, Facts]
+    sha256: Callable[[str], bytes | None]
+    record: ImageRecord | None = None
+    buried: tuple[Buried, ...] = ()
+    bootable: bool = False
+    zstd_chunked: bool = False
+
+    @property
+    def labels(self) -> Mapping[str, str]:
+        """The image's labels, none of a directory."""
+        return {} if self.record is None else self.record.config.labels
+
+    def find(self, path: str) -> str | None:
+        """The canonical path of a file, symlinks followed inside the image, the last one too."""
+        found = canonical(self.tree, path)
+        for _ in range(8):
+            entry = None if found is None else self.tree.get(found)
+            if found is None or entry is None or entry.kind is not Kind.SYMLINK or entry.target is None:
+                return found
+            folder = "" if entry.target.startswith("/") else found.rpartition("/")[0]
+            found = canonical(self.tree, f"{folder}/{entry.target}")
+        return None
+
+    def text(self, path: str) -> str | None:
+        """The content of one of the files that checks read, symlinks followed; None where it is not there."""
+        found = self.find(path)
+        facts = None if found is None else self.facts.get(found)
+        return None if facts is None or facts.text is None else facts.text.decode("utf-8", "replace")
+
+    def below(self, directory: str) -> Iterator[tuple[str, Entry]]:
+        """(path, Entry) of everything below a directory (canonical, without slashes at its ends)."""
+        prefix = directory + "/"
+        return ((path, entry) for path, entry in self.tree.items() if path.startswith(prefix))
+
+    def files(self) -> Iterator[tuple[str, Entry]]:
+        """(path, Entry) of every regular file; of hard links each."""
+        return ((path, entry) for path, entry in self.tree.items() if entry.kind is Kind.FILE)
+
+
+class Finding(NamedTuple):
+    """One fault. paths: without the leading slash. severity: where it is not the check's own."""
+
+    message: str
+    paths: tuple[str, ...] = ()
+    severity: Severity | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A named check.
+
+    severity: of its findings, where they do not say otherwise; the highest that they may have.
+    summary: what it looks for. why: what goes wrong otherwise. fix: what to do.
+    run: takes a Subject; of the checks of an update (lint/layers.py) the changes of all layers.
+    """
+
+    name: str
+    severity: Severity
+    summary: str
+    why: str
+    fix: str
+    run: Callable[[Any], Iterable[Finding]] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A finding, and the check that found it."""
+
+    check: Check
+    finding: Finding
+
+    @property
+    def severity(self) -> Severity:
+        """The finding's own severity, else the check's."""
+        return self.check.severity if self.finding.severity is None else self.finding.severity
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that docs/lint.md explains."""
+        return {
+            "check": self.check.name,
+            "severity": str(self.severity),
+            "message": self.finding.message,
+            "paths": ["/" + path for path in self.finding.paths],
+            "why": self.check.why,
+            "fix": self.check.fix,
+        }
+
+
+def plural(count: int, what: str, many: str | None = None) -> str:
+    """`1 file`, `2 files`."""
+    return f"{count} {what if count == 1 else many or what + 's'}"

@@ -1,0 +1,310 @@
+"""Why layers are downloaded again for a new image: their content changed, or only what is said of it.
+
+Only layers that differ are read. A layer is compared with its counterpart, the old layer (of those that are
+gone) with which it shares the most paths; what is not there is looked for in the other old layers that are
+gone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from rechunk_podman.lint.base import Check, Finding, Severity, plural
+from rechunk_podman.model import Kind
+from rechunk_podman.oci.decompress import PLAIN
+from rechunk_podman.oci.documents import LAYER_COMPRESSION
+from rechunk_podman.oci.read import ImageSource
+from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.oci.tarread import Member, members
+
+KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
+    "kept",
+    "content",
+    "metadata",
+    "repacked",
+    "rewritten",
+    "recompressed",
+)
+"""Verdicts. The client has the blob; content came, went or changed; only modes, owners, times, xattrs or
+links did; the same files lie in other layers; the entries are the same, the tar is not; the tar is the same,
+the blob is not."""
+
+ADDED, REMOVED, MOVED = "added", "removed", "moved"
+CONTENT_CHANGES = {ADDED, REMOVED, "type", "content", "target", "device"}
+METADATA_CHANGES = {"mode", "owner", "xattrs", "mtime", "links"}
+
+_KINDS = {
+    Kind.FILE: "file",
+    Kind.DIRECTORY: "directory",
+    Kind.SYMLINK: "symlink",
+    Kind.FIFO: "FIFO",
+    Kind.CHAR: "character device",
+    Kind.BLOCK: "block device",
+}
+
+_Entry = tuple[Member, bytes | None]
+_Contents = dict[str, _Entry]
+
+
+class Change(NamedTuple):
+    """What happened to a path. what: added, removed, moved, type, content, target, device (a change of
+    content), mode, owner, xattrs, mtime, links (of metadata). old, new: as shown; of what moved the number
+    of its layer."""
+
+    path: str
+    what: str
+    old: str | None = None
+    new: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LayerChange:
+    """A layer of the new image. number: from 1. size: bytes of its blob, None where unknown. old: the layer
+    that it was compared with, or is the same as. verdict: see above; changes: none of a layer that was
+    kept."""
+
+    number: int
+    diff_id: DiffId
+    size: int | None
+    verdict: str
+    old: int | None
+    changes: tuple[Change, ...] = ()
+
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """How many changes there are of each kind, by name."""
+        return dict(sorted(Counter(change.what for change in self.changes).items()))
+
+    def paths(self, *kinds: str) -> tuple[str, ...]:
+        """The paths with changes of these kinds (all without any), each once."""
+        return tuple(dict.fromkeys(c.path for c in self.changes if not kinds or c.what in kinds))
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that docs/lint.md explains."""
+        return {
+            "number": self.number,
+            "old_number": self.old,
+            "diff_id": self.diff_id,
+            "size": self.size,
+            "verdict": self.verdict,
+            "counts": dict(self.counts),
+            "changes": [{**change._asdict(), "path": "/" + change.path} for change in self.changes],
+        }
+
+
+def compare(old: ImageSource, new: ImageSource) -> tuple[LayerChange, ...]:
+    """Every layer of the new image, and why a client of the old one downloads it.
+
+    Raises:
+        ImageError: a layer is damaged.
+    """
+    before = {layer.diff_id: number for number, layer in enumerate(old.record.layers, 1)}
+    now = {layer.diff_id for layer in new.record.layers}
+    gone = {
+        number: _read(old, number - 1)
+        for number, layer in enumerate(old.record.layers, 1)
+        if layer.diff_id not in now
+    }
+    fresh = {
+        number: _read(new, number - 1)
+        for number, layer in enumerate(new.record.layers, 1)
+        if layer.diff_id not in before
+    }
+    heirs = {number: _counterpart(contents, gone) for number, contents in fresh.items()}
+    present = {path for contents in fresh.values() for path in contents}
+    removals = _removals(gone, heirs, present)
+    found = []
+    for number, layer in enumerate(new.record.layers, 1):
+        size = None if layer.descriptor is None else layer.descriptor.size
+        if number not in fresh:
+            place = before[layer.diff_id]
+            verdict = RECOMPRESSED if _recompressed(old, place, new, number) else KEPT
+            found.append(LayerChange(number, layer.diff_id, size, verdict, place))
+            continue
+        heir = heirs[number]
+        changes = [*_changes(fresh[number], heir, gone), *removals.get(number, ())]
+        verdict = _verdict(changes, fresh[number], gone.get(heir or 0, {}))
+        found.append(LayerChange(number, layer.diff_id, size, verdict, heir, tuple(changes)))
+    return tuple(found)
+
+
+def _read(image: ImageSource, index: int) -> _Contents:
+    found: _Contents = {}
+    name = f"{image.name}: layer {index + 1}"
+    with image.layer(index) as stream:
+        for member, content in members(stream, name):
+            found[member.path] = (member, None if content is None else content.sha256())
+    found.pop("", None)
+    return found
+
+
+def _counterpart(contents: _Contents, gone: Mapping[int, _Contents]) -> int | None:
+    def shared(number: int) -> int:
+        other = gone[number]
+        return sum(
+            path in other for path, (member, _) in contents.items() if member.kind is not Kind.DIRECTORY
+        )
+
+    best = max(gone, key=lambda number: (shared(number), -number), default=None)
+    return best if best is not None and shared(best) else None
+
+
+def _removals(
+    gone: Mapping[int, _Contents], heirs: Mapping[int, int | None], present: set[str]
+) -> dict[int, list[Change]]:
+    """Number of a new layer -> the paths of its counterpart that lie in no layer that is read any more."""
+    found: dict[int, list[Change]] = {}
+    told: set[int] = set()
+    for number, heir in heirs.items():
+        if heir is None or heir in told:
+            continue
+        told.add(heir)
+        found[number] = [
+            Change(path, REMOVED, _KINDS[member.kind])
+            for path, (member, _) in gone[heir].items()
+            if path not in present
+        ]
+    return found
+
+
+def _changes(contents: _Contents, heir: int | None, gone: Mapping[int, _Contents]) -> Iterator[Change]:
+    order = [number for number in sorted(gone, reverse=True) if number != heir]
+    order = order if heir is None else [heir, *order]
+    ancestors = {path.rpartition("/")[0] for path in contents}
+    for path, entry in contents.items():
+        place = next((number for number in order if path in gone[number]), None)
+        if place is None:
+            if path not in ancestors:
+                yield Change(path, ADDED, None, _KINDS[entry[0].kind])
+            continue
+        differing = list(_differences(path, gone[place][path], entry))
+        yield from differing
+        if place != heir and not differing and path not in ancestors:
+            yield Change(path, MOVED, str(place))
+
+
+def _differences(path: str, old: _Entry, new: _Entry) -> Iterator[Change]:
+    (a, hash_a), (b, hash_b) = old, new
+    if a.kind is not b.kind:
+        yield Change(path, "type", _KINDS[a.kind], _KINDS[b.kind])
+        return
+    if a.link != b.link:
+        yield Change(path, "links", a.link, b.link)
+    elif hash_a != hash_b:
+        yield Change(path, "content", f"{a.size} bytes", f"{b.size} bytes")
+    if a.target != b.target:
+        yield Change(path, "target", a.target, b.target)
+    if a.rdev != b.rdev:
+        yield Change(path, "device", str(a.rdev), str(b.rdev))
+    if a.mode != b.mode and a.kind is not Kind.SYMLINK:
+        yield Change(path, "mode", f"{a.mode:04o}", f"{b.mode:04o}")
+    if (a.uid, a.gid) != (b.uid, b.gid):
+        yield Change(path, "owner", f"{a.uid}:{a.gid}", f"{b.uid}:{b.gid}")
+    if a.xattrs != b.xattrs:
+        one, two = dict(a.xattrs), dict(b.xattrs)
+        names = sorted(name for name in one.keys() | two.keys() if one.get(name) != two.get(name))
+        yield Change(
+            path, "xattrs", ", ".join(n for n in names if n in one), ", ".join(n for n in names if n in two)
+        )
+    if a.mtime != b.mtime:
+        yield Change(path, "mtime", str(a.mtime), str(b.mtime))
+
+
+def _verdict(changes: list[Change], contents: _Contents, counterpart: _Contents) -> str:
+    kinds = {change.what for change in changes}
+    if kinds & CONTENT_CHANGES:
+        return CONTENT
+    if kinds & METADATA_CHANGES:
+        return METADATA
+    return REWRITTEN if contents.keys() == counterpart.keys() else REPACKED
+
+
+def _recompressed(old: ImageSource, place: int, new: ImageSource, number: int) -> bool:
+    blobs = [image.record.layers[index - 1].descriptor for image, index in ((old, place), (new, number))]
+    one, two = blobs
+    if one is None or two is None or one.digest == two.digest:
+        return False
+    # What local storage exports is not compressed: that says nothing of the blob in a registry.
+    return PLAIN not in (LAYER_COMPRESSION.get(one.media_type), LAYER_COMPRESSION.get(two.media_type))
+
+
+def _of(verdict: str) -> Any:
+    def run(layers: tuple[LayerChange, ...]) -> Iterator[Finding]:
+        for layer in layers:
+            if layer.verdict == verdict:
+                yield Finding(_message(layer), layer.paths(*_shown(verdict)))
+
+    return run
+
+
+def _shown(verdict: str) -> tuple[str, ...]:
+    return {METADATA: tuple(METADATA_CHANGES), CONTENT: tuple(CONTENT_CHANGES)}.get(verdict, ())
+
+
+def _message(layer: LayerChange) -> str:
+    size = "" if layer.size is None else f", {layer.size} bytes"
+    was = "" if layer.old is None else f" (was {layer.old})"
+    counts = ", ".join(f"{what} {count}" for what, count in layer.counts.items())
+    paths = plural(len(layer.paths(*METADATA_CHANGES)), "path")
+    texts = {
+        METADATA: f"only metadata of {paths} changed ({counts})",
+        CONTENT: f"content changed ({counts})",
+        REPACKED: f"the same files, which lay in other layers{f' ({counts})' if counts else ''}",
+        REWRITTEN: "the same entries, in another order or another form of tar",
+        RECOMPRESSED: "the same tar, compressed differently",
+    }
+    return f"layer {layer.number}{was}{size}: {texts[layer.verdict]}"
+
+
+CHECKS = (
+    Check(
+        "metadata-only-layer",
+        Severity.WARNING,
+        "no layer is new for its metadata alone",
+        "Clients download and unpack the whole layer although no file in it changed.",
+        "set what differs to a constant: build with SOURCE_DATE_EPOCH (and --timestamp or "
+        "--rewrite-timestamp), avoid chmod, chown and touch over what is right already, keep user and "
+        "group ids fixed; or let rechunk-podman write the layers, which makes times constant",
+        _of(METADATA),
+    ),
+    Check(
+        "recompressed-layer",
+        Severity.WARNING,
+        "no layer is only compressed anew",
+        "The registry names a layer by the digest of the compressed blob: another compressor, level or "
+        "version makes clients download what they have.",
+        "keep one version of the compressor, or name the previous image when the new one is written: "
+        "--previous",
+        _of(RECOMPRESSED),
+    ),
+    Check(
+        "rewritten-layer",
+        Severity.WARNING,
+        "no layer is only written in another form",
+        "The same entries in another order, or with other tar headers (fractions of seconds, PAX "
+        "records), give another digest.",
+        "write layers with one tool of one version; names of users and fractions of seconds do not belong "
+        "in them",
+        _of(REWRITTEN),
+    ),
+    Check(
+        "repacked-layer",
+        Severity.NOTE,
+        "files stay in their layers",
+        "A plan that moves unchanged files between layers makes clients download them again. After a "
+        "change in the layers that are downloaded anyway it costs nothing.",
+        "plan with memory: --previous IMAGE (and not --fresh)",
+        _of(REPACKED),
+    ),
+    Check(
+        "changed-layer",
+        Severity.NOTE,
+        "what changed in the layers that are new",
+        "These downloads carry something new.",
+        "nothing; `rechunk-podman diff` says which packages it is",
+        _of(CONTENT),
+    ),
+)

@@ -1,0 +1,134 @@
+"""What builds leave behind and what changes at every build: /var, /run, /tmp, caches, logs, journals.
+
+Sources: file-hierarchy(7); bootc's documentation ("Filesystem", /var); what dnf, apt, pacman, zypper and apk
+leave; ldconfig(8) (its auxiliary cache records inode numbers and times).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rechunk_podman.lint.base import Check, Finding, Severity, Subject, plural
+from rechunk_podman.model import Kind
+
+_CACHES = re.compile(
+    r"(?:var/cache/(?:dnf|libdnf5|yum|zypp|apk|pacman|man|PackageKit|rpm-ostree|ldconfig|swcatalog|app-info)/.+"
+    r"|var/cache/apt/(?:archives/.+\.deb|(?:src)?pkgcache\.bin)"
+    r"|var/lib/apt/lists/.+"
+    r"|var/lib/(?:dnf|pacman)/(?:repos|sync)/.+"
+    r"|etc/apk/cache/.+"
+    r"|(?:root|home/[^/]+|var/roothome|var/home/[^/]+)/(?:\.cache|\.npm/_cacache|\.cargo/registry|go/pkg/mod/cache)/.+"
+    r"|usr/local/share/\.cache/.+)\Z"
+)
+_APT_LOCKS = re.compile(r"var/lib/apt/lists/(?:lock|partial(?:/.*)?)\Z")
+_LOGS = re.compile(r"(?:var/log/.+|var/lib/systemd/coredump/.+|var/crash/.+|root/[^/]*install\.log)\Z")
+_JOURNALS = re.compile(
+    r"(?:var/lib/dnf/history\.sqlite(?:-wal|-shm|-journal)?"
+    r"|usr/lib/sysimage/libdnf5/(?:transaction_history\.sqlite(?:-wal|-shm|-journal)?|.*\.toml)"
+    r"|var/lib/yum/history/.+"
+    r"|var/cache/debconf/[^/]+-old"
+    r"|var/lib/dpkg/(?:status|available|diversions|statoverride)-old"
+    r"|var/lib/(?:rpm|dpkg)/(?:__db\.\d+|\.rpm\.lock|\.dbenv\.lock|lock|lock-frontend|triggers/Lock)"
+    r"|usr/(?:lib/sysimage|share)/rpm/(?:__db\.\d+|\.rpm\.lock|\.dbenv\.lock)"
+    r"|var/lib/zypp/AutoInstalled|var/lib/alternatives/.+\.old"
+    r"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid)-|etc/\.pwd\.lock)\Z"
+)
+_RUNTIME = ("run", "tmp", "var/tmp", "var/run", "var/lock")
+_OF_BUILDERS = re.compile(r"run/(?:\.containerenv|secrets(?:/.*)?|lock|\.dockerenv)\Z")
+
+
+def _grouped(paths: list[str], depth: int = 3) -> str:
+    """The few directories below which the paths lie."""
+    tops = list(dict.fromkeys("/" + "/".join(path.split("/")[:depth]) for path in paths))
+    return ", ".join(tops[:6]) + (f" and {len(tops) - 6} more" if len(tops) > 6 else "")
+
+
+def _found(subject: Subject, paths: list[str], what: str, many: str | None = None) -> Iterator[Finding]:
+    if paths:
+        size = sum(subject.tree[path].size for path in paths if path not in subject.tree.links)
+        text = f"{plural(len(paths), what, many)}, {size} bytes: {_grouped(paths)}"
+        yield Finding(text, tuple(paths))
+
+
+def _is_other(path: str) -> bool:
+    """Whether another check of this module tells of the path."""
+    return any(pattern.match(path) for pattern in (_CACHES, _LOGS, _JOURNALS)) or path.startswith("var/tmp/")
+
+
+def _var(subject: Subject) -> Iterator[Finding]:
+    if subject.bootable:
+        paths = [p for p, e in subject.below("var") if e.kind is Kind.FILE and not _is_other(p)]
+        yield from _found(subject, paths, "file in /var", "files in /var")
+
+
+def _runtime(subject: Subject) -> Iterator[Finding]:
+    paths = [
+        path
+        for top in _RUNTIME
+        for path, entry in subject.below(top)
+        if entry.kind is not Kind.DIRECTORY and not _OF_BUILDERS.match(path)
+    ]
+    yield from _found(subject, paths, "file of a running system", "files of a running system")
+
+
+def _caches(subject: Subject) -> Iterator[Finding]:
+    paths = [p for p, _ in subject.files() if _CACHES.match(p) and not _APT_LOCKS.match(p)]
+    yield from _found(subject, paths, "cached file")
+
+
+def _logs(subject: Subject) -> Iterator[Finding]:
+    paths = [path for path, entry in subject.files() if entry.size and _LOGS.match(path)]
+    yield from _found(subject, paths, "log")
+
+
+def _journals(subject: Subject) -> Iterator[Finding]:
+    paths = [path for path, entry in subject.files() if entry.size and _JOURNALS.match(path)]
+    yield from _found(subject, paths, "journal, lock or backup", "journals, locks or backups")
+
+
+CHECKS = (
+    Check(
+        "var-content",
+        Severity.WARNING,
+        "nothing in /var of a bootable image",
+        "ostree and bootc unpack /var once, at the first installation: files there never reach an "
+        "installed machine by an update, and are downloaded all the same.",
+        "put defaults below /usr and let tmpfiles.d create or copy them (C, d, L lines) at boot",
+        _var,
+    ),
+    Check(
+        "run-and-tmp",
+        Severity.WARNING,
+        "nothing in /run, /tmp and /var/tmp",
+        "A tmpfs hides these files, or the system cleans them up: they are dead weight that changes at "
+        "every build.",
+        "rm -rf /run/* /tmp/* /var/tmp/* in the step that fills them, or RUN --mount=type=tmpfs,target=/tmp",
+        _runtime,
+    ),
+    Check(
+        "caches",
+        Severity.WARNING,
+        "no caches of package managers and language tools",
+        "They are large, nobody reads them in the image, and they change at every build.",
+        "RUN --mount=type=cache,target=/var/cache …, or clean up in the same step: dnf clean all; apt-get "
+        "clean; rm -rf /var/lib/apt/lists/* /var/cache/ldconfig/aux-cache /root/.cache",
+        _caches,
+    ),
+    Check(
+        "logs",
+        Severity.WARNING,
+        "no logs",
+        "They hold times and so differ at every build; the layer that they are in is downloaded each time.",
+        "find /var/log -type f -delete at the end of the build, or RUN --mount=type=tmpfs,target=/var/log …",
+        _logs,
+    ),
+    Check(
+        "package-journals",
+        Severity.WARNING,
+        "no transaction journals, locks and backups of package managers",
+        "They record when a transaction ran, so that two builds of the same packages differ.",
+        "rm -f the named files at the end of the build; nothing needs them to run or to update",
+        _journals,
+    ),
+)

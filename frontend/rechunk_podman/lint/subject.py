@@ -1,0 +1,130 @@
+"""A root filesystem, or an image's layers, as the Subject of the checks. Each content is read once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+from rechunk_podman.lint.base import Buried, Facts, Subject
+from rechunk_podman.lint.look import look, wanted
+from rechunk_podman.model import Kind, Tree
+from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.flatten import read_tree
+from rechunk_podman.oci.read import ImageSource
+from rechunk_podman.oci.tarread import Content, Member
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import scan
+
+ZSTD_CHUNKED = "io.github.containers.zstd-chunked."
+"""What the annotations of a zstd:chunked layer begin with (containers/storage, pkg/chunked/internal)."""
+
+_BOOT_LABELS = ("containers.bootc", "ostree.bootable", "ostree.linux", "ostree.commit")
+_BOOT_PATHS = ("usr/lib/ostree/prepare-root.conf", "usr/lib/bootc", "sysroot/ostree", "usr/lib/ostree-boot")
+
+
+def is_bootable(tree: Tree, record: ImageRecord | None) -> bool:
+    """Whether an image is one of ostree or bootc: by its labels, else by what these tools need in it."""
+    labels = {} if record is None else record.config.labels
+    return any(label in labels for label in _BOOT_LABELS) or any(path in tree for path in _BOOT_PATHS)
+
+
+def of_directory(
+    root: Root,
+    *,
+    name: str | None = None,
+    record: ImageRecord | None = None,
+    bootable: bool | None = None,
+    zstd_chunked: bool = False,
+) -> Subject:
+    """The Subject of a root filesystem on disk; good as long as `root` is open.
+
+    Args:
+        record: the documents of the image that it is mounted from.
+        bootable: None finds out.
+
+    Raises:
+        RootfsError: something is unreadable, or what no image can hold (a socket, a whiteout).
+    """
+    tree = scan(root)
+    facts: dict[str, Facts] = {}
+    for path, entry in tree.items():
+        if entry.kind is not Kind.FILE:
+            continue
+        limit = wanted(path, entry.size)
+        found = look(path, entry.size, _head(root, path, limit)) if limit else None
+        if found is not None:
+            facts[path] = found
+
+    def sha256(path: str) -> bytes | None:
+        entry = tree.get(path)
+        return _hash(root, path) if entry is not None and entry.kind is Kind.FILE else None
+
+    return Subject(
+        name or root.path,
+        tree,
+        facts,
+        sha256,
+        record,
+        bootable=is_bootable(tree, record) if bootable is None else bootable,
+        zstd_chunked=zstd_chunked or _is_chunked(record),
+    )
+
+
+def _head(root: Root, path: str, limit: int) -> bytes:
+    descriptor = root.open(path)
+    try:
+        with os.fdopen(descriptor, "rb", buffering=0) as file:
+            return file.read(limit) or b""
+    except OSError as error:
+        raise root.error(path, error) from error
+
+
+def _hash(root: Root, path: str) -> bytes:
+    found = hashlib.sha256()
+    try:
+        with os.fdopen(root.open(path), "rb") as file:
+            while chunk := file.read(1 << 20):
+                found.update(chunk)
+    except OSError as error:
+        raise root.error(path, error) from error
+    return found.digest()
+
+
+def of_image(
+    image: ImageSource, *, name: str, bootable: bool | None = None, zstd_chunked: bool = False
+) -> Subject:
+    """The Subject of an image in a layout or an archive; every layer is read once, nothing is unpacked.
+
+    Raises:
+        ImageError: a layer is damaged.
+    """
+    secrets: list[Buried] = []
+
+    def inspect(layer: int, member: Member, content: Content) -> Facts | None:
+        limit = wanted(member.path, member.size)
+        found = look(member.path, member.size, content.read(limit)) if limit else None
+        if found is not None and (found.keys or found.tokens):
+            secrets.append(Buried(layer, member.path, found))
+        return found
+
+    digest = read_tree(image, look=inspect)
+    record = image.record
+    return Subject(
+        name,
+        digest.tree,
+        digest.looked,
+        digest.sha256.get,
+        record,
+        tuple(secrets),
+        is_bootable(digest.tree, record) if bootable is None else bootable,
+        zstd_chunked or _is_chunked(record),
+    )
+
+
+def _is_chunked(record: ImageRecord | None) -> bool:
+    return record is not None and any(
+        key.startswith(ZSTD_CHUNKED)
+        for layer in record.layers
+        if layer.descriptor is not None
+        for key in layer.descriptor.annotations
+    )

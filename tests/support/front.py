@@ -1,0 +1,99 @@
+"""A front of a registry that forwards everything, and can be told to fail: the registry behind it is real."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+HOP = {"connection", "transfer-encoding", "content-length"}
+
+Fault = Callable[[str, str], int | None]
+"""(method, path) -> the status to answer with, STALL, or None to forward."""
+
+STALL = -1
+
+
+@dataclass
+class Front:
+    """address: host and port. asked: (method, path) of each request. stalled: set by the first that is."""
+
+    address: str
+    fault: Fault = lambda method, path: None
+    asked: list[tuple[str, str]] = field(default_factory=list)
+    stalled: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    front: Front
+    behind: str
+
+    def log_message(self, *_: object) -> None:
+        """Says nothing."""
+
+    def forward(self) -> None:
+        """Answers one request."""
+        front = self.front
+        front.asked.append((self.command, self.path))
+        status = front.fault(self.command, self.path)
+        if status == STALL:
+            front.stalled.set()
+            front.over.wait()
+            self.close_connection = True
+            return
+        body = b"".join(self._body())
+        if status is not None:
+            self.send_response(status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+            return
+        connection = http.client.HTTPConnection(self.behind, timeout=60)
+        names = {key for key in self.headers if key.lower() not in HOP}
+        headers = {key: ", ".join(self.headers.get_all(key, [])) for key in names}
+        connection.request(self.command, self.path, body, headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        self.send_response(answer.status)
+        for key, value in answer.getheaders():
+            if key.lower() not in HOP:
+                self.send_header(key, value)
+        length = answer.getheader("Content-Length") if self.command == "HEAD" else None
+        self.send_header("Content-Length", length or str(len(data)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(data)
+        connection.close()
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward
+
+    def _body(self) -> Iterator[bytes]:
+        if self.headers.get("Transfer-Encoding", "").lower() == "chunked":
+            while size := int(self.rfile.readline().split(b";")[0], 16):
+                yield self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+        else:
+            yield self.rfile.read(int(self.headers.get("Content-Length") or 0))
+
+
+@contextmanager
+def front_of(address: str) -> Iterator[Front]:
+    """Runs a front of the registry at `address`, on a free port of 127.0.0.1."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server.daemon_threads = True
+    front = Front(f"127.0.0.1:{server.server_address[1]}")
+    server.RequestHandlerClass = type("Handler", (_Handler,), {"front": front, "behind": address})
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield front
+    finally:
+        front.over.set()
+        server.shutdown()
+        thread.join()
+        server.server_close()

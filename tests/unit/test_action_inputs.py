@@ -1,0 +1,68 @@
+"""action.yml: the inputs and outputs of hhd-dev/rechunk, and shell that gets them as data."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import yaml
+
+from support import linters
+
+INPUTS = {
+    *("ref", "prev-ref", "clear-plan", "prev-ref-fail", "max-layers", "skip_compression", "labels"),
+    *("description", "version", "pretty", "rechunk", "keep-ref", "changelog", "git", "revision"),
+    *("formatters", "meta"),
+}
+OUTPUTS = {"version", "ref", "location", "changelog", "manifest", "digest"}
+
+
+@pytest.fixture(scope="module")
+def action(repository):
+    return yaml.safe_load((repository / "action.yml").read_text())
+
+
+def test_inputs_and_outputs(action):
+    assert set(action["inputs"]) == INPUTS
+    assert set(action["outputs"]) == OUTPUTS
+    assert {name for name, given in action["inputs"].items() if given.get("required")} == {"ref"}
+    assert action["inputs"]["version"]["default"] == "<date>"
+
+
+def test_each_input_reaches_the_shell(action, repository):
+    """By the environment, under its own name; and the shell does something with each."""
+    env = action["runs"]["steps"][-1]["env"]
+    handed = {value for name, value in env.items() if name.startswith("INPUT_")}
+    assert handed == {f"${{{{ inputs.{name} }}}}" for name in INPUTS}
+    shell = (repository / "tools/action/rechunk").read_text()
+    for name, value in env.items():
+        if name.startswith("INPUT_"):
+            assert value == f"${{{{ inputs.{name[6:].lower()} }}}}" or "-" in value
+            assert name in shell or name[6:] in ("RECHUNK", "META"), name
+    assert "for input in RECHUNK META" in shell
+
+
+def test_each_output_is_written(action, repository):
+    shell = (repository / "tools/action/rechunk").read_text()
+    for name, output in action["outputs"].items():
+        assert output["value"] == f"${{{{ steps.rechunk.outputs.{name} }}}}"
+        assert re.search(rf'echo "{name}=', shell)
+
+
+def test_no_expression_in_a_script(action):
+    for step in action["runs"]["steps"]:
+        assert "${{" not in step["run"]
+
+
+def test_linters(repository):
+    linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, repository / "action.yml")
+    linters.check("check-jsonschema", "--builtin-schema", "vendor.github-actions", repository / "action.yml")
+    linters.check("shellcheck", *sorted((repository / "tools/action").iterdir()))
+
+
+def test_each_input_and_output_is_explained(repository):
+    """docs/migrating.md says of each what became of it."""
+    text = (repository / "docs/migrating.md").read_text()
+    section = text[text.index("## hhd-dev/rechunk") : text.index("## rpm-ostree")]
+    told = set(re.findall(r"`([a-z_-]+)`", "".join(re.findall(r"^\| (`[^|]*) \|", section, re.MULTILINE))))
+    assert told >= INPUTS | OUTPUTS

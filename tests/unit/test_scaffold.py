@@ -1,0 +1,385 @@
+"""init: what is asked, what becomes of files that are there, and every template under its linters."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from rechunk_podman import scaffold
+from rechunk_podman.cli.app import application
+from rechunk_podman.cli.console import report
+from rechunk_podman.engine.containerfile import templates
+from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.scaffold import Action, State
+from support import linters, workflow
+
+FILES = {
+    "containerfile": {"Containerfile", "build.sh"},
+    "github": {"Containerfile", "Justfile", ".github/workflows/build.yml"},
+    "just": {"Containerfile", "Justfile"},
+}
+ANSWERS = {
+    "image": "acme/desktop",
+    "base": "registry.example:5000/base/os:40@sha256:" + "ab" * 32,
+    "registry": "ghcr.io/acme",
+    "tag": "40",
+}
+VARIANTS = [
+    *({"kind": k, "layers": x} for k, x in (("bootc", "bootc"), ("app", "docker"), ("app", "64"))),
+]
+
+
+def variants(template):
+    for one in VARIANTS:
+        extra = {
+            "github": [
+                {"signing": signing, "schedule": schedule}
+                for signing, schedule in itertools.product(
+                    ("keyless", "key", "none"), ("weekly", "monthly", "5 4 * * MON-FRI")
+                )
+            ],
+            "containerfile": [{"buildah": "any"}, {"buildah": "1.44"}],
+            "just": [{}],
+        }[template]
+        for other in extra:
+            yield {**ANSWERS, **one, **other}
+
+
+def render(template, answers, version="1.2.3"):
+    return scaffold.render(template, answers, version=version, source=templates())
+
+
+def answers_of(template, **given):
+    found = {}
+    for question in scaffold.questions(template):
+        fallback = scaffold.default(question.name, found, folder="My Desktop", owner="Acme")
+        found[question.name] = given.get(question.name, fallback)
+    return found
+
+
+@pytest.mark.parametrize("template", FILES)
+def test_rendered_files_pass_their_linters(template, tmp_path):
+    """Of every set of answers; each linter is started once, on all of them."""
+    workflows, scripts, justfiles = set(), {}, set()
+    for number, answers in enumerate(variants(template)):
+        rendered = render(template, answers)
+        assert set(rendered) == FILES[template]
+        for path, text in rendered.items():
+            assert text.endswith("\n"), path
+            assert not re.search(r"[ \t]$|\n\n\n|\n\n\\Z", text, re.MULTILINE), path
+            assert not re.search(r"\[\[|\[%|\[#", text), path
+            assert max(map(len, text.splitlines())) <= 120, path
+            if path.endswith(".yml"):
+                workflows.add(tmp_path / f"{number}.yml")
+                (tmp_path / f"{number}.yml").write_text(text)
+                for step in yaml.safe_load(text)["jobs"]["build"]["steps"]:
+                    if "run" in step:
+                        assert "${{" not in step["run"], "an expression in a script would be code"
+                        scripts["#!/bin/bash\n" + step["run"]] = None
+            elif path.endswith(".sh"):
+                scripts[text] = None
+            elif path == "Justfile":
+                justfiles.add(text)
+    for number, script in enumerate(scripts):
+        (tmp_path / f"{number}.sh").write_text(script)
+    if scripts:
+        linters.check("shellcheck", *sorted(tmp_path.glob("*.sh")))
+    if workflows:
+        linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, *sorted(workflows))
+        linters.check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(workflows))
+    for text in justfiles:
+        (tmp_path / "Justfile").write_text(text)
+        assert "chunk-like-published " in linters.check("just", "--justfile", tmp_path / "Justfile", "--list")
+
+
+def test_workflow_passes_actionlint(tmp_path):
+    files = []
+    for signing in ("keyless", "key", "none"):
+        files.append(tmp_path / f"{signing}.yml")
+        files[-1].write_text(
+            render("github", answers_of("github", signing=signing))[".github/workflows/build.yml"]
+        )
+    wrong = tmp_path / "wrong.yml"
+    wrong.write_text(files[0].read_text().replace("github.actor", "github.actress"))
+    assert linters.actionlint(files) == []
+    assert "actress" in "".join(linters.actionlint([wrong]))
+
+
+def test_just_understands_its_own_shell(tmp_path):
+    """What just would run, word for word, is proper shell."""
+    file = tmp_path / "Justfile"
+    file.write_text(render("just", answers_of("just"))["Justfile"])
+    for recipe in (
+        "build",
+        "lint",
+        "chunk",
+        "chunk-like-published",
+        "verify",
+        "inspect",
+        "diff",
+        "shell",
+        "clean",
+    ):
+        dry = linters.run_both("just", "--justfile", file, "--dry-run", recipe)
+        linters.check("shellcheck", "--shell=sh", "-", text=dry)
+
+
+def test_workflow_keeps_its_promises():
+    """The order of the steps, what a pull request gets, permissions, pins."""
+    document = yaml.safe_load(render("github", answers_of("github"))[".github/workflows/build.yml"])
+    steps = document["jobs"]["build"]["steps"]
+    names = [step["name"] for step in steps]
+    order = [
+        *("Free disk space", "Build", "Validate", "SBOM", "Reclaim space", "Find the previous image"),
+        *("Rechunk and push", "Sign", "Smoke test", "Promote"),
+    ]
+    assert [name for name in names if name in order] == order
+    for step in steps[names.index("Log in") :]:
+        assert step["if"] == "env.PUBLISH == 'true'"
+    assert document["permissions"] == {}
+    assert document["jobs"]["build"]["permissions"] == {
+        "contents": "read",
+        "packages": "write",
+        "id-token": "write",
+    }
+    assert document["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == ["17 5 * * 1", scaffold.FIRST_OF_MONTH]
+    assert scaffold.FIRST_OF_MONTH in document["env"]["PLAN_AFRESH"]
+    for step in steps:
+        if "uses" in step:
+            assert re.fullmatch(r"[a-z/-]+@[0-9a-f]{40}", step["uses"])
+    signing = next(step for step in steps if step["name"] == "Sign")["run"]
+    assert '"$IMAGE@$DIGEST"' in signing
+    assert "$TAG" not in signing
+    assert "v1.2.3" in document["env"]["RECHUNK_PODMAN"]
+
+
+@pytest.mark.parametrize(
+    ("github", "inputs", "publishes", "afresh"),
+    [
+        ({"event_name": "push", "ref": "refs/heads/main"}, {}, True, False),
+        ({"event_name": "push", "ref": "refs/heads/other"}, {}, False, False),
+        ({"event_name": "pull_request", "ref": "refs/heads/main"}, {}, False, False),
+        ({"event_name": "schedule", "schedule": "17 5 * * 1"}, {}, True, False),
+        ({"event_name": "schedule", "schedule": scaffold.FIRST_OF_MONTH}, {}, True, True),
+        ({"event_name": "workflow_dispatch", "ref": "refs/heads/main"}, {"fresh": True}, True, True),
+    ],
+)
+def test_who_publishes_and_plans_afresh(github, inputs, publishes, afresh):
+    """Pull requests build and are checked; nothing of them is pushed."""
+    document = yaml.safe_load(render("github", answers_of("github"))[".github/workflows/build.yml"])
+    event = {"schedule": github.pop("schedule", None), "repository": {"default_branch": "main"}}
+    contexts = {"github": {**github, "event": event}, "inputs": inputs}
+    contexts["env"] = {
+        name: workflow.fill(workflow.as_yaml_text(value), contexts) for name, value in document["env"].items()
+    }
+    assert contexts["env"]["PLAN_AFRESH"] == ("true" if afresh else "false")
+    ran = {
+        step["name"]
+        for step in document["jobs"]["build"]["steps"]
+        if workflow.evaluate(step.get("if", "true"), contexts)
+    }
+    assert {"Build", "Validate", "SBOM"} <= ran
+    assert bool({"Log in", "Rechunk and push", "Sign", "Smoke test", "Promote"} & ran) == publishes
+
+
+def test_signing_is_an_answer():
+    def text(signing):
+        return render("github", answers_of("github", signing=signing))[".github/workflows/build.yml"]
+
+    assert "cosign" not in text("none")
+    assert "id-token" not in text("none")
+    assert "secrets.COSIGN_PRIVATE_KEY" in text("key")
+    assert "id-token" not in text("key")
+    assert "COSIGN_PRIVATE_KEY" not in text("keyless")
+
+
+def test_defaults_follow_the_repository_and_the_kind():
+    assert answers_of("github") == {
+        "image": "my-desktop",
+        "kind": "bootc",
+        "base": "quay.io/fedora/fedora-bootc:43",
+        "registry": "ghcr.io/acme",
+        "tag": "latest",
+        "layers": "bootc",
+        "signing": "keyless",
+        "schedule": "weekly",
+    }
+    app_answers = answers_of("just", kind="app")
+    assert (app_answers["layers"], app_answers["base"].partition(":")[0]) == (
+        "docker",
+        "docker.io/library/debian",
+    )
+    assert scaffold.default("image", {}, folder="---", owner=None) == "image"
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("image", "Desktop"),
+        ("image", "a//b"),
+        ("image", "a b"),
+        ("image", "$(id)"),
+        ("base", "a:b:c"),
+        ("base", 'x"\nRUN true'),
+        ("base", "x@sha256:12"),
+        ("registry", "https://ghcr.io"),
+        ("registry", "ghcr.io/Acme"),
+        ("tag", "-x"),
+        ("tag", "a'b"),
+        ("layers", "0"),
+        ("layers", "501"),
+        ("layers", "many"),
+        ("signing", "pgp"),
+        ("schedule", "often"),
+        ("schedule", '* * * * *"'),
+        ("kind", "vm"),
+        ("image", "a\n"),
+    ],
+)
+def test_answers_that_are_none(name, value):
+    with pytest.raises(UsageError, match=name):
+        render("github", {**answers_of("github"), name: value})
+
+
+def test_missing_answer_and_template():
+    with pytest.raises(UsageError, match="no answer to schedule"):
+        render("github", {k: v for k, v in answers_of("github").items() if k != "schedule"})
+    with pytest.raises(UsageError, match="no template"):
+        scaffold.questions("gitlab")
+
+
+def decide(rendered, found, state=None, force=False):
+    everything = dict.fromkeys([*rendered, *(state.files if state else ())])
+    steps = scaffold.decide(rendered, {**everything, **found}, state, force=force)
+    return {step.path: (step.action, step.waiting) for step in steps}
+
+
+def remembering(**files):
+    return State("just", "1", {}, {path: scaffold.digest(text.encode()) for path, text in files.items()})
+
+
+@pytest.mark.parametrize(
+    ("there", "known", "new", "force", "expected"),
+    [
+        (None, None, "b", False, (Action.CREATE, False)),
+        ("b", None, "b", False, (Action.SAME, False)),
+        ("x", None, "b", False, (Action.FOREIGN, False)),
+        ("x", None, "b", True, (Action.OVERWRITE, False)),
+        ("a", "a", "b", False, (Action.UPDATE, False)),
+        ("a", "a", "a", False, (Action.SAME, False)),
+        ("x", "a", "b", False, (Action.EDITED, True)),
+        ("x", "a", "a", False, (Action.EDITED, False)),
+        ("x", "a", "b", True, (Action.OVERWRITE, False)),
+        (None, "a", "b", False, (Action.DELETED, True)),
+        (None, "a", "a", False, (Action.DELETED, False)),
+        (None, "a", "b", True, (Action.CREATE, False)),
+        ("b", "a", "b", False, (Action.SAME, False)),
+    ],
+)
+def test_what_becomes_of_a_file(there, known, new, force, expected):
+    state = None if known is None else remembering(f=known)
+    found = {"f": None if there is None else there.encode()}
+    assert decide({"f": new}, found, state, force) == {"f": expected}
+
+
+def test_files_that_left_the_template():
+    state = remembering(gone="a", deleted="a")
+    assert decide({}, {"gone": b"a"}, state) == {"gone": (Action.STALE, False)}
+
+
+def test_state_survives_writing():
+    state = State("github", "1.0", {"image": "x"}, {"b": "sha256:1", "a": "sha256:2"})
+    assert State.parse(state.text()) == state
+    for text in (
+        "",
+        "[]",
+        "{}",
+        '{"format": 1}',
+        '{"format": 1, "template": 1, "version": "", "answers": 3}',
+    ):
+        with pytest.raises(RechunkError, match="damaged"):
+            State.parse(text)
+    with pytest.raises(RechunkError, match="format 2"):
+        State.parse(state.text().replace('"format": 1', '"format": 2'))
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", ""])
+def test_paths_stay_inside(path, tmp_path):
+    with pytest.raises(UsageError):
+        scaffold.read(tmp_path, [path])
+
+
+def test_symlinks_are_not_followed(tmp_path):
+    repo, outside = tmp_path / "repo", tmp_path / "outside"
+    repo.mkdir()
+    outside.mkdir()
+    (repo / ".github").symlink_to(outside)
+    (repo / "Justfile").symlink_to(outside / "file")
+    for path in (".github/workflows/build.yml", "Justfile"):
+        with pytest.raises(UsageError, match="not what it should be"):
+            scaffold.write(repo, path, b"x")
+    assert list(outside.iterdir()) == []
+
+
+def invoke(*arguments, code=0):
+    result = CliRunner().invoke(application(["init"]), ["init", *map(str, arguments)])
+    if isinstance(result.exception, RechunkError):
+        report(result.exception)
+        assert result.exception.exit_code == code
+        return str(result.exception)
+    assert result.exit_code == code, result.output
+    return result.stdout, result.stderr
+
+
+def test_init_then_update(tmp_path):
+    """Untouched files follow the answers and the tool, edited ones stay."""
+    options = (tmp_path, "--template", "just", "--defaults", "--kind", "app")
+    out, _ = invoke(*options, "--diff", code=1)
+    assert "+++ b/Justfile" in out
+    assert list(tmp_path.iterdir()) == []
+    invoke(*options)
+    assert {path.name for path in tmp_path.iterdir()} == {"Containerfile", "Justfile", scaffold.STATE}
+    state = State.parse((tmp_path / scaffold.STATE).read_text())
+    assert state.answers["kind"] == "app"
+    out, err = invoke(tmp_path, "--diff")
+    assert (out, err) == ("", "")
+    before = (tmp_path / "Containerfile").read_text() + "RUN mine\n"
+    (tmp_path / "Containerfile").write_text(before)
+    out, err = invoke(tmp_path, "--tag", "stable", "--base", "quay.io/other/base:1", "--diff", code=1)
+    assert '+tag := "stable"' in out
+    assert "b/Containerfile" not in out
+    _, err = invoke(tmp_path, "--tag", "stable", "--base", "quay.io/other/base:1")
+    assert "Justfile: updated" in err
+    assert "Containerfile: yours now, left alone" in err
+    assert "--force" in err
+    assert (tmp_path / "Containerfile").read_text() == before
+    assert 'tag := "stable"' in (tmp_path / "Justfile").read_text()
+    _, err = invoke(tmp_path)
+    assert "Containerfile: yours now" in err
+    invoke(tmp_path, "--force")
+    assert "quay.io/other/base:1" in (tmp_path / "Containerfile").read_text()
+
+
+def test_existing_files_stay(tmp_path):
+    (tmp_path / "Containerfile").write_text("FROM scratch\n")
+    _, err = invoke(tmp_path, "--template", "containerfile", "--defaults")
+    assert "Containerfile: was there before, left alone" in err
+    assert (tmp_path / "Containerfile").read_text() == "FROM scratch\n"
+    assert (tmp_path / "build.sh").stat().st_mode & 0o111
+    state = json.loads((tmp_path / scaffold.STATE).read_text())
+    assert set(state["files"]) == {"build.sh"}
+
+
+def test_wrong_calls(tmp_path):
+    assert "no template is named" in invoke(tmp_path, code=2)
+    assert "no template named" in invoke(tmp_path, "--template", "x", code=2)
+    assert "no --signing" in invoke(tmp_path, "--template", "just", "--signing", "key", code=2)
+    assert "not a directory" in invoke(tmp_path / "none", "--template", "just", code=2)
+    assert "layers" in invoke(tmp_path, "--template", "just", "--defaults", "--layers", "0", code=2)
+    assert list(tmp_path.iterdir()) == []
