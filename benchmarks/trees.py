@@ -1,0 +1,44 @@
+"""The trees that benchmarks run on: a real one from Debian's packages, and a generated one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
+from images.cache import cached, need
+from images.debian import MIRROR, SUITE, bootstrap
+
+# A development container: compilers, four language runtimes, a database, a scientific stack.
+PACKAGES = (
+    "build-essential,ca-certificates,default-jdk-headless,git,golang-go,nodejs,npm,perl,postgresql,"
+    "python3-pip,python3-scipy,python3-matplotlib,ruby,vim,texlive-latex-base"
+)
+
+
+def debian() -> Path:
+    """A Debian root filesystem of more than 1 GB and 50,000 files, built once and kept."""
+
+    def build(folder: Path) -> None:
+        need("mmdebstrap")
+        bootstrap(folder / "root", SUITE, (PACKAGES,), [f"deb {MIRROR} {SUITE} main"])
+
+    return cached("benchmark", "1", build) / "root"
+
+
+def many_files(count: int) -> Path:
+    """A root filesystem of `count` small files in directories of a hundred, built once and kept."""
+
+    def build(folder: Path) -> None:
+        (folder / "root").mkdir()
+        for number in range(count):
+            directory = f"{folder}/root/usr/share/collection-{number // 10000:03}/group-{number // 100:05}"
+            if number % 100 == 0:
+                os.makedirs(directory)  # noqa: PTH103
+            with open(f"{directory}/some-file-of-it-{number:06}.txt", "w") as file:
+                file.write(f"{number}\n" * (number % 50))
+            os.utime(file.name, (1_600_000_000 + number % 5000,) * 2)
+
+    return cached(f"benchmark-{count}", "1", build) / "root"

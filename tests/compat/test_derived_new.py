@@ -1,0 +1,65 @@
+"""The Containerfile of `init --template containerfile` with a new buildah, in both of its forms."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from rechunk_podman import scaffold
+from rechunk_podman.engine.containerfile import templates
+
+if TYPE_CHECKING:
+    from conftest import Machine
+
+ANSWERS = {
+    "image": "trick",
+    "kind": "app",
+    "base": "localhost/debian:latest",
+    "registry": "localhost",
+    "tag": "latest",
+    "layers": "20",
+}
+
+
+@pytest.mark.parametrize("image", ["debian"], indirect=True)
+@pytest.mark.parametrize("buildah", ["any", "1.44"])
+def test_the_trick(machine: Machine, image: str, chunker_image: str, buildah: str) -> None:
+    found = re.search(r"version (\d+)\.(\d+)", machine.run("buildah", "--version").out)
+    assert found
+    if buildah == "1.44" and (int(found[1]), int(found[2])) < (1, 44):
+        pytest.skip(f"buildah there is {found[1]}.{found[2]}")
+    context = machine.share / "trick"
+    shutil.rmtree(context, ignore_errors=True)
+    context.mkdir()
+    files = scaffold.render("containerfile", {**ANSWERS, "buildah": buildah}, version="0", source=templates())
+    options = ["--build-arg", f"CHUNKER={chunker_image}"]
+    if buildah == "any":
+        options += [
+            "--skip-unused-stages=false",
+            "-v",
+            "/mnt/trick:/run/src",
+            "--security-opt",
+            "label=disable",
+        ]
+    target = "localhost/trick:latest"
+    layers = []
+    for message in ("one", "two"):
+        text = files["Containerfile"].replace("# COPY files/ /\n", f"RUN echo {message} > /opt/message\n")
+        assert "/opt/message" in text
+        (context / "Containerfile").write_text(text)
+        (context / ".rechunk").mkdir(exist_ok=True)
+        machine.run("buildah", "build", *options, "--tag", target, ".", cwd="/mnt/trick")
+        document = json.loads(machine.run("podman", "image", "inspect", target).out)[0]
+        assert document["Labels"]["org.opencontainers.image.title"] == "trick"
+        layers.append(document["RootFS"]["Layers"])
+        # LABEL makes an empty layer here.
+        assert 10 < len(layers[-1]) <= 21
+        config = machine.run("skopeo", "inspect", "--config", "--raw", f"containers-storage:{target}").out
+        (context / ".rechunk/previous.json").write_text(config)
+    assert len(set(layers[0]) & set(layers[1])) >= len(layers[1]) - 2
+    # The empty layer does not hide the Ledger.
+    assert len(json.loads(machine.rechunk("inspect", target, "--json").out)["ledger"]["releases"]) == 2

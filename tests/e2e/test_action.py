@@ -1,0 +1,161 @@
+"""The shell of action.yml, run as a runner runs it: on images in root's storage, with a registry."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rechunk_podman.oci.validate import validate
+from support import tools, workflow
+from support.needs import require
+
+CHANGELOG = "# <pretty>\n\nFrom <previous> to <version>:\n\n<pkgupd>\n"
+
+
+class Machine:
+    """Runs the action of a checkout with inputs; every run is a job of its own on the same machine."""
+
+    def __init__(self, storage: tools.Storage, registry: tools.Registry, folder: Path, top: Path) -> None:
+        self.storage, self.registry, self.folder, self.top = storage, registry, folder, top
+        self.workspace, self.temp = folder / "workspace", folder / "temp"
+        self.workspace.mkdir()
+        self.temp.mkdir()
+        containers = folder / "home/.config/containers"
+        containers.mkdir(parents=True)
+        (containers / "registries.conf").write_text(
+            f'[[registry]]\nlocation = "{registry.address}"\ninsecure = true\n'
+        )
+        (containers / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        self.machine = {**storage.env, "HOME": str(folder / "home"), "TMPDIR": str(storage.folder)}
+        workflow.write_sudo(folder / "bin", self.machine)
+        self.action = workflow.load(top / "action.yml")
+
+    def run(self, **given: str) -> tuple[dict[str, str], str]:
+        """The outputs, and what the action said."""
+        inputs = {name: str(about.get("default", "")) for name, about in self.action["inputs"].items()}
+        for name, value in given.items():
+            key = name if name in inputs else name.replace("_", "-")
+            assert key in inputs
+            inputs[key] = value
+        contexts: dict[str, Any] = {
+            "github": {"action_path": str(self.top), "sha": "0" * 40, "run_number": "1"},
+            "inputs": inputs,
+        }
+        runner = workflow.Runner(
+            self.workspace, self.temp, self.machine, contexts, path=(self.folder / "bin",)
+        )
+        runner.run(self.action["runs"]["steps"], {}, {})
+        outputs = {
+            name: workflow.fill(output["value"], contexts) for name, output in self.action["outputs"].items()
+        }
+        return outputs, "".join(runner.ran.values())
+
+
+@pytest.fixture(scope="module")
+def machine(
+    storage: tools.Storage,
+    registry: tools.Registry,
+    tmp_path_factory: pytest.TempPathFactory,
+    repository: Path,
+) -> Machine:
+    require("python3")
+    return Machine(storage, registry, tmp_path_factory.mktemp("action"), repository)
+
+
+def manifest_of(layout: str) -> tuple[bytes, Any]:
+    folder = Path(layout)
+    index = json.loads((folder / "index.json").read_bytes())
+    data = (folder / "blobs" / index["manifests"][0]["digest"].replace(":", "/")).read_bytes()
+    return data, json.loads(data)
+
+
+def config_of(layout: str) -> Any:
+    digest = manifest_of(layout)[1]["config"]["digest"]
+    return json.loads((Path(layout) / "blobs" / digest.replace(":", "/")).read_bytes())
+
+
+def test_twice(
+    machine: Machine,
+    debian_image: str,
+    debian_updated_image: str,
+) -> None:
+    """The line `uses:` changes and nothing else: ref, version, changelog and manifest are where they were."""
+    storage = machine.storage
+    published = f"{machine.registry.address}/acme/system:stable"
+    common = {
+        "prev_ref": published,
+        "max_layers": "20",
+        "labels": "org.opencontainers.image.title=System\n\nvariant=<pretty>\n",
+        "description": 'A system; with $HOME, `id` and "quotes"',
+        "version": "4.<date>",
+        "pretty": "Four",
+        "revision": "1" * 40,
+        "changelog": CHANGELOG,
+        "formatters": "pkgupd.update=* <package> <old>..<new>\\n\n",
+    }
+    versions, layers = [], []
+    for image in (debian_image, debian_updated_image):
+        storage.run("podman", "tag", image, "localhost/system:40")
+        outputs, said = machine.run(ref="localhost/system:40", rechunk="ghcr.io/x/y:1", **common)
+        assert "::warning::" in said
+        assert "`rechunk`" in said
+        assert "`meta`" not in said
+        location = outputs["location"]
+        assert location == str(machine.workspace / "system_40")
+        assert outputs["ref"] == f"oci:{location}"
+        validate(outputs["ref"], strict=True).check()
+        storage.rechunk("verify", image, outputs["ref"])
+        data, manifest = manifest_of(location)
+        assert outputs["digest"] == "sha256:" + hashlib.sha256(data).hexdigest()
+        assert {layer["mediaType"].rpartition("+")[2] for layer in manifest["layers"]} == {"gzip"}
+        assert len(manifest["layers"]) <= 20
+        labels = config_of(location)["config"]["Labels"]
+        assert labels["org.opencontainers.image.version"] == outputs["version"]
+        assert labels["org.opencontainers.image.title"] == "System"
+        assert labels["variant"] == "Four"
+        assert labels["org.opencontainers.image.description"] == common["description"]
+        assert labels["org.opencontainers.image.revision"] == "1" * 40
+        assert "containers.bootc" not in labels
+        inspected = json.loads(Path(outputs["manifest"]).read_text())
+        assert inspected["Layers"] == [layer["digest"] for layer in manifest["layers"]]
+        # As without keep-ref: the name is gone from storage.
+        assert storage.run("podman", "image", "exists", "localhost/system:40", check=False).code == 1
+        versions.append(outputs["version"])
+        layers.append({layer["digest"] for layer in manifest["layers"]})
+        changelog = Path(outputs["changelog"]).read_text()
+        if image == debian_image:
+            assert "there is no image" in said
+            assert changelog == ""
+        else:
+            assert changelog.startswith(f"# Four\n\nFrom {versions[0]} to {versions[1]}:\n\n* ")
+            assert "* openssl 3." in changelog
+        copy = ("skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false")
+        tools.run(*copy, outputs["ref"], f"docker://{published}")
+    assert versions[1] == f"{versions[0]}.1"
+    assert len(layers[0] & layers[1]) > len(layers[1]) / 3
+
+
+def test_what_makes_no_sense_warns_and_what_is_missing_fails(machine: Machine, oddities_image: str) -> None:
+    ref = "localhost/other:1"
+    machine.storage.run("podman", "tag", oddities_image, ref)
+    absent = f"{machine.registry.address}/acme/absent"
+    try:
+        with pytest.raises(AssertionError, match="no tag of"):
+            machine.run(ref=ref, prev_ref=absent, prev_ref_fail="1")
+        outputs, said = machine.run(
+            ref=ref, prev_ref=absent, keep_ref="1", meta="meta.yml", skip_compression="1", clear_plan="1"
+        )
+        for name in ("`meta`", "skip_compression"):
+            assert name in said
+        assert "`rechunk`" not in said
+        assert machine.storage.run("podman", "image", "exists", ref, check=False).code == 0
+        media_types = {layer["mediaType"] for layer in manifest_of(outputs["location"])[1]["layers"]}
+        assert media_types == {"application/vnd.oci.image.layer.v1.tar"}
+        assert outputs["version"].isdigit()
+        assert len(outputs["version"]) == 6
+    finally:
+        machine.storage.run("podman", "untag", oddities_image, ref, check=False)

@@ -1,0 +1,376 @@
+"""What `init` copies in, executed: the workflow twice against a registry, the Justfile, the Containerfile.
+
+Stand-ins: the runner (support.workflow), cosign (no package registry has it), and what `uses:` steps do.
+All else is real: buildah, podman, skopeo, syft, pip, the registry and its password.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from images import debian
+from rechunk_podman.oci.validate import validate
+from support import chunker, linters, tools, workflow
+from support.needs import require
+
+USER, PASSWORD = "user", "sesame-street"
+HTPASSWD = "user:$2b$04$VRiReuuHpj/YU0eELApqpu4.vmX..uUAn8/LKPld4jKFCd7YKejP6\n"
+
+#: In a mount namespace with nothing but cgroup 2: the runtime refuses a machine that mixes versions.
+ONE_CGROUP = (
+    "unshare",
+    "--mount",
+    "sh",
+    "-c",
+    'umount -R /sys/fs/cgroup 2>/dev/null; mount -t cgroup2 none /sys/fs/cgroup; exec "$@"',
+    "sh",
+)
+
+COSIGN = """\
+#!/bin/sh
+# Says what it would sign, to the file beside it; the real one asks Sigstore's services.
+printf '%s\\n' "$*" >> "$(dirname "$0")/signed"
+"""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A storage of its own, a registry with a password, and a configuration that knows both."""
+
+    storage: tools.Storage
+    registry: tools.Registry
+    home: Path
+
+    @property
+    def machine(self) -> dict[str, str]:
+        return {**self.storage.env, "HOME": str(self.home), "TMPDIR": str(self.storage.folder)}
+
+    def raw(self, reference: str, *options: str) -> bytes:
+        """A manifest, or with --config the config, of an image in the registry."""
+        skopeo = ("skopeo", "inspect", "--raw", "--tls-verify=false", f"--creds={USER}:{PASSWORD}")
+        return tools.run(*skopeo, *options, f"docker://{self.registry.address}/{reference}").out.encode()
+
+    def json(self, reference: str, *options: str) -> Any:
+        return json.loads(self.raw(reference, *options))
+
+    def tags(self, repository: str) -> list[str]:
+        skopeo = ("skopeo", "list-tags", "--tls-verify=false", f"--creds={USER}:{PASSWORD}")
+        found = json.loads(tools.run(*skopeo, f"docker://{self.registry.address}/{repository}").out)["Tags"]
+        return sorted(found)
+
+    def uploads(self, since: int = 0) -> int:
+        """How many blobs the registry was given, after so many lines of its log."""
+        lines = self.registry.log.read_text().splitlines()[since:]
+        return sum('"PUT /v2/' in line and "/blobs/uploads/" in line for line in lines)
+
+    def log_lines(self) -> int:
+        return len(self.registry.log.read_text().splitlines())
+
+
+@pytest.fixture(scope="module")
+def ground(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
+    require("podman", "buildah", "skopeo", "docker-registry", "unshare", "git")
+    folder = tmp_path_factory.mktemp("derived")
+    (folder / "htpasswd").write_text(HTPASSWD)
+    settings = f"auth:\n  htpasswd:\n    realm: here\n    path: {folder}/htpasswd\n"
+    with (
+        tools.private_storage(tmp_path_factory.mktemp("derived-storage")) as storage,
+        tools.loopback_registry(folder / "registry", settings) as registry,
+    ):
+        home = folder / "home"
+        containers = home / ".config/containers"
+        containers.mkdir(parents=True)
+        (containers / "registries.conf").write_text(
+            f'[[registry]]\nlocation = "{registry.address}"\ninsecure = true\n'
+        )
+        (containers / "policy.json").write_text('{"default": [{"type": "insecureAcceptAnything"}]}')
+        yield Ground(storage, registry, home)
+
+
+@pytest.fixture(scope="module")
+def bases(ground: Ground) -> tuple[str, str]:
+    """Debian as released and with its updates."""
+    require("mmdebstrap")
+    one, two = (
+        ground.storage.import_tar(debian.tar(moment), f"localhost/debian:{moment}")
+        for moment in debian.MOMENTS
+    )
+    return one, two
+
+
+def derived(folder: Path, template: str, **answers: str) -> Path:
+    """A git repository with what init copies in, committed."""
+    folder.mkdir()
+    options = [f"--{name}={value}" for name, value in answers.items()]
+    tools.run(*tools.RECHUNK, "init", folder, "--template", template, "--defaults", *options)
+    containerfile = folder / "Containerfile"
+    text = containerfile.read_text()
+    assert "# COPY files/ /\n" in text
+    containerfile.write_text(
+        text.replace("# COPY files/ /\n", "COPY files/ /\nRUN test -s /opt/hello/message\n")
+    )
+    (folder / "files/opt/hello").mkdir(parents=True)
+    (folder / "files/opt/hello/message").write_text("hello\n")
+    git = ("git", "-C", folder, "-c", "user.name=A", "-c", "user.email=a@example.org")
+    tools.run(*git, "init", "--quiet")
+    tools.run(*git, "add", "--all")
+    tools.run(*git, "commit", "--quiet", "--message=First")
+    return folder
+
+
+def contexts(sha: str, number: int, **github: Any) -> dict[str, Any]:
+    return {
+        "github": {
+            "actor": USER,
+            "event_name": "push",
+            "ref": "refs/heads/main",
+            "event": {"repository": {"default_branch": "main"}},
+            "server_url": "https://github.example",
+            "repository": "acme/desktop",
+            "workflow": "Build",
+            "sha": sha,
+            "run_number": str(number),
+            **github,
+        },
+        "secrets": {"GITHUB_TOKEN": PASSWORD, "COSIGN_PRIVATE_KEY": "key", "COSIGN_PASSWORD": ""},
+        "inputs": {},
+    }
+
+
+class Hosted:
+    """Runs the workflow of a repository, as often as one likes, on new runners."""
+
+    def __init__(self, ground: Ground, folder: Path, temp: Path, checkout: Path) -> None:
+        self.ground, self.folder, self.temp, self.checkout = ground, folder, temp, checkout
+        self.artifacts: list[str] = []
+        self.bin = temp / "bin"
+        workflow.write_sudo(self.bin, ground.machine)
+        self.number = 0
+
+    def cosign(self, _inputs: Mapping[str, str]) -> None:
+        (self.bin / "cosign").write_text(COSIGN)
+        (self.bin / "cosign").chmod(0o755)
+
+    def syft(self, _inputs: Mapping[str, str]) -> None:
+        require(str(Path(sys.executable).with_name("syft")))
+        (self.bin / "syft").unlink(missing_ok=True)
+        (self.bin / "syft").symlink_to(Path(sys.executable).with_name("syft"))
+
+    def upload(self, inputs: Mapping[str, str]) -> None:
+        self.artifacts.append(Path(inputs["path"]).read_text())
+
+    @property
+    def signed(self) -> list[str]:
+        file = self.bin / "signed"
+        return file.read_text().splitlines() if file.exists() else []
+
+    def run(self, **github: Any) -> workflow.Runner:
+        self.number += 1
+        # One machine for all runs, which has pip's work to do only once.
+        temp = self.temp / "runner"
+        temp.mkdir(exist_ok=True)
+        unneeded = temp / "unneeded"
+        unneeded.mkdir()
+        (unneeded / "large").write_text("x" * 1000)
+        sha = tools.run("git", "-C", self.folder, "rev-parse", "HEAD").out.strip()
+        context = contexts(sha, self.number, **github)
+        context["runner"] = {"temp": str(temp)}
+        runner = workflow.Runner(
+            self.folder,
+            temp,
+            self.ground.machine,
+            context,
+            {
+                "actions/checkout": lambda _inputs: None,
+                "actions/upload-artifact": self.upload,
+                "anchore/sbom-action/download-syft": self.syft,
+                "sigstore/cosign-installer": self.cosign,
+            },
+            (self.bin,),
+            ONE_CGROUP,
+        )
+        document = workflow.load(self.folder / ".github/workflows/build.yml")
+        override = {"RECHUNK_PODMAN": str(self.checkout), "UNNEEDED": str(unneeded)}
+        runner.run(document["jobs"]["build"]["steps"], document["env"], override)
+        assert not unneeded.exists()
+        return runner
+
+
+def layers_of(manifest: Any) -> dict[str, int]:
+    return {layer["digest"]: layer["size"] for layer in manifest["layers"]}
+
+
+def digest_of(ground: Ground, reference: str) -> str:
+    return "sha256:" + hashlib.sha256(ground.raw(reference)).hexdigest()
+
+
+ORDER = (
+    "Free disk space",
+    "Install rechunk-podman",
+    "Build",
+    "Validate",
+    "SBOM",
+    "Reclaim space",
+    "Log in",
+    "Find the previous image",
+    "Rechunk and push",
+    "Sign",
+    "Smoke test",
+    "Promote",
+)
+
+
+def test_workflow_twice(ground: Ground, bases: tuple[str, str], tmp_path: Path, repository: Path) -> None:
+    """Built, pushed, signed, tested, promoted; a week later with updates, only what changed is uploaded."""
+    base = "localhost/debian:base"
+    folder = derived(
+        tmp_path / "desktop",
+        "github",
+        image="acme/desktop",
+        kind="app",
+        base=base,
+        registry=ground.registry.address,
+        tag="stable",
+        layers="40",
+        signing="keyless",
+    )
+    hosted = Hosted(ground, folder, tmp_path, repository)
+    ground.storage.run("podman", "tag", bases[0], base)
+
+    first = hosted.run()
+    assert [name for name in first.ran if name in ORDER] == list(ORDER)
+    assert "none" in first.ran["Find the previous image"]
+    one = digest_of(ground, "acme/desktop:stable")
+    assert ground.tags("acme/desktop")[0] == "stable"
+    assert all(f"{ground.registry.address}/acme/desktop@{one}" in line for line in hosted.signed)
+    assert [line.split()[0] for line in hosted.signed] == ["sign", "attest"]
+    assert {package["name"] for package in json.loads(hosted.artifacts[-1])["packages"]} > {"openssl", "perl"}
+    assert "Debian GNU/Linux" in first.ran["Smoke test"]
+
+    ground.storage.run("podman", "tag", bases[1], base)
+    before = ground.log_lines()
+    second = hosted.run(event_name="schedule", event={"schedule": "17 5 * * 1"})
+    assert [name for name in second.ran if name in ORDER] == list(ORDER)
+    assert f"docker://{ground.registry.address}/acme/desktop:stable" in second.ran["Find the previous image"]
+    two = digest_of(ground, "acme/desktop:stable")
+    assert two != one
+    assert all(two in line for line in hosted.signed[2:])
+    assert len(hosted.signed) == 4
+    old, new = (layers_of(ground.json(f"acme/desktop@{digest}")) for digest in (one, two))
+    changed = {digest: size for digest, size in new.items() if digest not in old}
+    assert 0 < len(changed) < len(new) / 2
+    assert ground.uploads(before) == len(changed) + 1  # and the config
+    assert sum(changed.values()) < sum(new.values()) * 2 / 3
+    labels = ground.json(f"acme/desktop@{two}", "--config")["config"]["Labels"]
+    version = labels["org.opencontainers.image.version"]
+    assert version.startswith("stable.")
+    assert ground.tags("acme/desktop").count(version) == 1
+    assert digest_of(ground, f"acme/desktop:{version}") == two
+    assert labels["org.opencontainers.image.title"] == "desktop"
+    assert labels["org.opencontainers.image.source"] == "https://github.example/acme/desktop"
+
+    layout = tmp_path / "pushed"
+    skopeo = (
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--src-tls-verify=false",
+        f"--src-creds={USER}:{PASSWORD}",
+    )
+    tools.run(*skopeo, f"docker://{ground.registry.address}/acme/desktop@{two}", f"oci:{layout}")
+    validate(f"oci:{layout}").check()
+    ground.storage.rechunk("verify", "localhost/acme/desktop:built", f"oci:{layout}")
+
+
+def test_justfile(ground: Ground, bases: tuple[str, str], tmp_path: Path) -> None:
+    """Build, check and chunk on one's own machine, with podman's storage and nothing published."""
+    folder = derived(
+        tmp_path / "local", "just", image="tool", kind="app", base=bases[0], layers="12", tag="dev"
+    )
+    just = (linters.program("just"), f"rechunk={sys.executable} -m rechunk_podman")
+    recipes = ("build", "lint", "chunk", "verify", "inspect")
+    done = tools.run(*just, *recipes, env=ground.machine, cwd=folder)
+    assert "nothing found" in done.out or "warning" in done.out
+    name = "localhost/tool:dev"
+    assert len(ground.storage.inspect(name)["RootFS"]["Layers"]) <= 12  # type: ignore[index]
+    with ground.storage.mounted(name) as root:
+        assert (root / "opt/hello/message").read_text() == "hello\n"
+    before = ground.storage.inspect(name)["RootFS"]
+    tools.run(*just, "build", "chunk", env=ground.machine, cwd=folder)
+    assert ground.storage.inspect(name)["RootFS"] == before
+    tools.run(*just, "clean", env=ground.machine, cwd=folder)
+    assert ground.storage.run("podman", "image", "exists", name, check=False).code == 1
+
+
+def test_containerfile_twice(
+    ground: Ground, bases: tuple[str, str], tmp_path: Path, repository: Path
+) -> None:
+    """build.sh keeps the config of the base and, the second time, the layers of the image before."""
+    chunker_image = chunker.provide(repository, ground.storage)
+    base = "localhost/debian:trick"
+    folder = derived(
+        tmp_path / "trick",
+        "containerfile",
+        image="acme/trick",
+        kind="app",
+        base=base,
+        registry=ground.registry.address,
+        layers="40",
+    )
+    environment = {**ground.machine, "CHUNKER": chunker_image, "PUSH": "1"}
+    auth = ground.home / "auth.json"
+    login = ("podman", "login", "--authfile", auth, "--username", USER, "--password", PASSWORD)
+    tools.run(*login, ground.registry.address, env=ground.machine)
+    environment["REGISTRY_AUTH_FILE"] = str(auth)
+    manifests = []
+    for image in bases:
+        ground.storage.run("podman", "tag", image, base)
+        done = tools.run("sh", folder / "build.sh", env=environment, cwd=tmp_path)
+        assert ("no previous image" in done.err) == (image == bases[0])
+        assert not (folder / ".rechunk").exists()
+        manifests.append(ground.json("acme/trick:latest"))
+        config = ground.json("acme/trick:latest", "--config")
+        told = config["config"]
+        assert told["Labels"]["org.opencontainers.image.title"] == "trick"
+        assert "GREETING=hello world" in told["Env"]
+        assert told["StopSignal"] == "SIGQUIT"
+        root = ground.storage.inspect("localhost/acme/trick:latest")["RootFS"]
+        assert config["rootfs"]["diff_ids"] == root["Layers"]  # type: ignore[index]
+        with ground.storage.mounted("localhost/acme/trick:latest") as mounted:
+            assert (mounted / "opt/hello/message").read_text() == "hello\n"
+    old, new = map(layers_of, manifests)
+    assert len(old.keys() & new.keys()) > len(new) / 2
+
+
+@pytest.mark.parametrize("template", ["containerfile", "github"])
+def test_bootable_containerfiles(
+    ground: Ground, bases: tuple[str, str], template: str, tmp_path: Path, repository: Path
+) -> None:
+    """With a base that has no bootc: all but that line is what was rendered."""
+    folder = derived(tmp_path / "bootable", template, image="system", kind="bootc", base=bases[0])
+    containerfile = folder / "Containerfile"
+    text = containerfile.read_text()
+    assert "RUN bootc container lint\n" in text
+    containerfile.write_text(text.replace("RUN bootc container lint\n", "RUN true\n"))
+    if template == "containerfile":
+        environment = {**ground.machine, "CHUNKER": chunker.provide(repository, ground.storage), "FRESH": "1"}
+        tools.run("sh", folder / "build.sh", env=environment)
+        found = ground.storage.inspect("localhost/system:latest")
+        labels, root = found["Labels"], found["RootFS"]
+        assert isinstance(labels, dict)
+        assert isinstance(root, dict)
+        assert labels["containers.bootc"] == "1"
+        assert 64 < len(root["Layers"]) <= 120
+    else:
+        build = (linters.program("just"), "build")
+        tools.run(*build, env=ground.machine, cwd=folder)
+        containerfile.write_text(text.replace("RUN bootc container lint\n", "NONSENSE x\n"))
+        assert "NONSENSE" in tools.run(*build, env=ground.machine, cwd=folder, check=False).err.upper()

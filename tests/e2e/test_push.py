@@ -1,0 +1,297 @@
+"""`split --push` into a real registry: what is uploaded, what arrives, what happens when something breaks."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import tools
+from support.front import STALL, front_of
+from support.pushing import PARTS, Uploads, digest_of, document, push, same_files
+
+
+def test_first_push_update_and_nothing_new(
+    storage: tools.Storage,
+    registry: tools.Registry,
+    debian_image: str,
+    debian_updated_image: str,
+    tmp_path: Path,
+) -> None:
+    """An update uploads its changed layers and the config; the same image again nothing at all."""
+    repository = f"{registry.address}/push/debian"
+    state, file = tmp_path / "state.json", tmp_path / "digest"
+    options = ["--state", state, "--digestfile", file, "--annotation", "org.example.channel=stable"]
+    tags = [f"--push=docker://{repository}:{tag}" for tag in ("stable", "12")]
+
+    watch = Uploads(registry)
+    done = push(storage, debian_image, *tags, *options, "--sign-by-digest-hint")
+    first = done.out.strip()
+    assert file.read_text() == first == digest_of(f"{repository}:stable") == digest_of(f"{repository}:12")
+    assert f"cosign sign {repository}@{first}" in done.err
+    manifest = json.loads(document(f"{repository}:12"))
+    assert manifest["annotations"]["org.example.channel"] == "stable"
+    assert len(watch.new) == len(manifest["layers"]) + 2
+    for layer in manifest["layers"]:
+        assert layer["mediaType"] == "application/vnd.oci.image.layer.v1.tar+zstd"
+        assert layer["annotations"]["org.rechunk.component"]
+
+    watch = Uploads(registry)
+    assert push(storage, debian_image, *tags, *options).out.strip() == first
+    assert watch.new == set()
+    assert watch.requests("(PATCH|POST|PUT) /v2/push/debian/blobs/") == 0
+    assert watch.requests("GET /v2/push/debian/blobs/") <= 4  # configs: by its state file the image is known
+
+    watch = Uploads(registry)
+    done = push(storage, debian_updated_image, *tags, *options, "--json")
+    told: dict[str, Any] = json.loads(done.out)
+    assert f"previous image: docker://{repository}@{first}" in done.err
+    assert told["digest"] == file.read_text() == digest_of(f"{repository}:stable") != first
+    manifest = json.loads(document(f"{repository}:12"))
+    fresh = {layer["digest"] for layer in told["layers"] if not layer["reused"]}
+    assert 0 < len(fresh) < len(told["layers"]) / 2
+    assert watch.new == {*fresh, manifest["config"]["digest"], told["digest"]}
+    assert watch.requests("PUT /v2/push/debian/blobs/uploads/") == len(fresh) + 1
+    assert told["new"] == sum(layer["size"] for layer in told["layers"] if not layer["reused"])
+    assert all(layer["annotations"]["org.rechunk.component"] for layer in manifest["layers"])
+    same_files(storage, debian_updated_image, f"{repository}:stable", tmp_path)
+
+
+def test_other_repositories_get_complete_copies(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """Also on another registry; and the blobs of one repository are not named in another."""
+    one, two = f"{registry.address}/copies/one", f"{registry.address}/copies/two"
+    with tools.loopback_registry(tmp_path / "other") as other:
+        away = f"{other.address}/elsewhere"
+        done = push(storage, small(0), *(f"--push=docker://{name}:1" for name in (one, two, away)))
+        digest = done.out.strip()
+        assert digest == digest_of(f"{two}:1") == digest_of(f"{away}:1")
+        watch = Uploads(other)
+        done = push(storage, small(1), f"--push=docker://{away}:2", f"--previous=docker://{one}:1", "--json")
+        assert "are not reused: it is another repository" in done.err
+        layers = json.loads(done.out)["layers"]
+        assert not any(layer["reused"] for layer in layers)
+        assert len(watch.new) == 3  # planned by the other's record: the same layers but one
+        same_files(storage, small(1), f"{away}:2", tmp_path)
+
+
+def test_docker_gets_gzip_and_never_zstd(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str]
+) -> None:
+    """By default with that profile, though the previous image has zstd."""
+    name = f"{registry.address}/docker/image:1"
+    push(storage, small(0), f"--push=docker://{name}")
+    push(storage, small(0), f"--push=docker://{name}", "--max-layers=docker")
+    kinds = {layer["mediaType"] for layer in json.loads(document(name))["layers"]}
+    assert kinds == {"application/vnd.oci.image.layer.v1.tar+gzip"}
+
+
+def blob(registry: tools.Registry, digest: str) -> Path:
+    """Where the registry keeps a blob."""
+    name = digest.removeprefix("sha256:")
+    return registry.log.parent / "content/docker/registry/v2/blobs/sha256" / name[:2] / name
+
+
+def test_a_lost_blob_is_written_anew(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """By itself, once more; trusted or not makes no difference."""
+    name = f"{registry.address}/lost/image"
+    push(storage, small(0), f"--push=docker://{name}:1")
+    layers = json.loads(document(f"{name}:1"))["layers"]
+    lost = next(layer["digest"] for layer in layers if layer["size"] > 1 << 19)
+    for seed, options in ((2, ["--no-verify-previous"]), (4, [])):
+        shutil.rmtree(blob(registry, lost))
+        done = push(storage, small(seed), f"--push=docker://{name}:1", *options, "--json")
+        assert "written anew" in done.err
+        assert blob(registry, lost).exists()
+    same_files(storage, small(4), f"{name}:1", tmp_path)
+
+
+def test_a_forged_blob_does_not_travel_on(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """A manifest that names another blob for a layer than its diff_id says."""
+    name = f"{registry.address}/forged/image"
+    push(storage, small(0), f"--push=docker://{name}:good")
+    manifest = json.loads(document(f"{name}:good"))
+    large = [layer for layer in manifest["layers"] if layer["size"] > 1 << 19]
+    wrong = large[1]["digest"]
+    large[0].update({"digest": wrong, "size": large[1]["size"]})
+    data = json.dumps(manifest).encode()
+    config = document(f"{name}:good", "--config")
+    layout = tmp_path / "forged"
+    (layout / "blobs/sha256").mkdir(parents=True)
+    for content in (data, config):
+        (layout / "blobs/sha256" / hashlib.sha256(content).hexdigest()).write_bytes(content)
+    (layout / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+    entry = {
+        "mediaType": manifest["mediaType"],
+        "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+        "size": len(data),
+    }
+    (layout / "index.json").write_text(json.dumps({"schemaVersion": 2, "manifests": [entry]}))
+    command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
+    storage.run(*command, "--dest-tls-verify=false", f"oci:{layout}", f"docker://{name}:forged")
+
+    done = push(storage, small(0), f"--push=docker://{name}:forged", "--json")
+    assert f"blob {wrong}: it holds" in done.err
+    assert "forged" in done.err
+    written = [layer for layer in json.loads(done.out)["layers"] if not layer["reused"]]
+    assert len(written) >= 1
+    same_files(storage, small(0), f"{name}:forged", tmp_path)
+
+
+def test_a_killed_push_leaves_the_tag_and_is_taken_up_again(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """SIGKILL to skopeo, in the middle of an upload."""
+    name = "killed/image:1"
+    push(storage, small(0), f"--push=docker://{registry.address}/{name}")
+    old = digest_of(f"{registry.address}/{name}")
+    with front_of(registry.address) as front:
+        front.fault = lambda method, path: STALL if method == "PATCH" else None
+        words = [
+            *tools.RECHUNK,
+            "split",
+            small(3),
+            "--tls-verify=false",
+            f"--push=docker://{front.address}/{name}",
+        ]
+        with subprocess.Popen(
+            words,
+            env={**os.environ, **storage.env, "TMPDIR": str(tmp_path)},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert front.stalled.wait(120)
+            for child in children(process.pid, "copy"):
+                os.kill(child, signal.SIGKILL)
+            out, err = process.communicate(timeout=60)
+        assert process.returncode == 1
+        assert out == ""
+        assert "error: cannot push" in err
+        assert "was ended by signal 9" in err
+        assert "run the same command again" in err
+        assert list(tmp_path.iterdir()) == []
+        assert digest_of(f"{registry.address}/{name}") == old
+    digest = push(storage, small(3), f"--push=docker://{registry.address}/{name}").out.strip()
+    assert digest == digest_of(f"{registry.address}/{name}") != old
+
+
+def children(parent: int, word: str) -> Iterator[int]:
+    """The skopeo processes that a process started, with that word among their arguments."""
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            status = (entry / "status").read_text()
+            words = (entry / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if f"PPid:\t{parent}\n" in status and words[0].endswith(b"skopeo") and word.encode() in words:
+            yield int(entry.name)
+
+
+def test_a_registry_that_fails_now_and_then(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """The push is tried again, and says so; an answer that will not change is believed at once."""
+    with front_of(registry.address) as front:
+        left = [503, 500]
+        front.fault = lambda method, path: left.pop() if method == "PATCH" and left else None
+        name = f"{front.address}/flaky/image:1"
+        done = push(storage, small(0), f"--push=docker://{name}")
+        assert done.err.count("trying again") >= 1
+        assert "attempt 1 of 4" in done.err
+        assert done.out.strip() == digest_of(name)
+        front.fault = lambda method, path: 403 if method == "PUT" and "/manifests/" in path else None
+        front.asked.clear()
+        done = push(storage, small(4), f"--push=docker://{name}", check=False)
+        assert done.code == 1
+        assert "error: the registry does not let this user push" in done.err
+        assert sum(method == "PUT" and "/manifests/" in path for method, path in front.asked) == 1
+
+
+def test_files_instead_of_storage(
+    storage: tools.Storage, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """--output writes what docker load, skopeo and others read; nothing appears in storage."""
+    before = storage.run("podman", "images", "--all", "--quiet").out
+    for output in ("docker-archive:image.tar", "oci-archive:image.oci", "oci:layout"):
+        done = storage.rechunk("split", small(0), "--output", output, "--json", cwd=tmp_path)
+        told = json.loads(done.out)
+        kind, path = output.split(":")
+        assert told["image"] == f"{kind}:{tmp_path / path}"
+        storage.rechunk("validate", f"{kind}:{tmp_path / path}")
+    storage.rechunk("verify", f"containers-storage:{small(0)}", f"docker-archive:{tmp_path / 'image.tar'}")
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        member = archive.extractfile("manifest.json")
+        assert member is not None
+        assert json.loads(member.read())[0]["RepoTags"] == ["localhost/small:seed0-chunked"]
+    assert storage.run("podman", "images", "--all", "--quiet").out == before
+
+
+def test_storage_that_has_the_layers_gets_the_rest(
+    storage: tools.Storage, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """The second split writes one of the large layers, says what it needs, and the image is whole."""
+    tag = "localhost/local:result"
+    options = ["--engine=native", "-t", tag, "--workdir", str(tmp_path), "-v"]
+    needs = []
+    for seed in (0, 1):
+        done = storage.rechunk("split", small(seed), *options)
+        needs += re.findall(r"layers to be written: at most ([\d.]+) MB needed, .* free at (\S+)", done.err)
+        assert re.search(rf"note: space: .*MB needed, .* free at {tmp_path}", done.err)
+        storage.rechunk("verify", f"containers-storage:{small(seed)}", f"containers-storage:{tag}")
+    storage.run("podman", "rmi", tag)
+    (before, _), (after, place) = needs
+    assert float(before) > PARTS > 2.5 > float(after)
+    assert place.startswith(str(tmp_path))
+
+
+def test_no_room(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """Said before a byte is written, with what to do; nothing half-made stays."""
+    tools.run("mount", "-t", "tmpfs", "-o", "size=256k", "rechunk-test", tmp_path)
+    try:
+        name = f"{registry.address}/room/image:1"
+        for options in (["--engine=native", "-t", "localhost/room:1"], [f"--push=docker://{name}"]):
+            done = push(storage, small(0), *options, "--workdir", tmp_path, check=False)
+            assert done.code == 1
+            assert "error: not enough space" in done.err
+            assert "--workdir" in done.err
+            assert list(tmp_path.iterdir()) == []
+    finally:
+        tools.run("umount", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (["--push=localhost/x:1"], "not a registry reference"),
+        (["--push=docker://r.example/x@sha256:" + "0" * 64], "nothing can be pushed to a digest"),
+        (["--push=docker://r.example/x:1", "-t", "y"], "--push leaves nothing in local storage"),
+        (["--push=docker://r.example/x:1", "--engine=buildah"], "--engine buildah cannot"),
+        (["--digestfile=x"], "only what is pushed has a digest"),
+        (["--output=oci-archive:-"], "writes no image to standard output"),
+    ],
+)
+def test_wrong_calls(storage: tools.Storage, options: list[str], what: str) -> None:
+    done = storage.rechunk("split", "localhost/none", *options, check=False)
+    assert done.code == 2
+    assert what in done.err

@@ -1,0 +1,77 @@
+"""An ordinary user, in the user namespace that buildah makes, on vfs: the same promise."""
+
+from __future__ import annotations
+
+import pytest
+
+from support import tools
+
+#: Makes the oddities in a working container, and commits it.
+MAKE = """
+set -eu
+c=$(buildah from scratch)
+m=$(buildah mount "$c")
+"$1" -m images.oddities "$m" --rootless
+buildah umount "$c" >/dev/null
+buildah commit --quiet "$c" "$2" >/dev/null
+buildah rm "$c" >/dev/null
+"""
+
+BUILD = """
+set -eu
+m=$(podman image mount "$2")
+"$1" -m rechunk_podman build --rootfs "$m" --output "oci-archive:$3"
+"$1" -m rechunk_podman verify "$m" "oci-archive:$3"
+podman image unmount "$2" >/dev/null
+"""
+
+COMPARE = """
+set -eu
+a=$(podman image mount "$2")
+b=$(podman image mount "$3")
+"$1" -c 'import sys; from pathlib import Path; from support import compare
+print(*compare.differences(Path(sys.argv[1]), Path(sys.argv[2])), sep="\\n", end="")' "$a" "$b"
+podman image unmount "$2" "$3" >/dev/null
+"""
+
+
+@pytest.fixture(scope="module")
+def odd_image(ordinary_user: tools.OrdinaryUser) -> str:
+    """The oddities without devices, as an image in the user's storage."""
+    name = "localhost/oddities:latest"
+    ordinary_user.unshared("sh", "-c", MAKE, "sh", ordinary_user.python, name)
+    return name
+
+
+def test_build_and_verify(ordinary_user: tools.OrdinaryUser, odd_image: str) -> None:
+    """`build` on a mounted image, inside `buildah unshare`; the owners are those of the namespace."""
+    archive = ordinary_user.home / "built"
+    ordinary_user.unshared("sh", "-c", BUILD, "sh", ordinary_user.python, odd_image, archive)
+    result = "localhost/rebuilt:latest"
+    target = f"containers-storage:{result}"
+    ordinary_user.run("skopeo", "--insecure-policy", "copy", "--quiet", f"oci-archive:{archive}", target)
+    done = ordinary_user.unshared("sh", "-c", COMPARE, "sh", ordinary_user.python, odd_image, result)
+    assert done.out == ""
+
+
+def test_split(ordinary_user: tools.OrdinaryUser, odd_image: str) -> None:
+    """`split` re-executes itself in a user namespace; the result holds the same files."""
+    result = "localhost/split:latest"
+    ordinary_user.rechunk("split", odd_image, "--tag", result, "--engine", "native", "--max-layers", "24")
+    done = ordinary_user.unshared("sh", "-c", COMPARE, "sh", ordinary_user.python, odd_image, result)
+    assert done.out == ""
+    ordinary_user.rechunk("verify", odd_image, result)
+
+
+def test_root_and_user_make_the_same_layers(
+    storage: tools.Storage, ordinary_user: tools.OrdinaryUser, odd_image: str
+) -> None:
+    """The same files give the same diff_ids, whoever splits them."""
+    archive = ordinary_user.home / "source"
+    source = f"containers-storage:{odd_image}"
+    ordinary_user.run("skopeo", "--insecure-policy", "copy", "--quiet", source, f"oci-archive:{archive}")
+    storage.copy(f"oci-archive:{archive}", "containers-storage:localhost/of-the-user:latest")
+    storage.rechunk("split", "localhost/of-the-user:latest", "--tag", "localhost/of-the-user:split")
+    ordinary_user.rechunk("split", odd_image, "--tag", "localhost/of-the-user:split", "--engine", "native")
+    asked = ("podman", "image", "inspect", "--format", "{{.RootFS.Layers}}", "localhost/of-the-user:split")
+    assert ordinary_user.run(*asked).out == storage.run(*asked).out

@@ -1,0 +1,176 @@
+"""The chunker image, and the checked-in Containerfile.splitter with plain buildah."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from rechunk_podman.engine.containerfile import FinalStage, render
+from support import chunker, compare, tools
+
+
+@pytest.fixture(scope="session")
+def chunker_image(storage: tools.Storage, repository: Path) -> str:
+    """The chunker image, in `storage`: its name."""
+    return chunker.provide(repository, storage)
+
+
+def build(
+    storage: tools.Storage, context: Path, source: str, target: str, *options: str, containerfile: Path
+) -> tools.Done:
+    """The call of the README, in `context`."""
+    done = storage.run(
+        *("buildah", "build", "--skip-unused-stages=false", "--from", source),
+        *("-v", f"{context}:/run/src", "--security-opt", "label=disable", *options),
+        *("-t", target, "-f", containerfile, "."),
+        cwd=context,
+    )
+    # buildah 1.28 keeps the working containers of stages without instructions.
+    storage.run("buildah", "rm", "--all")
+    return done
+
+
+def layers(storage: tools.Storage, name: str) -> list[str]:
+    root = storage.inspect(name)["RootFS"]
+    assert isinstance(root, dict)
+    return list(root["Layers"])
+
+
+def config(storage: tools.Storage, name: str) -> dict[str, object]:
+    document = json.loads(
+        storage.run("skopeo", "inspect", "--config", "--raw", f"containers-storage:{name}").out
+    )
+    return dict(document["config"])
+
+
+def test_chunker_image_is_small_and_works(storage: tools.Storage, chunker_image: str) -> None:
+    """No compiler came along, the templates did, and its entry point is the command."""
+    with storage.mounted(chunker_image) as root:
+        packages = next((root / "opt/rechunk-podman/lib").glob("python3*/site-packages"))
+        assert (packages / "rechunk_podman/templates/Containerfile.splitter.j2").is_file()
+        assert not (root / "usr/bin/gcc").exists()
+        assert not list((root / "usr/lib").rglob("cc1"))
+    version = storage.rechunk("--version").out
+    assert storage.container(chunker_image, "--version").out == version
+    assert config(storage, chunker_image)["Entrypoint"] == ["rechunk-podman"]
+
+
+def test_plain_buildah(
+    storage: tools.Storage, image: str, chunker_image: str, repository: Path, tmp_path: Path
+) -> None:
+    """Config and files are those of the source; the last stage adds nothing to what the chunker wrote."""
+    target = "localhost/plain:latest"
+    told = storage.run("podman", "image", "inspect", image).out
+    build(
+        storage,
+        tmp_path,
+        image,
+        target,
+        *("--build-arg", f"CHUNKER={chunker_image}", "--build-arg", f"RECHUNK_CONFIG_STR={told}"),
+        *("--build-arg", "RECHUNK_ARGS=--max-layers 20   --label one=1"),
+        containerfile=repository / "Containerfile.splitter",
+    )
+    assert (tmp_path / "out.ociarchive").is_file()
+    archived = tools.run(
+        "skopeo", "inspect", "--config", "--raw", f"oci-archive:{tmp_path}/out.ociarchive"
+    ).out
+    assert json.loads(archived)["rootfs"]["diff_ids"] == layers(storage, target)
+    assert 1 < len(layers(storage, target)) <= 20
+    before, after = config(storage, image), config(storage, target)
+    labels = after.pop("Labels")
+    assert isinstance(labels, dict)
+    assert labels.pop("one") == "1"
+    assert {key: value for key, value in labels.items() if not key.startswith("org.rechunk.")} == (
+        before.pop("Labels", None) or {}
+    )
+    assert after == before
+    storage.rechunk("verify", f"containers-storage:{image}", f"containers-storage:{target}")
+    with storage.mounted(image) as one, storage.mounted(target) as other:
+        assert compare.differences(one, other) == []
+
+
+def test_large_config_and_quoted_options_come_as_files(
+    storage: tools.Storage, oddities_image: str, chunker_image: str, repository: Path, tmp_path: Path
+) -> None:
+    """One argument holds 128 KiB; a file holds what it has to."""
+    target = "localhost/plain:large"
+    large = {"config": {"Env": ["PATH=/bin"], "Labels": {"large": "x" * 200_000}}, "os": "linux"}
+    (tmp_path / "rechunk-config.json").write_text(json.dumps(large))
+    (tmp_path / "rechunk-args").write_text("--label 'two words=it'\\''s \"$HOME\"' --max-layers=3\n")
+    build(
+        storage,
+        tmp_path,
+        oddities_image,
+        target,
+        *("--build-arg", f"CHUNKER={chunker_image}"),
+        containerfile=repository / "Containerfile.splitter",
+    )
+    labels = config(storage, target)["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["large"] == "x" * 200_000
+    assert labels["two words"] == 'it\'s "$HOME"'
+    assert len(layers(storage, target)) == 3
+
+
+def test_instructions_of_the_last_stage_arrive_as_given(
+    storage: tools.Storage, oddities_image: str, chunker_image: str, tmp_path: Path
+) -> None:
+    """What the template renders, buildah reads back; the layers stay those of the chunker."""
+    final = FinalStage(
+        labels={"a b": 'say "$HOME" \\ it\'s #1', "org.x": "${PATH}"},
+        env={"GREETING": 'hello  "$PATH"  world\\'},
+        entrypoint=["/bin/x", 'a "b" $c'],
+        cmd=["-c", "echo $HOME"],
+        user="1000:1000",
+        workdir="/srv/a $x",
+        expose=["8080/tcp", "53/udp"],
+        volumes=["/data", "/more data"],
+        stop_signal="SIGQUIT",
+    )
+    (tmp_path / "Containerfile").write_text(render(chunker=chunker_image, final=final))
+    (tmp_path / "rechunk-config.json").write_text('{"config": {"Env": ["PATH=/bin"]}}')
+    target = "localhost/plain:final"
+    build(storage, tmp_path, oddities_image, target, containerfile=tmp_path / "Containerfile")
+    found = config(storage, target)
+    labels = found["Labels"]
+    assert isinstance(labels, dict)
+    assert labels["a b"] == 'say "$HOME" \\ it\'s #1'
+    assert labels["org.x"] == "${PATH}"
+    assert found["Env"] == ["PATH=/bin", 'GREETING=hello  "$PATH"  world\\']
+    assert found["Entrypoint"] == ["/bin/x", 'a "b" $c']
+    assert found["Cmd"] == ["-c", "echo $HOME"]
+    assert found["User"] == "1000:1000"
+    assert found["WorkingDir"] == "/srv/a $x"
+    assert found["ExposedPorts"] == {"8080/tcp": {}, "53/udp": {}}
+    assert found["Volumes"] == {"/data": {}, "/more data": {}}
+    assert found["StopSignal"] == "SIGQUIT"
+    archived = tools.run(
+        "skopeo", "inspect", "--config", "--raw", f"oci-archive:{tmp_path}/out.ociarchive"
+    ).out
+    diff_ids = json.loads(archived)["rootfs"]["diff_ids"]
+    assert layers(storage, target)[: len(diff_ids)] == diff_ids
+
+
+def test_inside_an_own_containerfile(
+    storage: tools.Storage, debian_image: str, chunker_image: str, tmp_path: Path
+) -> None:
+    """The FROM oci-archive trick: a stage that builds, one that chunks, one that is the result."""
+    (tmp_path / "Containerfile").write_text(
+        f"FROM {debian_image} AS builder\n"
+        "RUN echo hello > /opt/greeting\n"
+        f"FROM {chunker_image}\n"
+        "RUN --mount=type=bind,from=builder,source=/,target=/chunkah"
+        " --mount=type=bind,target=/run/src,rw"
+        " rechunk-podman build --config-str '{}' > /run/src/out.ociarchive\n"
+        "FROM oci-archive:out.ociarchive\n"
+        'ENTRYPOINT ["cat", "/opt/greeting"]\n'
+    )
+    storage.run(
+        *("buildah", "build", "--skip-unused-stages=false", "-v", f"{tmp_path}:/run/src"),
+        *("--security-opt", "label=disable", "-t", "localhost/own:latest", "."),
+        cwd=tmp_path,
+    )
+    storage.run("buildah", "rm", "--all")
+    assert storage.container("localhost/own:latest").out == "hello\n"
