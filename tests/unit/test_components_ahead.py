@@ -3,6 +3,8 @@
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -67,3 +69,25 @@ def test_an_error_is_met_by_whoever_needs_the_database(top):
 def test_not_where_threads_forbid_a_fork(top):
     with Root(top) as root, read_ahead(root, enabled=False) as ahead:
         assert ahead is None
+
+
+def test_a_parent_that_is_killed_leaves_no_process(repository, top):
+    info = top / "var/lib/dpkg/info/foo.list"
+    # more than a pipe holds
+    info.write_bytes(b"".join(b"/usr/bin/%060d\n" % number for number in range(5_000)))
+    script = (
+        "import os, signal, sys\n"
+        "from rechunk_podman.components.ahead import read_ahead\n"
+        "from rechunk_podman.rootfs.root import Root\n"
+        "with Root(sys.argv[1]) as root, read_ahead(root):\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    # Whoever is left holds standard output open, and so the end of it up.
+    done = subprocess.run(
+        [sys.executable, "-c", script, top],
+        env={**os.environ, "PYTHONPATH": str(repository / "frontend")},
+        stdout=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == -signal.SIGKILL

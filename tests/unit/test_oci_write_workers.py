@@ -117,6 +117,21 @@ except KeyboardInterrupt:
     assert subprocess.run([sys.executable, "-c", text], check=False, timeout=60).returncode == 7
 
 
+def test_a_parent_that_is_killed_leaves_no_process():
+    text = """
+import os, signal
+from rechunk_podman.oci.workers import run
+def work(task):
+    if task == 1:
+        os.kill(os.getppid(), signal.SIGKILL)
+    signal.pause()
+list(run(range(4), work, 2))
+"""
+    # Whoever is left holds standard output open, and so the end of it up.
+    done = subprocess.run([sys.executable, "-c", text], check=False, timeout=60, stdout=subprocess.PIPE)
+    assert done.returncode == -signal.SIGKILL
+
+
 @pytest.fixture(scope="module")
 def data():
     """40 MiB of which about a half can be compressed: five jobs of zstd."""

@@ -61,6 +61,8 @@ def read_ahead(root: Root, *, enabled: bool = True) -> Iterator[Ahead | None]:
     source, sink = os.pipe()
     process = os.fork()
     if process == 0:
+        # Ours alone is then the end that writes: a parent that is gone is a broken pipe.
+        os.close(source)
         _read(root, sink)
     os.close(sink)
     ahead = Ahead(process, source)

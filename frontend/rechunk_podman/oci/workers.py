@@ -6,6 +6,7 @@ Tree of hundreds of thousands of entries is there at once and, mostly, only once
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import json
 import logging
@@ -26,7 +27,9 @@ from rechunk_podman.errors import RechunkError
 log = logging.getLogger("rechunk_podman")
 
 _TASK = struct.Struct("=i")
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent is gone."""
 
 
 def run(
@@ -154,6 +157,9 @@ def _child(
         # The parent has to decide what an interrupt means; it ends its children itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A parent that was killed could not end us: nobody waits for this layer any more.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while os.getppid() == parent:
             data = os.read(queue, _TASK.size)
