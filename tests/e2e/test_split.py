@@ -330,6 +330,16 @@ def test_wrong_names(split: Callable[..., tools.Done], name: str, what: str, hin
     says(split(name, check=False), 2, what, hint)
 
 
+def test_an_image_without_layers(
+    storage: tools.Storage, split: Callable[..., tools.Done], tmp_path: Path
+) -> None:
+    layout = oci_layout([], tmp_path / "none")
+    storage.copy(f"oci:{layout}", "containers-storage:localhost/none:1")
+    for engine in ("auto", "native"):
+        done = split("localhost/none:1", "--engine", engine, check=False)
+        says(done, 1, "has no layers", "build or pull it anew")
+
+
 @pytest.mark.parametrize(
     ("arguments", "what", "hint"),
     [

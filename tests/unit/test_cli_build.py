@@ -173,6 +173,21 @@ def test_a_side_file_that_cannot_be_written_is_refused_before_the_work(top, tmp_
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
+def test_an_output_within_the_root_filesystem_is_said(top):
+    done = run("--rootfs", top, "-o", top / "out")
+    assert done.returncode == 0
+    assert b"lies in the root filesystem" in done.stderr
+    validate(top / "out").check()
+    assert b"warning" not in run("--rootfs", top, "-o", f"{top}-out").stderr
+
+
+def test_no_place_for_the_output(top, tmp_path):
+    done = run("--rootfs", top, "-o", "/proc/out")
+    assert done.returncode == 1
+    assert b"--output" in done.stderr
+    assert b"--workdir" not in done.stderr
+
+
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_an_interruption_leaves_nothing(top, tmp_path, way):
     os.mkfifo(tmp_path / "out")

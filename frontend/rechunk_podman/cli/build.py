@@ -13,7 +13,14 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.identify import BootcOption
-from rechunk_podman.cli.inputs import compression_of, config_text, find_rootfs, memories, named_output
+from rechunk_podman.cli.inputs import (
+    compression_of,
+    config_text,
+    find_rootfs,
+    memories,
+    named_output,
+    warn_of_output_within,
+)
 from rechunk_podman.cli.profiles import chosen_layers, parse_max_layers
 from rechunk_podman.cli.references import (
     AuthfileOption,
@@ -29,7 +36,7 @@ from rechunk_podman.cli.references import (
     registry_of,
 )
 from rechunk_podman.cli.sidefiles import require_place, write_whole
-from rechunk_podman.errors import UsageError
+from rechunk_podman.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
     from rechunk_podman.engine.previous import Previous
@@ -214,6 +221,8 @@ def build(
             require_place(path, option)
     profile = chosen_layers(max_layers, bootc=bootc)
     source, layers = find_rootfs(rootfs), parse_max_layers(profile)
+    if target is not None:
+        warn_of_output_within(source, target)
     text = config_text(config, config_str)
     registry = registry_of(tls_verify, authfile, creds, arch, cert_dir)
     before = None if previous is None or fresh else _resolve(previous, registry, state)
@@ -329,9 +338,16 @@ def _room(target: Output, compression: Compression, size: int) -> None:
         return
     from rechunk_podman.engine import space
 
-    space.require(
-        "the layers to be written", target.path, at_most=size, at_least=space.least(size, compression)
-    )
+    try:
+        space.require(
+            "the layers to be written", target.path, at_most=size, at_least=space.least(size, compression)
+        )
+    except ToolError as error:
+        raise ToolError(
+            error.message,
+            context=error.context,
+            hint="name a place with room that may be written to (--output)",
+        ) from error
 
 
 def _octal(text: str | None) -> int | None:

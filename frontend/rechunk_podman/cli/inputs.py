@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from dataclasses import replace
@@ -14,6 +15,8 @@ from rechunk_podman.oci.output import Output, OutputKind
 if TYPE_CHECKING:
     from rechunk_podman.engine.previous import Previous
     from rechunk_podman.planning.ledger import Ledger
+
+log = logging.getLogger("rechunk_podman")
 
 ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
 COMPRESSIONS = ("none", "gzip", "zstd")
@@ -68,6 +71,19 @@ def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]
         if names.parse(named).digest:
             raise UsageError(f"a digest cannot be given as a name: {named}", hint="give -t NAME[:TAG]")
     return output, named
+
+
+def warn_of_output_within(rootfs: str, output: Output) -> None:
+    """A warning where the image is written into the root filesystem, and the next one would hold this one."""
+    if output.path is None:
+        return
+    top, place = Path(rootfs).resolve(), Path(output.path).resolve()
+    if place.is_relative_to(top):
+        log.warning(
+            "%s lies in the root filesystem: what is there already becomes part of the image (--prune /%s)",
+            output.path,
+            place.relative_to(top),
+        )
 
 
 def compression_of(compression: str | None, compressed: bool) -> str:

@@ -151,6 +151,7 @@ class OutputFile:
             os.ftruncate(stream, self.base)
             return
         self._stream = stream
+        self._shown, self.name = self.name, f"{self.name}, by way of {self.directory}"
         try:
             self.fd, path = tempfile.mkstemp(prefix="rechunk-podman-", dir=self.directory)
             Path(path).unlink()
@@ -178,6 +179,7 @@ class OutputFile:
         """The file is complete, `size` bytes long: it takes its place."""
         try:
             if self._stream is not None:
+                self.name = self._shown
                 copy(self.fd, self._stream, size)
                 os.close(self._stream)
             elif self._aside is None:
