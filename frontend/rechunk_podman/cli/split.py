@@ -256,6 +256,8 @@ def _run(
         image = service.resolve(name)
         target = str(shipping.push[0]) if shipping.push else target
         target = target or default_tag(name, image.id, image.names)
+        if engine is Engine.AUTO and chunker is None and buildah.has_triggers(image.config):
+            engine = Engine.NATIVE
         chosen, pull = _choose(service, engine, chunker or DEFAULT_CHUNKER, asked=chunker is not None)
         if chosen is Engine.NATIVE and os.geteuid() != 0:
             before, held = None, None
