@@ -143,14 +143,15 @@ def build(
     request: BuildRequest,
     output: Output,
     *,
-    on_plan: Callable[[int], None] | None = None,
+    on_plan: Callable[[Prepared, int], None] | None = None,
     on_layer: Callable[[int, Layer], None] | None = None,
     on_layers: Callable[[Sequence[Layer]], None] | None = None,
 ) -> WrittenImage:
     """The whole way, from a root filesystem to an image at `output`; it appears whole or not at all.
 
     Args:
-        on_plan: called before anything is written, with the bytes (uncompressed) of the layers that will be.
+        on_plan: called before anything is written, with the bytes (uncompressed) of the layers that will be
+            as its second argument.
         on_layers: called when all layers are there, and before the image appears.
 
     Raises:
@@ -172,7 +173,7 @@ def build(
         ]
         if on_plan is not None:
             new = (spec for spec in specs if spec.expected is None)
-            on_plan(sum(component.size for spec in new for component in spec.components))
+            on_plan(prepared, sum(component.size for spec in new for component in spec.components))
 
         def finish(layers: Sequence[Layer]) -> ImageDocuments:
             if on_layers is not None:

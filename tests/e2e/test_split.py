@@ -20,6 +20,7 @@ from images import debian
 from images.storage import oci_layout
 from support import chunker, compare, tools
 from support.needs import require
+from support.pushing import small_tar
 
 TAG = "localhost/result:test"
 
@@ -328,6 +329,31 @@ def test_a_service_that_cannot_serve(
 )
 def test_wrong_names(split: Callable[..., tools.Done], name: str, what: str, hint: str) -> None:
     says(split(name, check=False), 2, what, hint)
+
+
+def test_onbuild_instructions_are_kept_and_not_run(
+    storage: tools.Storage, split: Callable[..., tools.Done], chunker_image: str, tmp_path: Path
+) -> None:
+    archive = small_tar(tmp_path / "small.tar", 7)
+    config = {"Cmd": ["/bin/sh"], "OnBuild": ["RUN /bin/false"]}
+    layout = oci_layout([archive], tmp_path / "layout", config=config)
+    storage.copy(f"oci:{layout}", "containers-storage:localhost/onbuild:1")
+    done = split(
+        "localhost/onbuild:1", "-t", TAG, "--engine", "buildah", "--chunker", chunker_image, check=False
+    )
+    says(done, 2, "ONBUILD", "--engine native")
+    assert json.loads(split("localhost/onbuild:1", "-t", TAG, "--json").out)["engine"] == "native"
+    shown = json.loads(storage.run("skopeo", "inspect", "--config", "--raw", f"containers-storage:{TAG}").out)
+    assert shown["config"]["OnBuild"] == ["RUN /bin/false"]
+
+
+def test_an_image_without_layers(
+    storage: tools.Storage, split: Callable[..., tools.Done], tmp_path: Path
+) -> None:
+    layout = oci_layout([], tmp_path / "none")
+    storage.copy(f"oci:{layout}", "containers-storage:localhost/none:1")
+    done = split("localhost/none:1", "--engine", "native", check=False)
+    says(done, 1, "has no layers", "build or pull it anew")
 
 
 @pytest.mark.parametrize(

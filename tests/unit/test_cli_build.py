@@ -3,6 +3,7 @@
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.cli.app import COMMANDS, application
-from rechunk_podman.cli.build import compression_of, config_text, find_rootfs
+from rechunk_podman.cli.inputs import compression_of, config_text, find_rootfs
 from rechunk_podman.cli.profiles import PROFILES, parse_max_layers
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.read import open_image
@@ -87,6 +88,9 @@ def test_what_is_named_first_counts(top, tmp_path, monkeypatch):
     assert find_rootfs(str(tmp_path)) == str(tmp_path)
     monkeypatch.delenv("RECHUNK_ROOTFS")
     assert find_rootfs(None) == str(tmp_path)
+    monkeypatch.setenv("CHUNKAH_ROOTFS", "")
+    with pytest.raises(UsageError, match="no root filesystem"):
+        find_rootfs(None)
     with pytest.raises(UsageError):
         find_rootfs(str(tmp_path / "nothing"))
 
@@ -123,7 +127,86 @@ def test_every_flag_of_chunkah(top, tmp_path):
     (entry,) = index["manifests"]
     assert entry["annotations"]["org.opencontainers.image.ref.name"] == "localhost/example:1"
     blob = tmp_path / "out" / "blobs" / "sha256" / entry["digest"].removeprefix("sha256:")
-    assert manifest.read_bytes() == blob.read_bytes()
+    written = json.loads(manifest.read_bytes())
+    components = written.pop("components")
+    assert written == json.loads(blob.read_bytes())
+    assert components["unclaimed/opt/app"] == {"file_count": 1, "size": 10_000, "files": ["/opt/app/data"]}
+    assert {"unclaimed/etc", "filesystem/root"} <= components.keys()
+
+
+def test_global_flags_of_chunkah_before_the_command(top, tmp_path):
+    trace, peak = tmp_path / "trace.log", tmp_path / "peak"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "rechunk_podman", "-v", "--trace-logfile", str(trace), "build"),
+            *("--rootfs", str(top), "-o", f"oci:{tmp_path / 'out'}", "--write-peak-mem-to", str(peak)),
+        ],
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"scan: " in done.stderr
+    assert b"debug: " not in done.stderr
+    assert "debug: layer 1/" in trace.read_text()
+    assert int(peak.read_text()) > 1 << 20
+    validate(tmp_path / "out").check()
+
+
+def test_the_name_behind_the_path(top, tmp_path):
+    for arguments in (["-o", "oci:out:v1"], ["-o", "oci:out2", "-t", "v1"], ["-o", "oci-archive:out3:v1"]):
+        done = run("--rootfs", top, *arguments, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "out2", "out3", "root"]
+    for name in ("out", "out2", "out3"):
+        validate(tmp_path / name).check()
+    with open_image(f"oci:{tmp_path / 'out'}:v1") as image, open_image(f"{tmp_path / 'out2'}:v1") as other:
+        assert image.record.config_bytes == other.record.config_bytes
+
+
+@pytest.mark.parametrize("option", ["--write-manifest-to", "--write-peak-mem-to", "--trace-logfile"])
+def test_a_side_file_that_cannot_be_written_is_refused_before_the_work(top, tmp_path, option):
+    done = run("--rootfs", top, "-o", f"oci:{tmp_path / 'out'}", option, tmp_path / "nowhere" / "x")
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"error: " + option.encode())
+    assert b"\nhint: " in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+def test_an_output_within_the_root_filesystem_is_said(top):
+    done = run("--rootfs", top, "-o", top / "out")
+    assert done.returncode == 0
+    assert b"lies in the root filesystem" in done.stderr
+    validate(top / "out").check()
+    assert b"warning" not in run("--rootfs", top, "-o", f"{top}-out").stderr
+
+
+def test_no_place_for_the_output(top, tmp_path):
+    done = run("--rootfs", top, "-o", "/proc/out")
+    assert done.returncode == 1
+    assert b"--output" in done.stderr
+    assert b"--workdir" not in done.stderr
+
+
+@pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interruption_leaves_nothing(top, tmp_path, way):
+    os.mkfifo(tmp_path / "out")
+    command = [sys.executable, "-m", "rechunk_podman", "build", "-v", "--rootfs", str(top)]
+    with subprocess.Popen(
+        [*command, "--compressed", "-o", str(tmp_path / "out")],
+        stderr=subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        # under a runner that ignores them, they would stay ignored
+        preexec_fn=lambda: [signal.signal(kind, signal.SIG_DFL) for kind in (signal.SIGINT, signal.SIGHUP)],
+    ) as process:
+        assert process.stderr is not None
+        # It waits for a reader of the FIFO.
+        while b"space: " not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(way)
+        assert process.stderr.read() == b"error: interrupted\n"
+    assert process.returncode == 130
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "root"]
 
 
 def test_the_config_from_the_environment(top, tmp_path):
@@ -151,6 +234,19 @@ def test_no_config_gives_the_same_image_on_any_day(top, tmp_path):
         (["--compression", "zstd", "--compressed"], "gzip"),
         (["--compression", "zstd", "--compression-level", "99"], "99"),
         (["--output", "oci:"], "path"),
+        (["--output", "oci:out:"], "colon"),
+        (["--output", "oci:out:a", "--tag", "b"], "two names"),
+        (["--output", "docker://example.com/name"], "docker://"),
+        (["--output", "containers-storage:name"], "containers-storage:"),
+        (["--output", "dir:name"], "dir:"),
+        (["--tag", "two words"], "two words"),
+        (["--tag", "Example:1"], "example:1"),
+        (["--output", "docker-archive:x", "--tag", "Upper"], "upper"),
+        (["--write-manifest-to", "/"], "directory"),
+        (["--no-such-flag"], "--no-such-flag"),
+        (["--threads", "-1"], "--threads"),
+        (["--source-date-epoch", "soon"], "--source-date-epoch"),
+        (["superfluous"], "superfluous"),
         (["--output", "docker-archive:x", "--compression", "gzip"], "docker-archive"),
         (["--config-str", "{"], "JSON"),
         (["--config-str", "{}", "--config", "x"], "--config"),
@@ -164,8 +260,10 @@ def test_no_config_gives_the_same_image_on_any_day(top, tmp_path):
 def test_a_wrong_call(top, tmp_path, arguments, what):
     done = run("--rootfs", top, "-o", f"oci:{tmp_path / 'out'}", *arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stderr
-    assert b"error: " in done.stderr
     assert what in done.stderr.decode()
+    lines = done.stderr.decode().splitlines()
+    assert [line for line in lines if line.startswith("error: ")] == lines[:1]
+    assert len([line for line in lines if line.startswith("hint: ")]) == 1
     assert b"Traceback" not in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
@@ -224,4 +322,6 @@ def test_an_unknown_command_is_a_wrong_call():
         [sys.executable, "-m", "rechunk_podman", "splitt"], capture_output=True, timeout=60, check=False
     )
     assert done.returncode == 2
-    assert b"splitt" in done.stderr
+    first, second = done.stderr.decode().splitlines()
+    assert first.startswith("error: no such command 'splitt'")
+    assert second.startswith("hint: ")

@@ -462,7 +462,7 @@ def test_archives(tmp_path):
     with fails(ImageError, "compressed archive"):
         tree_of(tmp_path / "gz.tar")
     (tmp_path / "text").write_text("hello" * 1000)
-    with fails(ImageError, "broken|sound tar"):
+    with fails(ImageError, "no image archive"):
         tree_of(tmp_path / "text")
     (tmp_path / "evil.tar").write_bytes(make_tar([member("../index.json", data=b"{}")]))
     with fails(ImageError, "outside of it"):

@@ -434,7 +434,7 @@ def test_a_closed_pipe_is_an_error(repository, top, tmp_path):
         ("-", OutputKind.OCI_ARCHIVE, None),
         ("out.tar", OutputKind.OCI_ARCHIVE, "out.tar"),
         ("oci:dir", OutputKind.OCI, "dir"),
-        ("oci-archive:a:b", OutputKind.OCI_ARCHIVE, "a:b"),
+        ("a:b", OutputKind.OCI_ARCHIVE, "a:b"),
         ("docker-archive:-", OutputKind.DOCKER_ARCHIVE, None),
         ("other:x", OutputKind.OCI_ARCHIVE, "other:x"),
     ],
@@ -443,7 +443,16 @@ def test_outputs(text, kind, path):
     assert Output.parse(text) == Output(kind, path)
 
 
-@pytest.mark.parametrize("text", ["", "oci:", "oci-archive:", "docker-archive:", "oci:-"])
+def test_a_name_behind_the_path():
+    assert Output.parse("oci:dir:v1") == Output(OutputKind.OCI, "dir", "v1")
+    assert Output.parse("oci-archive:a:b") == Output(OutputKind.OCI_ARCHIVE, "a", "b")
+    given = Output.parse("docker-archive:a:localhost:5000/b:c")
+    assert given == Output(OutputKind.DOCKER_ARCHIVE, "a", "localhost:5000/b:c")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "oci:", "oci-archive:", "docker-archive:", "oci:-", "oci:a:", "docker://a/b", "dir:a"]
+)
 def test_outputs_that_are_none(text):
     with pytest.raises(UsageError):
         Output.parse(text)

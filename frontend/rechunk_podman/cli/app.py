@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -33,6 +34,9 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 """Command, in the order of the help -> the module of cli/ that holds the function of its name."""
 
 
+_GLOBAL = re.compile(r"(-v+|--verbose|--trace-logfile(=.*)?)\Z", re.DOTALL)
+
+
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
     """The command line; where the arguments begin with a command, with that one alone.
 
@@ -55,7 +59,19 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> NoReturn:
     """The console script's entry point."""
-    guarded(lambda: application(sys.argv[1:])())
+    arguments = command_first(sys.argv[1:])
+    guarded(lambda: application(arguments)(arguments, standalone_mode=False))
+
+
+def command_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with chunkah's global options (-v, --trace-logfile FILE) behind the command."""
+    rest = list(arguments)
+    early: list[str] = []
+    while rest and _GLOBAL.match(rest[0]):
+        count = 2 if rest[0] == "--trace-logfile" else 1
+        early += rest[:count]
+        del rest[:count]
+    return [*rest[:1], *early, *rest[1:]]
 
 
 def _version(wanted: bool) -> None:

@@ -13,6 +13,14 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.identify import BootcOption
+from rechunk_podman.cli.inputs import (
+    compression_of,
+    config_text,
+    find_rootfs,
+    memories,
+    named_output,
+    warn_of_output_within,
+)
 from rechunk_podman.cli.profiles import chosen_layers, parse_max_layers
 from rechunk_podman.cli.references import (
     AuthfileOption,
@@ -27,7 +35,8 @@ from rechunk_podman.cli.references import (
     VerifyPreviousOption,
     registry_of,
 )
-from rechunk_podman.errors import UsageError
+from rechunk_podman.cli.sidefiles import require_place, write_whole
+from rechunk_podman.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
     from rechunk_podman.engine.previous import Previous
@@ -37,89 +46,23 @@ if TYPE_CHECKING:
     from rechunk_podman.oci.output import Output
     from rechunk_podman.oci.reuse import Reuse
     from rechunk_podman.pipeline import BuildRequest, Prepared
-    from rechunk_podman.planning.ledger import Ledger
-
-ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
-COMPRESSIONS = ("none", "gzip", "zstd")
 
 
-def find_rootfs(given: str | None) -> str:
-    """The root filesystem to read: as given, from the environment, or where a builder stage is mounted.
+def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
+    """The manifest as JSON, with what chunkah writes by --write-manifest-to: the components and their files.
 
-    Raises:
-        UsageError: none is named and none is mounted, or it is not a directory.
+    components: id -> file_count, size (bytes of its regular files), files (absolute paths).
     """
-    named = given or os.environ.get("RECHUNK_ROOTFS") or os.environ.get("CHUNKAH_ROOTFS")
-    if named is None:
-        named = next((path for path in ROOTFS_MOUNTS if _holds_something(path)), None)
-    if named is None:
-        raise UsageError(
-            "no root filesystem to read",
-            hint="give --rootfs DIR, set RECHUNK_ROOTFS, or mount the builder stage at /chunkah",
-        )
-    if not Path(named).is_dir():
-        raise UsageError(f"not a directory: {named}", hint="--rootfs takes the mounted root filesystem")
-    return named
-
-
-def _holds_something(path: str) -> bool:
-    try:
-        with os.scandir(path) as entries:
-            return next(entries, None) is not None
-    except OSError:
-        return False
-
-
-def compression_of(compression: str | None, compressed: bool) -> str:
-    """`none`, `gzip` or `zstd`, from --compression and chunkah's --compressed (gzip).
-
-    Raises:
-        UsageError: unknown, or the two contradict each other.
-    """
-    if compression is None:
-        return "gzip" if compressed else "none"
-    if compression not in COMPRESSIONS:
-        raise UsageError(f"unknown compression {compression!r}", hint="one of: " + ", ".join(COMPRESSIONS))
-    if compressed and compression != "gzip":
-        raise UsageError(
-            f"--compressed means gzip, --compression says {compression}", hint="give one of them"
-        )
-    return compression
-
-
-def config_text(config: Path | None, config_str: str | None) -> str | None:
-    """The text of the image config: of the file, else the string (or its environment variables), else None.
-
-    Raises:
-        UsageError: both are given, or the file cannot be read.
-    """
-    if config is not None and config_str is not None:
-        raise UsageError("--config and --config-str exclude each other", hint="give one of them")
-    if config is not None:
-        try:
-            return config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(f"cannot read the config {config}", context=[str(error)]) from error
-    if config_str is not None:
-        return config_str
-    # An unset build argument arrives as an empty string.
-    return os.environ.get("RECHUNK_CONFIG_STR") or os.environ.get("CHUNKAH_CONFIG_STR") or None
-
-
-def memories(previous: Previous | None, config_text: str | None) -> tuple[Ledger | None, Ledger | None]:
-    """What the image before this one, and the one it is derived from, recorded; warnings where they did not.
-
-    Raises:
-        UsageError: the config is malformed.
-    """
-    from rechunk_podman import record
-    from rechunk_podman.oci.config import ImageConfig
-
-    before = None if previous is None else record.remembered(previous.record.config, previous.reference)
-    if config_text is None:
-        return record.memories(before, None)
-    source = ImageConfig.parse(config_text)
-    return record.memories(before, record.inherited(source, "the image config"))
+    document = json.loads(manifest)
+    document["components"] = {
+        str(component.id): {
+            "file_count": len(component.paths),
+            "size": sum(prepared.tree[path].size for path in component.paths if path),
+            "files": ["/" + path for path in component.paths],
+        }
+        for component in prepared.assignment.components
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def plan_document(prepared: Prepared) -> dict[str, Any]:
@@ -214,8 +157,12 @@ def build(
         ),
     ] = 0,
     write_manifest_to: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Also write the manifest there.")
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="Also write the manifest there, and which component holds which files."
+        ),
     ] = None,
+    write_oci_manifest_to: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
     keep_mtime: Annotated[
         list[str] | None,
         typer.Option(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),
@@ -248,23 +195,34 @@ def build(
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Print the plan, write no image.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --plan-only: as JSON.")] = False,
     write_peak_mem_to: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
+    trace_logfile: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True)] = None,
     verbose: Annotated[
         int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv everything.")
     ] = 0,
 ) -> None:
     """Write the files of a root filesystem as an image in content-based, reproducible layers."""
-    set_up_logging(verbose)
+    set_up_logging(verbose, trace_logfile)
     from rechunk_podman import pipeline
     from rechunk_podman.oci.compress import Compression
-    from rechunk_podman.oci.output import Output, OutputKind
+    from rechunk_podman.oci.output import OutputKind
 
     if as_json and not plan_only:
         raise UsageError("--json goes with --plan-only", hint="--write-manifest-to FILE gives the manifest")
-    target = None if plan_only else Output.parse(output)
+    target, tag = (None, None) if plan_only else named_output(output, tag)
     if target is not None and target.path is None and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", hint="redirect it, or give --output PATH")
+    beside = {
+        "--write-manifest-to": write_manifest_to,
+        "--write-oci-manifest-to": write_oci_manifest_to,
+        "--write-peak-mem-to": write_peak_mem_to,
+    }
+    for option, path in beside.items():
+        if path is not None:
+            require_place(path, option)
     profile = chosen_layers(max_layers, bootc=bootc)
     source, layers = find_rootfs(rootfs), parse_max_layers(profile)
+    if target is not None:
+        warn_of_output_within(source, target)
     text = config_text(config, config_str)
     registry = registry_of(tls_verify, authfile, creds, arch, cert_dir)
     before = None if previous is None or fresh else _resolve(previous, registry, state)
@@ -301,7 +259,7 @@ def build(
         else:
             _print_plan(document)
     else:
-        image = _write(
+        image, prepared = _write(
             request,
             target,
             before if reuse and held is None and target.kind is OutputKind.OCI else None,
@@ -311,10 +269,12 @@ def build(
             without=tuple(without_blob or ()),
         )
         if write_manifest_to is not None:
-            write_manifest_to.write_bytes(image.manifest)
+            write_whole(write_manifest_to, manifest_document(image.manifest, prepared))
+        if write_oci_manifest_to is not None:
+            write_whole(write_oci_manifest_to, image.manifest)
     if write_peak_mem_to is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_peak_mem_to.write_text(f"{peak}\n")
+        write_whole(write_peak_mem_to, f"{peak}\n".encode())
 
 
 def _resolve(reference: str, registry: Registry, state: str | None) -> Previous | None:
@@ -333,19 +293,23 @@ def _write(
     docker: bool,
     verify: bool | None,
     without: tuple[str, ...],
-) -> WrittenImage:
+) -> tuple[WrittenImage, Prepared]:
     from rechunk_podman import pipeline
 
-    def room(size: int) -> None:
+    seen: list[Prepared] = []
+
+    def planned(prepared: Prepared, size: int) -> None:
+        seen.append(prepared)
         _room(target, request.compression, size)
 
     if previous is None:
-        return pipeline.build(request, target, on_plan=room)
+        image = pipeline.build(request, target, on_plan=planned)
+        return image, seen[-1]
     from rechunk_podman.engine.previous import build as build_reusing
     from rechunk_podman.oci.reuse import acceptable
 
     compressions = acceptable(request.compression.kind, docker=docker)
-    return build_reusing(
+    image = build_reusing(
         request,
         target,
         previous,
@@ -353,8 +317,9 @@ def _write(
         verify=verify,
         without=without,
         registry=registry,
-        on_plan=room,
+        on_plan=planned,
     )
+    return image, seen[-1]
 
 
 def _held(path: Path | None) -> Reuse:
@@ -373,9 +338,16 @@ def _room(target: Output, compression: Compression, size: int) -> None:
         return
     from rechunk_podman.engine import space
 
-    space.require(
-        "the layers to be written", target.path, at_most=size, at_least=space.least(size, compression)
-    )
+    try:
+        space.require(
+            "the layers to be written", target.path, at_most=size, at_least=space.least(size, compression)
+        )
+    except ToolError as error:
+        raise ToolError(
+            error.message,
+            context=error.context,
+            hint="name a place with room that may be written to (--output)",
+        ) from error
 
 
 def _octal(text: str | None) -> int | None:

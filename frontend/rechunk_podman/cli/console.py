@@ -9,14 +9,25 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
+import typer
+
 from rechunk_podman.engine.notes import NOTE, human_size
-from rechunk_podman.errors import RechunkError
+from rechunk_podman.errors import RechunkError, UsageError
 
 __all__ = ["guarded", "human_size", "print_json", "report", "set_up_logging", "write_line"]
 
 LEVELS = (NOTE, logging.INFO, logging.DEBUG)
+
+INTERRUPTED = 130
+"""The exit code after SIGINT, SIGTERM or SIGHUP, as shells have it for the first."""
+
+WRONG_CALL: type[Exception] = next(
+    kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
+)
+"""What typer raises of arguments: click's, or that of the copy of click in newer versions of typer."""
 
 
 class _Plain(logging.Formatter):
@@ -27,14 +38,31 @@ class _Plain(logging.Formatter):
         return text if record.levelno == logging.INFO else f"{record.levelname.lower()}: {text}"
 
 
-def set_up_logging(verbosity: int) -> None:
-    """Sends the package's log to stderr: warnings and notes; with 1 also the stages; with 2 everything."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Plain())
+def set_up_logging(verbosity: int, trace: Path | None = None) -> None:
+    """Sends the package's log to stderr: warnings and notes; with 1 also the stages; with 2 everything.
+
+    Args:
+        trace: a file that gets everything, whatever the verbosity.
+
+    Raises:
+        UsageError: it cannot be written.
+    """
+    handler: logging.Handler = logging.StreamHandler(sys.stderr)
+    handler.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
+    handlers = [handler]
+    if trace is not None:
+        try:
+            handlers.append(logging.FileHandler(trace, mode="w", encoding="utf-8", errors="backslashreplace"))
+        except OSError as error:
+            raise UsageError(
+                f"--trace-logfile {trace}: {error.strerror}", hint="name a file in a directory of yours"
+            ) from error
     logger = logging.getLogger("rechunk_podman")
-    logger.handlers[:] = [handler]
+    for handler in handlers:
+        handler.setFormatter(_Plain())
+    logger.handlers[:] = handlers
     logger.propagate = False
-    logger.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
+    logger.setLevel(logging.DEBUG if trace is not None else handlers[0].level)
 
 
 def print_json(document: Any) -> None:
@@ -55,25 +83,48 @@ def report(error: RechunkError) -> None:
         lines.append(f"hint: {error.hint}")
     text = "\n".join(lines)
     sys.stderr.write(text.encode("utf-8", "backslashreplace").decode("utf-8") + "\n")
-    if logging.getLogger("rechunk_podman").isEnabledFor(logging.DEBUG):
+    handlers = logging.getLogger("rechunk_podman").handlers
+    if handlers and handlers[0].level <= logging.DEBUG:
         traceback.print_exception(error, file=sys.stderr)
 
 
-def guarded(command: Callable[[], None]) -> NoReturn:
-    """Runs the command line and turns what library code raises into text and an exit code."""
+def _wrong_call(error: Exception) -> int:
+    """Writes what typer says of wrong arguments as an error of ours; gives the exit code."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()  # type: ignore[attr-defined]
+        return 2
+    message = " ".join(error.format_message().split()).rstrip(".")  # type: ignore[attr-defined]
+    context = getattr(error, "ctx", None)
+    name = "rechunk-podman" if context is None else context.command_path
+    report(UsageError(message[:1].lower() + message[1:], hint=f"{name} --help"))
+    return 2
+
+
+def guarded(command: Callable[[], object]) -> NoReturn:
+    """Runs the command line and turns what it raises into text and an exit code.
+
+    Args:
+        command: gives an exit code, or None for 0.
+    """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A terminal that is closed is no reason to leave anything behind; under nohup it is none to end, either.
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        command()
+        given = command()
         sys.stdout.flush()
-        code = 0
+        code = given if isinstance(given, int) else 0
     except RechunkError as error:
         report(error)
         code = error.exit_code
+    except WRONG_CALL as error:
+        code = _wrong_call(error)
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter's own flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except KeyboardInterrupt:
+        code = INTERRUPTED
+    if code == INTERRUPTED:  # typer turns an interrupt into this, too
         sys.stderr.write("error: interrupted\n")
-        code = 130
     sys.exit(code)

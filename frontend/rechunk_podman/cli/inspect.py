@@ -86,10 +86,9 @@ def _summary(facts: ImageFacts) -> list[str]:
         lines.append(facts.problem.message if facts.problem is not None else "no ledger")
         return lines
     expected = facts.expected
-    lines.append(
-        "expected per update: "
-        + ("not known before the second release" if expected is None else human_size(expected))
-    )
+    rated = any(layer.rate is not None for layer in facts.layers)
+    unknown = "unknown without sizes" if rated else "not known before the second release"
+    lines.append("expected per update: " + (unknown if expected is None else human_size(expected)))
     about = f"ledger: {len(ledger.components)} components in {len(ledger.layers)} layers"
     lines.append(f"{about}, {facts.ledger_bytes} bytes")
     if facts.derived:

@@ -79,18 +79,23 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
     return targets
 
 
-def absolute_output(text: str) -> str:
+def absolute_output(text: str, tag: str | None) -> str:
     """--output as the chunker, in a directory of its own, takes it.
 
     Raises:
-        UsageError: it is none, or standard output.
+        UsageError: it is none, or standard output, or names the image where --tag does.
     """
     from rechunk_podman.oci.output import Output
 
     output = Output.parse(text)
     if output.path is None:
         raise UsageError("split writes no image to standard output", hint="--output oci-archive:FILE")
-    return f"{output.kind.value}:{Path(output.path).absolute()}"
+    if tag is not None and output.tag is not None:
+        raise UsageError(
+            f"two names for the image: --tag {tag}, and {output.tag} in --output", hint="give one of them"
+        )
+    name = "" if output.tag is None else f":{output.tag}"
+    return f"{output.kind.value}:{Path(output.path).absolute()}{name}"
 
 
 def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previous | None, Image | None]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rechunk_podman.cli.build import COMPRESSIONS
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.identify import (
     BootcOption,
@@ -25,6 +24,7 @@ from rechunk_podman.cli.identify import (
     RevisionOption,
     VersionOption,
 )
+from rechunk_podman.cli.inputs import COMPRESSIONS
 from rechunk_podman.cli.layers import layers_document, print_layers
 from rechunk_podman.cli.prepare import for_platform, request_of, with_engine
 from rechunk_podman.cli.profiles import chosen_layers, parse_max_layers
@@ -205,7 +205,7 @@ def split(
     shipping = Shipping(
         registry=registry_of(tls_verify, authfile, creds, None, cert_dir),
         push=targets,
-        output=None if output is None else absolute_output(output),
+        output=None if output is None else absolute_output(output, tag),
         digestfile=digestfile,
         sign_hint=sign_by_digest_hint,
         previous=previous,
@@ -236,7 +236,7 @@ def _run(
     from rechunk_podman.engine.containerfile import DEFAULT_CHUNKER
     from rechunk_podman.engine.names import default_tag, normalised_tag
     from rechunk_podman.engine.notes import NOTE
-    from rechunk_podman.oci.output import spool_directory
+    from rechunk_podman.oci.output import Output, OutputKind, spool_directory
     from rechunk_podman.oci.read import open_image
 
     target = None if tag is None else normalised_tag(tag)
@@ -256,6 +256,8 @@ def _run(
         image = service.resolve(name)
         target = str(shipping.push[0]) if shipping.push else target
         target = target or default_tag(name, image.id, image.names)
+        if engine is Engine.AUTO and chunker is None and buildah.has_triggers(image.config):
+            engine = Engine.NATIVE
         chosen, pull = _choose(service, engine, chunker or DEFAULT_CHUNKER, asked=chunker is not None)
         if chosen is Engine.NATIVE and os.geteuid() != 0:
             before, held = None, None
@@ -270,8 +272,10 @@ def _run(
         log.warning(
             "storage of an ordinary user holds no device nodes: where the image has some, the result has none"
         )
-    if shipping.output is not None and (tag is not None or shipping.output.startswith("docker-archive:")):
-        flags = (*flags, f"--tag={target}")
+    if shipping.output is not None:
+        named = Output.parse(shipping.output)
+        if tag is not None or (named.kind is OutputKind.DOCKER_ARCHIVE and named.tag is None):
+            flags = (*flags, f"--tag={target}")
     request = request_of(image, target, before, held, config, flags, workdir, identity)
     started = time.monotonic()
     if shipping.push:

@@ -23,7 +23,8 @@ from rechunk_podman.engine.request import (
     work_directory,
     write,
 )
-from rechunk_podman.errors import ToolError
+from rechunk_podman.errors import ToolError, UsageError
+from rechunk_podman.oci.config import ImageConfig
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +67,14 @@ def parse_version(text: str) -> Version:
     return tuple(int(part) for part in match[1].split("."))
 
 
+def has_triggers(config: bytes) -> bool:
+    """Whether an image config (of any form that ImageConfig.parse() takes) has ONBUILD instructions.
+
+    buildah runs them where it begins with such an image, and takes them away: its last stage is a FROM.
+    """
+    return bool(ImageConfig.parse(config).config.get("OnBuild"))
+
+
 def split(request: Request, progress: Progress, *, chunker: str, pull: bool = False) -> None:
     """Splits the image into `request.tag` in the same storage.
 
@@ -75,8 +84,14 @@ def split(request: Request, progress: Progress, *, chunker: str, pull: bool = Fa
 
     Raises:
         ToolError: buildah is missing, too old or failed; no space.
+        UsageError: the config has ONBUILD instructions.
         RechunkError: what the chunker reported.
     """
+    if has_triggers(request.config):
+        raise UsageError(
+            "the image has ONBUILD instructions, which buildah would run and take away",
+            hint="--engine native keeps them",
+        )
     env = tool_environment(local_environment(), request.workdir)
     found = version(env)
     if found < FIRST_USABLE:

@@ -140,7 +140,7 @@ def chunk(
         RechunkError: what the chunker reported.
     """
     command = [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", root, "--config", CONFIG]
-    command += ["--output", output, "--write-manifest-to", MANIFEST, *flags]
+    command += ["--output", output, "--write-oci-manifest-to", MANIFEST, *flags]
     lines: list[str] = []
 
     def tick() -> None:

@@ -24,7 +24,7 @@ from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, PodmanError
 
 from rechunk_podman.engine import names, skopeo
-from rechunk_podman.engine.process import MOUNT_HINT, TAIL_LINES, end_group, failure, find, run
+from rechunk_podman.engine.process import MOUNT_HINT, TAIL_LINES, CommandError, end_group, failure, find, run
 from rechunk_podman.errors import ImageError, ToolError, UsageError
 
 log = logging.getLogger(__name__)
@@ -192,7 +192,17 @@ def mounted(image_id: str) -> Iterator[str]:
         ToolError: podman is not installed, or may not mount.
     """
     env = local_environment()
-    path = run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT).text
+    try:
+        path = run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT).text
+    except CommandError as error:
+        # An image without layers has nothing that could be mounted, and podman says no more than this.
+        if not any("layer not known" in line for line in error.context):
+            raise
+        raise ToolError(
+            f"image {image_id[:12]} has no layers, or storage has lost them",
+            context=error.context,
+            hint="there is nothing to read in it: build or pull it anew",
+        ) from error
     unmount = ["podman", "image", "unmount", image_id]
     try:
         if not Path(path).is_dir():

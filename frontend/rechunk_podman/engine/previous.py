@@ -116,7 +116,7 @@ def build(
     verify: bool | None = None,
     without: Sequence[str] = (),
     registry: Registry = DEFAULT,
-    on_plan: Callable[[int], None] | None = None,
+    on_plan: Callable[[pipeline.Prepared, int], None] | None = None,
 ) -> WrittenImage:
     """pipeline.build(), naming blobs of the previous image again where their layers come out the same.
 

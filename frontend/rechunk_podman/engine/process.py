@@ -42,7 +42,7 @@ MOUNT_HINT = (
 )
 
 _DENIED_MOUNT = re.compile(r"mount.*(operation not permitted|permission denied)", re.IGNORECASE)
-_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|ENOSPC", re.IGNORECASE)
+_NO_SPACE = re.compile(r"no space left on device|not enough space|disk quota exceeded|ENOSPC", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 

@@ -63,6 +63,7 @@ _DENIED = re.compile(
     re.IGNORECASE,
 )
 _TLS = re.compile(r"x509|certificate|server gave HTTP response to HTTPS client|tls:", re.IGNORECASE)
+_THERE = "name a local image, docker://NAME, oci:DIR, an archive or a saved config"
 TLS_HINT = "--cert-dir DIR, with its authority as DIR/*.crt; --tls-verify=false where it has no certificate"
 
 _UNREACHABLE = re.compile(
@@ -151,7 +152,7 @@ def locate(text: str) -> tuple[Place, str]:
     if path.is_dir() and reference.tag is None:
         return Place.DIRECTORY, text
     if text.startswith(("/", "./", "../")):
-        raise MissingImageError(f"no such file or directory: {text}")
+        raise MissingImageError(f"no such file or directory: {text}", hint=_THERE)
     return Place.STORAGE, text
 
 
@@ -183,7 +184,7 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
         if place is Place.DOCUMENT:
             return image_record(reference, None, _read(Path(name)))
         if not Path(parse_reference(name).path).exists():
-            raise MissingImageError(f"no such file or directory: {parse_reference(name).path}")
+            raise MissingImageError(f"no such file or directory: {parse_reference(name).path}", hint=_THERE)
         with open_image(name) as image:
             return replace(image.record, name=reference)
     except OSError as error:

@@ -20,6 +20,8 @@ from rechunk_podman.oci.tarread import StrictTarInfo, tar_errors
 
 MAX_MEMBERS = 200_000
 _MAX_LINKS = 8
+_MAGIC_AT = 257
+"""Where a tar header says `ustar` (pax(1), "ustar Interchange Format"; GNU tar, too)."""
 
 
 class Store(Protocol):
@@ -115,6 +117,11 @@ class ArchiveStore:
             )
         links: dict[str, str] = {}
         twice: list[str] = []
+        if os.pread(self._fd, 5, _MAGIC_AT) != b"ustar" and os.pread(self._fd, 512, 0).strip(b"\0"):
+            raise ImageError(
+                f"{self.name} is no image archive",
+                hint="an archive is what `skopeo copy` or `podman save` write",
+            )
         whole = _Section(self._fd, 0, status.st_size)
         with tar_errors(self.name):
             archive = tarfile.open(  # noqa: SIM115 (it does not own the file)

@@ -16,6 +16,17 @@ from rechunk_podman.errors import RechunkError, UsageError
 from rechunk_podman.oci.layers import output_error, write_at
 
 _CHUNK = 1 << 20
+_OTHERS = (
+    "containers-storage:",
+    "dir:",
+    "docker:",
+    "docker-daemon:",
+    "docker://",
+    "ostree:",
+    "sif:",
+    "tarball:",
+)
+"""Other transports of containers-transports(5): no file of that name is meant."""
 
 
 class OutputKind(Enum):
@@ -28,22 +39,33 @@ class OutputKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A form and a place. path: None is standard output."""
+    """A form and a place. path: None is standard output. tag: the reference behind the path, if any."""
 
     kind: OutputKind
     path: str | None
+    tag: str | None = None
 
     @classmethod
     def parse(cls, text: str | None) -> Output:
         """`[KIND:]PATH`: an OCI archive if no kind is named, standard output for None and `-`.
 
+        With a kind, `KIND:PATH:REFERENCE` as in containers-transports(5), where a colon ends the path.
+
         Raises:
-            UsageError: no path, or a layout (a directory) on standard output.
+            UsageError: no path, another transport, or a layout (a directory) on standard output.
         """
+        if text is not None and text.startswith(_OTHERS):
+            raise UsageError(
+                f"--output {text}: images are written as oci:, oci-archive: and docker-archive: alone",
+                hint="`skopeo copy` takes such an image anywhere; `rechunk-podman split --push` pushes",
+            )
+        tag = None
         kind, path = OutputKind.OCI_ARCHIVE, text
         for candidate in OutputKind:
             if text is not None and text.startswith(candidate.value + ":"):
-                kind, path = candidate, text[len(candidate.value) + 1 :]
+                kind = candidate
+                path, colon, tag = text[len(candidate.value) + 1 :].partition(":")
+                tag = tag if colon else None
         if path == "":
             raise UsageError(
                 f"--output {text}: no path", hint="--output [oci:|oci-archive:|docker-archive:]PATH"
@@ -54,7 +76,9 @@ class Output:
             raise UsageError(
                 "an OCI layout is a directory: it cannot go to standard output", hint="--output oci:PATH"
             )
-        return cls(kind, path)
+        if tag == "":
+            raise UsageError(f"--output {text}: no name behind the colon", hint="--output KIND:PATH[:NAME]")
+        return cls(kind, path, tag)
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.path or '-'}"
@@ -127,6 +151,7 @@ class OutputFile:
             os.ftruncate(stream, self.base)
             return
         self._stream = stream
+        self._shown, self.name = self.name, f"{self.name}, by way of {self.directory}"
         try:
             self.fd, path = tempfile.mkstemp(prefix="rechunk-podman-", dir=self.directory)
             Path(path).unlink()
@@ -154,6 +179,7 @@ class OutputFile:
         """The file is complete, `size` bytes long: it takes its place."""
         try:
             if self._stream is not None:
+                self.name = self._shown
                 copy(self.fd, self._stream, size)
                 os.close(self._stream)
             elif self._aside is None:

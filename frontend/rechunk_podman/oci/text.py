@@ -55,7 +55,9 @@ def load_json(
         try:
             text = text.decode("utf-8-sig")
         except UnicodeDecodeError as problem:
-            raise error(f"{name} is not UTF-8 text", context=[f"at byte {problem.start}"]) from problem
+            raise error(
+                f"{name} is not UTF-8 text", context=[f"at byte {problem.start}"], hint=hint
+            ) from problem
     if not text.strip():
         raise error(f"{name} is empty", hint=hint)
     try:
@@ -64,9 +66,9 @@ def load_json(
         line = text.splitlines()[problem.lineno - 1 : problem.lineno]
         shown = [line[0][max(0, problem.colno - 41) : problem.colno + 39]] if line else []
         where = f"line {problem.lineno}, column {problem.colno}: {problem.msg}"
-        raise error(f"{name} is not JSON", context=[where, *shown]) from problem
+        raise error(f"{name} is not JSON", context=[where, *shown], hint=hint) from problem
     except (ValueError, RecursionError) as problem:
-        raise error(f"{name} is not JSON that can be read", context=[str(problem)]) from problem
+        raise error(f"{name} is not JSON that can be read", context=[str(problem)], hint=hint) from problem
 
 
 def _no_constant(name: str) -> None:

@@ -7,6 +7,7 @@ of the Tree that is scanned later, and get by message what they need.
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import logging
 import os
@@ -30,7 +31,9 @@ from rechunk_podman.rootfs.root import Root
 log = logging.getLogger("rechunk_podman")
 
 _HEAD = struct.Struct("=Q")
-_SIGNALS = {signal.SIGINT, signal.SIGTERM}
+_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent is gone."""
 
 
 class _Worker(NamedTuple):
@@ -246,6 +249,9 @@ def _serve(root: Root, channel: socket.socket, mask: set[int]) -> NoReturn:
         # The parent has to decide what an interrupt means; it ends its children itself.
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+        # A parent that was killed could not end us: nobody waits for this layer any more.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         while _work(root, channel):
             pass
