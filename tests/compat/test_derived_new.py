@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from typing import TYPE_CHECKING
 
 import pytest
 
 from rechunk_podman import scaffold
 from rechunk_podman.engine.containerfile import templates
-
-if TYPE_CHECKING:
-    from conftest import Machine
+from support.machine import Machine
 
 ANSWERS = {
     "image": "trick",
