@@ -114,7 +114,10 @@ def label_lines(text: str) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not (equals and name.strip()):
-            raise UsageError(f"line {number} of the labels is not KEY=VALUE: {line!r}")
+            raise UsageError(
+                f"line {number} of the labels is not KEY=VALUE: {line!r}",
+                hint="a line for each label; lines that are empty or begin with # are skipped",
+            )
         labels[name.strip()] = value.strip()
     return labels
 

@@ -6,12 +6,13 @@ import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from types import MappingProxyType
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from rechunk_podman import __version__
 from rechunk_podman.cli.console import guarded, set_up_logging
+from rechunk_podman.errors import UsageError
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -33,13 +34,19 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 """Command, in the order of the help -> the module of cli/ that holds the function of its name."""
 
 
+NAME = "rechunk-podman"
+
+_WRONG_CALL: Any = typer.BadParameter.__base__
+"""What every error of parsing is. Typer brings its own copy of Click or uses Click's, as its version will."""
+
+
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
     """The command line; where the arguments begin with a command, with that one alone.
 
     A build starts in half the time where it does not load what the other commands need.
     """
     app = typer.Typer(
-        name="rechunk-podman",
+        name=NAME,
         help="Split a finished container image into content-based, reproducible, remembered layers.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -55,7 +62,29 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> NoReturn:
     """The console script's entry point."""
-    guarded(lambda: application(sys.argv[1:])())
+    guarded(lambda: run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Runs the command line.
+
+    Raises:
+        UsageError: there is no such command or option, or one is missing or takes something else.
+        SystemExit: a command ended with an exit code of its own.
+    """
+    try:
+        code = application(arguments)(list(arguments), prog_name=NAME, standalone_mode=False)
+    except _WRONG_CALL as error:
+        if not arguments:
+            error.show()
+            raise SystemExit(2) from error
+        context = getattr(error, "ctx", None)
+        message = " ".join(str(error.format_message()).split()).rstrip(".")
+        raise UsageError(
+            message[:1].lower() + message[1:], hint=f"{context.command_path if context else NAME} --help"
+        ) from error
+    if code:
+        raise SystemExit(code)
 
 
 def _version(wanted: bool) -> None:

@@ -119,7 +119,9 @@ def _filled(text: str, names: Mapping[str, str | None]) -> str:
         tag = f"<{name}>"
         if tag in text:
             if value is None:
-                raise UsageError(f"{tag} is used in a label, but --{name} is not given")
+                raise UsageError(
+                    f"{tag} is used in a label, but --{name} is not given", hint=f"give --{name} as well"
+                )
             text = text.replace(tag, value)
     return text
 

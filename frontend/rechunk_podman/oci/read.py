@@ -219,7 +219,9 @@ def open_store(reference: Reference) -> tuple[str, Store]:
     path = Path(reference.path)
     transport = reference.transport
     if not path.exists():
-        raise UsageError(f"no such file or directory: {path}")
+        raise UsageError(
+            f"no such file or directory: {path}", hint="name an OCI layout, or an archive of one"
+        )
     if transport == OCI or (transport is None and path.is_dir()):
         if not is_layout(path):
             raise UsageError(f"not an OCI layout: {path}", hint="a layout holds oci-layout and index.json")
