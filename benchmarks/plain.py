@@ -11,16 +11,16 @@ import filecmp
 import os
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from images import debian, rpm
-from images.cache import cached, call, need, pack, unpack
+from images.cache import cached, call, need, unpack
 
-VERSION = "1"
+VERSION = "2"
 KINDS = ("debian", "rpm")
 
 #: Of both images: (as released, with updates), and when its configuration was copied in (epoch seconds).
@@ -59,14 +59,14 @@ def image(kind: str, number: int) -> Image:
         lower, upper = folder / "lower", folder / "upper"
         unpack(full(moment), upper)
         base(moment, lower)
-        pack(lower, folder / "1-base.tar")
-        _pack_paths(upper, [os.fsencode(path) for path in _changes(lower, upper)], folder / "2-packages.tar")
+        _pack(lower, folder / "1-base.tar", (path for path, _ in _walk(lower)))
+        _pack(upper, folder / "2-packages.tar", _changes(lower, upper))
         for whiteout in [*upper.rglob(".wh.*")]:
             whiteout.unlink()
         _configure(upper, BUILT[number])
         paths = sorted({parent for path in CONFIGURATION for parent in _with_parents(path)})
-        _pack_paths(upper, [os.fsencode(path) for path in paths], folder / "3-configuration.tar")
-        pack(upper, folder / "whole.tar")
+        _pack(upper, folder / "3-configuration.tar", paths)
+        _pack(upper, folder / "whole.tar", (path for path, _ in _walk(upper)))
         call("rm", "-rf", lower, upper)
 
     folder = cached(f"plain-{kind}-{moment}", f"{VERSION}-{debian.VERSION}-{rpm.VERSION}", build)
@@ -85,7 +85,7 @@ def _rpm_base(moment: str, root: Path) -> None:
     """The packages of Debian's base have the same names there."""
     kept = {"setup", "filesystem"}
     for archive in image("debian", 0).layers[:1]:
-        status = call("tar", "--extract", "--to-stdout", "--file", archive, "./var/lib/dpkg/status")
+        status = call("tar", "--extract", "--to-stdout", "--file", archive, "var/lib/dpkg/status")
         kept |= {line.split()[1] for line in status.splitlines() if line.startswith("Package: ")}
     unpack(rpm.tar(moment), root)
     command = ("rpm", f"--root={root}", f"--define=_dbpath {rpm.DBPATH}")
@@ -141,10 +141,10 @@ def _with_parents(path: str) -> list[str]:
     return ["/".join(parts[: number + 1]) for number in range(len(parts))]
 
 
-def _pack_paths(root: Path, paths: list[bytes], archive: Path) -> None:
-    """As images.cache.pack, of these paths and nothing below them."""
+def _pack(root: Path, archive: Path, paths: Iterable[str]) -> None:
+    """As images.cache.pack, of these paths alone, and no file sparse: storage cannot export such a layer."""
     listing = archive.with_suffix(".list")
-    listing.write_bytes(b"".join(path + b"\0" for path in paths))
+    listing.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths))
     options = (
         "--format=posix",
         "--pax-option=delete=atime,delete=ctime",

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import os
-import pty
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-
-from rechunk_podman import scaffold
 
 RECHUNK = (sys.executable, "-m", "rechunk_podman")
 
@@ -86,42 +82,3 @@ def test_help_and_version_are_data() -> None:
     assert run("--version").stdout.startswith("rechunk-podman ")
     done = run("lint", "--help")
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
-    """Each question with its default; what is no answer is asked again; a second run asks nothing."""
-    folder = tmp_path / "My Desktop"
-    folder.mkdir()
-    said = answer(["init", folder], b"just\nbad name\n\napp\n\n\n\n64\n")
-    assert "What to copy in (containerfile, github, just) [github]: " in said
-    assert "Name of the image [my-desktop]: " in said
-    assert "not an answer to image: 'bad name': lower case letters" in said
-    state = scaffold.State.parse((folder / scaffold.STATE).read_text())
-    assert state.template == "just"
-    assert state.answers == {
-        "image": "my-desktop",
-        "kind": "app",
-        "base": "docker.io/library/debian:trixie-slim",
-        "registry": "ghcr.io/example",
-        "tag": "latest",
-        "layers": "64",
-    }
-    assert answer(["init", folder], b"") == "nothing to do\n"
-
-
-def answer(arguments: list[object], typed: bytes) -> str:
-    """What a command says on a terminal, at which this is typed."""
-    ours, theirs = pty.openpty()
-    with os.fdopen(ours, "rb", buffering=0) as terminal:
-        os.write(ours, typed)
-        command = [*RECHUNK, *map(str, arguments)]
-        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
-        os.close(theirs)
-        said = b""
-        try:
-            while chunk := terminal.read(4096):
-                said += chunk
-        except OSError:  # EIO: nobody has the other end any more
-            pass
-        assert process.wait(timeout=60) == 0, said
-    return said.decode().replace("\r\n", "\n")
