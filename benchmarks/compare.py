@@ -26,6 +26,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import statistics
 import sys
 import tempfile
@@ -272,6 +273,9 @@ def main() -> int:
     parser.add_argument("--kind", action="append", choices=plain.KINDS)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
+    # Whatever ends it, nothing stays mounted or running.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     runs: dict[str, list[dict[str, Taken]]] = {kind: [] for kind in options.kind or plain.KINDS}
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:  # noqa: S108
         folder = Path(name)

@@ -1,8 +1,8 @@
 """Images in the layers that users build: a base, packages on top of it, configuration on top of these.
 
-The files are those of the test images (tests/images), of two moments each. The base is the same system
-without the further packages: of Debian another bootstrap, of the rpm image what is left after `rpm --erase`.
-A rebuild makes every layer anew, as in practice: whatever is generated has the time of the build.
+A small server of Debian's packages, and the rpm test image (tests/images/rpm.py), of two moments each. The
+base is the same system without the further packages: of Debian another bootstrap, of the rpm image what is
+left after `rpm --erase`. A rebuild makes every layer anew, as in practice: what is generated has its time.
 """
 
 from __future__ import annotations
@@ -20,8 +20,26 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 from images import debian, rpm
 from images.cache import cached, call, need, unpack
 
-VERSION = "2"
+VERSION = "3"
 KINDS = ("debian", "rpm")
+
+#: Of the Debian image: more source packages than 120 layers hold one each.
+SERVER = (
+    *debian.PACKAGES,
+    *(
+        "curl",
+        "dbus",
+        "git",
+        "gnupg",
+        "less",
+        "man-db",
+        "nginx",
+        "openssh-server",
+        "php-cli",
+        "python3-requests",
+    ),
+    *("python3-yaml", "rsync", "ruby", "sqlite3", "systemd", "tmux", "vim"),
+)
 
 #: Of both images: (as released, with updates), and when its configuration was copied in (epoch seconds).
 MOMENTS = {"debian": debian.MOMENTS, "rpm": rpm.MOMENTS}
@@ -57,7 +75,7 @@ def image(kind: str, number: int) -> Image:
     def build(folder: Path) -> None:
         need("mmdebstrap", "rpm", "tar")
         lower, upper = folder / "lower", folder / "upper"
-        unpack(full(moment), upper)
+        full(moment, upper)
         base(moment, lower)
         _pack(lower, folder / "1-base.tar", (path for path, _ in _walk(lower)))
         _pack(upper, folder / "2-packages.tar", _changes(lower, upper))
@@ -73,12 +91,12 @@ def image(kind: str, number: int) -> Image:
     return Image(tuple(sorted(folder.glob("?-*.tar"))), folder / "whole.tar")
 
 
-def _debian_base(moment: str, root: Path) -> None:
+def _debian(moment: str, root: Path, packages: tuple[str, ...]) -> None:
     sources = [f"deb {debian.MIRROR} {debian.SUITE} main"]
     if moment == "updated":
         sources.append(f"deb {debian.MIRROR} {debian.SUITE}-updates main")
         sources.append(f"deb {debian.SECURITY_MIRROR} {debian.SUITE}-security main")
-    debian.bootstrap(root, debian.SUITE, ("apt",), sources)
+    debian.bootstrap(root, debian.SUITE, packages, sources)
 
 
 def _rpm_base(moment: str, root: Path) -> None:
@@ -93,9 +111,12 @@ def _rpm_base(moment: str, root: Path) -> None:
     call(*command, "--erase", "--nodeps", "--noscripts", *further)
 
 
-_SOURCES: dict[str, tuple[Callable[[str], Path], Callable[[str, Path], None]]] = {
-    "debian": (debian.tar, _debian_base),
-    "rpm": (rpm.tar, _rpm_base),
+_SOURCES: dict[str, tuple[Callable[[str, Path], None], Callable[[str, Path], None]]] = {
+    "debian": (
+        lambda moment, root: _debian(moment, root, SERVER),
+        lambda moment, root: _debian(moment, root, ("apt",)),
+    ),
+    "rpm": (lambda moment, root: unpack(rpm.tar(moment), root), _rpm_base),
 }
 
 

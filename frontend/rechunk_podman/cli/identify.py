@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from rechunk_podman import identity
+from rechunk_podman.engine.notes import note
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.config import ImageConfig
 
@@ -106,11 +107,14 @@ class Identity:
         inherited = ImageConfig.parse(source, name="the config of the image").labels
         result = identity.labelling(inherited, own, keep=self.keep)
         if version is not None:
-            log.info("version: %s", version)
-        for key in result.dropped:
-            log.info("label dropped: %s=%s (it describes the base image)", key, inherited[key])
-        for key in result.rewritten:
-            log.info("label rewritten: %s=%s", key, own[key])
+            note(log, "version: %s", version)
+        if result.dropped:
+            names_of = ", ".join(result.dropped)
+            note(log, "labels dropped, since they describe the base image: %s (--keep-label KEY)", names_of)
+        if result.rewritten:
+            note(log, "labels rewritten: %s", ", ".join(result.rewritten))
+        for key in (*result.dropped, *result.rewritten):
+            log.info("label: %s was %s", key, inherited[key])
         return result.operations
 
 
