@@ -64,6 +64,9 @@ def test_an_identity_of_its_own(storage: tools.Storage, bootable: str, tmp_path:
         assert "ostree.commit" in said
         again, _, _ = split(storage, tmp_path / "two", *options, f"--previous=oci:{tmp_path / 'one'}")
         assert again[VERSION] == "c.2023.1"
+        fresh = (*options, f"--previous=oci:{tmp_path / 'two'}", "--fresh")
+        labels, _, _ = split(storage, tmp_path / "three", *fresh)
+        assert labels[VERSION] == "c.2023.2"
     finally:
         del storage.env["SOURCE_DATE_EPOCH"]  # type: ignore[attr-defined]
 

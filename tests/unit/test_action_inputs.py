@@ -12,7 +12,7 @@ from support import linters
 INPUTS = {
     *("ref", "prev-ref", "clear-plan", "prev-ref-fail", "max-layers", "skip_compression", "labels"),
     *("description", "version", "pretty", "rechunk", "keep-ref", "changelog", "git", "revision"),
-    *("formatters", "meta"),
+    *("formatters", "meta", "registry_auth_file"),
 }
 OUTPUTS = {"version", "ref", "location", "changelog", "manifest", "digest"}
 
