@@ -5,6 +5,7 @@
 A Debian and an rpm image and their updates (benchmarks/plain.py), in each of these ways:
 
 * in the layers that they were built in: base, packages, configuration;
+* the same as zstd:chunked, of which the client fetches what none of its layers holds;
 * squashed to one layer;
 * `rechunk-podman split` at 64, 120 and 400 layers, the update with `--previous` and `--state`.
 
@@ -13,8 +14,9 @@ distribution (older ones take no 400 layers). The client pulls the image, then t
 
 * pulled: bytes of all answers to the client's requests for manifests and blobs, by the registry's log;
 * uploaded: bytes that the registry's blob store grew by;
-* push: seconds of `podman push --compression-format zstd`, for split those of `split --push`, which lays the
-  layers as well; pull: seconds of `podman pull`. The network is none, so neither holds the time of transfer;
+* push: seconds of `podman push --compression-format zstd`, of `skopeo copy --dest-compress-format
+  zstd:chunked` (of the newer distribution, from a layout), or of `split --push`, which lays the layers as well;
+  pull: seconds of `podman pull`. The network is none, so neither holds the time of transfer;
 * disk: what the client's storage occupies.
 
 In the end all pulled updates have to hold the same files. --write puts the figures into the table of
@@ -45,9 +47,10 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 DOCUMENT = REPOSITORY / "docs" / "comparison.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
 
-WAYS = ("plain", "squashed", "64", "120", "400")
+WAYS = ("plain", "chunked", "squashed", "64", "120", "400")
 TITLES = {
     "plain": "as built: base, packages, configuration",
+    "chunked": "the same as zstd:chunked",
     "squashed": "squashed to one layer",
     "64": "`split --max-layers 64`",
     "120": "`split --max-layers 120`",
@@ -145,20 +148,29 @@ def local(kind: str, way: str, number: int) -> str:
     return f"localhost/{kind}-{'squashed' if way == 'squashed' else 'plain'}:{number}"
 
 
-def provide(storage: tools.Storage, kind: str, folder: Path) -> None:
-    """Both moments of an image into storage, as built and squashed."""
+def provide(storage: tools.Storage, machine: Machine, kind: str, folder: Path) -> None:
+    """Both moments of an image into storage, as built and squashed; as built for `machine`, too."""
     for number in range(2):
         image = plain.image(kind, number)
         for way, layers in (("plain", image.layers), ("squashed", (image.whole,))):
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 layout = images_storage.oci_layout(layers, Path(name) / "layout", config={"Cmd": ["/bin/sh"]})
                 storage.copy(f"oci:{layout}", f"containers-storage:{local(kind, way, number)}")
+                if way == "plain":
+                    storage.copy(f"oci:{layout}", f"oci:{machine.share}/{kind}-{number}")
     for number in range(2):
         storage.rechunk("verify", local(kind, "plain", number), local(kind, "squashed", number))
 
 
-def push(storage: tools.Storage, kind: str, way: str, number: int, target: str, state: Path) -> None:
+def push(
+    storage: tools.Storage, machine: Machine, kind: str, way: str, number: int, target: str, state: Path
+) -> None:
     """One release into the registry, under the tag that clients follow."""
+    if way == "chunked":
+        words = ("--dest-tls-verify=false", "--dest-compress-format", "zstd:chunked")
+        source = f"oci:/mnt/{kind}-{number}"
+        machine.run("skopeo", "--insecure-policy", "copy", "--quiet", *words, source, f"docker://{target}")
+        return
     if way in ("plain", "squashed"):
         options = ("--quiet", "--tls-verify=false", "--compression-format", "zstd")
         storage.run("podman", "push", *options, local(kind, way, number), f"docker://{target}")
@@ -181,7 +193,7 @@ def one_way(storage: tools.Storage, machine: Machine, kind: str, way: str, folde
             before = stored_in(registry)
 
             def pushing(number: int = number) -> None:
-                push(storage, kind, way, number, target, folder / "state.json")
+                push(storage, machine, kind, way, number, target, folder / "state.json")
 
             pushed = seconds(pushing)
             lines = len(registry.log.read_text().splitlines())
@@ -285,7 +297,7 @@ def main() -> int:
         ):
             version = machine.run("podman", "--version").out.split()[-1]
             for kind in runs:
-                provide(storage, kind, folder)
+                provide(storage, machine, kind, folder)
             for _ in range(options.runs):
                 for kind, found in runs.items():
                     found.append(one_run(storage, machine, kind, folder))

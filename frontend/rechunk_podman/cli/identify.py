@@ -64,7 +64,7 @@ BootcOption = Annotated[
 class Identity:
     """What the user says the image is; None where nothing is said.
 
-    keep: labels of the base that stay. before: the version of the image before, where nothing else of it counts.
+    keep: labels of the base that stay. before: the version of the image before, if nothing else of it counts.
     """
 
     version: str | None = None
