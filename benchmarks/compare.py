@@ -15,7 +15,7 @@ distribution (older ones take no 400 layers). The client pulls the image, then t
 * pulled: bytes of all answers to the client's requests for manifests and blobs, by the registry's log;
 * uploaded: bytes that the registry's blob store grew by;
 * push: seconds of `podman push --compression-format zstd`, of `skopeo copy --dest-compress-format
-  zstd:chunked` (of the newer distribution, from a layout), or of `split --push`, which lays the layers as well;
+  zstd:chunked` (of the newer distribution, from a layout), or of `split --push`, which lays the layers, too;
   pull: seconds of `podman pull`. The network is none, so neither holds the time of transfer;
 * disk: what the client's storage occupies.
 
