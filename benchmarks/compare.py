@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import plain
+from images import forky
 from images import storage as images_storage
 from images.cache import call
 from support import tools
@@ -292,7 +293,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:  # noqa: S108
         folder = Path(name)
         with (
-            newer(folder / "machine", REPOSITORY, memory=False) as machine,
+            newer(forky.newest(), folder / "machine", REPOSITORY, memory=False) as machine,
             tools.private_storage(folder / "storage") as storage,
         ):
             version = machine.run("podman", "--version").out.split()[-1]

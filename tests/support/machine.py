@@ -1,4 +1,4 @@
-"""A machine of a newer distribution, as far as a chroot is one: Debian forky, buildah of at least 1.43."""
+"""A machine of a newer distribution, as far as a chroot is one: with buildah of at least 1.43."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from images import forky
 from support import tools
 
 #: Everything that is mounted lies in a namespace of its own and vanishes with the command.
@@ -61,15 +60,11 @@ class Machine:
 
 
 @contextmanager
-def newer(share: Path, repository: Path, *, memory: bool = True) -> Iterator[Machine]:
+def newer(root: Path, share: Path, repository: Path, *, memory: bool = True) -> Iterator[Machine]:
     """The machine, with the package of a checkout in its /mnt/packages; `share` is removed at the end.
 
-    memory: its storage lies in a tmpfs where there is room for one.
-
-    Raises:
-        MissingTool: mmdebstrap is not installed.
+    root: of images.forky. memory: its storage lies in a tmpfs where there is room for one.
     """
-    root = forky.directory()
     share.mkdir(parents=True, exist_ok=True)
     if memory:
         tools.in_memory(share)
