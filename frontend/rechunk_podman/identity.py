@@ -29,16 +29,17 @@ BOOTC = "containers.bootc"
 OSTREE_COMMIT = ("ostree.commit", "ostree.final-diffid")
 """They name an ostree commit that the files of a rechunked image are not laid out as any more."""
 
-_PARENTS = frozenset(
+PARENTS = frozenset(
     [OCI + name for name in ("version", "revision", "title", "description", "source", "url", "documentation")]
     + [OCI + name for name in ("created", "base.name", "base.digest", "ref.name")]
     + ["version", "release", "name", "summary", "description", "url", "build-date", "vcs-ref", "vcs-url"]
     + ["io.k8s.display-name", "io.k8s.description", "org.label-schema.version", "org.label-schema.vcs-ref"]
     + ["org.label-schema.name", "org.label-schema.description", "org.label-schema.build-date"]
+    + ["org.label-schema.url", "org.label-schema.vcs-url"]
 )
-"""Labels that describe one image, not whatever is built on it."""
+"""Labels that describe one image, not whatever is built on it (docs/labels.md)."""
 
-_PARENT_PREFIXES = ("ostree.", "rpmostree.", "io.buildah.")
+PARENT_PREFIXES = ("ostree.", "rpmostree.", "io.buildah.")
 
 _KERNEL_IMAGE = re.compile(r"usr/lib/modules/[^/]+/vmlinuz\Z")
 
@@ -55,8 +56,11 @@ class Labelling(NamedTuple):
 
 
 def is_parents(name: str) -> bool:
-    """Whether a label of this name describes the base image that set it, and not an image built on it."""
-    return name in _PARENTS or name.startswith(_PARENT_PREFIXES)
+    """Whether a label of this name describes the base image that set it, and not an image built on it.
+
+    That of the kernel is none of them: bootable_labels() makes it true.
+    """
+    return name != KERNEL and (name in PARENTS or name.startswith(PARENT_PREFIXES))
 
 
 def version(template: str, now: int, previous: str | None) -> str:
@@ -114,7 +118,10 @@ def label_lines(text: str) -> dict[str, str]:
             continue
         name, equals, value = line.partition("=")
         if not (equals and name.strip()):
-            raise UsageError(f"line {number} of the labels is not KEY=VALUE: {line!r}")
+            raise UsageError(
+                f"line {number} of the labels is not KEY=VALUE: {line!r}",
+                hint="a line for each label; lines that are empty or begin with # are skipped",
+            )
         labels[name.strip()] = value.strip()
     return labels
 

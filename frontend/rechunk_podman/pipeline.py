@@ -28,6 +28,9 @@ from rechunk_podman.rootfs.scan import scan
 
 log = logging.getLogger("rechunk_podman")
 
+_NOTE = 25
+"""The level of what is shown without being asked for: engine/notes.py, which this module is below of."""
+
 NO_COMPRESSION = Compression()
 
 
@@ -116,8 +119,8 @@ def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
         ahead=ahead,
     )
     bootable = identity.bootable_labels(source.labels, tree, bootc=request.bootc)
-    for operation in bootable.operations:
-        log.info("label: %s", operation)
+    if bootable.operations:
+        log.log(_NOTE, "labels set (KEY=VALUE) and dropped (KEY-): %s", ", ".join(bootable.operations))
     config = _configured(source.with_labels(bootable.operations), request)
     components = assignment.components
     log.info("assign: %d components, %d bytes", len(components), sum(c.size for c in components))
@@ -220,7 +223,7 @@ def _sysroot(root: Root, request: BuildRequest) -> tuple[str, ...]:
         root.stat("sysroot")
     except RootfsError:
         return ()
-    log.info("bootc: what /sysroot holds is left out")
+    log.log(_NOTE, "bootc: what /sysroot holds is left out")
     return ("/sysroot/",)
 
 

@@ -1,11 +1,10 @@
-"""A machine of a newer distribution, as far as a chroot is one: Debian forky, buildah of at least 1.43."""
+"""Machines of newer distributions, as far as a chroot is one: with buildah of at least 1.43, and of 1.45."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -14,26 +13,8 @@ from images import debian, forky, oddities
 from images import storage as images_storage
 from images.cache import MissingTool
 from support import tools
+from support.machine import Machine, newer
 from support.needs import require, unavailable
-
-#: Everything that is mounted lies in a namespace of its own and vanishes with the command.
-ENTER = """
-set -eu
-root=$1 share=$2
-shift 2
-mount --make-rprivate /
-mount --bind "$root" "$root"
-mount -t proc proc "$root/proc"
-mount -t sysfs sysfs "$root/sys"
-mount -t cgroup2 cgroup2 "$root/sys/fs/cgroup"
-mount --rbind /dev "$root/dev"
-mount -t tmpfs tmpfs "$root/run"
-mount --bind "$share" "$root/mnt"
-mount --bind "$share/containers" "$root/var/lib/containers"
-mount --bind "$share/tmp" "$root/var/tmp"
-mount --bind "$share/tmp" "$root/tmp"
-exec chroot "$root" "$@"
-"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -44,82 +25,71 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.compat)
 
 
-@dataclass(frozen=True)
-class Machine:
-    """The newer machine. `share`, a folder of this one, is /mnt there; its storage lasts for the session."""
-
-    root: Path
-    share: Path
-
-    def run(self, *command: str, check: bool = True, cwd: str = "/mnt") -> tools.Done:
-        """Runs a command there, as root."""
-        inside = (
-            *("env", "-i", f"--chdir={cwd}", "HOME=/root", "LC_ALL=C.UTF-8", "BUILDAH_ISOLATION=chroot"),
-            *("PATH=/usr/sbin:/usr/bin", "PYTHONPATH=/mnt/packages", "PYTHONDONTWRITEBYTECODE=1"),
-            *("CONTAINERS_CONF=/mnt/containers.conf", *command),
-        )
-        return tools.run(
-            "unshare", "--mount", "sh", "-c", ENTER, "sh", self.root, self.share, *inside, check=check
-        )
-
-    def rechunk(self, *arguments: str, check: bool = True) -> tools.Done:
-        """Runs rechunk-podman there, with that machine's Python and libraries."""
-        return self.run("python3", "-m", "rechunk_podman", *arguments, check=check)
-
-    def import_layout(self, layout: Path, name: str) -> str:
-        """Copies an image from a layout below `share` into the storage there."""
-        source = f"oci:/mnt/{layout.relative_to(self.share)}"
-        self.run("skopeo", "--insecure-policy", "copy", "--quiet", source, f"containers-storage:{name}")
-        return name
-
-
-@pytest.fixture(scope="session")
-def machine(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Machine]:
-    """Debian forky, with this checkout's package in its /mnt/packages."""
+def made(find: Callable[[], Path], share: Path, repository: Path) -> AbstractContextManager[Machine]:
+    """A machine of the root filesystem that `find` builds."""
     require("unshare", "chroot", "skopeo")
     if os.geteuid() != 0:
         unavailable("needs root, for chroot")
     try:
-        root = forky.directory()
+        return newer(find(), share, repository)
     except MissingTool as error:
         unavailable(f"{error} is not installed")
-    share = tmp_path_factory.mktemp("machine")
-    tools.in_memory(share)
-    try:
-        for folder in ("containers", "tmp", "packages"):
-            (share / folder).mkdir()
-        (share / "tmp").chmod(0o1777)
-        (share / "containers.conf").write_text(tools.CONTAINERS_CONF)
-        packages = share / "packages"
-        shutil.copytree(repository / "frontend/rechunk_podman", packages / "rechunk_podman")
-        shutil.copytree(repository / "templates", packages / "rechunk_podman/templates")
-        for helper in ("images", "support"):
-            shutil.copytree(repository / "tests" / helper, packages / helper)
-        yield Machine(root, share)
-    finally:
-        tools.remove_storage(share)
 
 
 @pytest.fixture(scope="session")
-def chunker_image(machine: Machine, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The chunker image, built by this machine's buildah, in the storage of the newer one."""
+def machine(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Machine]:
+    """Debian's next release, with this checkout's package in its /mnt/packages."""
+    with made(forky.directory, tmp_path_factory.mktemp("machine"), repository) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def newest_machine(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Iterator[Machine]:
+    """The same with the newest buildah and podman that Debian has."""
+    with made(forky.newest, tmp_path_factory.mktemp("newest"), repository) as found:
+        yield found
+
+
+def import_chunker(machine: Machine, repository: Path, folder: Path) -> str:
+    """The chunker image, built by this machine's buildah, into the storage of the newer one: its name."""
     require("podman", "buildah")
     from support import chunker
 
-    with tools.private_storage(tmp_path_factory.mktemp("chunker-storage")) as storage:
+    with tools.private_storage(folder) as storage:
         archive = chunker.archive(repository, storage)
     images_storage.skopeo_copy(f"oci-archive:{archive}", f"oci:{machine.share}/chunker")
     return machine.import_layout(machine.share / "chunker", chunker.NAME)
 
 
+@pytest.fixture(scope="session")
+def chunker_image(machine: Machine, repository: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The chunker image in the storage there."""
+    return import_chunker(machine, repository, tmp_path_factory.mktemp("chunker-storage"))
+
+
+def import_image(machine: Machine, kind: str, folder: Path) -> str:
+    """A test image into the storage there: its name. It names no volume (absent_volume does)."""
+    archive = debian.tar("release") if kind == "debian" else oddities.tar()
+    config = {key: value for key, value in images_storage.DEFAULT_CONFIG.items() if key != "Volumes"}
+    layout = images_storage.oci_layout([archive], folder / "layout", config=config)
+    images_storage.skopeo_copy(f"oci:{layout}", f"oci:{machine.share}/{kind}")
+    return machine.import_layout(machine.share / kind, f"localhost/{kind}:latest")
+
+
+@pytest.fixture(scope="session")
+def newest_images(
+    newest_machine: Machine, repository: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[str, str]:
+    """(a test image, the chunker image) in the storage of the newest machine."""
+    chunker_name = import_chunker(newest_machine, repository, tmp_path_factory.mktemp("chunker-storage"))
+    return import_image(newest_machine, "debian", tmp_path_factory.mktemp("layout")), chunker_name
+
+
 @pytest.fixture(scope="session", params=["debian", "oddities"])
 def image(request: pytest.FixtureRequest, machine: Machine, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A test image in the storage there: its name. It names no volume (absent_volume does)."""
-    archive = debian.tar("release") if request.param == "debian" else oddities.tar()
-    config = {key: value for key, value in images_storage.DEFAULT_CONFIG.items() if key != "Volumes"}
-    layout = images_storage.oci_layout([archive], tmp_path_factory.mktemp("layout") / "layout", config=config)
-    images_storage.skopeo_copy(f"oci:{layout}", f"oci:{machine.share}/{request.param}")
-    return machine.import_layout(machine.share / request.param, f"localhost/{request.param}:latest")
+    """Each test image in the storage there."""
+    assert isinstance(request.param, str)
+    return import_image(machine, request.param, tmp_path_factory.mktemp("layout"))
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,10 +14,8 @@ from images import forky
 from images.cache import MissingTool, cached, call, need
 from images.debian import MIRROR
 from support import tools
+from support.machine import Machine
 from support.needs import require, unavailable
-
-if TYPE_CHECKING:
-    from conftest import Machine
 
 MEDIA_TYPES = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",

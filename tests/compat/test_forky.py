@@ -6,16 +6,14 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from images import debian
 from images.cache import unpack
 from support import tools
-
-if TYPE_CHECKING:
-    from conftest import Machine
+from support.machine import Machine
 
 COMPARE = """
 set -eu

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 
 from rechunk_podman.oci.validate import validate
 from support import tools, workflow
+from support.bootable import bootable_image
 from support.needs import require
 
-CHANGELOG = "# <pretty>\n\nFrom <previous> to <version>:\n\n<pkgupd>\n"
+CHANGELOG = "# <pretty>\n\nFrom <previous> to <version>:\n\n<pkgupd>\n\n<commits>\n"
 
 
 class Machine:
@@ -78,13 +80,27 @@ def config_of(layout: str) -> Any:
     return json.loads((Path(layout) / "blobs" / digest.replace(":", "/")).read_bytes())
 
 
+def commits(folder: Path, *subjects: str) -> list[str]:
+    """A git repository with empty commits: their hashes."""
+    git = ("git", "-C", folder, "-c", "user.name=A", "-c", "user.email=a@example.org")
+    folder.mkdir()
+    tools.run(*git, "init", "--quiet")
+    hashes = []
+    for subject in subjects:
+        tools.run(*git, "commit", "--quiet", "--allow-empty", f"--message={subject}")
+        hashes.append(tools.run(*git, "rev-parse", "HEAD").out.strip())
+    return hashes
+
+
 def test_twice(
     machine: Machine,
     debian_image: str,
     debian_updated_image: str,
+    tmp_path: Path,
 ) -> None:
     """The line `uses:` changes and nothing else: ref, version, changelog and manifest are where they were."""
     storage = machine.storage
+    revisions = commits(tmp_path / "source", "First", "Second: `id` $HOME")
     published = f"{machine.registry.address}/acme/system:stable"
     common = {
         "prev_ref": published,
@@ -93,14 +109,15 @@ def test_twice(
         "description": 'A system; with $HOME, `id` and "quotes"',
         "version": "4.<date>",
         "pretty": "Four",
-        "revision": "1" * 40,
+        "git": str(tmp_path / "source"),
         "changelog": CHANGELOG,
-        "formatters": "pkgupd.update=* <package> <old>..<new>\\n\n",
+        "formatters": "pkgupd.update=* <package> <old>..<new>\\n\ncommits.commit=<short>: <subject>\\n",
     }
     versions, layers = [], []
-    for image in (debian_image, debian_updated_image):
+    for image, revision in zip((debian_image, debian_updated_image), revisions, strict=True):
         storage.run("podman", "tag", image, "localhost/system:40")
-        outputs, said = machine.run(ref="localhost/system:40", rechunk="ghcr.io/x/y:1", **common)
+        given = {"ref": "localhost/system:40", "rechunk": "ghcr.io/x/y:1", "revision": revision}
+        outputs, said = machine.run(**given, **common)
         assert "::warning::" in said
         assert "`rechunk`" in said
         assert "`meta`" not in said
@@ -118,7 +135,7 @@ def test_twice(
         assert labels["org.opencontainers.image.title"] == "System"
         assert labels["variant"] == "Four"
         assert labels["org.opencontainers.image.description"] == common["description"]
-        assert labels["org.opencontainers.image.revision"] == "1" * 40
+        assert labels["org.opencontainers.image.revision"] == revision
         assert "containers.bootc" not in labels
         inspected = json.loads(Path(outputs["manifest"]).read_text())
         assert inspected["Layers"] == [layer["digest"] for layer in manifest["layers"]]
@@ -133,6 +150,8 @@ def test_twice(
         else:
             assert changelog.startswith(f"# Four\n\nFrom {versions[0]} to {versions[1]}:\n\n* ")
             assert "* openssl 3." in changelog
+            assert re.search(r"\n[0-9a-f]{7,}: Second: `id` \$HOME\n", changelog)
+            assert "First" not in changelog
         copy = ("skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false")
         tools.run(*copy, outputs["ref"], f"docker://{published}")
     assert versions[1] == f"{versions[0]}.1"
@@ -159,3 +178,26 @@ def test_what_makes_no_sense_warns_and_what_is_missing_fails(machine: Machine, o
         assert len(outputs["version"]) == 6
     finally:
         machine.storage.run("podman", "untag", oddities_image, ref, check=False)
+
+
+def test_a_bootable_image_and_a_plan_without_memory(machine: Machine, tmp_path: Path) -> None:
+    """Its labels say that it is one; clear-plan forgets the layers of prev-ref, and not its version."""
+    ref, published = "localhost/bootable:action", f"{machine.registry.address}/acme/bootable"
+    prefix = "org.opencontainers.image."
+    for number, clear in enumerate(("", "1")):
+        bootable_image(machine.storage, ref, tmp_path / str(number))
+        outputs, said = machine.run(ref=ref, prev_ref=published, version="1", clear_plan=clear)
+        validate(outputs["ref"], strict=True).check()
+        labels = config_of(outputs["location"])["config"]["Labels"]
+        assert labels["containers.bootc"] == "1"
+        assert labels["ostree.linux"] == "6.9.1"
+        assert "ostree.commit" not in labels
+        assert f"{prefix}title" not in labels
+        assert outputs["version"] == labels[f"{prefix}version"] == ("1.1" if clear else "1")
+        assert "/sysroot" in said
+        history = json.dumps(config_of(outputs["location"])["history"])
+        assert "rechunk-podman ledger" in history
+        ledger = json.loads(machine.storage.rechunk("inspect", "--json", outputs["ref"]).out)["ledger"]
+        assert len(ledger["releases"]) == 1
+        copy = ("skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false")
+        tools.run(*copy, outputs["ref"], f"docker://{published}:latest")

@@ -140,7 +140,12 @@ def contexts(sha: str, number: int, **github: Any) -> dict[str, Any]:
             "run_number": str(number),
             **github,
         },
-        "secrets": {"GITHUB_TOKEN": PASSWORD, "COSIGN_PRIVATE_KEY": "key", "COSIGN_PASSWORD": ""},
+        "secrets": {
+            "REGISTRY_USERNAME": USER,
+            "REGISTRY_PASSWORD": PASSWORD,
+            "COSIGN_PRIVATE_KEY": "key",
+            "COSIGN_PASSWORD": "",
+        },
         "inputs": {},
     }
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import tarfile
 from pathlib import Path
 
 import pytest
 
-from images.storage import import_tar
 from rechunk_podman.oci.read import open_image
 from rechunk_podman.oci.validate import validate
 from support import tools
+from support.bootable import bootable_image
 
 IMAGE = "localhost/bootable:1"
 VERSION = "org.opencontainers.image.version"
@@ -19,38 +18,12 @@ VERSION = "org.opencontainers.image.version"
 @pytest.fixture(scope="module")
 def bootable(storage: tools.Storage, tmp_path_factory: pytest.TempPathFactory) -> str:
     """An image with a kernel, an ostree repository, and the labels of the base it was built on."""
-    top = tmp_path_factory.mktemp("bootable")
-    tree = top / "root"
-    files = {
-        "usr/lib/modules/6.9.1/vmlinuz": b"kernel",
-        "usr/lib/modules/6.9.1/initramfs.img": b"i" * 2_000_000,
-        "usr/lib/modules/6.9.1/modules.dep": b"",
-        "usr/lib/os-release": b"ID=test\n",
-        "sysroot/ostree/repo/config": b"[core]\n",
-        "etc/app.conf": b"x = 1\n",
-    }
-    for name, content in files.items():
-        path = tree / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-    archive = top / "root.tar"
-    with tarfile.open(archive, "w") as tar:
-        tar.add(tree, ".")
-    labels = {
-        "ostree.linux": "6.8.0",
-        "ostree.commit": "0123",
-        "ostree.bootable": "true",
-        VERSION: "base.1",
-        "org.opencontainers.image.title": "The base",
-        "maintainer": "somebody",
-    }
-    import_tar(archive, IMAGE, env=storage.env, config={"Labels": labels})
-    return IMAGE
+    return bootable_image(storage, IMAGE, tmp_path_factory.mktemp("bootable"))
 
 
 def split(storage: tools.Storage, folder: Path, *options: str) -> tuple[dict[str, str], set[str], str]:
     """(labels, components, what was said) of an image that was split into a layout."""
-    done = storage.rechunk("split", IMAGE, "--output", f"oci:{folder}", "--json", "-v", *options)
+    done = storage.rechunk("split", IMAGE, "--output", f"oci:{folder}", "--json", *options)
     validate(folder).check()
     with open_image(f"oci:{folder}") as image:
         comments = {layer.history.comment for layer in image.record.layers if layer.history}
@@ -91,8 +64,25 @@ def test_an_identity_of_its_own(storage: tools.Storage, bootable: str, tmp_path:
         assert "ostree.commit" in said
         again, _, _ = split(storage, tmp_path / "two", *options, f"--previous=oci:{tmp_path / 'one'}")
         assert again[VERSION] == "c.2023.1"
+        fresh = (*options, f"--previous=oci:{tmp_path / 'two'}", "--fresh")
+        labels, _, _ = split(storage, tmp_path / "three", *fresh)
+        assert labels[VERSION] == "c.2023.2"
     finally:
         del storage.env["SOURCE_DATE_EPOCH"]  # type: ignore[attr-defined]
+
+
+def test_a_bootable_image_with_an_identity_of_its_own(
+    storage: tools.Storage, bootable: str, tmp_path: Path
+) -> None:
+    """As the workflows call it: nothing of the base's, and the kernel that is there."""
+    labels, _, _ = split(storage, tmp_path / "out", "--bootc", "--version=7")
+    assert labels["ostree.linux"] == "6.9.1"
+    assert labels["containers.bootc"] == "1"
+    assert labels[VERSION] == "7"
+    assert not {"ostree.commit", "ostree.bootable", "org.opencontainers.image.title"} & labels.keys()
+    labels, _, _ = split(storage, tmp_path / "plain", "--version=7")
+    assert labels["ostree.linux"] == "6.9.1"
+    assert "containers.bootc" not in labels
 
 
 def test_the_bootable_profile(storage: tools.Storage, bootable: str, tmp_path: Path) -> None:

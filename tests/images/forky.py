@@ -1,4 +1,4 @@
-"""A root filesystem of Debian's next release, with newer buildah, podman and skopeo, to run programs in."""
+"""Root filesystems of newer Debians, with newer buildah, podman and skopeo, to run programs in."""
 
 from __future__ import annotations
 
@@ -27,26 +27,44 @@ PACKAGES = (
     "tar",
 )
 
+#: Of these the newest that Debian has: buildah of at least 1.45, podman of at least 6.1 (400 layers).
+EXPERIMENTAL = ("buildah", "podman")
+
 
 def directory() -> Path:
-    """The root directory, which must not be written to: mount over it what changes.
+    """The root directory of the next release, which must not be written to: mount over it what changes.
 
     Raises:
         MissingTool: mmdebstrap is not installed.
     """
+    return _directory("forky", PACKAGES, SUITE, f"deb {MIRROR} {SUITE} main")
 
+
+def newest() -> Path:
+    """The same of the unstable distribution, with EXPERIMENTAL from the experimental one.
+
+    Raises:
+        MissingTool: mmdebstrap is not installed.
+    """
+    packages = (*(name for name in PACKAGES if name not in EXPERIMENTAL),)
+    packages += tuple(f"{name}/experimental" for name in EXPERIMENTAL)
+    sources = (f"deb {MIRROR} sid main", f"deb {MIRROR} experimental main")
+    return _directory("experimental", packages, "sid", *sources)
+
+
+def _directory(name: str, packages: tuple[str, ...], suite: str, *sources: str) -> Path:
     def build(folder: Path) -> None:
         need("mmdebstrap")
         call(
             "mmdebstrap",
             "--variant=minbase",
             '--aptopt=Acquire::Check-Valid-Until "false"',
-            "--include=" + ",".join(PACKAGES),
+            "--include=" + ",".join(packages),
             "--format=directory",
-            SUITE,
+            suite,
             folder / "root",
-            f"deb {MIRROR} {SUITE} main",
+            *sources,
         )
         (folder / "root/var/lib/containers").mkdir(parents=True, exist_ok=True)
 
-    return cached("forky", VERSION, build) / "root"
+    return cached(name, VERSION, build) / "root"

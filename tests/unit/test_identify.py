@@ -5,6 +5,7 @@ import json
 import pytest
 
 from rechunk_podman.cli.identify import Identity
+from rechunk_podman.engine.notes import NOTE
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.config import ImageConfig
 
@@ -31,6 +32,17 @@ def labels(identity, previous=None):
 
 def test_nothing_said_nothing_changed():
     assert Identity().operations(SOURCE, None, DAY) == ()
+
+
+def test_what_happens_to_labels_is_said(caplog):
+    caplog.set_level(NOTE, logger="rechunk_podman")
+    Identity(version="7").operations(SOURCE, None, DAY)
+    assert caplog.messages == [
+        "version: 7",
+        "labels dropped, since they describe the base image: org.opencontainers.image.title "
+        "(--keep-label KEY)",
+        "labels rewritten: org.opencontainers.image.version",
+    ]
 
 
 def test_a_version_after_the_same_version():

@@ -3,7 +3,15 @@
 import pytest
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.identity import bootable_labels, kernels, label_lines, labelling, version
+from rechunk_podman.identity import (
+    PARENT_PREFIXES,
+    PARENTS,
+    bootable_labels,
+    kernels,
+    label_lines,
+    labelling,
+    version,
+)
 from rechunk_podman.model import Entry, Kind, Tree
 from rechunk_podman.oci.config import ImageConfig
 
@@ -62,6 +70,26 @@ def test_what_describes_the_parent_goes():
         "org.opencontainers.image.licenses": "MIT",
         "maintainer": "somebody",
     }
+
+
+def test_the_label_of_the_kernel_is_left_to_the_kernel():
+    result = labelling({"ostree.linux": "6.8", "ostree.bootable": "true"}, {})
+    assert result.dropped == ("ostree.bootable",)
+
+
+FAMILIES = ("org.opencontainers.image.", "org.label-schema.")
+
+
+def test_the_rule_is_documented(repository):
+    text = (repository / "docs" / "labels.md").read_text()
+    for name in PARENTS:
+        family = next(
+            (p for p in ("org.opencontainers.image.", "org.label-schema.") if name.startswith(p)), ""
+        )
+        assert f"`{name.removeprefix(family)}`" in text, name
+        assert f"`{family}`" in text or not family
+    for prefix in PARENT_PREFIXES:
+        assert f"`{prefix}`" in text
 
 
 def test_lines():

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import itertools
-import json
 import re
 
 import pytest
 import yaml
-from typer.testing import CliRunner
 
 from rechunk_podman import scaffold
-from rechunk_podman.cli.app import application
-from rechunk_podman.cli.console import report
 from rechunk_podman.engine.containerfile import templates
 from rechunk_podman.errors import RechunkError, UsageError
 from rechunk_podman.scaffold import Action, State
@@ -90,6 +86,7 @@ def test_rendered_files_pass_their_linters(template, tmp_path):
     if scripts:
         linters.check("shellcheck", *sorted(tmp_path.glob("*.sh")))
     if workflows:
+        linters.actionlint(*sorted(workflows))
         linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, *sorted(workflows))
         linters.check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(workflows))
     for text in justfiles:
@@ -97,17 +94,12 @@ def test_rendered_files_pass_their_linters(template, tmp_path):
         assert "chunk-like-published " in linters.check("just", "--justfile", tmp_path / "Justfile", "--list")
 
 
-def test_workflow_passes_actionlint(tmp_path):
-    files = []
-    for signing in ("keyless", "key", "none"):
-        files.append(tmp_path / f"{signing}.yml")
-        files[-1].write_text(
-            render("github", answers_of("github", signing=signing))[".github/workflows/build.yml"]
-        )
-    wrong = tmp_path / "wrong.yml"
-    wrong.write_text(files[0].read_text().replace("github.actor", "github.actress"))
-    assert linters.actionlint(files) == []
-    assert "actress" in "".join(linters.actionlint([wrong]))
+def test_actionlint_would_find_a_fault(tmp_path):
+    """It runs on every rendered workflow above: what it says of one that is wrong."""
+    text = render("github", answers_of("github"))[".github/workflows/build.yml"]
+    (tmp_path / "build.yml").write_text(text.replace("github.actor", "github.actress"))
+    with pytest.raises(AssertionError, match="actress"):
+        linters.actionlint(tmp_path / "build.yml")
 
 
 def test_just_understands_its_own_shell(tmp_path):
@@ -186,6 +178,31 @@ def test_who_publishes_and_plans_afresh(github, inputs, publishes, afresh):
     }
     assert {"Build", "Validate", "SBOM"} <= ran
     assert bool({"Log in", "Rechunk and push", "Sign", "Smoke test", "Promote"} & ran) == publishes
+
+
+@pytest.mark.parametrize(("inputs", "afresh"), [({}, "false"), ({"fresh": True}, "true")])
+def test_monthly_builds_remember(inputs, afresh):
+    """Each is the first of a month: none of them plans afresh unless somebody says so."""
+    text = render("github", answers_of("github", schedule="monthly"))[".github/workflows/build.yml"]
+    document = yaml.safe_load(text)
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == [scaffold.FIRST_OF_MONTH]
+    contexts = {"github": {"event": {"schedule": scaffold.FIRST_OF_MONTH}}, "inputs": inputs}
+    assert workflow.fill(document["env"]["PLAN_AFRESH"], contexts) == afresh
+
+
+@pytest.mark.parametrize(
+    ("registry", "secrets", "packages"),
+    [
+        ("ghcr.io/acme", {"GITHUB_TOKEN"}, "write"),
+        ("quay.io/acme", {"REGISTRY_USERNAME", "REGISTRY_PASSWORD"}, None),
+        ("ghcr.io.example:5000", {"REGISTRY_USERNAME", "REGISTRY_PASSWORD"}, None),
+    ],
+)
+def test_who_logs_in(registry, secrets, packages):
+    """The workflow's own token is good for ghcr.io alone."""
+    text = render("github", answers_of("github", registry=registry))[".github/workflows/build.yml"]
+    assert set(re.findall(r"secrets\.(\w+)", text)) == secrets
+    assert yaml.safe_load(text)["jobs"]["build"]["permissions"].get("packages") == packages
 
 
 def test_signing_is_an_answer():
@@ -325,61 +342,3 @@ def test_symlinks_are_not_followed(tmp_path):
         with pytest.raises(UsageError, match="not what it should be"):
             scaffold.write(repo, path, b"x")
     assert list(outside.iterdir()) == []
-
-
-def invoke(*arguments, code=0):
-    result = CliRunner().invoke(application(["init"]), ["init", *map(str, arguments)])
-    if isinstance(result.exception, RechunkError):
-        report(result.exception)
-        assert result.exception.exit_code == code
-        return str(result.exception)
-    assert result.exit_code == code, result.output
-    return result.stdout, result.stderr
-
-
-def test_init_then_update(tmp_path):
-    """Untouched files follow the answers and the tool, edited ones stay."""
-    options = (tmp_path, "--template", "just", "--defaults", "--kind", "app")
-    out, _ = invoke(*options, "--diff", code=1)
-    assert "+++ b/Justfile" in out
-    assert list(tmp_path.iterdir()) == []
-    invoke(*options)
-    assert {path.name for path in tmp_path.iterdir()} == {"Containerfile", "Justfile", scaffold.STATE}
-    state = State.parse((tmp_path / scaffold.STATE).read_text())
-    assert state.answers["kind"] == "app"
-    out, err = invoke(tmp_path, "--diff")
-    assert (out, err) == ("", "")
-    before = (tmp_path / "Containerfile").read_text() + "RUN mine\n"
-    (tmp_path / "Containerfile").write_text(before)
-    out, err = invoke(tmp_path, "--tag", "stable", "--base", "quay.io/other/base:1", "--diff", code=1)
-    assert '+tag := "stable"' in out
-    assert "b/Containerfile" not in out
-    _, err = invoke(tmp_path, "--tag", "stable", "--base", "quay.io/other/base:1")
-    assert "Justfile: updated" in err
-    assert "Containerfile: yours now, left alone" in err
-    assert "--force" in err
-    assert (tmp_path / "Containerfile").read_text() == before
-    assert 'tag := "stable"' in (tmp_path / "Justfile").read_text()
-    _, err = invoke(tmp_path)
-    assert "Containerfile: yours now" in err
-    invoke(tmp_path, "--force")
-    assert "quay.io/other/base:1" in (tmp_path / "Containerfile").read_text()
-
-
-def test_existing_files_stay(tmp_path):
-    (tmp_path / "Containerfile").write_text("FROM scratch\n")
-    _, err = invoke(tmp_path, "--template", "containerfile", "--defaults")
-    assert "Containerfile: was there before, left alone" in err
-    assert (tmp_path / "Containerfile").read_text() == "FROM scratch\n"
-    assert (tmp_path / "build.sh").stat().st_mode & 0o111
-    state = json.loads((tmp_path / scaffold.STATE).read_text())
-    assert set(state["files"]) == {"build.sh"}
-
-
-def test_wrong_calls(tmp_path):
-    assert "no template is named" in invoke(tmp_path, code=2)
-    assert "no template named" in invoke(tmp_path, "--template", "x", code=2)
-    assert "no --signing" in invoke(tmp_path, "--template", "just", "--signing", "key", code=2)
-    assert "not a directory" in invoke(tmp_path / "none", "--template", "just", code=2)
-    assert "layers" in invoke(tmp_path, "--template", "just", "--defaults", "--layers", "0", code=2)
-    assert list(tmp_path.iterdir()) == []

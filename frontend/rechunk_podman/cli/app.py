@@ -36,6 +36,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
 
 _GLOBAL = re.compile(r"(-v+|--verbose|--trace-logfile(=.*)?)\Z", re.DOTALL)
 
+NAME = "rechunk-podman"
+
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
     """The command line; where the arguments begin with a command, with that one alone.
@@ -43,7 +45,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     A build starts in half the time where it does not load what the other commands need.
     """
     app = typer.Typer(
-        name="rechunk-podman",
+        name=NAME,
         help="Split a finished container image into content-based, reproducible, remembered layers.",
         no_args_is_help=True,
         pretty_exceptions_enable=False,
@@ -60,7 +62,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> NoReturn:
     """The console script's entry point."""
     arguments = command_first(sys.argv[1:])
-    guarded(lambda: application(arguments)(arguments, standalone_mode=False))
+    guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
 
 
 def command_first(arguments: Sequence[str]) -> list[str]:

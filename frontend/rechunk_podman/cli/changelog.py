@@ -122,7 +122,11 @@ def _read(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot read the template {path}", context=[str(error)]) from error
+        raise UsageError(
+            f"cannot read the template {path}",
+            context=[str(error)],
+            hint="--template takes a file; --text a text with tags like <pkgupd>",
+        ) from error
 
 
 def _packages(reference: str, facts: ImageFacts) -> Packages | None:

@@ -6,14 +6,18 @@ import logging
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Annotated
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rechunk_podman import identity
+from rechunk_podman.engine.notes import note
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.config import ImageConfig
+
+if TYPE_CHECKING:
+    from rechunk_podman.engine.reference import Registry
 
 log = logging.getLogger("rechunk_podman")
 
@@ -58,7 +62,10 @@ BootcOption = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the user says the image is; None where nothing is said. keep: labels of the base that stay."""
+    """What the user says the image is; None where nothing is said.
+
+    keep: labels of the base that stay. before: the version of the image before, if nothing else of it counts.
+    """
 
     version: str | None = None
     revision: str | None = None
@@ -66,12 +73,26 @@ class Identity:
     pretty: str | None = None
     labels: str | None = None
     keep: tuple[str, ...] = ()
+    before: str | None = None
 
     @property
     def given(self) -> bool:
         """Whether the image gets an identity of its own, and labels of its base that describe the base go."""
         said = (self.version, self.revision, self.description, self.pretty, self.labels)
         return any(value is not None for value in said)
+
+    def counting_on(self, reference: str, registry: Registry) -> Identity:
+        """The same, whose version counts on from that of an image of which nothing else is taken over.
+
+        Raises:
+            RechunkError: there is no such image, or its registry does not answer.
+        """
+        from rechunk_podman.engine.reference import image_documents
+
+        if self.version is None:
+            return self
+        labels = image_documents(reference, registry).config.labels
+        return replace(self, before=labels.get(identity.VERSION))
 
     def operations(self, source: bytes, previous: Mapping[str, str] | None, now: int) -> tuple[str, ...]:
         """Label operations, listed in the log as they are made.
@@ -86,7 +107,7 @@ class Identity:
         """
         if not self.given:
             return ()
-        before = None if previous is None else previous.get(identity.VERSION)
+        before = self.before if previous is None else previous.get(identity.VERSION)
         version = None if self.version is None else identity.version(self.version, now, before)
         names = {
             "date": identity.version("<date>", now, None),
@@ -106,11 +127,14 @@ class Identity:
         inherited = ImageConfig.parse(source, name="the config of the image").labels
         result = identity.labelling(inherited, own, keep=self.keep)
         if version is not None:
-            log.info("version: %s", version)
-        for key in result.dropped:
-            log.info("label dropped: %s=%s (it describes the base image)", key, inherited[key])
-        for key in result.rewritten:
-            log.info("label rewritten: %s=%s", key, own[key])
+            note(log, "version: %s", version)
+        if result.dropped:
+            names_of = ", ".join(result.dropped)
+            note(log, "labels dropped, since they describe the base image: %s (--keep-label KEY)", names_of)
+        if result.rewritten:
+            note(log, "labels rewritten: %s", ", ".join(result.rewritten))
+        for key in (*result.dropped, *result.rewritten):
+            log.info("label: %s was %s", key, inherited[key])
         return result.operations
 
 
@@ -119,7 +143,9 @@ def _filled(text: str, names: Mapping[str, str | None]) -> str:
         tag = f"<{name}>"
         if tag in text:
             if value is None:
-                raise UsageError(f"{tag} is used in a label, but --{name} is not given")
+                raise UsageError(
+                    f"{tag} is used in a label, but --{name} is not given", hint=f"give --{name} as well"
+                )
             text = text.replace(tag, value)
     return text
 

@@ -73,6 +73,11 @@ def init(
         raise UsageError(f"not a directory: {directory}", hint="mkdir it, or git clone")
     before = _state(directory)
     template = template or (None if before is None else before.template)
+    ask = not defaults and not diff and sys.stdin.isatty() and sys.stderr.isatty()
+    if template is None and ask:
+        template = _ask(
+            scaffold.Question("template", "What to copy in", "", words=tuple(scaffold.TEMPLATES)), "github"
+        )
     if template is None:
         raise UsageError("no template is named", hint=f"--template {'|'.join(scaffold.TEMPLATES)}")
     questions = scaffold.questions(template)
@@ -89,9 +94,14 @@ def init(
     }
     unasked = [name for name, value in given.items() if value and name not in {q.name for q in questions}]
     if unasked:
-        raise UsageError(f"the template {template} has no --{unasked[0]}")
+        others = [
+            name for name in scaffold.TEMPLATES if unasked[0] in {q.name for q in scaffold.questions(name)}
+        ]
+        raise UsageError(
+            f"the template {template} has no --{unasked[0]}",
+            hint=f"leave it out; {' and '.join(others)} has it",
+        )
     remembered = {} if before is None else before.answers
-    ask = not defaults and not diff and sys.stdin.isatty() and sys.stderr.isatty()
     answers = _answers(questions, given, remembered, directory, ask=ask)
     rendered = scaffold.render(template, answers, version=__version__, source=templates())
     paths = {*rendered, *(() if before is None else before.files)}
@@ -111,7 +121,11 @@ def init(
         if state != before:
             scaffold.write(directory, scaffold.STATE, state.text().encode())
     except OSError as error:
-        raise RechunkError(f"cannot write into {directory}", context=[str(error)]) from error
+        raise RechunkError(
+            f"cannot write into {directory}",
+            context=[str(error)],
+            hint="nothing is half written: put it right and run it again",
+        ) from error
     _say(steps, writing=True)
 
 

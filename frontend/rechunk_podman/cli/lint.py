@@ -67,7 +67,7 @@ def lint(
 
     checks = registry.chosen(only=only or (), ignore=ignore or ())
     if fail_on not in FAIL_ON:
-        raise UsageError(f"--fail-on takes {', '.join(FAIL_ON)}, not {fail_on!r}")
+        raise UsageError(f"not a severity: {fail_on!r}", hint=f"--fail-on takes {', '.join(FAIL_ON)}")
     if list_checks:
         _list(checks, as_json)
         return

@@ -88,7 +88,9 @@ def registry_of(
     from rechunk_podman.engine.reference import Registry
 
     if tls_verify not in (None, "true", "false"):
-        raise UsageError(f"--tls-verify takes true or false, not {tls_verify!r}")
+        raise UsageError(
+            f"neither true nor false: {tls_verify!r}", hint="--tls-verify=false, or leave it out"
+        )
     return Registry(
         tls_verify=None if tls_verify is None else tls_verify == "true",
         authfile=authfile,

@@ -216,6 +216,8 @@ def split(
     )
     place = None if workdir is None else str(workdir.absolute())
     identity = Identity(version, revision, description, pretty, labels, tuple(keep_label or ()))
+    if fresh and previous is not None:
+        identity = identity.counting_on(previous, shipping.registry)
     _run(image, tag, engine, chunker, config, tuple(flags), place, shipping, identity, as_json=as_json)
 
 

@@ -67,6 +67,11 @@ def commits_or_none(directory: str, old: str, new: str) -> tuple[Commit, ...] | 
     try:
         return commits(directory, old, new)
     except CommandError as error:
-        log.warning("no commits from %s to %s: %s", old, new, "; ".join(error.context[-1:]) or error.message)
-        log.warning("a shallow clone does not hold them: actions/checkout needs fetch-depth: 0")
+        said = [line for line in error.context if not line.startswith("command: ")] or [error.message]
+        reason = next((line for line in said if line.startswith("fatal: ")), said[-1])
+        log.warning("no commits from %s to %s: %s", old, new, reason.removeprefix("fatal: "))
+        if any(word in reason for word in ("unknown revision", "bad object", "bad revision", "Invalid rev")):
+            log.warning("a shallow clone does not hold them: actions/checkout needs fetch-depth: 0")
+        elif "dubious ownership" in reason:
+            log.warning("git config --global --add safe.directory %s, if you trust it", directory)
         return None

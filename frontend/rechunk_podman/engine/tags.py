@@ -75,6 +75,22 @@ def date_of(tag: str) -> Dated | None:
     return None
 
 
+def expression_of(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a series.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"--pattern is no regular expression: {pattern!r}",
+            context=[str(error)],
+            hint=r"for example ^40-\d{8}$",
+        ) from error
+
+
 def is_attached(tag: str) -> bool:
     """Whether a tag is one of those by which signatures, attestations and SBOMs hang on an image."""
     return _ATTACHED.match(tag) is not None
@@ -98,14 +114,7 @@ def newest(
     Raises:
         UsageError: the pattern is none, or nobody knows how old `before` is.
     """
-    try:
-        expression = re.compile(pattern)
-    except re.error as error:
-        raise UsageError(
-            f"--pattern is no regular expression: {pattern!r}",
-            context=[str(error)],
-            hint=r"for example ^40-\d{8}$",
-        ) from error
+    expression = expression_of(pattern)
     there = set(tags)
 
     def dated(tag: str) -> Dated | None:
@@ -173,6 +182,7 @@ def previous_tag(
         UsageError: the name, the pattern or `before` is wrong. UnreachableError: the registry did not answer.
         ToolError: skopeo is missing or failed.
     """
+    expression_of(pattern)
     try:
         tags = list_tags(repository, registry)
     except MissingImageError:
