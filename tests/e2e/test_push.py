@@ -218,6 +218,24 @@ def test_a_registry_that_fails_now_and_then(
         assert done.err.count("trying again") >= 1
         assert "attempt 1 of 4" in done.err
         assert done.out.strip() == digest_of(name)
+
+        # The manifest, the config, a blob that is verified, the question for a blob, the manifest that is put.
+        layer = json.loads(document(name))["layers"][0]["digest"]
+        once = [("GET", "/manifests/", 500), ("GET", "/blobs/", 503), ("GET", f"/blobs/{layer}", 500)]
+        once += [("HEAD", "/blobs/", 500), ("PUT", "/manifests/", 503)]
+
+        def fail(method: str, path: str) -> int | None:
+            if once and method == once[0][0] and once[0][1] in path:
+                return once.pop(0)[2]
+            return None
+
+        front.fault = fail
+        done = push(storage, small(3), f"--push=docker://{name}", "--json")
+        assert once == []
+        assert done.err.count("trying again") == 5
+        assert [layer["reused"] for layer in json.loads(done.out)["layers"]].count(False) == 1
+        same_files(storage, small(3), name, tmp_path)
+
         front.fault = lambda method, path: 403 if method == "PUT" and "/manifests/" in path else None
         front.asked.clear()
         done = push(storage, small(4), f"--push=docker://{name}", check=False)

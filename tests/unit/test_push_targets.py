@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine import push, state
+from rechunk_podman.engine import answers, push, state
 from rechunk_podman.engine.previous import found
 from rechunk_podman.engine.push import LostBlobsError, Pinned, Target
 from rechunk_podman.engine.reference import Registry
@@ -99,7 +99,7 @@ def fake(folder: Path, script: str) -> dict[str, str]:
 
 def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ToolError]:
     """Runs copy() with a skopeo that says something and fails: how often it was tried, and the error."""
-    monkeypatch.setattr(push, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(answers, "FIRST_WAIT", 0.001)
     env = fake(folder, f"echo x >> {folder}/tries; cat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     with pytest.raises(ToolError) as caught:
         push.copy("oci:x", Target("r.example:5000/a", "1"), DIGEST, Registry(env=env))
@@ -115,14 +115,15 @@ def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
         "toomanyrequests: slow down",
         "net/http: TLS handshake timeout",
         "Uploading blob: received unexpected HTTP status: 429 Too Many Requests",
+        "failed to read from destination repository x/y: 500 (Internal Server Error)",
         "error parsing HTTP 502 response body: invalid character '<' looking for beginning of value",
     ],
 )
 def test_what_may_pass_is_tried_again(tmp_path, monkeypatch, caplog, said):
     with caplog.at_level(logging.WARNING):
         tries, error = attempt(tmp_path, f'time="x" level=fatal msg="{said}"', monkeypatch)
-    assert tries == push.ATTEMPTS
-    assert caplog.text.count("trying again") == push.ATTEMPTS - 1
+    assert tries == answers.ATTEMPTS
+    assert caplog.text.count("trying again") == answers.ATTEMPTS - 1
     assert said in caplog.text
     assert "cannot push docker://r.example:5000/a:1" in error.message
 

@@ -100,8 +100,9 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
         UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
     """
     from rechunk_podman import record
+    from rechunk_podman.engine.answers import DeniedError, MissingImageError
     from rechunk_podman.engine.previous import found, resolve
-    from rechunk_podman.engine.reference import DeniedError, MissingImageError, Place, image_documents
+    from rechunk_podman.engine.reference import Place, image_documents
     from rechunk_podman.engine.state import load
 
     here = None

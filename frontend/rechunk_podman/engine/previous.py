@@ -8,6 +8,7 @@ the user named the image by its digest, or pushed that very image (engine/state.
 from __future__ import annotations
 
 import io
+import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from rechunk_podman import pipeline
-from rechunk_podman.engine import names
-from rechunk_podman.engine.imageproxy import proxy
+from rechunk_podman.engine import answers, names
+from rechunk_podman.engine.imageproxy import BlobError, ImageProxy, proxy
 from rechunk_podman.engine.notes import note
 from rechunk_podman.engine.reference import (
     DEFAULT,
@@ -174,7 +175,7 @@ def verify_blobs(previous: Previous, layers: Sequence[Layer], registry: Registry
     log.info("verifying %d blobs of %s, %d bytes", len(unique), previous.reference, total)
     with _opener(previous, registry) as opener:
         for (digest, _), layer in unique.items():
-            problem = _problem(opener, layer)
+            problem = _asked_again(opener, layer)
             if problem is not None:
                 log.warning("%s: blob %s: %s", previous.reference, digest, problem)
                 unsound.add(digest)
@@ -195,9 +196,40 @@ def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
         options_of(previous.repository or "", registry) as (options, secrets),
         proxy(options, env=registry.env, secrets=secrets) as connection,
     ):
-        image = connection.open(previous.reference)
+        image = _opened(connection, previous.reference)
         yield lambda layer: connection.blob(image, layer.descriptor)
         connection.close_image(image)
+
+
+def _opened(connection: ImageProxy, reference: str) -> int:
+    """The proxy's handle of an image in a registry, which may have to be asked again.
+
+    Raises:
+        UnreachableError: it cannot be opened. ToolError: the proxy is broken.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return connection.open(reference)
+        except BlobError as error:
+            said = error.message
+            if not (answers.BUSY.search(said) and answers.again(attempt, f"open {reference}", said)):
+                raise answers.UnreachableError(
+                    f"cannot verify the layers of {reference}",
+                    context=[said],
+                    hint="run the same command again; --no-reuse does without them",
+                ) from error
+    raise AssertionError("unreachable")
+
+
+def _asked_again(opener: Opener, layer: Layer) -> str | None:
+    """As _problem(); where the registry could not answer now it is asked again, aloud."""
+    for attempt in itertools.count(1):
+        problem = _problem(opener, layer)
+        if problem is None or not answers.BUSY.search(problem):
+            break
+        if not answers.again(attempt, f"fetch blob {layer.descriptor.digest}", problem):
+            break
+    return problem
 
 
 def _problem(opener: Opener, layer: Layer) -> str | None:

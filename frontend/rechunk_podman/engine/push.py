@@ -8,12 +8,12 @@ keeps its digest, byte for byte.
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,34 +21,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rechunk_podman.engine import names
+from rechunk_podman.engine.answers import DENIED, PASSING, TLS, TLS_HINT, again
 from rechunk_podman.engine.native import LOST_BLOB
 from rechunk_podman.engine.process import CommandError, run
-from rechunk_podman.engine.reference import DOCKER, TLS_HINT, Registry, options_of
+from rechunk_podman.engine.reference import DOCKER, Registry, options_of
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Digest
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 4
-"""How often a copy is tried where its failure may pass."""
-
-FIRST_WAIT = 1.0
-"""Seconds before the second attempt; doubled for each further one."""
-
-_PASSING = re.compile(
-    r"connection (?:refused|reset|timed out)|broken pipe|i/o timeout|handshake timeout|\bEOF\b"
-    r"|timeout awaiting|too ?many ?requests|temporary failure|no route to host|network is unreachable"
-    r"|server misbehaving"
-    r"|use of closed network connection|(?:status(?: ?code)?|HTTP):? ?(?:429|5\d\d)\b|deadline exceeded",
-    re.IGNORECASE,
-)
-_DENIED = re.compile(
-    r"unauthorized|authentication required|denied|invalid username/password|forbidden"
-    r"|(?:status(?: ?code)?|HTTP):? 40[13]\b",
-    re.IGNORECASE,
-)
-_TLS = re.compile(r"x509|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE)
 _TIME = re.compile(r'^time="[^"]*" level=\S+ msg=')
 
 
@@ -228,20 +210,14 @@ def copy(
         command += [_sided(option, "dest") for option in options]
         command += [_sided(option, "src") for option in options] if source.startswith(DOCKER) else []
         command += [f"--digestfile={file}", source, str(target)]
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             try:
                 run(command, env=registry.env, cwd=cwd, secrets=secrets, tick=tick)
                 break
             except CommandError as error:
-                problem = _explained(target, error)
-                if attempt == ATTEMPTS or not _may_pass(error):
-                    raise problem from error
-                wait = FIRST_WAIT * 2 ** (attempt - 1)
-                log.warning(
-                    "attempt %d of %d to push %s failed: %s", attempt, ATTEMPTS, target, _reason(error)
-                )
-                log.warning("trying again in %.0f s; what was uploaded stays", wait)
-                time.sleep(wait)
+                doing, stays = f"push {target}", "; what was uploaded stays"
+                if not (_may_pass(error) and again(attempt, doing, _reason(error), stays)):
+                    raise _explained(target, error) from error
         with open(file) as said:
             pushed = said.read().strip()
     if pushed != digest:
@@ -270,7 +246,7 @@ def _reason(error: CommandError) -> str:
 
 def _may_pass(error: CommandError) -> bool:
     said = _said(error)
-    return error.status > 0 and not LOST_BLOB.search(said) and _PASSING.search(said) is not None
+    return error.status > 0 and not LOST_BLOB.search(said) and PASSING.search(said) is not None
 
 
 def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
@@ -278,13 +254,13 @@ def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
     lost = LOST_BLOB.findall(said)
     if lost:
         return LostBlobsError(target, [Digest(f"sha256:{name}") for name in lost])
-    if error.status > 0 and _DENIED.search(said):
+    if error.status > 0 and DENIED.search(said):
         return ToolError(
             f"the registry does not let this user push {target}",
             context=[_reason(error)],
             hint="log in (podman login), or give --authfile FILE or RECHUNK_CREDS=USER:PASSWORD",
         )
-    if error.status > 0 and _TLS.search(said):
+    if error.status > 0 and TLS.search(said):
         return ToolError(
             f"no trusted connection to the registry of {target}", context=[_reason(error)], hint=TLS_HINT
         )

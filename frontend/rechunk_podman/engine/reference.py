@@ -10,10 +10,10 @@ Sources: containers-transports(5), containers-auth.json(5), skopeo-inspect(1); i
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from rechunk_podman.engine import names, podman
+from rechunk_podman.engine import answers, names, podman
+from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError
 from rechunk_podman.engine.process import CommandError, run, which
 from rechunk_podman.errors import ImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
@@ -52,36 +53,6 @@ ELSEWHERE = ("dir:", "docker-daemon:", "ostree:", "sif:", "tarball:")
 
 REGISTRY_SECONDS = 120
 """How long skopeo may take for one document."""
-
-_MESSAGE = re.compile(r'level=(?:fatal|error) msg="(?P<text>(?:[^"\\]|\\.)*)"')
-_MISSING = re.compile(
-    r"manifest unknown|name unknown|not known to registry|not found|status(?:Code)?:? 404", re.IGNORECASE
-)
-_DENIED = re.compile(
-    r"unauthorized|authentication required|denied|invalid username/password|forbidden"
-    r"|status(?:Code)?:? 40[13]",
-    re.IGNORECASE,
-)
-_TLS = re.compile(r"x509|certificate|server gave HTTP response to HTTPS client|tls:", re.IGNORECASE)
-TLS_HINT = "--cert-dir DIR, with its authority as DIR/*.crt; --tls-verify=false where it has no certificate"
-
-_UNREACHABLE = re.compile(
-    r"connection refused|no such host|timeout|network is unreachable|no route to host|connection reset"
-    r"|deadline exceeded|EOF|server misbehaving|status(?:Code)?:? 5\d\d|toomanyrequests",
-    re.IGNORECASE,
-)
-
-
-class MissingImageError(UsageError):
-    """There is no image of that name."""
-
-
-class DeniedError(ToolError):
-    """The registry does not show the image to this user; many say so of what does not exist, too."""
-
-
-class UnreachableError(ToolError):
-    """The registry did not answer, or not in a way that can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,12 +284,30 @@ def top_document(reference: str, registry: Registry = DEFAULT) -> bytes:
 def _ask(
     reference: str, what: str, more: Sequence[str], options: list[str], secrets: list[str], registry: Registry
 ) -> bytes:
-    timeout = f"--command-timeout={REGISTRY_SECONDS}s"
-    command = ["skopeo", timeout, "inspect", *more, "--raw", *options, DOCKER + what]
-    try:
-        return run(command, env=registry.env, secrets=secrets).stdout
-    except CommandError as error:
-        raise explained(reference, names.parse(what).repository, error) from error
+    command = ["inspect", *more, "--raw", *options, DOCKER + what]
+    return ask(reference, names.parse(what).repository, command, secrets, registry)
+
+
+def ask(
+    reference: str, repository: str, command: Sequence[str], secrets: Sequence[str], registry: Registry
+) -> bytes:
+    """What skopeo reads from a registry; tried again, aloud, where that is there and could not answer.
+
+    Args:
+        reference: what is read, for people. command: skopeo's, with its options.
+
+    Raises:
+        RechunkError: as answers.explained().
+    """
+    words = ["skopeo", f"--command-timeout={REGISTRY_SECONDS}s", *command]
+    for attempt in itertools.count(1):
+        try:
+            return run(words, env=registry.env, secrets=secrets).stdout
+        except CommandError as error:
+            reason = answers.busy(error, repository)
+            if reason is None or not answers.again(attempt, f"read {reference}", reason):
+                raise answers.explained(reference, repository, error) from error
+    raise AssertionError("unreachable")
 
 
 def _check(data: bytes, digest: str, name: str) -> None:
@@ -382,35 +371,3 @@ def options_of(repository: str, registry: Registry) -> Iterator[tuple[list[str],
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump({"auths": {host: {"auth": token}}}, file)
         yield [*options, f"--authfile={path}"], [registry.creds, password, token]
-
-
-def explained(reference: str, repository: str, error: CommandError) -> RechunkError:
-    """The error of `skopeo inspect`, told apart by what it said."""
-    said = "\n".join(error.context)
-    messages = [re.sub(r'\\(["\\])', r"\1", match["text"]) for match in _MESSAGE.finditer(said)]
-    if not messages:
-        return error
-    context, text = messages[-1:], messages[-1].replace(repository, "")
-    if _TLS.search(text):
-        return UnreachableError(
-            f"no trusted connection to the registry of {reference}",
-            context=context,
-            hint=TLS_HINT,
-        )
-    if _UNREACHABLE.search(text):
-        return UnreachableError(
-            f"the registry of {reference} cannot be reached",
-            context=context,
-            hint="is its name right, and the network there? try again",
-        )
-    if _MISSING.search(text):
-        return MissingImageError(
-            f"no image {reference} in its registry", context=context, hint="check its name and tag"
-        )
-    if _DENIED.search(text):
-        return DeniedError(
-            f"the registry does not show {reference}",
-            context=context,
-            hint="log in (podman login) or give --creds; it may also not exist",
-        )
-    return error
