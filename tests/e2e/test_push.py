@@ -97,6 +97,31 @@ def test_docker_gets_gzip_and_never_zstd(
     assert kinds == {"application/vnd.oci.image.layer.v1.tar+gzip"}
 
 
+def test_an_image_before_in_dockers_format(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """Its blobs are verified and reused, under OCI's names and with the annotations that format lacks."""
+    name = f"{registry.address}/docker/before"
+    push(storage, small(0), f"--push=docker://{name}:oci", "--compression=gzip")
+    storage.run(
+        *("skopeo", "--insecure-policy", "copy", "--quiet", "--format=v2s2", "--src-tls-verify=false"),
+        *("--dest-tls-verify=false", f"docker://{name}:oci", f"docker://{name}:1"),
+    )
+    before = json.loads(document(f"{name}:1"))
+    assert {layer["mediaType"] for layer in before["layers"]} == {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    }
+    done = push(storage, small(1), f"--push=docker://{name}:1", "--json")
+    reused = [layer["reused"] for layer in json.loads(done.out)["layers"]]
+    assert reused.count(False) == 1
+    layers = json.loads(document(f"{name}:1"))["layers"]
+    assert {layer["digest"] for layer in layers} & {layer["digest"] for layer in before["layers"]}
+    kinds = [layer["mediaType"].rpartition("+")[2] for layer in layers]
+    assert kinds == ["gzip" if old else "zstd" for old in reused]
+    assert all(layer["annotations"]["org.rechunk.component"] for layer in layers)
+    same_files(storage, small(1), f"{name}:1", tmp_path)
+
+
 def blob(registry: tools.Registry, digest: str) -> Path:
     """Where the registry keeps a blob."""
     name = digest.removeprefix("sha256:")
@@ -219,7 +244,7 @@ def test_a_registry_that_fails_now_and_then(
         assert "attempt 1 of 4" in done.err
         assert done.out.strip() == digest_of(name)
 
-        # The manifest, the config, a blob that is verified, the question for a blob, the manifest that is put.
+        # The manifest, the config, a blob that is verified, the question for one, the manifest that is put.
         layer = json.loads(document(name))["layers"][0]["digest"]
         once = [("GET", "/manifests/", 500), ("GET", "/blobs/", 503), ("GET", f"/blobs/{layer}", 500)]
         once += [("HEAD", "/blobs/", 500), ("PUT", "/manifests/", 503)]
@@ -307,9 +332,19 @@ def test_no_room(
         (["--push=docker://r.example/x:1", "--engine=buildah"], "--engine buildah cannot"),
         (["--digestfile=x"], "only what is pushed has a digest"),
         (["--output=oci-archive:-"], "writes no image to standard output"),
+        (["--push=docker://r.example/x:1", "--digestfile=/absent/x"], "cannot write /absent/x"),
+        (["--push=docker://r.example/x:1", "--state=/absent/x"], "cannot write /absent/x"),
+        (["--push=docker://r.example/x:1", "--digestfile=/tmp"], "/tmp is a directory"),
     ],
 )
 def test_wrong_calls(storage: tools.Storage, options: list[str], what: str) -> None:
     done = storage.rechunk("split", "localhost/none", *options, check=False)
     assert done.code == 2
     assert what in done.err
+
+
+def test_no_tmpdir(storage: tools.Storage) -> None:
+    """podman would stumble over it, and say nothing that helps."""
+    done = storage.run("env", "TMPDIR=/absent", *tools.RECHUNK, "split", "localhost/none", check=False)
+    assert done.code == 2
+    assert "error: TMPDIR is no directory: /absent" in done.err

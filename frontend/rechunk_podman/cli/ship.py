@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,27 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
             hint="run split twice, or name the tags as --push docker://REPO:TAG",
         )
     return targets
+
+
+def require_places(*files: Path | str | None) -> None:
+    """Looks, before the long work, where files are to be written at its end.
+
+    Raises:
+        UsageError: one is a directory, or in none that may be written to; or there is no TMPDIR.
+    """
+    temporary = os.environ.get("TMPDIR")
+    if temporary and not Path(temporary).is_dir():
+        raise UsageError(f"TMPDIR is no directory: {temporary}", hint="make it, or leave the variable out")
+    for file in files:
+        if file is None:
+            continue
+        path = Path(os.path.realpath(file))
+        if path.is_dir():
+            raise UsageError(f"{file} is a directory", hint="name a file")
+        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
+            raise UsageError(
+                f"cannot write {file}", hint="name a file in a directory that is there and may be written to"
+            )
 
 
 def absolute_output(text: str) -> str:

@@ -52,6 +52,7 @@ from rechunk_podman.cli.ship import (
     destination,
     previous_of,
     publish,
+    require_places,
     show_push,
 )
 from rechunk_podman.cli.shiplist import jobs_of, publish_list, require_push
@@ -182,6 +183,7 @@ def split(
         )
     if not targets and (digestfile is not None or sign_by_digest_hint):
         raise UsageError("only what is pushed has a digest", hint="--push docker://REPO:TAG")
+    require_places(digestfile, state if targets else None)
     if targets and compression is None:
         compression = "gzip" if profile == "docker" else "zstd"
     flags = ["--max-layers", profile, "--threads", str(threads)]

@@ -139,7 +139,7 @@ def build(
         claims = {
             (layer.descriptor.digest, layer.diff_id): layer
             for layer in layers
-            if reuse.get(layer.diff_id) == layer.descriptor
+            if (known := reuse.get(layer.diff_id)) and known.digest == layer.descriptor.digest
         }
         new = [layer for claim, layer in claims.items() if claim not in verified]
         if not new:
