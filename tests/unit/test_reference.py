@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from rechunk_podman.cli.references import registry_of
 from rechunk_podman.engine import answers
 from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError, explained
 from rechunk_podman.engine.process import CommandError
@@ -245,6 +246,18 @@ def test_credentials_go_by_a_private_file_and_are_never_shown():
     with options_of("library/debian", registry) as (options, _):
         path = next(option for option in options if option.startswith("--authfile=")).partition("=")[2]
         assert list(json.loads(Path(path).read_text())["auths"]) == ["docker.io"]
+
+
+def test_credentials_are_for_one_registry():
+    registry = registry_of(
+        None, "/file", "u:p", references=("oci:x", "docker://one.example/a", "docker://b/c")
+    )
+    assert registry.host == "one.example"
+    with options_of("two.example/a", registry) as found:
+        assert found == (["--authfile=/file"], [])
+    with options_of("one.example/b", registry) as (options, secrets):
+        assert "u:p" in secrets
+        assert options != ["--authfile=/file"]
 
 
 def test_options_without_credentials():

@@ -53,7 +53,7 @@ def index(
 
     targets = [Target.parse(text) for text in push]
     require_places(digestfile)
-    registry = registry_of(tls_verify, authfile, creds, None, cert_dir)
+    registry = registry_of(tls_verify, authfile, creds, None, cert_dir).only_for(targets[0].repository)
     instances = [one for reference in images for one in multiarch.instances(reference, registry)]
     with progress_bar() as progress:
         digest = multiarch.publish_index(

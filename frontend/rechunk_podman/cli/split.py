@@ -204,8 +204,9 @@ def split(
         flags.append("--skip-special-files")
     flags += ["--bootc"] * bootc
     flags += ["--fresh"] * fresh + ["--no-ledger"] * no_ledger + ["-v"] * verbose
+    registry = registry_of(tls_verify, authfile, creds, None, cert_dir)
     shipping = Shipping(
-        registry=registry_of(tls_verify, authfile, creds, None, cert_dir),
+        registry=registry.only_for(targets[0].repository) if targets else registry,
         push=targets,
         output=None if output is None else absolute_output(output),
         digestfile=digestfile,

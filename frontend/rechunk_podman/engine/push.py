@@ -7,9 +7,7 @@ keeps its digest, byte for byte.
 
 from __future__ import annotations
 
-import base64
 import itertools
-import json
 import logging
 import os
 import re
@@ -24,7 +22,7 @@ from rechunk_podman.engine import names
 from rechunk_podman.engine.answers import DENIED, PASSING, TLS, TLS_HINT, again
 from rechunk_podman.engine.native import LOST_BLOB
 from rechunk_podman.engine.process import CommandError, run
-from rechunk_podman.engine.reference import DOCKER, Registry, options_of
+from rechunk_podman.engine.reference import DOCKER, Registry, credentials_file, options_of
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Digest
@@ -102,45 +100,25 @@ class LostBlobsError(ToolError):
 
 
 @contextmanager
-def private_credentials(registry: Registry, repositories: Iterable[str]) -> Iterator[Registry]:
-    """The same access for use in any directory, and without --creds: a file that only this user can read
-    stands in for it, and goes again.
+def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
+    """The same access for use in any directory, with --creds in a file that only this user can read.
 
-    Arguments of a process are there for everybody to read. The file holds what --authfile held, too.
+    Arguments of a process are there for everybody to read. The file goes again.
 
-    Raises:
-        UsageError: --authfile is unreadable.
+    Args:
+        repository: whose registry the credentials are for.
     """
     registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
     if registry.creds is None:
         yield registry
         return
-    document: dict[str, object] = {}
-    if registry.authfile is not None and Path(registry.authfile).exists():
-        try:
-            with open(registry.authfile, "rb") as file:
-                document = json.load(file)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {registry.authfile}", context=[type(error).__name__]) from error
-    token = base64.b64encode(registry.creds.encode("utf-8", "surrogateescape")).decode()
-    known = document.get("auths")
-    auths = dict(known) if isinstance(known, dict) else {}
-    auths.update({host_of(repository): {"auth": token} for repository in repositories})
-    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
-        path = os.path.join(folder, "auth.json")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({**document, "auths": auths}, file)
-        yield replace(registry, creds=None, authfile=path)
+    host = registry.host or names.host_of(repository)
+    with credentials_file(host, registry.creds) as path:
+        yield replace(registry, creds=None, host=host, own_authfile=path)
 
 
 def _absolute(path: str | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
-
-
-def host_of(repository: str) -> str:
-    """The registry of a repository, as it stands in authentication files."""
-    first, slash, _ = repository.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def push(
@@ -200,19 +178,21 @@ def copy(
     Raises:
         LostBlobsError: a layout lacks a blob. ToolError: as push().
     """
+    there = names.parse(source.removeprefix(DOCKER)).repository if source.startswith(DOCKER) else None
     with (
         options_of(target.repository, registry) as (options, secrets),
+        options_of(there or target.repository, registry) as (reading, more),
         tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
     ):
         file = os.path.join(folder, "digest")
         command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
         command += ["--all"] if whole_index else []
         command += [_sided(option, "dest") for option in options]
-        command += [_sided(option, "src") for option in options] if source.startswith(DOCKER) else []
+        command += [_sided(option, "src") for option in reading] if there else []
         command += [f"--digestfile={file}", source, str(target)]
         for attempt in itertools.count(1):
             try:
-                run(command, env=registry.env, cwd=cwd, secrets=secrets, tick=tick)
+                run(command, env=registry.env, cwd=cwd, secrets=[*secrets, *more], tick=tick)
                 break
             except CommandError as error:
                 doing, stays = f"push {target}", "; what was uploaded stays"

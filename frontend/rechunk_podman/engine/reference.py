@@ -61,6 +61,7 @@ class Registry:
 
     tls_verify: whether HTTPS and its certificates are insisted upon; None: as registries.conf says.
     authfile: of containers-auth.json(5); None: where the tools look. creds: USER:PASSWORD, before any file.
+    host: the one registry that creds are for; None: whichever is asked. own_authfile: a file with the creds.
     platform: [OS/]ARCH[/VARIANT] to choose from an index; None: that of this machine.
     cert_dir: of client certificates and authorities, as skopeo's --cert-dir takes it.
     env: for the tools; None: this process's own.
@@ -72,6 +73,8 @@ class Registry:
     platform: str | None = None
     cert_dir: str | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    host: str | None = None
+    own_authfile: str | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError where the credentials are not of that form."""
@@ -80,6 +83,15 @@ class Registry:
                 "the credentials are not USER:PASSWORD",
                 hint="--creds USER:PASSWORD, or RECHUNK_CREDS, which keeps them off the command line",
             )
+
+    def only_for(self, repository: str) -> Registry:
+        """The same, its credentials for the registry of that repository alone."""
+        return replace(self, host=names.host_of(repository))
+
+    def authfile_for(self, repository: str) -> str | None:
+        """The file of credentials for a repository."""
+        own = self.own_authfile is not None and self.host == names.host_of(repository)
+        return self.own_authfile if own else self.authfile
 
 
 DEFAULT = Registry()
@@ -357,17 +369,25 @@ def options_of(repository: str, registry: Registry) -> Iterator[tuple[list[str],
         options.append(f"--tls-verify={str(registry.tls_verify).lower()}")
     if registry.cert_dir is not None:
         options.append(f"--cert-dir={registry.cert_dir}")
-    if registry.creds is None:
-        if registry.authfile is not None:
-            options.append(f"--authfile={registry.authfile}")
-        yield options, []
+    host = names.host_of(repository)
+    if registry.creds is None or registry.host not in (None, host):
+        authfile = registry.authfile_for(repository)
+        yield options + ([] if authfile is None else [f"--authfile={authfile}"]), []
         return
-    password = registry.creds.partition(":")[2]
-    first, slash, _ = repository.partition("/")
-    host = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-    token = base64.b64encode(registry.creds.encode("utf-8", "surrogateescape")).decode()
+    with credentials_file(host, registry.creds) as path:
+        password, token = registry.creds.partition(":")[2], _token(registry.creds)
+        yield [*options, f"--authfile={path}"], [registry.creds, password, token]
+
+
+@contextmanager
+def credentials_file(host: str, creds: str) -> Iterator[str]:
+    """A private file (0600) as containers-auth.json(5) says, with USER:PASSWORD for one registry."""
     with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
         path = os.path.join(folder, "auth.json")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"auths": {host: {"auth": token}}}, file)
-        yield [*options, f"--authfile={path}"], [registry.creds, password, token]
+            json.dump({"auths": {host: {"auth": _token(creds)}}}, file)
+        yield path
+
+
+def _token(creds: str) -> str:
+    return base64.b64encode(creds.encode("utf-8", "surrogateescape")).decode()
