@@ -14,9 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from rechunk_podman import pipeline
 from rechunk_podman.engine import answers, names
 from rechunk_podman.engine.imageproxy import BlobError, ImageProxy, proxy
 from rechunk_podman.engine.notes import note
@@ -38,6 +37,9 @@ from rechunk_podman.oci.output import Output
 from rechunk_podman.oci.read import OCI, HashingReader, blob_name, decompressor, parse_reference
 from rechunk_podman.oci.reuse import reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
+
+if TYPE_CHECKING:
+    from rechunk_podman import pipeline
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +132,8 @@ def build(
     Raises:
         RechunkError: as pipeline.build(). ToolError: skopeo is missing or failed.
     """
+    from rechunk_podman import pipeline  # numpy and all: who only looks for an image needs none of it
+
     if previous is None or not previous.has_blobs:
         return pipeline.build(request, output, on_plan=on_plan)
     excluded = {Digest(text) for text in without}

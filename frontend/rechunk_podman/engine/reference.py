@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from rechunk_podman.engine import answers, names, podman
+from rechunk_podman.engine import answers, names
 from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError
 from rechunk_podman.engine.process import CommandError, run, which
 from rechunk_podman.errors import ImageError, RechunkError, ToolError, UsageError
@@ -247,6 +247,9 @@ def _from_storage(reference: str, name: str) -> ImageRecord:
             f"podman, in whose storage {reference} would be, is not installed",
             hint="install it, or name an image elsewhere: docker://NAME, oci:DIR, or a file with its config",
         )
+    # podman-py and what it brings take longer to import than all of ours
+    from rechunk_podman.engine import podman
+
     with podman.connect() as service:
         try:
             image = service.resolve(identity)
