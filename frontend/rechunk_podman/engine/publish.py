@@ -78,9 +78,8 @@ def publish(publication: Publication, progress: Progress) -> Published:
         work_directory(request.workdir) as work,
         push.private_credentials(publication.registry, targets[0].repository) as registry,
     ):
-        space.require(
-            "splitting into a layout of the changed layers", work, at_most=request.image.size, level=NOTE
-        )
+        what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
+        space.require(what, place, at_most=request.image.size, level=NOTE)
         write(os.path.join(work, native.CONFIG), request.config)
         progress("mounting", 0, 0)
         with mounted(request.image.id) as root:
