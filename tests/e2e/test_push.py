@@ -145,6 +145,30 @@ def test_a_lost_blob_is_written_anew(
     same_files(storage, small(4), f"{name}:1", tmp_path)
 
 
+def test_a_damaged_blob_is_not_taken_for_the_new_one(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """The registry says that it has a blob of that digest, and would keep its bad bytes."""
+    name = f"{registry.address}/damaged/image"
+    push(storage, small(0), f"--push=docker://{name}:1", "--compression-level=2")
+    layers = json.loads(document(f"{name}:1"))["layers"]
+    bad = next(layer["digest"] for layer in layers if layer["size"] > 1 << 19)
+    path = blob(registry, bad) / "data"
+    good = path.read_bytes()
+    path.write_bytes(good[:-4] + bytes(byte ^ 255 for byte in good[-4:]))
+    try:
+        options = ["--compression-level=2", "--json"]
+        done = push(storage, small(0), f"--push=docker://{name}:1", *options)
+        assert f"blob {bad}: " in done.err
+        assert "1 layers are written anew" in done.err
+        told = json.loads(done.out)["layers"]
+        assert [layer["reused"] for layer in told].count(False) == 1
+        assert bad not in {layer["digest"] for layer in told}
+        same_files(storage, small(0), f"{name}:1", tmp_path)
+    finally:
+        path.write_bytes(good)  # other tests share the registry, and its blobs
+
+
 def test_a_forged_blob_does_not_travel_on(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
 ) -> None:

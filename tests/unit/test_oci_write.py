@@ -520,6 +520,13 @@ def test_annotations_that_were_lost_on_the_way_come_back(top, place):
     ]
 
 
+@pytest.mark.parametrize(
+    ("kind", "level", "other"), [("zstd", 3, 4), ("zstd", 22, 21), ("gzip", 9, 8), ("none", None, 0)]
+)
+def test_the_neighbour_of_a_level(kind, level, other):
+    assert Compression.parse(kind, level).neighbour() == Compression(kind, other)
+
+
 def test_uncompressed_layers_that_a_store_holds_need_no_descriptor(top, place):
     full = write(top, f"oci:{place}/full")
     held = {layer.diff_id: None for layer in full.layers}

@@ -39,8 +39,9 @@ PASSING = re.compile(
 """As BUSY, or it could not be reached."""
 
 _MESSAGE = re.compile(r'level=(?:fatal|error) msg="(?P<text>(?:[^"\\]|\\.)*)"')
-_MISSING = re.compile(
-    r"manifest unknown|name unknown|not known to registry|not found|status(?:Code)?:? 404", re.IGNORECASE
+MISSING = re.compile(
+    rf"(?:manifest|name|blob) unknown|not known to registry|not found|{_STATUS}404",
+    re.IGNORECASE,
 )
 DENIED = re.compile(
     rf"unauthorized|authentication required|denied|invalid username/password|forbidden|{_STATUS}40[13]\b",
@@ -106,7 +107,7 @@ def explained(reference: str, repository: str, error: CommandError) -> RechunkEr
             context=context,
             hint="is its name right, and the network there? try again",
         )
-    if _MISSING.search(text):
+    if MISSING.search(text):
         return MissingImageError(
             f"no image {reference} in its registry", context=context, hint="check its name and tag"
         )

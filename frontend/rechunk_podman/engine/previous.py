@@ -7,14 +7,16 @@ the user named the image by its digest, or pushed that very image (engine/state.
 
 from __future__ import annotations
 
+import errno
 import io
 import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rechunk_podman.engine import answers, names
 from rechunk_podman.engine.imageproxy import BlobError, ImageProxy, proxy
@@ -103,9 +105,9 @@ def found(reference: str, record: ImageRecord, state: State | None = None) -> Pr
 
 
 class _UnsoundBlobsError(RechunkError):
-    """Blobs were to be reused that are not what they should be."""
+    """Blobs were to be reused that are not what they should be; see verify_blobs()."""
 
-    def __init__(self, digests: frozenset[Digest]) -> None:
+    def __init__(self, digests: Mapping[Digest, bool]) -> None:
         super().__init__("blobs of the previous image are not what they should be")
         self.digests = digests
 
@@ -151,7 +153,7 @@ def build(
         unsound = verify_blobs(previous, new, registry)
         verified.update(claims)
         if unsound:
-            raise _UnsoundBlobsError(frozenset(unsound))
+            raise _UnsoundBlobsError(unsound)
 
     wanted = (not previous.trusted) if verify is None else verify
     while True:
@@ -160,19 +162,27 @@ def build(
         try:
             return pipeline.build(asked, output, on_plan=on_plan, on_layers=check if wanted else None)
         except _UnsoundBlobsError as error:
-            excluded |= error.digests
+            excluded |= error.digests.keys()
             log.warning("%d layers are written anew instead of being reused", len(error.digests))
+            if any(error.digests.values()):
+                # Whoever pushes is told that a blob of that digest is there: others are needed.
+                request = replace(request, compression=request.compression.neighbour())
+                level = request.compression.level
+                log.warning("at level %d, so that damaged blobs are not taken for the new ones", level)
 
 
-def verify_blobs(previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT) -> set[Digest]:
-    """Fetches blobs of the previous image and hashes what they hold; the digests of those that are wrong.
+def verify_blobs(
+    previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT
+) -> dict[Digest, bool]:
+    """Fetches blobs of the previous image and hashes what they hold.
 
-    A warning says of each what is wrong. Nothing is kept on disk.
+    Gives the digests of those that are wrong, and of each whether it is damaged: other bytes than its digest
+    says are kept in its place. A warning says what is wrong. Nothing is kept on disk.
 
     Raises:
         ToolError: skopeo is missing or failed.
     """
-    unsound: set[Digest] = set()
+    unsound: dict[Digest, bool] = {}
     # One blob may stand for several layers in a forged manifest: each of them is a claim of its own.
     unique = {(layer.descriptor.digest, layer.diff_id): layer for layer in layers}
     total = sum(layer.descriptor.size for layer in unique.values())
@@ -181,8 +191,8 @@ def verify_blobs(previous: Previous, layers: Sequence[Layer], registry: Registry
         for (digest, _), layer in unique.items():
             problem = _asked_again(opener, layer)
             if problem is not None:
-                log.warning("%s: blob %s: %s", previous.reference, digest, problem)
-                unsound.add(digest)
+                log.warning("%s: blob %s: %s", previous.reference, digest, problem.text)
+                unsound[digest] = unsound.get(digest, False) or problem.damaged
     return unsound
 
 
@@ -225,23 +235,30 @@ def _opened(connection: ImageProxy, reference: str) -> int:
     raise AssertionError("unreachable")
 
 
-def _asked_again(opener: Opener, layer: Layer) -> str | None:
+class _Problem(NamedTuple):
+    """What is wrong with a blob. damaged: see verify_blobs()."""
+
+    text: str
+    damaged: bool = False
+
+
+def _asked_again(opener: Opener, layer: Layer) -> _Problem | None:
     """As _problem(); where the registry could not answer now it is asked again, aloud."""
     for attempt in itertools.count(1):
         problem = _problem(opener, layer)
-        if problem is None or not answers.BUSY.search(problem):
+        if problem is None or not answers.BUSY.search(problem.text):
             break
-        if not answers.again(attempt, f"fetch blob {layer.descriptor.digest}", problem):
+        if not answers.again(attempt, f"fetch blob {layer.descriptor.digest}", problem.text):
             break
     return problem
 
 
-def _problem(opener: Opener, layer: Layer) -> str | None:
+def _problem(opener: Opener, layer: Layer) -> _Problem | None:
     """What is wrong with a blob; None where it is the one that holds the layer."""
+    name = "the blob"
     try:
         with opener(layer) as raw:
             stored = HashingReader(raw)
-            name = "the blob"
             source = io.BufferedReader(stored, 1 << 20)
             compression = layer_compression(layer.descriptor.media_type, name)
             tar = HashingReader(decompressor(source, compression, name))
@@ -249,16 +266,17 @@ def _problem(opener: Opener, layer: Layer) -> str | None:
             while tar.size <= layer.uncompressed_size and tar.readinto(scratch):
                 pass
             if tar.size > layer.uncompressed_size:
-                return f"it holds more than the {layer.uncompressed_size} bytes of the layer"
+                return _Problem(f"it holds more than the {layer.uncompressed_size} bytes of the layer")
             stored.drain()
     except ToolError:
         raise
     except RechunkError as error:
-        return "; ".join((error.message, *error.context))
+        text = "; ".join((error.message, *error.context))
+        absent = answers.MISSING.search(text) or os.strerror(errno.ENOENT) in text
+        return _Problem(text, damaged=not (absent or answers.BUSY.search(text)))
     if (stored.digest, stored.size) != (layer.descriptor.digest, layer.descriptor.size):
-        return f"it is {stored.digest} of {stored.size} bytes"
+        return _Problem(f"it is {stored.digest} of {stored.size} bytes", damaged=True)
     if DiffId(tar.digest) != layer.diff_id:
-        return (
-            f"it holds {tar.digest}, not the layer {layer.diff_id}: the previous image is damaged or forged"
-        )
+        wrong = f"it holds {tar.digest}, not the layer {layer.diff_id}"
+        return _Problem(f"{wrong}: the previous image is damaged or forged")
     return None
