@@ -244,5 +244,7 @@ def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
         return ToolError(
             f"no trusted connection to the registry of {target}", context=[_reason(error)], hint=TLS_HINT
         )
-    hint = error.hint or "nothing was tagged: run the same command again, it goes on where this one stopped"
+    hint = (
+        error.hint or "that tag has not moved: run the same command again, it goes on where this one stopped"
+    )
     return ToolError(f"cannot push {target}", context=[error.message, *error.context], hint=hint)
