@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rechunk_podman import identity, record
-from rechunk_podman.components.ahead import read_ahead
+from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Component, ComponentId, Plan, Tree
@@ -22,6 +22,7 @@ from rechunk_podman.oci.write import write_image
 from rechunk_podman.planning.base import plan_on_base
 from rechunk_podman.planning.ledger import Compressor, Ledger
 from rechunk_podman.planning.plan import plan
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
@@ -84,12 +85,12 @@ def plan_only(request: BuildRequest) -> Prepared:
     Raises:
         RechunkError: as prepare().
     """
-    with Root(request.rootfs) as root:
-        return prepare(root, request)
+    with Root(request.rootfs) as root, Crew(root, request.threads) as crew:
+        return prepare(root, request, crew)
 
 
-def prepare(root: Root, request: BuildRequest) -> Prepared:
-    """Scans `root`, finds its components and plans its layers.
+def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
+    """Scans `root`, finds its components and plans its layers, with the help of the crew.
 
     Raises:
         RechunkError: the config or the root filesystem cannot be taken as they are.
@@ -97,22 +98,23 @@ def prepare(root: Root, request: BuildRequest) -> Prepared:
     source = ImageConfig() if request.config_text is None else ImageConfig.parse(request.config_text)
     # Refuses wrong operations before the long work.
     _configured(source, request)
-    with read_ahead(root, enabled=request.threads > 1) as ahead:
-        tree = scan(
-            root,
-            prune=(*request.prune, *_sysroot(root, request)),
-            skip_special_files=request.skip_special_files,
-            keep_selinux=request.keep_selinux,
-        )
-        log.info("scan: %d paths", len(tree))
-        assignment = assign(
-            root,
-            tree,
-            keep_mtime=request.keep_mtime,
-            threads=request.threads,
-            root_mode=_root_mode(request),
-            ahead=ahead,
-        )
+    ahead = Ahead(crew)
+    tree = scan(
+        root,
+        prune=(*request.prune, *_sysroot(root, request)),
+        skip_special_files=request.skip_special_files,
+        keep_selinux=request.keep_selinux,
+        crew=crew,
+    )
+    log.info("scan: %d paths", len(tree))
+    assignment = assign(
+        root,
+        tree,
+        keep_mtime=request.keep_mtime,
+        root_mode=_root_mode(request),
+        crew=crew,
+        ahead=ahead,
+    )
     bootable = identity.bootable_labels(source.labels, tree, bootc=request.bootc)
     for operation in bootable.operations:
         log.info("label: %s", operation)
@@ -154,8 +156,8 @@ def build(
     Raises:
         RechunkError: as prepare() and write_image(), and what on_plan and on_layers raise.
     """
-    with Root(request.rootfs) as root:
-        prepared = prepare(root, request)
+    with Root(request.rootfs) as root, Crew(root, request.threads) as crew:
+        prepared = prepare(root, request, crew)
         by_id = {component.id: component for component in prepared.assignment.components}
         expected = record.expected_layers(
             prepared.plan, by_id, [request.previous, request.base], request.reuse
@@ -191,6 +193,7 @@ def build(
             reuse=request.reuse,
             reuse_from=request.reuse_from,
             on_layer=on_layer,
+            crew=crew,
         )
     log.info("write: %s, manifest %s", output, image.manifest_descriptor.digest)
     return image

@@ -1,14 +1,13 @@
-"""Databases that are read ahead, in another process, give the same assignment; failures cost nothing."""
+"""Databases that are read ahead, in another process, give the same assignment."""
 
-import contextlib
 import os
-import signal
 
 import pytest
 
-from rechunk_podman.components.ahead import read_ahead
+from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.assign import assign
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
@@ -30,40 +29,27 @@ def top(tmp_path):
     return tmp_path
 
 
-def test_it_makes_no_difference(top):
-    with Root(top) as root:
+@pytest.mark.parametrize("count", [1, 2])
+def test_it_makes_no_difference(top, count):
+    with Root(top) as root, Crew(root, count) as crew:
         plain = assign(root, scan(root))
-        with read_ahead(root) as ahead:
-            assert ahead is not None
-            other = assign(root, scan(root), ahead=ahead)
-    assert other == plain
+        ahead = Ahead(crew)
+        assert assign(root, scan(root, crew=crew), crew=crew, ahead=ahead) == plain
     (foo,) = (component for component in plain.components if component.id.name == "foo")
     assert {"usr/bin/foo", "usr/bin/\udcff"} <= set(foo.paths)
 
 
-def test_nothing_stays_behind_when_the_scan_fails(top):
-    child = 0
-    with Root(top) as root, contextlib.suppress(ZeroDivisionError), read_ahead(root) as ahead:
-        child = ahead._process
-        raise ZeroDivisionError
-    with pytest.raises(ProcessLookupError):
-        os.kill(child, 0)
-
-
-def test_a_child_that_dies_costs_nothing(top):
-    with Root(top) as root, read_ahead(root) as ahead:
-        os.kill(ahead._process, signal.SIGKILL)
-        dead = assign(root, scan(root), ahead=ahead)
-        assert dead == assign(root, scan(root))
-
-
-def test_an_error_is_met_by_whoever_needs_the_database(top):
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_broken_database_is_an_error(top, count):
     (top / "var/lib/dpkg/status").unlink()
     (top / "var/lib/dpkg/status").mkdir()
-    with Root(top) as root, read_ahead(root) as ahead, pytest.raises(DatabaseError):
-        assign(root, scan(root), ahead=ahead)
+    with Root(top) as root, Crew(root, count) as crew:
+        ahead = Ahead(crew)
+        with pytest.raises(DatabaseError):
+            assign(root, scan(root, crew=crew), crew=crew, ahead=ahead)
 
 
-def test_not_where_threads_forbid_a_fork(top):
-    with Root(top) as root, read_ahead(root, enabled=False) as ahead:
-        assert ahead is None
+def test_none_is_none(tmp_path):
+    (tmp_path / "etc").mkdir()
+    with Root(tmp_path) as root, Crew(root, 2) as crew:
+        assert Ahead(crew).take() == {"dpkg": None}

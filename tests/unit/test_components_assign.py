@@ -16,6 +16,7 @@ from rechunk_podman.components.assign import assign
 from rechunk_podman.components.bytecode import recorded_mtime, source_of
 from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtime
 from rechunk_podman.errors import RootfsError
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.assigning import INSTALLED, assigned, make
@@ -322,7 +323,9 @@ def test_the_digest_of_the_database_stands_for_the_content_and_reading_says_the_
 
 def test_threads_make_no_difference(top):
     make(top, {f"opt/app/{number}": f"{number}" * number for number in range(700)})
-    assert assigned(top, threads=1).assignment == assigned(top, threads=5).assignment
+    with Root(top) as root, Crew(root, 3) as crew:
+        shared = assign(root, scan(root, crew=crew), crew=crew)
+    assert shared == assigned(top).assignment
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -337,8 +340,8 @@ def test_threads_make_no_difference(top):
 )
 def test_a_file_that_changes_or_vanishes_is_named(top, change, threads):
     make(top, {f"opt/app/{number}": "four" for number in range(300)})
-    with Root(top) as root:
-        tree = scan(root)
+    with Root(top) as root, Crew(root, threads) as crew:
+        tree = scan(root, crew=crew)
         change(top / "opt/app/123")
         with pytest.raises(RootfsError, match="/opt/app/123"):
-            assign(root, tree, threads=threads)
+            assign(root, tree, crew=crew)

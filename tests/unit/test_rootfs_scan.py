@@ -12,6 +12,7 @@ import xattr
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Kind
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.paths import canonical, canonicaliser, in_order, with_ancestors
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
@@ -321,3 +322,35 @@ def test_an_attribute_without_a_value_cannot_travel(tmp_path, caplog):
     assert tree["file"].xattrs == (("user.some", b"1"),)
     assert "without a value" in caplog.text
     assert "/file" in caplog.text
+
+
+def test_a_crew_finds_the_same(tmp_path):
+    """Many directories, deep ones, all kinds of entries; the same Tree, hard links and all."""
+    for number in range(60):
+        folder = tmp_path / f"a/{number % 7}/{number}/b/c"
+        folder.mkdir(parents=True)
+        for name in range(60):
+            (folder / f"file-{name}").write_text(str(name))
+        (folder / "link").symlink_to("../file")
+        os.link(folder / "file-1", tmp_path / f"hard-{number}")
+        os.setxattr(folder / "file-2", "user.note", b"%d" % (number % 3))
+    os.mkfifo(tmp_path / "a/fifo")
+    with Root(tmp_path) as root:
+        alone = scan(root, prune=("/a/3/3", "/a/4/"))
+        with Crew(root, 3) as crew:
+            shared = scan(root, prune=("/a/3/3", "/a/4/"), crew=crew)
+    assert len(alone) > 3000
+    assert list(shared.items()) == list(alone.items())
+    assert shared.links == alone.links
+    assert shared.root == alone.root
+    assert all(type(entry.kind) is Kind for _, entry in shared.items())
+
+
+def test_a_crew_names_what_no_image_can_hold(tmp_path):
+    for number in range(600):
+        (tmp_path / f"a/{number}").mkdir(parents=True)
+    (tmp_path / "a/17/.wh.x").touch()
+    (tmp_path / "a/580/.wh.y").touch()
+    with Root(tmp_path) as root, Crew(root, 2) as crew, pytest.raises(RootfsError) as caught:
+        scan(root, crew=crew)
+    assert "/a/17/.wh.x, /a/580/.wh.y" in caught.value.message

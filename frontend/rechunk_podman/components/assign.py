@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,7 @@ from rechunk_podman.components.content import digest_rest
 from rechunk_podman.components.fingerprint import block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import exceptions, keep_paths, normalise, will_change
 from rechunk_podman.model import Component, ComponentId, Kind, Tree
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.paths import with_ancestors
 from rechunk_podman.rootfs.root import Root
 
@@ -48,19 +48,19 @@ def assign(
     tree: Tree,
     *,
     keep_mtime: Sequence[str] = (),
-    threads: int | None = None,
     root_mode: int = 0o755,
     sources: Sequence[Source] = SOURCES,
+    crew: Crew | None = None,
     ahead: Ahead | None = None,
 ) -> Assignment:
     """Finds the components of a scanned root filesystem, reading what no package database vouches for.
 
     Args:
         keep_mtime: paths of files and directories whose files keep their mtimes.
-        threads: that read files; by default as many as there are processors, at most 4.
         root_mode: of `/` itself, as it will be written.
         sources: in order; the last has to claim everything.
-        ahead: databases that are being read already.
+        crew: processes that read files.
+        ahead: databases that are being read already, by that crew.
 
     Raises:
         RootfsError: a file vanished, changed or cannot be read; attributes that contradict each other.
@@ -72,7 +72,7 @@ def assign(
     _settle(board)
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))
-    digest_rest(root, board, threads or min(4, os.cpu_count() or 1))
+    digest_rest(root, board, crew)
     times = normalise(board)
     components = [_root_component(tree, root_mode), *_components(board, times)]
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), exceptions(board, times))

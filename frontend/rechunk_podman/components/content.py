@@ -1,28 +1,26 @@
-"""Digests of file contents: each file that nobody vouches for is read once, by a few threads."""
+"""Digests of file contents: each file that nobody vouches for is read once."""
 
 from __future__ import annotations
 
 import hashlib
-import itertools
 import os
 from array import array
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from rechunk_podman.components.base import ALGORITHMS, SHA256, Board
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import Entry
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 
 _CHUNK = 1 << 20
 _BATCH = 128
-"""Files that a thread takes at once: neighbours, whose directory it then opens once."""
+"""Files that a process takes at once: neighbours, whose directory it then opens once."""
 
 
-def digest_file(root: Root, path: str, entry: Entry, algorithm: int) -> bytes:
+def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) -> bytes:
     """The digest of a regular file's content, read in pieces.
 
     Args:
+        size, mtime: bytes and epoch seconds, as it was scanned.
         algorithm: a key of ALGORITHMS.
 
     Raises:
@@ -32,8 +30,8 @@ def digest_file(root: Root, path: str, entry: Entry, algorithm: int) -> bytes:
     descriptor = root.open(path)
     try:
         total = 0
-        while total <= entry.size:
-            wanted = min(_CHUNK, entry.size - total + 1)
+        while total <= size:
+            wanted = min(_CHUNK, size - total + 1)
             piece = os.read(descriptor, wanted)
             hasher.update(piece)
             total += len(piece)
@@ -44,7 +42,7 @@ def digest_file(root: Root, path: str, entry: Entry, algorithm: int) -> bytes:
         raise root.error(path, error) from error
     finally:
         os.close(descriptor)
-    if total != entry.size or status.st_size != entry.size or status.st_mtime_ns // 10**9 != entry.mtime:
+    if total != size or status.st_size != size or status.st_mtime_ns // 10**9 != mtime:
         raise RootfsError(
             f"{root.show(path)} changed while it was read",
             context=[f"in the root filesystem {root.path}"],
@@ -53,8 +51,11 @@ def digest_file(root: Root, path: str, entry: Entry, algorithm: int) -> bytes:
     return hasher.digest()
 
 
-def digest_rest(root: Root, board: Board, threads: int) -> None:
+def digest_rest(root: Root, board: Board, crew: Crew | None = None) -> None:
     """Gives every regular file its digest, by the algorithm of the package that describes it, else SHA-256.
+
+    Args:
+        crew: processes that read files; without them it is done here.
 
     Raises:
         RootfsError: as digest_file().
@@ -67,34 +68,20 @@ def digest_rest(root: Root, board: Board, threads: int) -> None:
             else:
                 name = ALGORITHMS[board.algorithm[position] or SHA256]
                 board.set_digest(position, hashlib.new(name, usedforsecurity=False).digest())
-    batches = (todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH))
-    threads = min(threads, -(-len(todo) // _BATCH))
-    if threads <= 1:
-        _digest(root, board, batches)
-        return
-    # itertools.count is atomic where a generator is not
-    ticket = itertools.count()
-    with ThreadPoolExecutor(threads) as pool:
-        jobs = [pool.submit(_work, root, board, todo, ticket) for _ in range(threads)]
-        try:
-            for job in jobs:
-                job.result()
-        except BaseException:
-            del todo[:]
-            raise
+    batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
+    wanted = (_wanted(board, batch) for batch in batches)
+    for number, digests in (crew or Crew(root, 1)).map(_digests, wanted):
+        for position, digest in zip(batches[number], digests, strict=True):
+            board.set_digest(position, digest)
 
 
-def _work(root: Root, board: Board, todo: array[int], ticket: itertools.count[int]) -> None:
-    """One thread, with a handle of its own (a Root belongs to one thread)."""
-    with Root(f"/proc/self/fd/{root.fd}") as own:
-        own.path = root.path
-        tickets = iter(lambda: todo[(start := next(ticket) * _BATCH) : start + _BATCH], array("I"))
-        _digest(own, board, tickets)
+def _wanted(board: Board, batch: array[int]) -> tuple[list[str], list[tuple[int, int, int]]]:
+    """Paths, and of each size, mtime and algorithm."""
+    paths = [board.paths[position] for position in batch]
+    entries = [board.tree[path] for path in paths]
+    algorithms = [board.algorithm[position] or SHA256 for position in batch]
+    return paths, [(e.size, e.mtime, number) for e, number in zip(entries, algorithms, strict=True)]
 
 
-def _digest(root: Root, board: Board, batches: Iterator[array[int]]) -> None:
-    for batch in batches:
-        for position in batch:
-            path = board.paths[position]
-            algorithm = board.algorithm[position] or SHA256
-            board.set_digest(position, digest_file(root, path, board.tree[path], algorithm))
+def _digests(root: Root, paths: list[str], wanted: list[tuple[int, int, int]]) -> list[bytes]:
+    return [digest_file(root, path, *traits) for path, traits in zip(paths, wanted, strict=True)]

@@ -20,13 +20,11 @@ def claim(root: Root, board: Board) -> None:
     Raises:
         DatabaseError: the status file is there and cannot be read.
     """
-    read = board.loaded.get(name)
-    found = dpkg_load.load(root) if read is None else Database(*read)
+    found: Database | None = board.loaded[name] if name in board.loaded else dpkg_load.load(root)
     if found is None:
         return
     by_source: dict[tuple[str, str], list[Installed]] = {}
-    for values in found.installed:
-        installed = Installed(*values)
+    for installed in found.installed:
         by_source.setdefault((installed.place, installed.source), []).append(installed)
     for (_, source), packages in by_source.items():
         _source(board, source, packages)

@@ -144,7 +144,7 @@ def _find_moved(root: Root, board: Board, missing: dict[tuple[str, int], list[_M
         if not candidates:
             continue
         digests = {
-            algorithm: digest_file(root, path, entry, algorithm)
+            algorithm: digest_file(root, path, entry.size, entry.mtime, algorithm)
             for algorithm in sorted({candidate.algorithm for candidate in candidates})
         }
         for found in candidates:

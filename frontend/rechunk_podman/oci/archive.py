@@ -1,9 +1,9 @@
 """An OCI layout as one tar file: blobs go straight to their places, their headers follow.
 
 Source: containers-transports(5) "oci-archive"; image-spec image-layout.md for what it holds. The size of
-an uncompressed layer is known beforehand, so every layer has its place in the file before any is
-written; only its name, the digest, is not, and is written afterwards. Compressed layers are written
-beside the archive and appended in order.
+an uncompressed layer is known beforehand, so it has its place in the file before it is written, in the order
+in which places are asked for; only its name, the digest, is not known, and is written afterwards. Compressed
+layers are written beside the archive and appended in order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -27,31 +26,23 @@ class TarWriter:
     """A tar file with blobs among its members, whose names are known last.
 
     Args:
-        sizes: of the blobs, where they are known beforehand; else None.
         head: the members in front of them.
         suffix: of the blobs' names, which are `prefix` + 64 hex digits + suffix.
+        compressed: whether the blobs will be of other sizes than their tars.
     """
 
-    def __init__(
-        self, path: str | None, sizes: Sequence[int] | None, head: bytes, prefix: str, suffix: str
-    ) -> None:
+    def __init__(self, path: str | None, head: bytes, prefix: str, suffix: str, *, compressed: bool) -> None:
         self.file = OutputFile(path)
         self.prefix, self.suffix = prefix, suffix
         self.staging: str | None = None
-        self.sizes = sizes
-        self.offsets: list[int] = []
+        self.places: dict[int, tuple[int, int]] = {}  # blob -> its offset and size
         self.waiting: dict[int, Written] = {}
         self.following = 0
         try:
             self.file.write(head, 0)
             self.end = len(head)
-            if sizes is None:
+            if compressed:
                 self._stage()
-            for size in sizes or ():
-                start = self.end + self._header_size(size)
-                self.offsets.append(start)
-                self.end = start + padded(size)
-            self._reserve(len(head))
         except BaseException:
             self.file.__exit__(None, None, None)
             raise
@@ -81,11 +72,21 @@ class TarWriter:
         if self.staging:
             shutil.rmtree(self.staging, ignore_errors=True)
 
-    def target(self, index: int) -> Target:
-        """Where blob `index` is to be written."""
+    @property
+    def descriptor(self) -> int | None:
+        """See Destination."""
+        return None if self.staging else self.file.fd
+
+    def target(self, index: int, size: int) -> Target:
+        """See Destination."""
         if self.staging:
             return Target(str(self._staged(index)))
-        return Target(self.file.name, self.file.fd, self.file.base + self.offsets[index])
+        before = self.end
+        start = before + self._header_size(size)
+        self.places[index] = (start, size)
+        self.end = start + padded(size)
+        self._reserve(before)
+        return Target(self.file.name, self.file.fd, self.file.base + start)
 
     def _staged(self, index: int) -> Path:
         return Path(self.staging or "", str(index))
@@ -96,11 +97,12 @@ class TarWriter:
 
     def placed(self, index: int, written: Written) -> None:
         """Blob `index` is complete."""
-        if self.sizes is not None:
-            if written.size != self.sizes[index]:
-                raise RechunkError(f"a blob came to {written.size} bytes, not {self.sizes[index]}")
+        if not self.staging:
+            start, size = self.places[index]
+            if written.size != size:
+                raise RechunkError(f"a blob came to {written.size} bytes, not {size}")
             head = file_header(self.name(written.digest), written.size)
-            self.file.write(head, self.offsets[index] - len(head))
+            self.file.write(head, start - len(head))
             return
         self.waiting[index] = written
         while self.following in self.waiting:
@@ -136,14 +138,14 @@ class TarWriter:
 
 
 class ArchiveWriter(TarWriter):
-    """The Destination `oci-archive:PATH`. sizes: of uncompressed layers, None if they are compressed."""
+    """The Destination `oci-archive:PATH`. compressed: whether its layers are."""
 
-    def __init__(self, path: str | None, sizes: Sequence[int] | None) -> None:
+    def __init__(self, path: str | None, *, compressed: bool) -> None:
         head = file_header("oci-layout", len(LAYOUT_FILE)) + LAYOUT_FILE.ljust(
             padded(len(LAYOUT_FILE)), b"\0"
         )
         head += directory_header("blobs") + directory_header("blobs/sha256")
-        super().__init__(path, sizes, head, "blobs/sha256/", "")
+        super().__init__(path, head, "blobs/sha256/", "", compressed=compressed)
 
     def commit(self, image: WrittenImage) -> None:
         """See Destination."""

@@ -6,17 +6,15 @@ Source: containers-transports(5) "docker-archive"; the Docker image specificatio
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from rechunk_podman.oci.archive import TarWriter
 from rechunk_podman.oci.image import WrittenImage, dump
 
 
 class DockerArchiveWriter(TarWriter):
-    """The Destination `docker-archive:PATH`. sizes: of the layers, which are not compressed."""
+    """The Destination `docker-archive:PATH`, whose layers are not compressed."""
 
-    def __init__(self, path: str | None, sizes: Sequence[int]) -> None:
-        super().__init__(path, sizes, b"", "", ".tar")
+    def __init__(self, path: str | None) -> None:
+        super().__init__(path, b"", "", ".tar", compressed=False)
 
     def commit(self, image: WrittenImage) -> None:
         """See Destination."""

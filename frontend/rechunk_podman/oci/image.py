@@ -57,6 +57,10 @@ class WrittenImage:
 class Destination(Protocol):
     """Takes the blobs of one image; a context manager: left without commit() nothing remains."""
 
+    @property
+    def descriptor(self) -> int | None:
+        """What all targets with a descriptor are written to, None where each is a file."""
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
@@ -64,8 +68,8 @@ class Destination(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def target(self, index: int) -> Target:
-        """Where layer `index` is to be written."""
+    def target(self, index: int, size: int) -> Target:
+        """Where layer `index` is to be written, whose tar has `size` bytes."""
 
     def placed(self, index: int, written: Written) -> None:
         """Layer `index` is complete."""

@@ -47,17 +47,25 @@ class Written(NamedTuple):
 
 
 def write_layer(
-    root: Root, layer: PackedLayer, target: Target | None, compression: Compression, *, threads: int = 1
+    root: Root,
+    layer: PackedLayer,
+    target: Target | None,
+    compression: Compression,
+    threads: int = 1,
+    lent: int | None = None,
 ) -> Written:
     """Writes one layer, reading each file once; without a target it is only hashed.
 
     Args:
         threads: how many a compressor may use.
+        lent: the target's descriptor, as it is called in this process.
 
     Raises:
         RootfsError: a file is unreadable, or is not what the scan saw.
         RechunkError: the blob cannot be written.
     """
+    if target is not None and lent is not None:
+        target = target._replace(fd=lent)
     sink = _Sink(target, compression, layer.size, threads)
     try:
         _stream(root, layer, sink)

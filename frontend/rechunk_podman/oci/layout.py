@@ -28,6 +28,8 @@ class LayoutWriter:
         RechunkError: it cannot be written.
     """
 
+    descriptor = None
+
     def __init__(self, path: str) -> None:
         self.path = path
         self._path = Path(os.path.realpath(path))
@@ -60,7 +62,7 @@ class LayoutWriter:
         if not self._done:
             shutil.rmtree(self._staging, ignore_errors=True)
 
-    def target(self, index: int) -> Target:
+    def target(self, index: int, size: int) -> Target:
         """See Destination."""
         return Target(str(self._blob(f"layer-{index}")))
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Tree
@@ -13,13 +15,13 @@ from rechunk_podman.oci.archive import ArchiveWriter
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.docker_archive import DockerArchiveWriter
 from rechunk_podman.oci.image import Destination, ImageDocuments, WrittenImage, assemble
-from rechunk_podman.oci.layers import Written, output_error, write_layer
+from rechunk_podman.oci.layers import Target, Written, output_error, write_layer
 from rechunk_podman.oci.layout import LayoutWriter
 from rechunk_podman.oci.members import LayerSpec, Source, pack
 from rechunk_podman.oci.output import Output, OutputKind
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import MEDIA_LAYER, Descriptor, DiffId, Digest, Layer
-from rechunk_podman.oci.workers import run
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 
 __all__ = [
@@ -33,6 +35,9 @@ __all__ = [
 ]
 
 log = logging.getLogger("rechunk_podman")
+
+_COSTS = {"none": 1, "zstd": 5, "gzip": 17}
+"""How much longer than hashing a layer alone it takes to write it (docs/performance.md)."""
 
 
 def write_image(
@@ -50,6 +55,7 @@ def write_image(
     reuse: Reuse | None = None,
     reuse_from: str | None = None,
     on_layer: Callable[[int, Layer], None] | None = None,
+    crew: Crew | None = None,
 ) -> WrittenImage:
     """Writes an image; the same bytes for any number of threads. It appears whole or not at all.
 
@@ -57,8 +63,8 @@ def write_image(
         layers: bottom first.
         mtimes: times of single paths (oci/tar.py: entry_mtime).
         finish: makes config and annotations once the layers are known; its errors leave nothing behind.
-        threads: processes that write layers (1: this one alone does). More than one needs a process
-            without other Python threads.
+        threads: processes that write layers (1: this one alone does), and of a compressor. More than one
+            needs a process without other Python threads.
         tag: the full reference that the image carries, or None for none.
         root_mode: permission bits of `./`, which a component with the path "" brings.
         reuse: layers that need not be written into an OCI layout, since the place it goes to has them:
@@ -66,6 +72,7 @@ def write_image(
             `expected` to be one of them is hashed first, and written only if it is not.
         reuse_from: the image that has them, for the record in the layout.
         on_layer: called with the index of each layer as it is complete, in no particular order.
+        crew: processes of the caller's that write layers, in place of new ones.
 
     Raises:
         UsageError: the output cannot be what it is asked to be.
@@ -73,37 +80,20 @@ def write_image(
         RechunkError: the output cannot be written.
     """
     source = Source(root, tree, mtimes, root_mode)
-    packed = [pack(source, spec) for spec in layers]
-    sizes = [layer.size for layer in packed]
     known: Reuse = (reuse or {}) if output.kind is OutputKind.OCI else {}
-    order = sorted(range(len(layers)), key=lambda index: (-sizes[index], index))
     spare = max(1, threads // max(1, len(layers)))
-    destination = _open(output, sizes, compression)
-
-    def work(index: int) -> tuple[str, str, int, int, bool]:
-        layer = packed[index]
-        if layers[index].expected in known:
-            hashed = write_layer(root, layer, None, compression)
-            if hashed.diff_id in known:
-                return (*hashed, True)
-        target = destination.target(index)
-        written = write_layer(root, layer, target, compression, threads=spare)
-        if written.diff_id not in known:
-            return (*written, False)
-        try:
-            Path(target.path).unlink()
-        except OSError as error:
-            raise output_error(target.path, error) from error
-        return (*written, True)
-
-    try:
+    with ExitStack() as stack:
+        if crew is None:
+            crew = stack.enter_context(Crew(root, min(threads, len(layers))))
+        destination = _open(output, compression)
+        stack.callback(destination.__exit__, None, None, None)
         done: dict[int, Layer] = {}
         here: set[Digest] = set()
-        for index, (*values, reused) in run(order, work, threads):
-            written = Written(*values)
+        for index, written in _written(crew, source, layers, destination, compression, spare, known):
+            identity = DiffId(written.diff_id)
             annotations = layers[index].annotations
+            reused = identity in known
             if reused:
-                identity = DiffId(written.diff_id)
                 descriptor = known[identity] or Descriptor(
                     MEDIA_LAYER, Digest(identity), written.uncompressed
                 )
@@ -134,21 +124,70 @@ def write_image(
             origin=reuse_from if elsewhere else None,
         )
         destination.commit(image)
-    finally:
-        destination.__exit__(None, None, None)
     return image
 
 
-def _open(output: Output, sizes: Sequence[int], compression: Compression) -> Destination:
+def _written(
+    crew: Crew,
+    source: Source,
+    layers: Sequence[LayerSpec],
+    destination: Destination,
+    compression: Compression,
+    threads: int,
+    known: Reuse,
+) -> Iterator[tuple[int, Written]]:
+    """Every layer, the longest work first: its index, and what came of it.
+
+    One that is expected to be known is first hashed, and written only if it is not. Of those that are known
+    nothing stays at the destination.
+    """
+    costs = [
+        sum(component.size for component in spec.components)
+        * (1 if spec.expected in known else _COSTS[compression.kind])
+        for spec in layers
+    ]
+    order = sorted(range(len(layers)), key=lambda index: (-costs[index], index))
+    targets: dict[int, Target] = {}
+
+    def items(indices: Sequence[int], hashed: Container[int]) -> Iterator[tuple[Any, ...]]:
+        for index in indices:
+            layer = pack(source, layers[index])
+            target = None if index in hashed else destination.target(index, layer.size)
+            if target is not None:
+                targets[index] = target
+            yield layer, target, compression, threads
+
+    expected = {index for index in order if layers[index].expected in known}
+    surprises: list[int] = []
+    for indices, hashed in ((order, expected), (surprises, ())):
+        work = crew.map(write_layer, items(indices, hashed), lend=destination.descriptor)
+        for place, written in work:
+            index = indices[place]
+            if index in hashed and written.diff_id not in known:
+                surprises.append(index)
+                continue
+            if index not in hashed and written.diff_id in known:
+                _remove(targets[index].path)
+            yield index, written
+
+
+def _remove(path: str) -> None:
+    try:
+        Path(path).unlink()
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def _open(output: Output, compression: Compression) -> Destination:
     if output.kind is OutputKind.OCI:
         if output.path is None:
             raise UsageError("an OCI layout needs a path", hint="--output oci:PATH")
         return LayoutWriter(output.path)
     if output.kind is OutputKind.OCI_ARCHIVE:
-        return ArchiveWriter(output.path, sizes if compression.kind == "none" else None)
+        return ArchiveWriter(output.path, compressed=compression.kind != "none")
     if compression.kind != "none":
         raise UsageError(
             "a docker-archive holds its layers uncompressed",
             hint="leave out --compression, or write oci-archive:",
         )
-    return DockerArchiveWriter(output.path, sizes)
+    return DockerArchiveWriter(output.path)

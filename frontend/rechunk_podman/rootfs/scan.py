@@ -5,15 +5,17 @@ from __future__ import annotations
 import errno
 import gc
 import logging
+import marshal
 import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -33,6 +35,11 @@ _DEVICES = (Kind.CHAR, Kind.BLOCK)
 # Marks of overlay storage and of the machine; `user.overlay.opaque` would hide lower layers.
 _DROPPED_PREFIXES = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 _NAMED = 10  # so many offenders are named in a message
+_KIND_OF = tuple(Kind)
+_PART = 2000
+"""Paths after which a process of a crew hands back what it found, and what it has not looked at."""
+_ALONE = 500
+"""Paths up to which it is not worth asking others."""
 
 
 def scan(
@@ -41,6 +48,7 @@ def scan(
     prune: Sequence[str] = (),
     skip_special_files: bool = False,
     keep_selinux: bool = False,
+    crew: Crew | None = None,
 ) -> Tree:
     """Reads the metadata of everything below `root`; no content.
 
@@ -49,18 +57,63 @@ def scan(
             above it are followed inside the root; one that names nothing is a warning in the log.
         skip_special_files: leave out sockets, FIFOs and devices, with a warning.
         keep_selinux: keep security.selinux; it is dropped otherwise.
+        crew: processes that help.
 
     Raises:
         UsageError: a prune path is not absolute, or is `/`.
         RootfsError: something is unreadable or vanished; a socket (they are named); a whiteout (a name
             that begins with `.wh.`, a character device 0:0); an xattr whose name contains `=`.
     """
-    pruned = _prune_list(root, prune)
+    options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux)
     with _no_gc():
-        scanner = _Scanner(root, skip_special_files, keep_selinux)
-        entries = scanner.run(pruned)
+        scanner = _Scanner(root, options)
+        pending = scanner.start()
+        if crew is None or not crew.size:
+            scanner.walk(pending)
+        else:
+            scanner.walk(pending, _ALONE)
+            _share(scanner, pending, crew)
         scanner.complain()
-        return Tree(scanner.root_entry, entries)
+        return Tree(scanner.root_entry, scanner.entries)
+
+
+class _Options(NamedTuple):
+    """pruned: canonical path -> whether the directory itself stays."""
+
+    pruned: dict[str, bool]
+    skip_special: bool
+    keep_selinux: bool
+
+
+class _Part(NamedTuple):
+    """What one process found. rows: see _Scanner.part(). pending: directories that it has not looked at."""
+
+    rows: bytes
+    pending: list[str]
+    oddities: tuple[list[str], ...]
+
+
+def _share(scanner: _Scanner, pending: list[str], crew: Crew) -> None:
+    """Lets the crew read everything at and below the pending directories."""
+    running = 0
+    while pending or running:
+        while pending and crew.free:
+            # some for each, so that nobody waits for the one who met a large directory
+            count = -(-len(pending) // crew.size) if len(pending) < 64 * crew.size else 64
+            crew.submit("scan", None, _read_part, scanner.options, pending[-count:])
+            del pending[-count:]
+            running += 1
+        pending += scanner.take(crew.wait("scan")[1])
+        running -= 1
+
+
+def _read_part(root: Root, options: _Options, directories: list[str]) -> _Part:
+    """Reads what is at and below the directories, or as much of it as a part holds."""
+    with _no_gc():
+        scanner = _Scanner(root, options)
+        pending = list(directories)
+        scanner.walk(pending, _PART)
+        return scanner.part(pending)
 
 
 @contextmanager
@@ -107,20 +160,18 @@ class _Scanner:
         "empty",
         "entries",
         "intern",
-        "keep_selinux",
         "kinds",
+        "options",
         "root",
         "root_entry",
-        "skip_special",
         "skipped",
         "sockets",
         "whiteouts",
     )
 
-    def __init__(self, root: Root, skip_special: bool, keep_selinux: bool) -> None:
+    def __init__(self, root: Root, options: _Options) -> None:
         self.root = root
-        self.skip_special = skip_special
-        self.keep_selinux = keep_selinux
+        self.options = options
         self.entries: dict[str, Entry] = {}
         # One object for each of the few values that come again and again: that is most of them.
         self.intern: dict[Any, Any] = {}
@@ -130,7 +181,8 @@ class _Scanner:
         self.skipped: list[str] = []
         self.empty: list[str] = []
 
-    def run(self, pruned: dict[str, bool]) -> dict[str, Entry]:
+    def start(self) -> list[str]:
+        """Reads the root itself; the directories to begin with."""
         root = self.root
         handle = f"/proc/self/fd/{root.fd}"
         if not Path(handle).is_dir():
@@ -146,10 +198,37 @@ class _Scanner:
             if error.errno != errno.ENOTSUP:
                 raise root.error("", error) from error
             self.root_entry = self._entry(status, Kind.DIRECTORY, mode, ())
-        pending = [] if pruned.get("") else [""]
-        while pending:
+        return [] if self.options.pruned.get("") else [""]
+
+    def walk(self, pending: list[str], most: int | None = None) -> None:
+        """Reads the pending directories and what is below them, until there are `most` entries."""
+        pruned = self.options.pruned
+        while pending and (most is None or len(self.entries) < most):
             self._directory(pending.pop(), pruned, pending)
-        return self.entries
+
+    def part(self, pending: list[str]) -> _Part:
+        """What was found, as columns: paths, kinds as bytes, and the other fields of the entries."""
+        kinds, *columns = zip(*self.entries.values(), strict=True) if self.entries else ((),)
+        oddities = (self.sockets, self.whiteouts, self.skipped, self.empty)
+        return _Part(marshal.dumps((list(self.entries), bytes(kinds), columns)), pending, oddities)
+
+    def take(self, part: _Part) -> list[str]:
+        """Adds what another process found; the directories that it has not looked at."""
+        # Of our own child, over a channel that nobody else has.
+        paths, kinds, columns = marshal.loads(part.rows)  # noqa: S302
+        intern, make = self.intern.setdefault, tuple.__new__
+        # ino, nlink, target and rdev are as good as each entry's own
+        shared = [
+            column if 6 <= place <= 9 else [intern(value, value) for value in column]
+            for place, column in enumerate(columns)
+        ]
+        rows = zip(map(_KIND_OF.__getitem__, kinds), *shared, strict=True)
+        self.entries.update((path, make(Entry, row)) for path, row in zip(paths, rows, strict=True))
+        for mine, found in zip(
+            (self.sockets, self.whiteouts, self.skipped, self.empty), part.oddities, strict=True
+        ):
+            mine += found
+        return part.pending
 
     def _directory(self, directory: str, pruned: dict[str, bool], pending: list[str]) -> None:
         root, kinds, entries = self.root, self.kinds, self.entries
@@ -196,7 +275,7 @@ class _Scanner:
 
     def _special(self, path: str, kind: Kind | None, status: os.stat_result) -> bool:
         """Whether a socket, FIFO or device is left out; notes why."""
-        if self.skip_special:
+        if self.options.skip_special:
             self.skipped.append(path)
         elif kind is None:
             self.sockets.append(path)
@@ -242,7 +321,7 @@ class _Scanner:
         for name in sorted(names):
             if name.startswith(_DROPPED_PREFIXES) or name == "security.evm":
                 continue
-            if name == "security.selinux" and not self.keep_selinux:
+            if name == "security.selinux" and not self.options.keep_selinux:
                 continue
             if "=" in name:
                 raise RootfsError(
