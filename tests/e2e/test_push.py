@@ -312,6 +312,7 @@ def test_files_instead_of_storage(
     for output in ("docker-archive:image.tar", "oci-archive:image.oci", "oci:layout"):
         done = storage.rechunk("split", small(0), "--output", output, "--json", cwd=tmp_path)
         told = json.loads(done.out)
+        assert re.search(rf"note: space: writing the image: .* free at {tmp_path}\n", done.err)
         kind, path = output.split(":")
         assert told["image"] == f"{kind}:{tmp_path / path}"
         storage.rechunk("validate", f"{kind}:{tmp_path / path}")

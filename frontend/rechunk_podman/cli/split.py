@@ -239,7 +239,7 @@ def _run(
     from rechunk_podman.engine.containerfile import DEFAULT_CHUNKER
     from rechunk_podman.engine.names import default_tag, normalised_tag
     from rechunk_podman.engine.notes import NOTE
-    from rechunk_podman.oci.output import spool_directory
+    from rechunk_podman.oci.output import Output, spool_directory
     from rechunk_podman.oci.read import open_image
 
     target = None if tag is None else normalised_tag(tag)
@@ -288,7 +288,10 @@ def _run(
         log.warning(
             "vfs storage keeps a whole copy of the image for each layer: fewer (--max-layers) need less room"
         )
-    space.require("splitting into a temporary layout", place, at_most=image.size, level=NOTE)
+    what = "splitting into a temporary layout"
+    if shipping.output is not None:
+        what, place = "writing the image", Output.parse(shipping.output).path or place
+    space.require(what, place, at_most=image.size, level=NOTE)
     with progress_bar() as progress:
         if chosen is Engine.BUILDAH:
             buildah.split(request, progress, chunker=chunker or DEFAULT_CHUNKER, pull=pull)
