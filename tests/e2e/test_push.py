@@ -308,9 +308,10 @@ def test_files_instead_of_storage(
     storage: tools.Storage, small: Callable[[int], str], tmp_path: Path
 ) -> None:
     """--output writes what docker load, skopeo and others read; nothing appears in storage."""
+    source = small(0)
     before = storage.run("podman", "images", "--all", "--quiet").out
     for output in ("docker-archive:image.tar", "oci-archive:image.oci", "oci:layout"):
-        done = storage.rechunk("split", small(0), "--output", output, "--json", cwd=tmp_path)
+        done = storage.rechunk("split", source, "--output", output, "--json", cwd=tmp_path)
         told = json.loads(done.out)
         assert re.search(rf"note: space: writing the image: .* free at {tmp_path}\n", done.err)
         kind, path = output.split(":")
