@@ -11,14 +11,16 @@ on loopback:
 (b) of the image: `rechunk-podman split --push`, first time;
 (c) of the update: `rechunk-podman split --push` with what (b) pushed as the previous image, known by its
     state file;
-(d) (c) once more with --verify-previous: the blobs to be reused are fetched and hashed first.
+(d) (c) once more with --verify-previous: the blobs to be reused are fetched and hashed first;
+(e) as (c), of a small update: the image as released with the security updates of three source packages, as
+    most weeks bring them.
 
 Seconds: wall time, medians over the runs. Uploaded: bytes that the registry's blob store grew by. Extra disk:
 the most that the file system of storage and temporary files, an ext4 of its own, held beyond what it held
 before. Goals: (c) takes at most 0.2 of (a) in time, and 1.1 times the changed layers, compressed, in bytes
 and disk.
 
---write puts the figures into the table of docs/performance.md. Needs root, and 15 GB in TMPDIR (or /var/tmp).
+--write puts the figures into the table of docs/performance.md. Needs root, and 20 GB in TMPDIR (or /var/tmp).
 """
 
 from __future__ import annotations
@@ -46,7 +48,11 @@ from support import tools
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- push figures: begin -->\n", "<!-- push figures: end -->\n"
+WEEKLY = "openssl libssl3 libssl-dev libexpat1 libexpat1-dev libpng16-16"
+"""What the small update brings, where it is installed: the packages of openssl, expat and libpng."""
+
 IMAGE, UPDATE = "localhost/benchmark:release", "localhost/benchmark:updated"
+SMALL = "localhost/benchmark:weekly"
 GOAL_TIME, GOAL_BYTES = 0.2, 1.1
 
 
@@ -63,6 +69,35 @@ def updated() -> Path:
         bootstrap(folder / "root", SUITE, (trees.PACKAGES,), sources)
 
     return cached("benchmark-updated", "1", build) / "root"
+
+
+def weekly() -> Path:
+    """The tree of trees.debian() with the security updates of three source packages, built once and kept."""
+
+    def build(folder: Path) -> None:
+        need("mmdebstrap")
+        pins = "".join(
+            f"Package: {names}\nPin: release l=Debian-Security\nPin-Priority: {priority}\n\n"
+            for names, priority in (("*", 100), (WEEKLY, 990))
+        )
+        (folder / "pins").write_text(pins)
+        there = '"$1/etc/apt/preferences.d/pins"'
+        call(
+            "mmdebstrap",
+            "--variant=minbase",
+            '--aptopt=Acquire::Check-Valid-Until "false"',
+            '--aptopt=Acquire::Retries "3"',
+            f"--include={trees.PACKAGES}",
+            f"--setup-hook=mkdir -p $(dirname {there}); cp {folder}/pins {there}",
+            f"--customize-hook=rm {there}",
+            "--format=directory",
+            SUITE,
+            folder / "root",
+            f"deb {MIRROR} {SUITE} main",
+            f"deb {SECURITY_MIRROR} {SUITE}-security main",
+        )
+
+    return cached("benchmark-weekly", "1", build) / "root"
 
 
 @dataclass
@@ -186,10 +221,14 @@ def import_tree(bench: Bench, tree: Path, name: str, folder: Path) -> None:
     archive.unlink()
 
 
-def one_run(bench: Bench, folder: Path, number: int) -> tuple[dict[str, Taken], dict[str, Any]]:
-    """(a) to (d), and what split said of (c)."""
+Said = dict[str, dict[str, Any]]
+"""What `split --push --json` said, by the way that it went."""
+
+
+def one_run(bench: Bench, folder: Path, number: int) -> tuple[dict[str, Taken], Said]:
+    """(a) to (e), and what split said of (c) and (e)."""
     taken: dict[str, Taken] = {}
-    said: dict[str, Any] = {}
+    said: Said = {}
     with (
         tools.loopback_registry(folder / f"today-{number}") as old,
         tools.loopback_registry(folder / f"push-{number}") as new,
@@ -202,10 +241,15 @@ def one_run(bench: Bench, folder: Path, number: int) -> tuple[dict[str, Taken], 
         taken["b"] = bench.measured(new, lambda: void(bench.split(IMAGE, f"{target}:latest", *known)))
         previous = f"--previous={target}:latest"
         options = (previous, *known)
-        taken["c"] = bench.measured(new, lambda: said.update(bench.split(UPDATE, f"{target}:next", *options)))
+
+        def update(way: str, image: str) -> None:
+            said[way] = bench.split(image, f"{target}:{way}", *options)
+
+        taken["c"] = bench.measured(new, lambda: update("c", UPDATE))
         lacking = (previous, "--verify-previous")
         # Nothing is left to upload by now: this says what the verification takes.
-        taken["d"] = bench.measured(new, lambda: void(bench.split(UPDATE, f"{target}:verified", *lacking)))
+        taken["d"] = bench.measured(new, lambda: void(bench.split(UPDATE, f"{target}:d", *lacking)))
+        taken["e"] = bench.measured(new, lambda: update("e", SMALL))
     for way, found in taken.items():
         print(f"run {number + 1} ({way}): {found}", flush=True)
     return taken, said
@@ -220,7 +264,13 @@ def verdict(good: bool) -> str:
     return "met" if good else "**missed**"
 
 
-def table(runs: list[dict[str, Taken]], said: dict[str, Any], size: int) -> str:
+def changed(said: dict[str, Any]) -> str:
+    """How many layers an update changed, and their bytes."""
+    fresh = sum(not layer["reused"] for layer in said["layers"])
+    return f"{fresh} of {len(said['layers'])} layers, {said['new'] / 1e6:,.1f} MB compressed"
+
+
+def table(runs: list[dict[str, Taken]], said: Said, size: int) -> str:
     """The figures as they stand in the document."""
     mid = {
         way: Taken(
@@ -228,28 +278,28 @@ def table(runs: list[dict[str, Taken]], said: dict[str, Any], size: int) -> str:
             round(statistics.median(run[way].uploaded for run in runs)),
             round(statistics.median(run[way].disk for run in runs)),
         )
-        for way in "abcd"
+        for way in "abcde"
     }
-    changed = said["new"]
-    fresh = sum(not layer["reused"] for layer in said["layers"])
+    new = said["c"]["new"]
     ratio = statistics.median(run["c"].seconds / run["a"].seconds for run in runs)
-    sent, disk = mid["c"].uploaded / changed, mid["c"].disk / changed
+    sent, disk = mid["c"].uploaded / new, mid["c"].disk / new
     names = {
         "a": "(a) `build`, `podman load`, `podman push --compression-format zstd`",
         "b": "(b) `split --push`, first time",
         "c": "(c) `split --push` of the update, `--previous`, `--state`",
         "d": "(d) the same with `--verify-previous`, nothing left to upload",
+        "e": "(e) as (c), of the small update",
     }
     rows = "".join(
         f"| {names[way]} | {mid[way].seconds:.1f} s | {mid[way].uploaded / 1e6:,.1f} MB "
         f"| {mid[way].disk / 1e6:,.1f} MB |\n"
-        for way in "abcd"
+        for way in "abcde"
     )
     times = "one run" if len(runs) == 1 else f"medians of {len(runs)} runs"
     return (
         f"An image of {size / 1e9:.1f} GB and its update, on {os.cpu_count()} cores that other work shared; "
-        f"{times} of (a) to (d) in turns. The update changed {fresh} of {len(said['layers'])} layers, "
-        f"{changed / 1e6:,.1f} MB compressed.\n\n"
+        f"{times} of (a) to (e) in turns. The update changed {changed(said['c'])}; the small one "
+        f"{changed(said['e'])}.\n\n"
         f"| what | time | uploaded | extra disk |\n|---|---|---|---|\n{rows}\n"
         "| (c) beside | value | goal | |\n|---|---|---|---|\n"
         f"| time of (a) | {ratio:.2f} | ≤ {GOAL_TIME} | {verdict(ratio <= GOAL_TIME)} |\n"
@@ -267,9 +317,9 @@ def main() -> int:
     parser.add_argument("--max-layers", default="64", metavar="N|PROFILE")
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    image, update = trees.debian(), updated()
+    images = ((trees.debian(), IMAGE), (updated(), UPDATE), (weekly(), SMALL))
     runs: list[dict[str, Taken]] = []
-    said: dict[str, Any] = {}
+    said: Said = {}
     with (
         tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name,  # noqa: S108
         file_system(Path(name), "40G") as place,
@@ -278,7 +328,7 @@ def main() -> int:
         (place / "tmp").mkdir()
         bench = Bench(place, {**env, "TMPDIR": str(place / "tmp")}, options.max_layers)
         try:
-            for tree, target in ((image, IMAGE), (update, UPDATE)):
+            for tree, target in images:
                 import_tree(bench, tree, target, Path(name))
             size = int(json.loads(bench.run("podman", "image", "inspect", UPDATE))[0]["Size"])
             for number in range(options.runs):

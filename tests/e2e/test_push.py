@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -97,6 +98,31 @@ def test_docker_gets_gzip_and_never_zstd(
     assert kinds == {"application/vnd.oci.image.layer.v1.tar+gzip"}
 
 
+def test_an_image_before_in_dockers_format(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """Its blobs are verified and reused, under OCI's names and with the annotations that format lacks."""
+    name = f"{registry.address}/docker/before"
+    push(storage, small(0), f"--push=docker://{name}:oci", "--compression=gzip")
+    storage.run(
+        *("skopeo", "--insecure-policy", "copy", "--quiet", "--format=v2s2", "--src-tls-verify=false"),
+        *("--dest-tls-verify=false", f"docker://{name}:oci", f"docker://{name}:1"),
+    )
+    before = json.loads(document(f"{name}:1"))
+    assert {layer["mediaType"] for layer in before["layers"]} == {
+        "application/vnd.docker.image.rootfs.diff.tar.gzip"
+    }
+    done = push(storage, small(1), f"--push=docker://{name}:1", "--json")
+    reused = [layer["reused"] for layer in json.loads(done.out)["layers"]]
+    assert reused.count(False) == 1
+    layers = json.loads(document(f"{name}:1"))["layers"]
+    assert {layer["digest"] for layer in layers} & {layer["digest"] for layer in before["layers"]}
+    kinds = [layer["mediaType"].rpartition("+")[2] for layer in layers]
+    assert kinds == ["gzip" if old else "zstd" for old in reused]
+    assert all(layer["annotations"]["org.rechunk.component"] for layer in layers)
+    same_files(storage, small(1), f"{name}:1", tmp_path)
+
+
 def blob(registry: tools.Registry, digest: str) -> Path:
     """Where the registry keeps a blob."""
     name = digest.removeprefix("sha256:")
@@ -117,6 +143,30 @@ def test_a_lost_blob_is_written_anew(
         assert "written anew" in done.err
         assert blob(registry, lost).exists()
     same_files(storage, small(4), f"{name}:1", tmp_path)
+
+
+def test_a_damaged_blob_is_not_taken_for_the_new_one(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """The registry says that it has a blob of that digest, and would keep its bad bytes."""
+    name = f"{registry.address}/damaged/image"
+    push(storage, small(0), f"--push=docker://{name}:1", "--compression-level=2")
+    layers = json.loads(document(f"{name}:1"))["layers"]
+    bad = next(layer["digest"] for layer in layers if layer["size"] > 1 << 19)
+    path = blob(registry, bad) / "data"
+    good = path.read_bytes()
+    path.write_bytes(good[:-4] + bytes(byte ^ 255 for byte in good[-4:]))
+    try:
+        options = ["--compression-level=2", "--json"]
+        done = push(storage, small(0), f"--push=docker://{name}:1", *options)
+        assert f"blob {bad}: " in done.err
+        assert "1 layers are written anew" in done.err
+        told = json.loads(done.out)["layers"]
+        assert [layer["reused"] for layer in told].count(False) == 1
+        assert bad not in {layer["digest"] for layer in told}
+        same_files(storage, small(0), f"{name}:1", tmp_path)
+    finally:
+        path.write_bytes(good)  # other tests share the registry, and its blobs
 
 
 def test_a_forged_blob_does_not_travel_on(
@@ -153,11 +203,16 @@ def test_a_forged_blob_does_not_travel_on(
     same_files(storage, small(0), f"{name}:forged", tmp_path)
 
 
+@pytest.mark.parametrize("victim", ["split", "skopeo"])
 def test_a_killed_push_leaves_the_tag_and_is_taken_up_again(
-    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+    storage: tools.Storage,
+    registry: tools.Registry,
+    small: Callable[[int], str],
+    tmp_path: Path,
+    victim: str,
 ) -> None:
-    """SIGKILL to skopeo, in the middle of an upload."""
-    name = "killed/image:1"
+    """SIGKILL in the middle of an upload: to rechunk-podman, which takes skopeo along, or to skopeo."""
+    name = f"killed/{victim}:1"
     push(storage, small(0), f"--push=docker://{registry.address}/{name}")
     old = digest_of(f"{registry.address}/{name}")
     with front_of(registry.address) as front:
@@ -178,18 +233,23 @@ def test_a_killed_push_leaves_the_tag_and_is_taken_up_again(
             text=True,
         ) as process:
             assert front.stalled.wait(120)
-            for child in children(process.pid, "copy"):
-                os.kill(child, signal.SIGKILL)
+            (child,) = children(process.pid, "copy")
+            watch = os.pidfd_open(child)
+            os.kill(process.pid if victim == "split" else child, signal.SIGKILL)
             out, err = process.communicate(timeout=60)
-        assert process.returncode == 1
+            assert select.select([watch], [], [], 60)[0]  # skopeo has ended, too
+            os.close(watch)
         assert out == ""
-        assert "error: cannot push" in err
-        assert "was ended by signal 9" in err
-        assert "run the same command again" in err
-        assert list(tmp_path.iterdir()) == []
+        if victim == "skopeo":
+            assert process.returncode == 1
+            assert "error: cannot push" in err
+            assert "was ended by signal 9" in err
+            assert "run the same command again" in err
+            assert list(tmp_path.iterdir()) == []
         assert digest_of(f"{registry.address}/{name}") == old
     digest = push(storage, small(3), f"--push=docker://{registry.address}/{name}").out.strip()
     assert digest == digest_of(f"{registry.address}/{name}") != old
+    same_files(storage, small(3), f"{registry.address}/{name}", tmp_path)
 
 
 def children(parent: int, word: str) -> Iterator[int]:
@@ -218,6 +278,24 @@ def test_a_registry_that_fails_now_and_then(
         assert done.err.count("trying again") >= 1
         assert "attempt 1 of 4" in done.err
         assert done.out.strip() == digest_of(name)
+
+        # The manifest, the config, a blob that is verified, the question for one, the manifest that is put.
+        layer = json.loads(document(name))["layers"][0]["digest"]
+        once = [("GET", "/manifests/", 500), ("GET", "/blobs/", 503), ("GET", f"/blobs/{layer}", 500)]
+        once += [("HEAD", "/blobs/", 500), ("PUT", "/manifests/", 503)]
+
+        def fail(method: str, path: str) -> int | None:
+            if once and method == once[0][0] and once[0][1] in path:
+                return once.pop(0)[2]
+            return None
+
+        front.fault = fail
+        done = push(storage, small(3), f"--push=docker://{name}", "--json")
+        assert once == []
+        assert done.err.count("trying again") == 5
+        assert [layer["reused"] for layer in json.loads(done.out)["layers"]].count(False) == 1
+        same_files(storage, small(3), name, tmp_path)
+
         front.fault = lambda method, path: 403 if method == "PUT" and "/manifests/" in path else None
         front.asked.clear()
         done = push(storage, small(4), f"--push=docker://{name}", check=False)
@@ -230,10 +308,12 @@ def test_files_instead_of_storage(
     storage: tools.Storage, small: Callable[[int], str], tmp_path: Path
 ) -> None:
     """--output writes what docker load, skopeo and others read; nothing appears in storage."""
+    source = small(0)
     before = storage.run("podman", "images", "--all", "--quiet").out
     for output in ("docker-archive:image.tar", "oci-archive:image.oci", "oci:layout"):
-        done = storage.rechunk("split", small(0), "--output", output, "--json", cwd=tmp_path)
+        done = storage.rechunk("split", source, "--output", output, "--json", cwd=tmp_path)
         told = json.loads(done.out)
+        assert re.search(rf"note: space: writing the image: .* free at {tmp_path}\n", done.err)
         kind, path = output.split(":")
         assert told["image"] == f"{kind}:{tmp_path / path}"
         storage.rechunk("validate", f"{kind}:{tmp_path / path}")
@@ -289,9 +369,19 @@ def test_no_room(
         (["--push=docker://r.example/x:1", "--engine=buildah"], "--engine buildah cannot"),
         (["--digestfile=x"], "only what is pushed has a digest"),
         (["--output=oci-archive:-"], "writes no image to standard output"),
+        (["--push=docker://r.example/x:1", "--digestfile=/absent/x"], "cannot write /absent/x"),
+        (["--push=docker://r.example/x:1", "--state=/absent/x"], "cannot write /absent/x"),
+        (["--push=docker://r.example/x:1", "--digestfile=/tmp"], "/tmp is a directory"),
     ],
 )
 def test_wrong_calls(storage: tools.Storage, options: list[str], what: str) -> None:
     done = storage.rechunk("split", "localhost/none", *options, check=False)
     assert done.code == 2
     assert what in done.err
+
+
+def test_no_tmpdir(storage: tools.Storage) -> None:
+    """podman would stumble over it, and say nothing that helps."""
+    done = storage.run("env", "TMPDIR=/absent", *tools.RECHUNK, "split", "localhost/none", check=False)
+    assert done.code == 2
+    assert "error: TMPDIR is no directory: /absent" in done.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -14,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from support import tools
+from support.front import front_of
 from support.needs import require
-from support.pushing import Uploads
+from support.pushing import Uploads, digest_of, same_files
 
 SECRET = "sesame-street"
 HTPASSWD = "user:$2b$04$VRiReuuHpj/YU0eELApqpu4.vmX..uUAn8/LKPld4jKFCd7YKejP6\n"
@@ -177,3 +179,31 @@ def test_what_does_not_open_it(
     assert watch.requests("(PUT|PATCH|POST) ") == 0
     assert done.leaked == frozenset()
     assert list(scratch.iterdir()) == []
+
+
+def test_a_password_is_for_one_registry(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """RECHUNK_CREDS goes to the registry of the first --push; others get what --authfile holds for them."""
+    own, other = (base64.b64encode(text.encode()).decode() for text in (f"user:{SECRET}", "other:word"))
+    with front_of(registry.address) as first, front_of(registry.address) as second:
+        first.closed = second.closed = True
+        authfile = tmp_path / "auth.json"
+        authfile.write_text(json.dumps({"auths": {second.address: {"auth": other}}}))
+        words = [*tools.RECHUNK, "split", small(0), "--tls-verify=false", f"--authfile={authfile}"]
+        env = {**storage.env, "RECHUNK_CREDS": f"user:{SECRET}"}
+        one, two = f"docker://{first.address}/mine/image", f"docker://{second.address}/theirs/image"
+        digest = tools.run(*words, f"--push={one}:1", f"--push={two}:1", env=env).out.strip()
+        assert (first.shown, second.shown) == ({f"Basic {own}"}, {f"Basic {other}"})
+        tools.run(*words, f"--push={one}:2", f"--previous={two}:1", env=env)
+        index = [
+            "index",
+            "--tls-verify=false",
+            f"--authfile={authfile}",
+            f"{two}@{digest}",
+            f"--push={one}:i",
+        ]
+        tools.run(*tools.RECHUNK, *index, env=env)
+        assert (first.shown, second.shown) == ({f"Basic {own}"}, {f"Basic {other}"})
+    assert digest_of(f"{registry.address}/theirs/image:1") == digest
+    same_files(storage, small(0), f"{registry.address}/theirs/image:1", tmp_path)

@@ -19,13 +19,18 @@ STALL = -1
 
 @dataclass
 class Front:
-    """address: host and port. asked: (method, path) of each request. stalled: set by the first that is."""
+    """address: host and port. asked: (method, path) of each request. stalled: set by the first that is.
+
+    shown: the Authorization headers that came. closed: whether a request without one is answered by 401.
+    """
 
     address: str
     fault: Fault = lambda method, path: None
     asked: list[tuple[str, str]] = field(default_factory=list)
     stalled: threading.Event = field(default_factory=threading.Event)
     over: threading.Event = field(default_factory=threading.Event)
+    shown: set[str] = field(default_factory=set)
+    closed: bool = False
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -41,6 +46,11 @@ class _Handler(BaseHTTPRequestHandler):
         front = self.front
         front.asked.append((self.command, self.path))
         status = front.fault(self.command, self.path)
+        shown = self.headers.get("Authorization")
+        if shown is not None:
+            front.shown.add(shown)
+        elif front.closed:
+            status = 401
         if status == STALL:
             front.stalled.set()
             front.over.wait()
@@ -49,6 +59,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = b"".join(self._body())
         if status is not None:
             self.send_response(status)
+            if status == 401:
+                self.send_header("WWW-Authenticate", 'Basic realm="test"')
             self.send_header("Content-Length", "0")
             self.end_headers()
             return

@@ -7,14 +7,15 @@ import json
 import logging
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine import push, state
+from rechunk_podman.engine import answers, push, state
 from rechunk_podman.engine.previous import found
 from rechunk_podman.engine.push import LostBlobsError, Pinned, Target
-from rechunk_podman.engine.reference import Registry
+from rechunk_podman.engine.reference import Registry, options_of
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import ImageRecord
@@ -61,32 +62,25 @@ def test_what_is_no_digest_reference(text):
 
 
 def test_credentials_go_by_a_private_file(tmp_path):
-    given = tmp_path / "auth.json"
-    given.write_text(
-        json.dumps({"auths": {"other.example": {"auth": "b3RoZXI="}}, "credHelpers": {"x": "y"}})
-    )
-    registry = Registry(creds="me:secret", authfile=str(given), cert_dir="certs")
-    with push.private_credentials(registry, ["r.example:5000/a", "library/b"]) as private:
+    """They are for one registry; others are asked with what --authfile holds."""
+    registry = Registry(creds="me:secret", authfile="auth.json", cert_dir="certs")
+    with push.private_credentials(registry, "r.example:5000/a") as private:
         assert private.creds is None
-        assert private.authfile is not None
         assert private.cert_dir == str(Path("certs").absolute())
-        path = Path(private.authfile)
+        assert private.authfile_for("other.example/x") == str(Path("auth.json").absolute())
+        assert private.authfile_for("library/b") == private.authfile
+        path = Path(private.authfile_for("r.example:5000/b") or "")
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
-        document = json.loads(path.read_text())
         token = base64.b64encode(b"me:secret").decode()
-        assert document == {
-            "auths": {
-                "other.example": {"auth": "b3RoZXI="},
-                "r.example:5000": {"auth": token},
-                "docker.io": {"auth": token},
-            },
-            "credHelpers": {"x": "y"},
-        }
+        assert json.loads(path.read_text()) == {"auths": {"r.example:5000": {"auth": token}}}
+        with options_of("r.example:5000/b", private) as (options, _):
+            assert options == [f"--cert-dir={private.cert_dir}", f"--authfile={path}"]
+        with options_of("other.example/x", private) as (options, _):
+            assert options == [f"--cert-dir={private.cert_dir}", f"--authfile={private.authfile}"]
     assert not path.parent.exists()
-    given.write_text("no json")
-    with pytest.raises(UsageError), push.private_credentials(registry, ["a"]):
-        pass
+    with push.private_credentials(replace(registry, creds=None), "r.example/a") as private:
+        assert private.authfile_for("r.example/a") == str(Path("auth.json").absolute())
 
 
 def fake(folder: Path, script: str) -> dict[str, str]:
@@ -99,7 +93,7 @@ def fake(folder: Path, script: str) -> dict[str, str]:
 
 def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ToolError]:
     """Runs copy() with a skopeo that says something and fails: how often it was tried, and the error."""
-    monkeypatch.setattr(push, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(answers, "FIRST_WAIT", 0.001)
     env = fake(folder, f"echo x >> {folder}/tries; cat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     with pytest.raises(ToolError) as caught:
         push.copy("oci:x", Target("r.example:5000/a", "1"), DIGEST, Registry(env=env))
@@ -115,14 +109,15 @@ def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
         "toomanyrequests: slow down",
         "net/http: TLS handshake timeout",
         "Uploading blob: received unexpected HTTP status: 429 Too Many Requests",
+        "failed to read from destination repository x/y: 500 (Internal Server Error)",
         "error parsing HTTP 502 response body: invalid character '<' looking for beginning of value",
     ],
 )
 def test_what_may_pass_is_tried_again(tmp_path, monkeypatch, caplog, said):
     with caplog.at_level(logging.WARNING):
         tries, error = attempt(tmp_path, f'time="x" level=fatal msg="{said}"', monkeypatch)
-    assert tries == push.ATTEMPTS
-    assert caplog.text.count("trying again") == push.ATTEMPTS - 1
+    assert tries == answers.ATTEMPTS
+    assert caplog.text.count("trying again") == answers.ATTEMPTS - 1
     assert said in caplog.text
     assert "cannot push docker://r.example:5000/a:1" in error.message
 

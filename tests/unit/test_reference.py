@@ -8,20 +8,20 @@ from pathlib import Path
 
 import pytest
 
+from rechunk_podman.cli.references import registry_of
+from rechunk_podman.engine import answers
+from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError, explained
 from rechunk_podman.engine.process import CommandError
 from rechunk_podman.engine.reference import (
-    DeniedError,
-    MissingImageError,
     Place,
     Registry,
-    UnreachableError,
     choose_platform,
-    explained,
     image_documents,
     locate,
     options_of,
     previous_documents,
 )
+from rechunk_podman.engine.tags import list_tags
 from rechunk_podman.errors import ImageError, UsageError
 from support.oci_material import Layout, archive_of, make_tar, member, run
 
@@ -197,6 +197,12 @@ def test_the_image_of_a_platform():
             UnreachableError,
         ),
         ("received unexpected HTTP status: 503 Service Unavailable", UnreachableError),
+        (
+            "Error fetching blob: invalid status code from registry 503 (Service Unavailable)",
+            UnreachableError,
+        ),
+        ("reading manifest 1 in REPO: StatusCode: 429, ", UnreachableError),
+        ("reading manifest 1 in REPO: 500 (Internal Server Error)", UnreachableError),
     ],
 )
 def test_what_registries_say(said, kind):
@@ -242,8 +248,60 @@ def test_credentials_go_by_a_private_file_and_are_never_shown():
         assert list(json.loads(Path(path).read_text())["auths"]) == ["docker.io"]
 
 
+def test_credentials_are_for_one_registry():
+    registry = registry_of(
+        None, "/file", "u:p", references=("oci:x", "docker://one.example/a", "docker://b/c")
+    )
+    assert registry.host == "one.example"
+    with options_of("two.example/a", registry) as found:
+        assert found == (["--authfile=/file"], [])
+    with options_of("one.example/b", registry) as (options, secrets):
+        assert "u:p" in secrets
+        assert options != ["--authfile=/file"]
+
+
 def test_options_without_credentials():
     with options_of("x", Registry(authfile="/a/file")) as (options, secrets):
         assert (options, secrets) == (["--authfile=/a/file"], [])
     with options_of("x", Registry()) as (options, secrets):
         assert (options, secrets) == ([], [])
+
+
+def told(text: str) -> CommandError:
+    """What skopeo's end looks like."""
+    return CommandError("skopeo failed", 1, context=(f'level=fatal msg="{text}"',), hint=None)
+
+
+@pytest.mark.parametrize(
+    ("said", "passes"),
+    [
+        ("Error fetching blob: invalid status code from registry 503 (Service Unavailable)", True),
+        ("received unexpected HTTP status: 500 Internal Server Error", True),
+        ("StatusCode: 429, ", True),
+        ("toomanyrequests: slow down", True),
+        ("read tcp: connection reset by peer", True),
+        ("dial tcp 1.2.3.4:443: connect: connection refused", False),
+        ("reading manifest 1 in r.example:5001/eof/500: manifest unknown", False),
+        ("unauthorized: authentication required", False),
+    ],
+)
+def test_a_registry_that_is_busy(said, passes):
+    """What is not there will not be there in a second, either; a name is no answer."""
+    assert (answers.busy(told(said), "r.example:5001/eof/500") is not None) == passes
+
+
+def test_a_busy_registry_is_asked_again(tmp_path, monkeypatch, caplog):
+    """By skopeo, in place of which a script runs that fails twice."""
+    monkeypatch.setattr(answers, "FIRST_WAIT", 0.001)
+    skopeo = tmp_path / "skopeo"
+    skopeo.write_text(
+        f"#!/bin/sh\necho x >> {tmp_path}/tries\n"
+        f'[ $(wc -l < {tmp_path}/tries) -gt 2 ] && echo \'{{"Tags": ["1"]}}\' && exit\n'
+        "echo 'level=fatal msg=\"StatusCode: 429, \"' >&2; exit 1\n"
+    )
+    skopeo.chmod(0o755)
+    env = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    with caplog.at_level(logging.WARNING):
+        assert list_tags("r.example/a", Registry(env=env)) == ["1"]
+    assert caplog.text.count("trying again") == 2
+    assert "attempt 1 of 4 to read docker://r.example/a failed: StatusCode: 429" in caplog.text

@@ -201,7 +201,7 @@ except KeyboardInterrupt:
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_processes_end_with_their_parent(root, busy):
-    """Also when it is killed: its end of the channel is nobody else's, and they do not wait for work to end."""
+    """Also when it is killed: its end of the channel is nobody else's, and nobody works on."""
     text = """
 import os, signal, sys
 from rechunk_podman.rootfs.crew import Crew

@@ -84,7 +84,7 @@ def changelog(
         raise UsageError("--template and --text exclude each other", hint="give one of them")
     formatters = parse_formatters(formatter or ())
     source = _read(template or templates() / TEMPLATE)
-    registry = registry_of(tls_verify, authfile, creds, arch)
+    registry = registry_of(tls_verify, authfile, creds, arch, references=(old, new))
     before, now = (describe(image_documents(reference, registry)) for reference in (old, new))
     installed = [_packages(reference, facts) for reference, facts in ((old, before), (new, now))]
     ends = [facts.record.config.labels.get(REVISION_LABEL, "") for facts in (before, now)]

@@ -47,7 +47,7 @@ def diff(
     from rechunk_podman.explain import describe
     from rechunk_podman.update import compare
 
-    registry = registry_of(tls_verify, authfile, creds, arch)
+    registry = registry_of(tls_verify, authfile, creds, arch, references=(old, new))
     update = compare(
         describe(image_documents(old, registry)),
         describe(image_documents(new, registry)),

@@ -16,7 +16,7 @@ from rechunk_podman.cli.references import (
     TlsVerifyOption,
     registry_of,
 )
-from rechunk_podman.cli.ship import DigestfileOption, SignHintOption, after_push
+from rechunk_podman.cli.ship import DigestfileOption, SignHintOption, after_push, require_places
 
 
 def index(
@@ -52,7 +52,8 @@ def index(
     from rechunk_podman.engine.push import Target
 
     targets = [Target.parse(text) for text in push]
-    registry = registry_of(tls_verify, authfile, creds, None, cert_dir)
+    require_places(digestfile)
+    registry = registry_of(tls_verify, authfile, creds, None, cert_dir).only_for(targets[0].repository)
     instances = [one for reference in images for one in multiarch.instances(reference, registry)]
     with progress_bar() as progress:
         digest = multiarch.publish_index(

@@ -42,7 +42,7 @@ def promote(
             raise UsageError(f"not a tag: {tag!r}", hint="letters, digits, `.`, `_` and `-`")
         targets.append(push.Target(source.repository, tag))
     registry = registry_of(tls_verify, authfile, creds, None, cert_dir)
-    with push.private_credentials(registry, [source.repository]) as private:
+    with push.private_credentials(registry, source.repository) as private:
         push.retag(source, targets, private)
     if as_json:
         print_json({"digest": source.digest, "pushed": [str(target) for target in targets]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -44,7 +45,7 @@ CredsOption = Annotated[
         metavar="USER:PASSWORD",
         envvar="RECHUNK_CREDS",
         show_envvar=True,
-        help="Credentials; better in RECHUNK_CREDS than on the command line.",
+        help="For the registry, the first --push's where there are several; better in RECHUNK_CREDS.",
     ),
 ]
 
@@ -79,22 +80,32 @@ def registry_of(
     creds: str | None,
     platform: str | None = None,
     cert_dir: str | None = None,
+    *,
+    references: Sequence[str] = (),
 ) -> Registry:
     """The options above as a Registry.
+
+    Args:
+        references: what is asked for; the credentials are for the first registry among them alone.
 
     Raises:
         UsageError: a value is not what it should be.
     """
-    from rechunk_podman.engine.reference import Registry
+    from rechunk_podman.engine import names
+    from rechunk_podman.engine.reference import DOCKER, Registry
 
     if tls_verify not in (None, "true", "false"):
         raise UsageError(
             f"neither true nor false: {tls_verify!r}", hint="--tls-verify=false, or leave it out"
         )
-    return Registry(
+    registry = Registry(
         tls_verify=None if tls_verify is None else tls_verify == "true",
         authfile=authfile,
         creds=creds,
         platform=platform,
         cert_dir=cert_dir,
     )
+    for reference in references:
+        if reference.startswith(DOCKER):
+            return registry.only_for(names.parse(reference.removeprefix(DOCKER)).repository)
+    return registry

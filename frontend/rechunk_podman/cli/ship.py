@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,27 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
     return targets
 
 
+def require_places(*files: Path | str | None) -> None:
+    """Looks, before the long work, where files are to be written at its end.
+
+    Raises:
+        UsageError: one is a directory, or in none that may be written to; or there is no TMPDIR.
+    """
+    temporary = os.environ.get("TMPDIR")
+    if temporary and not Path(temporary).is_dir():
+        raise UsageError(f"TMPDIR is no directory: {temporary}", hint="make it, or leave the variable out")
+    for file in files:
+        if file is None:
+            continue
+        path = Path(os.path.realpath(file))
+        if path.is_dir():
+            raise UsageError(f"{file} is a directory", hint="name a file")
+        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
+            raise UsageError(
+                f"cannot write {file}", hint="name a file in a directory that is there and may be written to"
+            )
+
+
 def absolute_output(text: str, tag: str | None) -> str:
     """--output as the chunker, in a directory of its own, takes it.
 
@@ -105,8 +127,9 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
         UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
     """
     from rechunk_podman import record
+    from rechunk_podman.engine.answers import DeniedError, MissingImageError
     from rechunk_podman.engine.previous import found, resolve
-    from rechunk_podman.engine.reference import DeniedError, MissingImageError, Place, image_documents
+    from rechunk_podman.engine.reference import Place, image_documents
     from rechunk_podman.engine.state import load
 
     here = None

@@ -52,6 +52,7 @@ from rechunk_podman.cli.ship import (
     destination,
     previous_of,
     publish,
+    require_places,
     show_push,
 )
 from rechunk_podman.cli.shiplist import jobs_of, publish_list, require_push
@@ -182,6 +183,7 @@ def split(
         )
     if not targets and (digestfile is not None or sign_by_digest_hint):
         raise UsageError("only what is pushed has a digest", hint="--push docker://REPO:TAG")
+    require_places(digestfile, state if targets else None)
     if targets and compression is None:
         compression = "gzip" if profile == "docker" else "zstd"
     flags = ["--max-layers", profile, "--threads", str(threads)]
@@ -202,8 +204,9 @@ def split(
         flags.append("--skip-special-files")
     flags += ["--bootc"] * bootc
     flags += ["--fresh"] * fresh + ["--no-ledger"] * no_ledger + ["-v"] * verbose
+    registry = registry_of(tls_verify, authfile, creds, None, cert_dir)
     shipping = Shipping(
-        registry=registry_of(tls_verify, authfile, creds, None, cert_dir),
+        registry=registry.only_for(targets[0].repository) if targets else registry,
         push=targets,
         output=None if output is None else absolute_output(output, tag),
         digestfile=digestfile,
@@ -291,7 +294,10 @@ def _run(
         log.warning(
             "vfs storage keeps a whole copy of the image for each layer: fewer (--max-layers) need less room"
         )
-    space.require("splitting into a temporary layout", place, at_most=image.size, level=NOTE)
+    what = "splitting into a temporary layout"
+    if shipping.output is not None:
+        what, place = "writing the image", Output.parse(shipping.output).path or place
+    space.require(what, place, at_most=image.size, level=NOTE)
     with progress_bar() as progress:
         if chosen is Engine.BUILDAH:
             buildah.split(request, progress, chunker=chunker or DEFAULT_CHUNKER, pull=pull)

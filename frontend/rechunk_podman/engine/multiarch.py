@@ -179,15 +179,9 @@ def publish_index(
     data = index_of(instances)
     digest = sha256_of(data)
     repository = targets[0].repository
-    repositories = {target.repository for target in targets}
-    repositories |= {
-        names.parse(one.source.removeprefix(DOCKER)).repository
-        for one in instances
-        if one.source.startswith(DOCKER)
-    }
     with (
         work_directory(workdir) as work,
-        push.private_credentials(registry, sorted(repositories)) as private,
+        push.private_credentials(registry, repository) as private,
     ):
         for found in instances:
             place = Pinned(repository, found.digest)

@@ -54,6 +54,12 @@ def parse(text: str) -> Name:
     return Name(match["repository"], match["tag"], match["digest"])
 
 
+def host_of(repository: str) -> str:
+    """The registry of a repository, as it stands in authentication files."""
+    first, slash, _ = repository.partition("/")
+    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
+
+
 def normalised_tag(text: str) -> str:
     """The full name that `-t TEXT` gives an image: with registry (localhost by default) and tag (latest).
 

@@ -7,17 +7,19 @@ the user named the image by its digest, or pushed that very image (engine/state.
 
 from __future__ import annotations
 
+import errno
 import io
+import itertools
 import logging
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rechunk_podman import pipeline
-from rechunk_podman.engine import names
-from rechunk_podman.engine.imageproxy import proxy
+from rechunk_podman.engine import answers, names
+from rechunk_podman.engine.imageproxy import BlobError, ImageProxy, proxy
 from rechunk_podman.engine.notes import note
 from rechunk_podman.engine.reference import (
     DEFAULT,
@@ -37,6 +39,9 @@ from rechunk_podman.oci.output import Output
 from rechunk_podman.oci.read import OCI, HashingReader, blob_name, decompressor, parse_reference
 from rechunk_podman.oci.reuse import reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
+
+if TYPE_CHECKING:
+    from rechunk_podman import pipeline
 
 log = logging.getLogger(__name__)
 
@@ -100,9 +105,9 @@ def found(reference: str, record: ImageRecord, state: State | None = None) -> Pr
 
 
 class _UnsoundBlobsError(RechunkError):
-    """Blobs were to be reused that are not what they should be."""
+    """Blobs were to be reused that are not what they should be; see verify_blobs()."""
 
-    def __init__(self, digests: frozenset[Digest]) -> None:
+    def __init__(self, digests: Mapping[Digest, bool]) -> None:
         super().__init__("blobs of the previous image are not what they should be")
         self.digests = digests
 
@@ -129,6 +134,8 @@ def build(
     Raises:
         RechunkError: as pipeline.build(). ToolError: skopeo is missing or failed.
     """
+    from rechunk_podman import pipeline  # numpy and all: who only looks for an image needs none of it
+
     if previous is None or not previous.has_blobs:
         return pipeline.build(request, output, on_plan=on_plan)
     excluded = {Digest(text) for text in without}
@@ -138,7 +145,7 @@ def build(
         claims = {
             (layer.descriptor.digest, layer.diff_id): layer
             for layer in layers
-            if reuse.get(layer.diff_id) == layer.descriptor
+            if (known := reuse.get(layer.diff_id)) and known.digest == layer.descriptor.digest
         }
         new = [layer for claim, layer in claims.items() if claim not in verified]
         if not new:
@@ -146,7 +153,7 @@ def build(
         unsound = verify_blobs(previous, new, registry)
         verified.update(claims)
         if unsound:
-            raise _UnsoundBlobsError(frozenset(unsound))
+            raise _UnsoundBlobsError(unsound)
 
     wanted = (not previous.trusted) if verify is None else verify
     while True:
@@ -155,29 +162,37 @@ def build(
         try:
             return pipeline.build(asked, output, on_plan=on_plan, on_layers=check if wanted else None)
         except _UnsoundBlobsError as error:
-            excluded |= error.digests
+            excluded |= error.digests.keys()
             log.warning("%d layers are written anew instead of being reused", len(error.digests))
+            if any(error.digests.values()):
+                # Whoever pushes is told that a blob of that digest is there: others are needed.
+                request = replace(request, compression=request.compression.neighbour())
+                level = request.compression.level
+                log.warning("at level %d, so that damaged blobs are not taken for the new ones", level)
 
 
-def verify_blobs(previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT) -> set[Digest]:
-    """Fetches blobs of the previous image and hashes what they hold; the digests of those that are wrong.
+def verify_blobs(
+    previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT
+) -> dict[Digest, bool]:
+    """Fetches blobs of the previous image and hashes what they hold.
 
-    A warning says of each what is wrong. Nothing is kept on disk.
+    Gives the digests of those that are wrong, and of each whether it is damaged: other bytes than its digest
+    says are kept in its place. A warning says what is wrong. Nothing is kept on disk.
 
     Raises:
         ToolError: skopeo is missing or failed.
     """
-    unsound: set[Digest] = set()
+    unsound: dict[Digest, bool] = {}
     # One blob may stand for several layers in a forged manifest: each of them is a claim of its own.
     unique = {(layer.descriptor.digest, layer.diff_id): layer for layer in layers}
     total = sum(layer.descriptor.size for layer in unique.values())
     log.info("verifying %d blobs of %s, %d bytes", len(unique), previous.reference, total)
     with _opener(previous, registry) as opener:
         for (digest, _), layer in unique.items():
-            problem = _problem(opener, layer)
+            problem = _asked_again(opener, layer)
             if problem is not None:
-                log.warning("%s: blob %s: %s", previous.reference, digest, problem)
-                unsound.add(digest)
+                log.warning("%s: blob %s: %s", previous.reference, digest, problem.text)
+                unsound[digest] = unsound.get(digest, False) or problem.damaged
     return unsound
 
 
@@ -195,17 +210,55 @@ def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
         options_of(previous.repository or "", registry) as (options, secrets),
         proxy(options, env=registry.env, secrets=secrets) as connection,
     ):
-        image = connection.open(previous.reference)
+        image = _opened(connection, previous.reference)
         yield lambda layer: connection.blob(image, layer.descriptor)
         connection.close_image(image)
 
 
-def _problem(opener: Opener, layer: Layer) -> str | None:
+def _opened(connection: ImageProxy, reference: str) -> int:
+    """The proxy's handle of an image in a registry, which may have to be asked again.
+
+    Raises:
+        UnreachableError: it cannot be opened. ToolError: the proxy is broken.
+    """
+    for attempt in itertools.count(1):
+        try:
+            return connection.open(reference)
+        except BlobError as error:
+            said = error.message
+            if not (answers.BUSY.search(said) and answers.again(attempt, f"open {reference}", said)):
+                raise answers.UnreachableError(
+                    f"cannot verify the layers of {reference}",
+                    context=[said],
+                    hint="run the same command again; --no-reuse does without them",
+                ) from error
+    raise AssertionError("unreachable")
+
+
+class _Problem(NamedTuple):
+    """What is wrong with a blob. damaged: see verify_blobs()."""
+
+    text: str
+    damaged: bool = False
+
+
+def _asked_again(opener: Opener, layer: Layer) -> _Problem | None:
+    """As _problem(); where the registry could not answer now it is asked again, aloud."""
+    for attempt in itertools.count(1):
+        problem = _problem(opener, layer)
+        if problem is None or not answers.BUSY.search(problem.text):
+            break
+        if not answers.again(attempt, f"fetch blob {layer.descriptor.digest}", problem.text):
+            break
+    return problem
+
+
+def _problem(opener: Opener, layer: Layer) -> _Problem | None:
     """What is wrong with a blob; None where it is the one that holds the layer."""
+    name = "the blob"
     try:
         with opener(layer) as raw:
             stored = HashingReader(raw)
-            name = "the blob"
             source = io.BufferedReader(stored, 1 << 20)
             compression = layer_compression(layer.descriptor.media_type, name)
             tar = HashingReader(decompressor(source, compression, name))
@@ -213,16 +266,17 @@ def _problem(opener: Opener, layer: Layer) -> str | None:
             while tar.size <= layer.uncompressed_size and tar.readinto(scratch):
                 pass
             if tar.size > layer.uncompressed_size:
-                return f"it holds more than the {layer.uncompressed_size} bytes of the layer"
+                return _Problem(f"it holds more than the {layer.uncompressed_size} bytes of the layer")
             stored.drain()
     except ToolError:
         raise
     except RechunkError as error:
-        return "; ".join((error.message, *error.context))
+        text = "; ".join((error.message, *error.context))
+        absent = answers.MISSING.search(text) or os.strerror(errno.ENOENT) in text
+        return _Problem(text, damaged=not (absent or answers.BUSY.search(text)))
     if (stored.digest, stored.size) != (layer.descriptor.digest, layer.descriptor.size):
-        return f"it is {stored.digest} of {stored.size} bytes"
+        return _Problem(f"it is {stored.digest} of {stored.size} bytes", damaged=True)
     if DiffId(tar.digest) != layer.diff_id:
-        return (
-            f"it holds {tar.digest}, not the layer {layer.diff_id}: the previous image is damaged or forged"
-        )
+        wrong = f"it holds {tar.digest}, not the layer {layer.diff_id}"
+        return _Problem(f"{wrong}: the previous image is damaged or forged")
     return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import logging
 import os
@@ -20,6 +21,10 @@ from typing import IO
 from rechunk_podman.errors import ToolError
 
 log = logging.getLogger(__name__)
+
+_PRCTL = ctypes.CDLL(None).prctl
+_PR_SET_PDEATHSIG = 1
+"""prctl(2): the signal that a process gets when its parent is gone."""
 
 TAIL_LINES = 12
 TICK_SECONDS = 0.2
@@ -103,7 +108,8 @@ def run(
 ) -> Result:
     """Runs a command to its end.
 
-    Whatever interrupts the wait (Ctrl-C, SIGTERM made an exception) ends the child, too.
+    Whatever interrupts the wait (Ctrl-C, SIGTERM made an exception) ends the child, too; so does the end of
+    this process, even by SIGKILL: nobody would hear what became of it.
 
     Args:
         argv: the executable's name (looked up in `env`'s PATH) or path, and its arguments.
@@ -129,6 +135,7 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
+            preexec_fn=_follow_parent,
         )
     stdout: list[bytes] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -155,6 +162,11 @@ def run(
     if status != 0:
         raise failure(argv[0], shown, status, tuple(tail), hint)
     return Result(b"".join(stdout), tuple(tail))
+
+
+def _follow_parent() -> None:
+    """In a child before it becomes the command: it is told to end when its parent has."""
+    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def failure(

@@ -73,18 +73,13 @@ def publish(publication: Publication, progress: Progress) -> Published:
     find("skopeo")
     request, targets = publication.request, publication.targets
     state.load(publication.state_file)
-    repositories = {target.repository for target in targets}
-    previous = publication.previous
-    if previous is not None and previous.repository is not None:
-        repositories.add(previous.repository)
     env = tool_environment(local_environment(), request.workdir)
     with (
         work_directory(request.workdir) as work,
-        push.private_credentials(publication.registry, sorted(repositories)) as registry,
+        push.private_credentials(publication.registry, targets[0].repository) as registry,
     ):
-        space.require(
-            "splitting into a layout of the changed layers", work, at_most=request.image.size, level=NOTE
-        )
+        what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
+        space.require(what, place, at_most=request.image.size, level=NOTE)
         write(os.path.join(work, native.CONFIG), request.config)
         progress("mounting", 0, 0)
         with mounted(request.image.id) as root:
@@ -110,7 +105,11 @@ def _first(
 ) -> Published:
     """Writes the layout and pushes it to the first target; again where blobs turn out to be lost."""
     request, target = publication.request, publication.targets[0]
-    flags = [*request.flags, *_registry_flags(registry), *_previous_flags(publication, work)]
+    flags = [
+        *request.flags,
+        *_registry_flags(registry, target.repository),
+        *_previous_flags(publication, work),
+    ]
     for rest in reversed(range(ROUNDS)):
         native.chunk(root, work, flags, request.image.size, env, progress)
         published = _read(work)
@@ -135,13 +134,13 @@ def _first(
     return published
 
 
-def _registry_flags(registry: Registry) -> list[str]:
-    """The same access to registries for the chunker, which reads the previous image."""
+def _registry_flags(registry: Registry, repository: str) -> list[str]:
+    """The same access for the chunker, which reads the previous image, if that is in the repository."""
     flags = []
     if registry.tls_verify is not None:
         flags.append(f"--tls-verify={str(registry.tls_verify).lower()}")
-    if registry.authfile is not None:
-        flags.append(f"--authfile={registry.authfile}")
+    if (authfile := registry.authfile_for(repository)) is not None:
+        flags.append(f"--authfile={authfile}")
     if registry.cert_dir is not None:
         flags.append(f"--cert-dir={registry.cert_dir}")
     return flags

@@ -7,13 +7,11 @@ keeps its digest, byte for byte.
 
 from __future__ import annotations
 
-import base64
-import json
+import itertools
 import logging
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -21,34 +19,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rechunk_podman.engine import names
+from rechunk_podman.engine.answers import DENIED, PASSING, TLS, TLS_HINT, again
 from rechunk_podman.engine.native import LOST_BLOB
 from rechunk_podman.engine.process import CommandError, run
-from rechunk_podman.engine.reference import DOCKER, TLS_HINT, Registry, options_of
+from rechunk_podman.engine.reference import DOCKER, Registry, credentials_file, options_of
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Digest
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 4
-"""How often a copy is tried where its failure may pass."""
-
-FIRST_WAIT = 1.0
-"""Seconds before the second attempt; doubled for each further one."""
-
-_PASSING = re.compile(
-    r"connection (?:refused|reset|timed out)|broken pipe|i/o timeout|handshake timeout|\bEOF\b"
-    r"|timeout awaiting|too ?many ?requests|temporary failure|no route to host|network is unreachable"
-    r"|server misbehaving"
-    r"|use of closed network connection|(?:status(?: ?code)?|HTTP):? ?(?:429|5\d\d)\b|deadline exceeded",
-    re.IGNORECASE,
-)
-_DENIED = re.compile(
-    r"unauthorized|authentication required|denied|invalid username/password|forbidden"
-    r"|(?:status(?: ?code)?|HTTP):? 40[13]\b",
-    re.IGNORECASE,
-)
-_TLS = re.compile(r"x509|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE)
 _TIME = re.compile(r'^time="[^"]*" level=\S+ msg=')
 
 
@@ -120,45 +100,25 @@ class LostBlobsError(ToolError):
 
 
 @contextmanager
-def private_credentials(registry: Registry, repositories: Iterable[str]) -> Iterator[Registry]:
-    """The same access for use in any directory, and without --creds: a file that only this user can read
-    stands in for it, and goes again.
+def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
+    """The same access for use in any directory, with --creds in a file that only this user can read.
 
-    Arguments of a process are there for everybody to read. The file holds what --authfile held, too.
+    Arguments of a process are there for everybody to read. The file goes again.
 
-    Raises:
-        UsageError: --authfile is unreadable.
+    Args:
+        repository: whose registry the credentials are for.
     """
     registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
     if registry.creds is None:
         yield registry
         return
-    document: dict[str, object] = {}
-    if registry.authfile is not None and Path(registry.authfile).exists():
-        try:
-            with open(registry.authfile, "rb") as file:
-                document = json.load(file)
-        except (OSError, ValueError) as error:
-            raise UsageError(f"cannot read {registry.authfile}", context=[type(error).__name__]) from error
-    token = base64.b64encode(registry.creds.encode("utf-8", "surrogateescape")).decode()
-    known = document.get("auths")
-    auths = dict(known) if isinstance(known, dict) else {}
-    auths.update({host_of(repository): {"auth": token} for repository in repositories})
-    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
-        path = os.path.join(folder, "auth.json")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({**document, "auths": auths}, file)
-        yield replace(registry, creds=None, authfile=path)
+    host = registry.host or names.host_of(repository)
+    with credentials_file(host, registry.creds) as path:
+        yield replace(registry, creds=None, host=host, own_authfile=path)
 
 
 def _absolute(path: str | None) -> str | None:
     return None if path is None else str(Path(path).absolute())
-
-
-def host_of(repository: str) -> str:
-    """The registry of a repository, as it stands in authentication files."""
-    first, slash, _ = repository.partition("/")
-    return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def push(
@@ -218,30 +178,26 @@ def copy(
     Raises:
         LostBlobsError: a layout lacks a blob. ToolError: as push().
     """
+    there = names.parse(source.removeprefix(DOCKER)).repository if source.startswith(DOCKER) else None
     with (
         options_of(target.repository, registry) as (options, secrets),
+        options_of(there or target.repository, registry) as (reading, more),
         tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
     ):
         file = os.path.join(folder, "digest")
         command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
         command += ["--all"] if whole_index else []
         command += [_sided(option, "dest") for option in options]
-        command += [_sided(option, "src") for option in options] if source.startswith(DOCKER) else []
+        command += [_sided(option, "src") for option in reading] if there else []
         command += [f"--digestfile={file}", source, str(target)]
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in itertools.count(1):
             try:
-                run(command, env=registry.env, cwd=cwd, secrets=secrets, tick=tick)
+                run(command, env=registry.env, cwd=cwd, secrets=[*secrets, *more], tick=tick)
                 break
             except CommandError as error:
-                problem = _explained(target, error)
-                if attempt == ATTEMPTS or not _may_pass(error):
-                    raise problem from error
-                wait = FIRST_WAIT * 2 ** (attempt - 1)
-                log.warning(
-                    "attempt %d of %d to push %s failed: %s", attempt, ATTEMPTS, target, _reason(error)
-                )
-                log.warning("trying again in %.0f s; what was uploaded stays", wait)
-                time.sleep(wait)
+                doing, stays = f"push {target}", "; what was uploaded stays"
+                if not (_may_pass(error) and again(attempt, doing, _reason(error), stays)):
+                    raise _explained(target, error) from error
         with open(file) as said:
             pushed = said.read().strip()
     if pushed != digest:
@@ -270,7 +226,7 @@ def _reason(error: CommandError) -> str:
 
 def _may_pass(error: CommandError) -> bool:
     said = _said(error)
-    return error.status > 0 and not LOST_BLOB.search(said) and _PASSING.search(said) is not None
+    return error.status > 0 and not LOST_BLOB.search(said) and PASSING.search(said) is not None
 
 
 def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
@@ -278,15 +234,17 @@ def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
     lost = LOST_BLOB.findall(said)
     if lost:
         return LostBlobsError(target, [Digest(f"sha256:{name}") for name in lost])
-    if error.status > 0 and _DENIED.search(said):
+    if error.status > 0 and DENIED.search(said):
         return ToolError(
             f"the registry does not let this user push {target}",
             context=[_reason(error)],
             hint="log in (podman login), or give --authfile FILE or RECHUNK_CREDS=USER:PASSWORD",
         )
-    if error.status > 0 and _TLS.search(said):
+    if error.status > 0 and TLS.search(said):
         return ToolError(
             f"no trusted connection to the registry of {target}", context=[_reason(error)], hint=TLS_HINT
         )
-    hint = error.hint or "nothing was tagged: run the same command again, it goes on where this one stopped"
+    hint = (
+        error.hint or "that tag has not moved: run the same command again, it goes on where this one stopped"
+    )
     return ToolError(f"cannot push {target}", context=[error.message, *error.context], hint=hint)

@@ -10,10 +10,10 @@ Sources: containers-transports(5), containers-auth.json(5), skopeo-inspect(1); i
 from __future__ import annotations
 
 import base64
+import itertools
 import json
 import logging
 import os
-import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 
-from rechunk_podman.engine import names
+from rechunk_podman.engine import answers, names
+from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError
 from rechunk_podman.engine.process import CommandError, run, which
 from rechunk_podman.errors import ImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
@@ -53,36 +54,7 @@ ELSEWHERE = ("dir:", "docker-daemon:", "ostree:", "sif:", "tarball:")
 REGISTRY_SECONDS = 120
 """How long skopeo may take for one document."""
 
-_MESSAGE = re.compile(r'level=(?:fatal|error) msg="(?P<text>(?:[^"\\]|\\.)*)"')
-_MISSING = re.compile(
-    r"manifest unknown|name unknown|not known to registry|not found|status(?:Code)?:? 404", re.IGNORECASE
-)
-_DENIED = re.compile(
-    r"unauthorized|authentication required|denied|invalid username/password|forbidden"
-    r"|status(?:Code)?:? 40[13]",
-    re.IGNORECASE,
-)
-_TLS = re.compile(r"x509|certificate|server gave HTTP response to HTTPS client|tls:", re.IGNORECASE)
 _THERE = "name a local image, docker://NAME, oci:DIR, an archive or a saved config"
-TLS_HINT = "--cert-dir DIR, with its authority as DIR/*.crt; --tls-verify=false where it has no certificate"
-
-_UNREACHABLE = re.compile(
-    r"connection refused|no such host|timeout|network is unreachable|no route to host|connection reset"
-    r"|deadline exceeded|EOF|server misbehaving|status(?:Code)?:? 5\d\d|toomanyrequests",
-    re.IGNORECASE,
-)
-
-
-class MissingImageError(UsageError):
-    """There is no image of that name."""
-
-
-class DeniedError(ToolError):
-    """The registry does not show the image to this user; many say so of what does not exist, too."""
-
-
-class UnreachableError(ToolError):
-    """The registry did not answer, or not in a way that can be trusted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +63,7 @@ class Registry:
 
     tls_verify: whether HTTPS and its certificates are insisted upon; None: as registries.conf says.
     authfile: of containers-auth.json(5); None: where the tools look. creds: USER:PASSWORD, before any file.
+    host: the one registry that creds are for; None: whichever is asked. own_authfile: a file with the creds.
     platform: [OS/]ARCH[/VARIANT] to choose from an index; None: that of this machine.
     cert_dir: of client certificates and authorities, as skopeo's --cert-dir takes it.
     env: for the tools; None: this process's own.
@@ -102,6 +75,8 @@ class Registry:
     platform: str | None = None
     cert_dir: str | None = None
     env: Mapping[str, str] | None = field(default=None, repr=False)
+    host: str | None = None
+    own_authfile: str | None = None
 
     def __post_init__(self) -> None:
         """Raises UsageError where the credentials are not of that form."""
@@ -110,6 +85,15 @@ class Registry:
                 "the credentials are not USER:PASSWORD",
                 hint="--creds USER:PASSWORD, or RECHUNK_CREDS, which keeps them off the command line",
             )
+
+    def only_for(self, repository: str) -> Registry:
+        """The same, its credentials for the registry of that repository alone."""
+        return replace(self, host=names.host_of(repository))
+
+    def authfile_for(self, repository: str) -> str | None:
+        """The file of credentials for a repository."""
+        own = self.own_authfile is not None and self.host == names.host_of(repository)
+        return self.own_authfile if own else self.authfile
 
 
 DEFAULT = Registry()
@@ -317,12 +301,30 @@ def top_document(reference: str, registry: Registry = DEFAULT) -> bytes:
 def _ask(
     reference: str, what: str, more: Sequence[str], options: list[str], secrets: list[str], registry: Registry
 ) -> bytes:
-    timeout = f"--command-timeout={REGISTRY_SECONDS}s"
-    command = ["skopeo", timeout, "inspect", *more, "--raw", *options, DOCKER + what]
-    try:
-        return run(command, env=registry.env, secrets=secrets).stdout
-    except CommandError as error:
-        raise explained(reference, names.parse(what).repository, error) from error
+    command = ["inspect", *more, "--raw", *options, DOCKER + what]
+    return ask(reference, names.parse(what).repository, command, secrets, registry)
+
+
+def ask(
+    reference: str, repository: str, command: Sequence[str], secrets: Sequence[str], registry: Registry
+) -> bytes:
+    """What skopeo reads from a registry; tried again, aloud, where that is there and could not answer.
+
+    Args:
+        reference: what is read, for people. command: skopeo's, with its options.
+
+    Raises:
+        RechunkError: as answers.explained().
+    """
+    words = ["skopeo", f"--command-timeout={REGISTRY_SECONDS}s", *command]
+    for attempt in itertools.count(1):
+        try:
+            return run(words, env=registry.env, secrets=secrets).stdout
+        except CommandError as error:
+            reason = answers.busy(error, repository)
+            if reason is None or not answers.again(attempt, f"read {reference}", reason):
+                raise answers.explained(reference, repository, error) from error
+    raise AssertionError("unreachable")
 
 
 def _check(data: bytes, digest: str, name: str) -> None:
@@ -372,49 +374,25 @@ def options_of(repository: str, registry: Registry) -> Iterator[tuple[list[str],
         options.append(f"--tls-verify={str(registry.tls_verify).lower()}")
     if registry.cert_dir is not None:
         options.append(f"--cert-dir={registry.cert_dir}")
-    if registry.creds is None:
-        if registry.authfile is not None:
-            options.append(f"--authfile={registry.authfile}")
-        yield options, []
+    host = names.host_of(repository)
+    if registry.creds is None or registry.host not in (None, host):
+        authfile = registry.authfile_for(repository)
+        yield options + ([] if authfile is None else [f"--authfile={authfile}"]), []
         return
-    password = registry.creds.partition(":")[2]
-    first, slash, _ = repository.partition("/")
-    host = first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
-    token = base64.b64encode(registry.creds.encode("utf-8", "surrogateescape")).decode()
-    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
-        path = os.path.join(folder, "auth.json")
-        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"auths": {host: {"auth": token}}}, file)
+    with credentials_file(host, registry.creds) as path:
+        password, token = registry.creds.partition(":")[2], _token(registry.creds)
         yield [*options, f"--authfile={path}"], [registry.creds, password, token]
 
 
-def explained(reference: str, repository: str, error: CommandError) -> RechunkError:
-    """The error of `skopeo inspect`, told apart by what it said."""
-    said = "\n".join(error.context)
-    messages = [re.sub(r'\\(["\\])', r"\1", match["text"]) for match in _MESSAGE.finditer(said)]
-    if not messages:
-        return error
-    context, text = messages[-1:], messages[-1].replace(repository, "")
-    if _TLS.search(text):
-        return UnreachableError(
-            f"no trusted connection to the registry of {reference}",
-            context=context,
-            hint=TLS_HINT,
-        )
-    if _UNREACHABLE.search(text):
-        return UnreachableError(
-            f"the registry of {reference} cannot be reached",
-            context=context,
-            hint="is its name right, and the network there? try again",
-        )
-    if _MISSING.search(text):
-        return MissingImageError(
-            f"no image {reference} in its registry", context=context, hint="check its name and tag"
-        )
-    if _DENIED.search(text):
-        return DeniedError(
-            f"the registry does not show {reference}",
-            context=context,
-            hint="log in (podman login) or give --creds; it may also not exist",
-        )
-    return error
+@contextmanager
+def credentials_file(host: str, creds: str) -> Iterator[str]:
+    """A private file (0600) as containers-auth.json(5) says, with USER:PASSWORD for one registry."""
+    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+        path = os.path.join(folder, "auth.json")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump({"auths": {host: {"auth": _token(creds)}}}, file)
+        yield path
+
+
+def _token(creds: str) -> str:
+    return base64.b64encode(creds.encode("utf-8", "surrogateescape")).decode()

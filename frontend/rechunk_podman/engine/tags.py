@@ -14,15 +14,12 @@ from dataclasses import dataclass
 from datetime import date
 
 from rechunk_podman.engine import names
-from rechunk_podman.engine.process import CommandError, run
+from rechunk_podman.engine.answers import DeniedError, MissingImageError
 from rechunk_podman.engine.reference import (
     DEFAULT,
     DOCKER,
-    REGISTRY_SECONDS,
-    DeniedError,
-    MissingImageError,
     Registry,
-    explained,
+    ask,
     image_documents,
     options_of,
 )
@@ -159,11 +156,8 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
             f"a repository has no tag or digest: {repository}", hint=f"docker://{parsed.repository}"
         )
     with options_of(repository, registry) as (options, secrets):
-        command = ["skopeo", f"--command-timeout={REGISTRY_SECONDS}s", "list-tags", *options]
-        try:
-            said = run([*command, DOCKER + repository], env=registry.env, secrets=secrets).stdout
-        except CommandError as error:
-            raise explained(DOCKER + repository, repository, error) from error
+        command = ["list-tags", *options, DOCKER + repository]
+        said = ask(DOCKER + repository, repository, command, secrets, registry)
     try:
         found = json.loads(said)["Tags"] or []
     except (ValueError, KeyError, TypeError) as error:

@@ -7,7 +7,7 @@ The bytes are those of one version of the compressor: zlib and zstd promise no m
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import zstandard
@@ -56,6 +56,11 @@ class Compression:
                 f"no such level of {kind}: {level}", hint=f"choose a level from {lowest} to {highest}"
             )
         return cls(kind, usual if level is None else level)
+
+    def neighbour(self) -> Compression:
+        """The same at another level, which gives other bytes; what compresses nothing stays as it is."""
+        _, _, highest = _LEVELS[self.kind]
+        return replace(self, level=self.level + (1 if self.level < highest else -1) * (highest > 0))
 
     @property
     def media_type(self) -> str:

@@ -95,8 +95,11 @@ def write_image(
             reused = identity in known
             if reused:
                 descriptor = known[identity] or Descriptor(
-                    MEDIA_LAYER, Digest(identity), written.uncompressed, annotations
+                    MEDIA_LAYER, Digest(identity), written.uncompressed
                 )
+                # What transports dropped from the image before comes back; what it says stands.
+                kept = {**annotations, **descriptor.annotations}
+                descriptor = replace(descriptor, annotations=kept)
                 layer = Layer(identity, descriptor, written.uncompressed)
             else:
                 destination.placed(index, written)
