@@ -4,7 +4,9 @@
 
 BIN := .venv/bin
 export PIP_NO_INPUT := 1
-PYTEST := $(BIN)/python -m pytest -o tmp_path_retention_count=1 -o tmp_path_retention_policy=failed
+# One process for each processor, each with storages and servers of its own.
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -o tmp_path_retention_count=1 \
+	-o tmp_path_retention_policy=failed
 # make unit ARGS='-k rpm'
 ARGS ?=
 
