@@ -26,7 +26,11 @@ def run(*arguments: object, path: str | None = None) -> subprocess.CompletedProc
         (["lint", "a", "b", "c"], "got unexpected extra argument(s) (c)", "rechunk-podman lint --help"),
         (["previous"], "missing argument 'docker://REPO'", "rechunk-podman previous --help"),
         (["lint"], "no image is named", "rechunk-podman lint IMG, or --list"),
-        (["lint", "oci:/none/there"], "no such file or directory: /none/there", "name an OCI layout, or an"),
+        (
+            ["lint", "oci:/none/there"],
+            "no such file or directory: /none/there",
+            "name an OCI layout, an OCI archive",
+        ),
         (["lint", "--fail-on", "never ever", "x"], "not a severity: 'never ever'", "--fail-on takes note,"),
         (["init", "/none/there", "--template", "just"], "not a directory: /none/there", "mkdir it, or git"),
         (

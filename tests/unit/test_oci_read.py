@@ -8,6 +8,7 @@ import os
 import re
 import shutil
 import tarfile
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,12 +75,15 @@ def third_layer(top: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(tmp_path_factory):
+def real(request, tmp_path_factory):
     """A three-layer image with whiteouts, by buildah, in every form that podman and skopeo write."""
     if os.geteuid() != 0:
         pytest.skip("makes devices and owners: needs root")
     work = tmp_path_factory.mktemp("real")
-    storage = Storage(work / "s")
+    # podman takes no more than 50 characters for a directory of its state
+    folder = tempfile.TemporaryDirectory(prefix="storage-", dir="/tmp")
+    request.addfinalizer(folder.cleanup)
+    storage = Storage(Path(folder.name))
     mounted = storage.image("localhost/odd:1", [odd_rootfs, second_layer, third_layer])
     storage.podman("save", "-q", "--format", "oci-archive", "-o", work / "podman.oci", "localhost/odd:1")
     storage.podman(
