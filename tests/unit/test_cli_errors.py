@@ -29,7 +29,7 @@ def run(*arguments: object, path: str | None = None) -> subprocess.CompletedProc
         (
             ["lint", "oci:/none/there"],
             "no such file or directory: /none/there",
-            "name an OCI layout, an OCI archive",
+            "name an OCI layout, an",
         ),
         (["lint", "--fail-on", "never ever", "x"], "not a severity: 'never ever'", "--fail-on takes note,"),
         (["init", "/none/there", "--template", "just"], "not a directory: /none/there", "mkdir it, or git"),

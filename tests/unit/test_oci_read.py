@@ -75,15 +75,18 @@ def third_layer(top: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def real(request, tmp_path_factory):
+def real(tmp_path_factory):
     """A three-layer image with whiteouts, by buildah, in every form that podman and skopeo write."""
     if os.geteuid() != 0:
         pytest.skip("makes devices and owners: needs root")
     work = tmp_path_factory.mktemp("real")
     # podman takes no more than 50 characters for a directory of its state
-    folder = tempfile.TemporaryDirectory(prefix="storage-", dir="/tmp")
-    request.addfinalizer(folder.cleanup)
-    storage = Storage(Path(folder.name))
+    with tempfile.TemporaryDirectory(prefix="storage-", dir="/tmp") as folder:
+        yield work, _real_forms(work, Storage(Path(folder)))
+
+
+def _real_forms(work, storage):
+    """Writes all FORMS of the image; where it is mounted."""
     mounted = storage.image("localhost/odd:1", [odd_rootfs, second_layer, third_layer])
     storage.podman("save", "-q", "--format", "oci-archive", "-o", work / "podman.oci", "localhost/odd:1")
     storage.podman(
@@ -95,7 +98,7 @@ def real(request, tmp_path_factory):
     run(*copy, "--dest-compress", "--dest-compress-format", "zstd", source, f"oci:{work / 'zstd'}:name")
     run(*copy, "--dest-decompress", source, f"oci:{work / 'plain'}:name")
     run(*copy, source, f"docker-archive:{work / 'skopeo.docker'}:localhost/odd:2")
-    return work, mounted
+    return mounted
 
 
 FORMS = ("podman.oci", "podman.docker", "layout", "zstd", "plain", "skopeo.docker")
