@@ -15,7 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import Component
-from rechunk_podman.planning.ledger import Ledger
+from rechunk_podman.planning.ledger import MAX_RELEASES, Ledger
+from rechunk_podman.planning.reputation import reputation
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -52,6 +53,9 @@ class Tuning:
     surprise_tilt: float = 1.0
     horizon: float = 20.0
     wait: float = 1.0
+    shape: float = 0.0
+    smin: float = 3.0
+    smax: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +81,16 @@ def usual_gap(dates: Sequence[int], now: int) -> float:
 
 def record(components: Sequence[Component], previous: Ledger, now: int) -> Record:
     """The table of what changed when: the release at hand first, then those of the Ledger."""
-    columns = len(previous.dates)
-    changed = np.zeros((len(components), columns), dtype=bool)
-    seen = np.zeros((len(components), columns), dtype=bool)
+    columns = np.arange(len(previous.dates), dtype=np.uint64)
+    ages = np.zeros(len(components), dtype=np.uint64)
+    bits = np.zeros(len(components), dtype=np.uint64)
     for row, component in enumerate(components):
         before = previous.components.get(component.id)
-        if before is None:
-            continue
-        bits = before.changes << 1 | previous.changed(component)
-        known = min(before.age, columns)
-        seen[row, :known] = True
-        changed[row, :known] = [bits >> back & 1 for back in range(known)]
+        if before is not None:
+            ages[row] = before.age
+            bits[row] = (before.changes << 1 | previous.changed(component)) & (1 << MAX_RELEASES) - 1
+    seen = columns < ages[:, None]
+    changed = seen & (bits[:, None] >> columns & np.uint64(1)).astype(bool)
     return Record(changed, seen, trains(components), usual_gap(previous.dates, now))
 
 
@@ -126,16 +129,20 @@ def rates(components: Sequence[Component], past: Record, weights: Array, now: in
             prior[row] = fixed
     prior = np.minimum(prior, 0.98)
     strength = np.array([KIND_SHRINK if c.id.source in PRIORS else tuning.shrink for c in components])
+    if tuning.shape > 0:
+        strength = np.where(strength == tuning.shrink, np.clip(tuning.shape / prior, tuning.smin, tuning.smax), strength)
     expected = (hits + strength * prior) / (trials + strength)
     return np.asarray(np.clip(expected, 1e-5, 0.995))
 
 
 def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning: Tuning) -> Array:
-    """The rate of all packages together."""
+    """The rate of all packages together, times what their names tell."""
     packages = np.array([component.id.source not in PRIORS for component in components], dtype=bool)
+    paces = np.array([reputation(component.id) for component in components])
+    expected = (trials * paces)[packages].sum()
     strength = tuning.pooled_shrink
-    total = (hits[packages].sum() + FIRST_RATE * strength) / (trials[packages].sum() + strength)
-    return np.full(len(components), total)
+    base = (hits[packages].sum() + FIRST_RATE * strength) / (expected + strength)
+    return np.asarray(base * paces)
 
 
 def _told(components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning) -> Array:
@@ -159,7 +166,7 @@ def changelog_rate(changes: Sequence[int], now: int, half_life: float) -> float:
 
 
 def first_rate(component: Component) -> float:
-    """The rate of a component without any record, from its kind and its owner's hint (a week a release)."""
+    """The rate of a component without any record: its kind, its name, its owner's hint (a week a release)."""
     if component.interval is not None:
         return min(7.0 / max(component.interval, 0.04), 0.98)
-    return PRIORS.get(component.id.source, FIRST_RATE)
+    return PRIORS.get(component.id.source, FIRST_RATE * reputation(component.id))
