@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -105,6 +106,7 @@ def trains(components: Sequence[Component]) -> Ints:
     return found
 
 
+@lru_cache(maxsize=1 << 14)
 def upstream(version: str) -> str:
     """A version of dpkg, rpm, apk or pacman without its epoch and the packager's revision."""
     return version.rpartition(":")[2].partition("-")[0]
