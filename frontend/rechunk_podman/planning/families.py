@@ -1,8 +1,9 @@
 """Plans without memory: a placement that each component's name and size decide all by themselves.
 
 With no record of what went where, what counts is that the next image, planned afresh, puts things where
-this one did. The largest components get layers of their own; the others fall into bins by rendezvous
-hashing of their name families, so that one more component or one more bin moves few others.
+this one did. The largest components get layers of their own; the others are told apart by bytes per expected
+change (of which names have a reputation), and within such a class fall into bins by rendezvous hashing of
+their name families, so that one more component or one more bin moves few others.
 """
 
 from __future__ import annotations
@@ -21,8 +22,8 @@ ALONE_SHARE = 0.7
 """The share of the layers that goes to the largest components."""
 
 CLASSES = (50e3, 200e3, 800e3, 3.2e6)
-"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). What is small and busy stays away
-from what is large and quiet."""
+"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). What is small and busy stays
+away from what is large and quiet."""
 
 VOLATILE_SOURCES = frozenset({"database", "unclaimed"})
 """Sources whose components change at (nearly) every build: they share a layer with each other alone."""
@@ -77,7 +78,7 @@ def stateless_layers(components: Iterable[Component], max_layers: int) -> list[l
 def _shares(
     classes: Iterable[list[Component]], pace: Mapping[ComponentId, float], count: int
 ) -> list[tuple[list[Component], int]]:
-    """The classes, none empty, with how many of the `count` bins each gets; joined where these are too few."""
+    """The classes, none empty, with how many of `count` bins each gets; joined where these are too few."""
     found = [members for members in classes if members]
     while len(found) > count:
         found[:2] = [found[0] + found[1]]

@@ -2,7 +2,7 @@
 
 A Gamma-Poisson estimate from the record of the Ledger and the comparison of now with then, in which older
 releases count less, shrunk towards what is known beforehand: the update interval that the owner gave, the
-times in changelogs, the pooled rate of components of its kind.
+kind, else the pooled rate times what name and changelog tell.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FIRST_RATE = 0.03
 class Tuning:
     """The constants of the forecast and of packing, in one place for docs/planning.md's experiments."""
 
-    half_life: float = 32.0
-    shrink: float = 12.0
+    half_life: float = 64.0
+    shrink: float = 24.0
     pooled_shrink: float = 40.0
     changelog_half_life: float = 365.0
     changelog_strength: float = 0.5
@@ -54,9 +54,6 @@ class Tuning:
     surprise_tilt: float = 1.0
     horizon: float = 20.0
     wait: float = 1.0
-    shape: float = 0.0
-    smin: float = 3.0
-    smax: float = 100.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +128,6 @@ def rates(components: Sequence[Component], past: Record, weights: Array, now: in
             prior[row] = fixed
     prior = np.minimum(prior, 0.98)
     strength = np.array([KIND_SHRINK if c.id.source in PRIORS else tuning.shrink for c in components])
-    if tuning.shape > 0:
-        strength = np.where(strength == tuning.shrink, np.clip(tuning.shape / prior, tuning.smin, tuning.smax), strength)
     expected = (hits + strength * prior) / (trials + strength)
     return np.asarray(np.clip(expected, 1e-5, 0.995))
 

@@ -18,72 +18,72 @@ PACKAGE_SOURCES = frozenset({"rpm", "dpkg", "apk", "alpm"})
 BUSY, LIVELY, ORDINARY, CALM, STILL = 5.0, 2.2, 1.0, 0.5, 0.25
 
 _BUSY = """
-linux linux-signed linux-hwe linux-meta linux-azure linux-aws linux-lts kernel kernel-core linux-firmware
-firefox firefox-esr thunderbird chromium google-chrome microsoft-edge webkitgtk webkit2gtk wpewebkit nodejs
-curl openssl vim bind systemd glibc tzdata ca-certificates samba mesa nss php imagemagick ghostscript tiff ffmpeg
-podman buildah skopeo containers-common container-libs netavark aardvark-dns passt crun container-selinux
-containerd moby moby-engine docker docker-ce docker-compose kubernetes kubelet selinux-policy
-ostree rpm-ostree bootc dnf dnf5 libdnf ignition zincati coreos-installer nmstate cockpit
-expat python perl httpd apache2 tomcat mariadb mysql unbound qemu snapd base-files
-golang go rust java-openjdk openjdk-lts xorg-server xwayland xorg-x11-server-xwayland libreoffice wireshark
-pipewire gstreamer-plugins-bad gst-plugins-bad pacman-mirrorlist archlinux-keyring amazon-ssm-agent
+aardvark-dns amazon-ssm-agent apache2 archlinux-keyring base-files bind bootc buildah ca-certificates
+chromium cockpit container-libs container-selinux containerd containers-common coreos-installer crun curl
+dnf dnf5 docker docker-ce docker-compose expat ffmpeg firefox firefox-esr ghostscript glibc go golang
+google-chrome gst-plugins-bad gstreamer-plugins-bad httpd ignition imagemagick java-openjdk kernel
+kernel-core kubelet kubernetes libdnf libreoffice linux linux-aws linux-azure linux-firmware linux-hwe
+linux-lts linux-meta linux-signed mariadb mesa microsoft-edge moby moby-engine mysql netavark nmstate nodejs
+nss openjdk-lts openssl ostree pacman-mirrorlist passt perl php pipewire podman python qemu rpm-ostree rust
+samba selinux-policy skopeo snapd systemd thunderbird tiff tomcat tzdata unbound vim webkit2gtk webkitgtk
+wireshark wpewebkit xorg-server xorg-x11-server-xwayland xwayland zincati
 """
 """Monthly, or nearly so."""
 
 _LIVELY = """
-xml2 xslt krb5 gnutls openssh sudo git glib glib2 gdk-pixbuf gdk-pixbuf2 poppler cups avahi openldap postgresql nginx
-nginx-mod dnsmasq ruby archive ssh ssh2 nghttp2 c-ares gnupg gnupg2 gcrypt gpg-error sqlite sqlite3 xz pam util-linux
-shadow shadow-utils coreutils bash busybox apk-tools dpkg apt rpm pacman apparmor netplan.io networkmanager
-network-manager modemmanager fwupd dracut mkinitcpio initramfs-tools grub grub2 shim shim-signed
-intel-microcode amd64-microcode amd-ucode intel-ucode microcode_ctl firmware-nonfree wireless-regdb hwdata
-cloud-init walinuxagent google-guest-agent google-compute-engine open-vm-tools hyperv-daemons ubuntu-advantage-tools
-ubuntu-pro-client ubuntu-release-upgrader update-notifier distro-info-data python-apt software-properties
-fedora-release fedora-repos alpine-base alpine-release alpine-baselayout azurelinux-release azurelinux-repos
-webp heif aom dav1d vpx openjpeg2 de265 openh264 sndfile x11 xpm freetype harfbuzz jpeg-xl exiv2 raw exif
-gst-plugins-base gst-plugins-good gst-plugins-ugly gstreamer gst-libav gstreamer1-plugins-base
-gstreamer1-plugins-good gstreamer1-plugins-bad-free gstreamer1
-cryptography urllib3 requests jinja2 idna certifi setuptools pip pillow werkzeug django twisted aiohttp
-ovmf edk2 virt libvirt crypto++ lxml zlib ncurses less rsync wget wget2 screen tmux tcpdump ntfs-3g exim4 postfix
-sssd freeipa ipa bluez gcc llvm llvm-toolchain clang iproute iproute2 nftables strace btrfs-progs xfsprogs lvm2
-cryptsetup dbus-broker udisks2 polkit flatpak xdg-desktop-portal gnome-shell mutter gtk4 gtk3 evolution
-evolution-data-server wireplumber pulseaudio libinput drm vulkan-loader vulkan spirv-tools glslang ibus wine
-plasma kf kf5 kf6 kwin kdeconnect dolphin konsole kate okular gwenview qt qtbase qt6 qt5 qtwebengine
-nano htop rust-bootupd rust-afterburn criu toolbox buildkit helm etcd cni cni-plugins yq jq fail2ban
-clamav mosquitto redis valkey memcached haproxy varnish squid freerdp vlc mpv yt-dlp gimp inkscape
-audit restic rclone ansible toybox musl device-mapper-multipath multipath-tools chrony systemd-boot
-sof-firmware alsa-sof-firmware nvidia nvidia-driver iptables-nft wpa_supplicant wpa bubblewrap
+aiohttp alpine-base alpine-baselayout alpine-release alsa-sof-firmware amd-ucode amd64-microcode ansible aom
+apk-tools apparmor apt archive audit avahi azurelinux-release azurelinux-repos bash bluez btrfs-progs
+bubblewrap buildkit busybox c-ares certifi chrony clamav clang cloud-init cni cni-plugins coreutils criu
+crypto++ cryptography cryptsetup cups dav1d dbus-broker de265 device-mapper-multipath distro-info-data
+django dnsmasq dolphin dpkg dracut drm edk2 etcd evolution evolution-data-server exif exim4 exiv2 fail2ban
+fedora-release fedora-repos firmware-nonfree flatpak freeipa freerdp freetype fwupd gcc gcrypt gdk-pixbuf
+gdk-pixbuf2 gimp git glib glib2 glslang gnome-shell gnupg gnupg2 gnutls google-compute-engine
+google-guest-agent gpg-error grub grub2 gst-libav gst-plugins-base gst-plugins-good gst-plugins-ugly
+gstreamer gstreamer1 gstreamer1-plugins-bad-free gstreamer1-plugins-base gstreamer1-plugins-good gtk3 gtk4
+gwenview haproxy harfbuzz heif helm htop hwdata hyperv-daemons ibus idna initramfs-tools inkscape
+intel-microcode intel-ucode ipa iproute iproute2 iptables-nft jinja2 jpeg-xl jq kate kdeconnect kf kf5 kf6
+konsole krb5 kwin less libinput libvirt llvm llvm-toolchain lvm2 lxml memcached microcode_ctl mkinitcpio
+modemmanager mosquitto mpv multipath-tools musl mutter nano ncurses netplan.io network-manager
+networkmanager nftables nghttp2 nginx nginx-mod ntfs-3g nvidia nvidia-driver okular open-vm-tools openh264
+openjpeg2 openldap openssh ovmf pacman pam pillow pip plasma polkit poppler postfix postgresql pulseaudio
+python-apt qt qt5 qt6 qtbase qtwebengine raw rclone redis requests restic rpm rsync ruby rust-afterburn
+rust-bootupd screen setuptools shadow shadow-utils shim shim-signed sndfile sof-firmware software-properties
+spirv-tools sqlite sqlite3 squid ssh ssh2 sssd strace sudo systemd-boot tcpdump tmux toolbox toybox twisted
+ubuntu-advantage-tools ubuntu-pro-client ubuntu-release-upgrader udisks2 update-notifier urllib3 util-linux
+valkey varnish virt vlc vpx vulkan vulkan-loader walinuxagent webp werkzeug wget wget2 wine wireless-regdb
+wireplumber wpa wpa_supplicant x11 xdg-desktop-portal xfsprogs xml2 xpm xslt xz yq yt-dlp zlib
 """
 """Several times a year."""
 
 _CALM = """
-gzip gawk diffutils findutils grep sed tar file cpio procps procps-ng psmisc kmod kbd console-setup
-iptables pciutils usbutils usb lz4 zstd event ev uv ffi icu pcre2 pcre gettext groff man-db lua dconf
-at-spi2-core at-spi2 cairo pango pixman lcms2 jpeg-turbo jpeg png giflib flac mpg123 alsa alsa-lib alsa-utils
-iso-codes xkeyboard-config shared-mime-info desktop-file-utils adduser init-system-helpers debconf tasn1 p11-kit
-nettle idn2 psl json-glib gpgme assuan ksba npth pinentry protobuf protobuf-c boost parted ethtool lsof
-e2fsprogs selinux sepol semanage policycoreutils cap bpf dbus elfutils binutils make userspace-rcu
-soup rest secret notify proxy modplug cdio upower accountsservice colord geoclue gvfs thunar xfce4 xfwm4
-xfdesktop xfconf mousepad ristretto tumbler pam-u2f fido2 tpm2-tss tpm2-tools tss2 keyutils logrotate cron cronie
-rsyslog tcp-wrappers nfs-utils rpcbind quota attr2 mdadm iscsi iscsi-initiator-utils open-iscsi isns open-isns
-zchunk solv repo modulemd librepo deltarpm createrepo_c gssproxy ding verto
+accountsservice adduser alsa alsa-lib alsa-utils assuan at-spi2 at-spi2-core attr2 binutils boost bpf cairo
+cap cdio colord console-setup cpio createrepo_c cron cronie dbus dconf debconf deltarpm desktop-file-utils
+diffutils ding e2fsprogs elfutils ethtool ev event ffi fido2 file findutils flac gawk geoclue gettext giflib
+gpgme grep groff gssproxy gvfs gzip icu idn2 init-system-helpers iptables iscsi iscsi-initiator-utils isns
+iso-codes jpeg jpeg-turbo json-glib kbd keyutils kmod ksba lcms2 librepo logrotate lsof lua lz4 make man-db
+mdadm modplug modulemd mousepad mpg123 nettle nfs-utils notify npth open-iscsi open-isns p11-kit pam-u2f
+pango parted pciutils pcre pcre2 pinentry pixman png policycoreutils procps procps-ng protobuf protobuf-c
+proxy psl psmisc quota repo rest ristretto rpcbind rsyslog secret sed selinux semanage sepol
+shared-mime-info solv soup tar tasn1 tcp-wrappers thunar tpm2-tools tpm2-tss tss2 tumbler upower usb
+usbutils userspace-rcu uv verto xfce4 xfconf xfdesktop xfwm4 xkeyboard-config zchunk zstd
 """
 """Once in a while."""
 
 _STILL = """
-acl attr gdbm readline bzip2 which time patch ed bc dc hostname netbase debianutils mawk popt mnl nfnetlink
-netfilter_conntrack netfilter_cthelper netfilter_cttimeout netfilter_queue nftnl pipeline unistring mpfr gmp mpc
-mpclib mpclib3 isl json-c yajl jansson yaml lmdb lzo lzo2 snappy daemon slang slang2 newt edit dosfstools mtools
-gdisk efibootmgr efivar mokutil tree sharutils lockfile pciaccess lm-sensors lm_sensors numactl aio uring
-setup basesystem filesystem crontabs mailcap mime-support media-types sgml-base xml-core docbook publicsuffix
-xau xdmcp ice sm xt xext xrender xi xinerama xrandr xcursor xdamage xfixes xcomposite xcb xmu xaw xss xtst xv
-xvmc xxf86vm xxf86dga xkbfile xshmfence fontenc fontconfig xft opus ogg vorbis speex speexdsp lame samplerate
-soxr fftw fftw3 lapack openblas blas gsl graphite2 fribidi thai datrie aspell enchant jbigkit mng exempi
-cdparanoia m4 autoconf automake libtool texinfo tcl tk guile cracklib pwquality sensible-utils ucf insserv
-bsd md mhash crypt xcrypt sigsegv atomic_ops gc paper dvdread dvdnav ca bluray theora mad id3tag taglib
-hunspell hyphen mythes words linux-base lsb lsb-release-minimal base-passwd bash-completion rootfiles dmidecode
-db db5.3 berkeley-db gpm dialog whiptail zip unzip p7zip arj cabextract lrzip whois fakeroot rtmpdump rtmp
-eject setserial sysvinit sysfsutils sysfs ntp-refclock inih nvme ipset conntrack-tools bridge-utils
-console-login-helper-messages shell-color-prompt ssh-key-dir zram-generator
+acl aio arj aspell atomic_ops attr autoconf automake base-passwd basesystem bash-completion bc berkeley-db
+blas bluray bridge-utils bsd bzip2 ca cabextract cdparanoia conntrack-tools console-login-helper-messages
+cracklib crontabs crypt daemon datrie db db5.3 dc debianutils dialog dmidecode docbook dosfstools dvdnav
+dvdread ed edit efibootmgr efivar eject enchant exempi fakeroot fftw fftw3 filesystem fontconfig fontenc
+fribidi gc gdbm gdisk gmp gpm graphite2 gsl guile hostname hunspell hyphen ice id3tag inih insserv ipset isl
+jansson jbigkit json-c lame lapack libtool linux-base lm-sensors lm_sensors lmdb lockfile lrzip lsb
+lsb-release-minimal lzo lzo2 m4 mad mailcap mawk md media-types mhash mime-support mng mnl mokutil mpc
+mpclib mpclib3 mpfr mtools mythes netbase netfilter_conntrack netfilter_cthelper netfilter_cttimeout
+netfilter_queue newt nfnetlink nftnl ntp-refclock numactl nvme ogg openblas opus p7zip paper patch pciaccess
+pipeline popt publicsuffix pwquality readline rootfiles rtmp rtmpdump samplerate sensible-utils setserial
+setup sgml-base sharutils shell-color-prompt sigsegv slang slang2 sm snappy soxr speex speexdsp ssh-key-dir
+sysfs sysfsutils sysvinit taglib tcl texinfo thai theora time tk tree ucf unistring unzip uring vorbis which
+whiptail whois words xau xaw xcb xcomposite xcrypt xcursor xdamage xdmcp xext xfixes xft xi xinerama xkbfile
+xml-core xmu xrandr xrender xshmfence xss xt xtst xv xvmc xxf86dga xxf86vm yajl yaml zip zram-generator
 """
 """Next to never."""
 
@@ -97,9 +97,13 @@ WORDS = {
     **dict.fromkeys(("font", "fonts", "icon", "icons", "theme", "themes", "cursor", "backgrounds"), STILL),
     **dict.fromkeys(("wallpapers", "sounds", "licenses", "doc", "docs", "manpages", "man", "dict"), STILL),
     **dict.fromkeys(("hunspell", "hyphen", "aspell", "dictionaries", "proto", "xcb", "locales"), STILL),
-    **dict.fromkeys(("perl", "ocaml", "ghc", "tex", "texlive", "keyring", "keys", "data", "xorg", "xf86"), CALM),
+    **dict.fromkeys(
+        ("perl", "ocaml", "ghc", "tex", "texlive", "keyring", "keys", "data", "xorg", "xf86"), CALM
+    ),
     **dict.fromkeys(("xfce4", "mate", "gnome"), CALM),
-    **dict.fromkeys(("firmware", "release", "repos", "plasma", "kf6", "kf5", "qt6", "php", "containers"), LIVELY),
+    **dict.fromkeys(
+        ("firmware", "release", "repos", "plasma", "kf6", "kf5", "qt6", "php", "containers"), LIVELY
+    ),
 }
 """What single words of a name tell where the name as a whole tells nothing."""
 
@@ -108,7 +112,7 @@ _SPLIT = re.compile(r"[^a-z0-9+]+")
 
 
 def reputation(ident: ComponentId) -> float:
-    """Expected changes of a package, from its name, as a multiple of an ordinary package's; 1 where unknown."""
+    """Expected changes of a package by its name, as a multiple of an ordinary one's; 1 where unknown."""
     return _pace(ident.name) if ident.source in PACKAGE_SOURCES else ORDINARY
 
 
