@@ -1,25 +1,32 @@
 """Plans without memory: a placement that each component's name and size decide all by themselves.
 
 With no record of what went where, what counts is that the next image, planned afresh, puts things where
-this one did. The largest components get layers of their own; the others fall into bins by rendezvous
-hashing of their name families, so that one more component or one more bin moves few others.
+this one did. The largest components get layers of their own; the others are told apart by bytes per expected
+change (of which names have a reputation), and within such a class fall into bins by rendezvous hashing of
+their name families, so that one more component or one more bin moves few others.
 """
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from rechunk_podman.model import Component, ComponentId
+from rechunk_podman.planning.rates import FIRST_RATE, first_rate
+from rechunk_podman.planning.reputation import PACKAGE_SOURCES
 
-ALONE_SHARE = 0.75
+ALONE_SHARE = 0.7
 """The share of the layers that goes to the largest components."""
+
+CLASSES = (50e3, 200e3, 800e3, 3.2e6)
+"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). What is small and busy stays
+away from what is large and quiet."""
 
 VOLATILE_SOURCES = frozenset({"database", "unclaimed"})
 """Sources whose components change at (nearly) every build: they share a layer with each other alone."""
-
-PACKAGE_SOURCES = frozenset({"rpm", "dpkg", "apk", "alpm"})
 
 GENERIC = frozenset(
     {
@@ -43,8 +50,11 @@ def family(ident: ComponentId) -> str:
 
 
 def stateless_layers(components: Iterable[Component], max_layers: int) -> list[list[Component]]:
-    """At most `max_layers` groups of `components`, none empty, by size and name alone."""
-    ranked = sorted(components, key=lambda component: (-component.size, component.id))
+    """At most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
+    known = list(components)
+    pace = {component.id: first_rate(component) / FIRST_RATE for component in known}
+    # alone is worth most to what costs most in company: its own bytes and, by its changes, those of others
+    ranked = sorted(known, key=lambda c: (-c.size * math.sqrt(pace[c.id]), c.id))
     if len(ranked) <= max_layers:
         return [[component] for component in ranked]
     alone = int(max_layers * ALONE_SHARE)
@@ -54,11 +64,30 @@ def stateless_layers(components: Iterable[Component], max_layers: int) -> list[l
     if volatile and max_layers - alone > 1:
         groups.append(volatile)
         rest = [component for component in rest if component.id.source not in VOLATILE_SOURCES]
-    bins: dict[int, list[Component]] = {}
-    count = max_layers - len(groups)
+    classes: list[list[Component]] = [[] for _ in range(len(CLASSES) + 1)]
     for component in rest:
-        bins.setdefault(_rendezvous(family(component.id), count), []).append(component)
-    return groups + [bins[number] for number in sorted(bins)]
+        classes[bisect_right(CLASSES, component.size / pace[component.id])].append(component)
+    bins: dict[tuple[int, int], list[Component]] = {}
+    for number, (members, count) in enumerate(_shares(classes, pace, max_layers - len(groups))):
+        for component in members:
+            place = (number, _rendezvous(family(component.id), count))
+            bins.setdefault(place, []).append(component)
+    return groups + [bins[place] for place in sorted(bins)]
+
+
+def _shares(
+    classes: Iterable[list[Component]], pace: Mapping[ComponentId, float], count: int
+) -> list[tuple[list[Component], int]]:
+    """The classes, none empty, with how many of `count` bins each gets; joined where these are too few."""
+    found = [members for members in classes if members]
+    while len(found) > count:
+        found[:2] = [found[0] + found[1]]
+    # n bins cost bytes times changes over n: least in all with bins in proportion to the root of the product
+    weights = [math.sqrt(sum(c.size for c in g) * sum(pace[c.id] for c in g)) for g in found]
+    shares = [1] * len(found)
+    for _ in range(count - len(found)):
+        shares[max(range(len(found)), key=lambda at: (weights[at] / shares[at], at))] += 1
+    return list(zip(found, shares, strict=True))
 
 
 def _rendezvous(name: str, count: int) -> int:

@@ -7,7 +7,7 @@ outside is never trusted beyond planning: a wrong one costs downloads, not corre
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import Component, ComponentId, Plan
@@ -159,15 +159,16 @@ class Ledger:
         records = {}
         for ident in sorted(present):
             component, before = present[ident], old.get(ident)
-            fresh = Record(component.fingerprint[:FINGERPRINT_BYTES], component.version)
             if before is None:
-                fresh = replace(fresh, changes=1)
+                changes, age = 1, 1
             elif same:
-                fresh = replace(fresh, changes=before.changes, age=before.age)
+                changes, age = before.changes, before.age
             else:
                 changes = (before.changes << 1 | (ident in changed)) & (1 << MAX_RELEASES) - 1
-                fresh = replace(fresh, changes=changes, age=min(before.age + 1, MAX_AGE))
-            records[ident] = fresh
+                age = min(before.age + 1, MAX_AGE)
+            records[ident] = Record(
+                component.fingerprint[:FINGERPRINT_BYTES], component.version, changes, age
+            )
         dates = previous.dates if previous is not None else ()
         if not same:
             dates = (*dates, date)[-MAX_RELEASES:]

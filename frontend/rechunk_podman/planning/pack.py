@@ -202,14 +202,16 @@ class _Moves:
         self.rows: Ints = np.flatnonzero(state.owner >= 0)
         self.alone = _grid(state.sizes[self.rows] * (1.0 - np.exp(state.logs[self.rows]) @ state.weights))
         self.weighted = np.exp(state.logs[self.rows]) * state.weights
-        self.groups: list[int] = []
-        self.column: dict[int, int] = {}
-        self.enter = np.full((len(self.rows), int(state.alive.sum()) + 1), np.inf)
-        self.leave = np.zeros(len(self.rows))
-        for group in np.flatnonzero(state.alive).tolist():
-            self._column_of(group)
-            self._enter(group)
-            self._leave(group)
+        alive = np.flatnonzero(state.alive)
+        self.groups: list[int] = alive.tolist()
+        self.column = {group: column for column, group in enumerate(self.groups)}
+        self.enter = np.full((len(self.rows), len(alive) + 1), np.inf)
+        size = state.sizes[self.rows][:, None] + state.size[alive]
+        change = size * (1.0 - self.weighted @ state.stay[alive].T) - state.cost[alive]
+        self.enter[:, :-1] = _grid(change + (state.fee * state.closed)[alive])
+        owner = state.owner[self.rows]
+        self.enter[np.arange(len(self.rows)), np.searchsorted(alive, owner)] = np.inf
+        self.leave = self._saved(self.rows, owner)
         self.target: Ints = self.enter.argmin(axis=1)
         self.least: Array = self.enter.min(axis=1)
 
@@ -248,15 +250,17 @@ class _Moves:
         self.enter[state.owner[self.rows] == group, column] = np.inf
 
     def _leave(self, group: int) -> None:
-        """Bytes per update saved where a member leaves the group."""
+        inside = np.flatnonzero(self.state.owner[self.rows] == group)
+        self.leave[inside] = self._saved(self.rows[inside], np.full(len(inside), group, dtype=np.int64))
+
+    def _saved(self, rows: Ints, owner: Ints) -> Array:
+        """Bytes per update saved where each of `rows` leaves its group."""
         state = self.state
-        inside = np.flatnonzero(state.owner[self.rows] == group)
-        rows = self.rows[inside]
-        saved = np.full(len(rows), state.cost[group] - state.fee[group] * state.closed[group])
-        if len(rows) > 1:
-            stay = np.exp(np.minimum(state.log[group] - state.logs[rows], 0.0)) @ state.weights
-            saved -= (state.size[group] - state.sizes[rows]) * (1.0 - stay)
-        self.leave[inside] = _grid(saved)
+        stay = np.exp(np.minimum(state.log[owner] - state.logs[rows], 0.0)) @ state.weights
+        # nothing is left of a group of one: a difference of sums may not be quite 0
+        crowd = np.bincount(state.owner[self.rows], minlength=len(state.alive))
+        left = np.where(crowd[owner] > 1, (state.size[owner] - state.sizes[rows]) * (1.0 - stay), 0.0)
+        return _grid(state.cost[owner] - (state.fee * state.closed)[owner] - left)
 
     def step(self) -> bool:
         """Makes the best move, if any is worth it."""

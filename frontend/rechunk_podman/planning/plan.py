@@ -71,13 +71,11 @@ def _with_memory(
     if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
         return Plan(tuple(PlannedLayer(layer.components, rate=layer.rate) for layer in previous.layers))
     future = _forecast(ordered, previous, now, tuning)
-    # no further ahead than the record looks back: what is known of few releases is worth no large fee
-    horizon = min(tuning.horizon, float(len(previous.dates)))
     closed = []
     for members in clean.values():
         size, change = _layer(future, members)
         # a saving lasts until the layer would have been repacked for free, or as long as we look ahead
-        closed.append(Closed(members, size * max(1.0 / max(horizon, 1.0), tuning.wait * change)))
+        closed.append(Closed(members, size * max(1.0 / tuning.horizon, tuning.wait * change)))
     held = {row for members in clean.values() for row in members}
     pool = [row for row in range(len(ordered)) if row not in held]
     groups = [tuple(group) for group in pack(future, pool, closed, max_layers)]

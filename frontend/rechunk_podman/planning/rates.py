@@ -2,7 +2,7 @@
 
 A Gamma-Poisson estimate from the record of the Ledger and the comparison of now with then, in which older
 releases count less, shrunk towards what is known beforehand: the update interval that the owner gave, the
-times in changelogs, the pooled rate of components of its kind.
+kind, else the pooled rate times what name and changelog tell.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import Component
-from rechunk_podman.planning.ledger import Ledger
+from rechunk_podman.planning.ledger import MAX_RELEASES, Ledger
+from rechunk_podman.planning.reputation import reputation
 
 Array = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -40,8 +42,8 @@ FIRST_RATE = 0.03
 class Tuning:
     """The constants of the forecast and of packing, in one place for docs/planning.md's experiments."""
 
-    half_life: float = 32.0
-    shrink: float = 12.0
+    half_life: float = 64.0
+    shrink: float = 24.0
     pooled_shrink: float = 40.0
     changelog_half_life: float = 365.0
     changelog_strength: float = 0.5
@@ -77,17 +79,16 @@ def usual_gap(dates: Sequence[int], now: int) -> float:
 
 def record(components: Sequence[Component], previous: Ledger, now: int) -> Record:
     """The table of what changed when: the release at hand first, then those of the Ledger."""
-    columns = len(previous.dates)
-    changed = np.zeros((len(components), columns), dtype=bool)
-    seen = np.zeros((len(components), columns), dtype=bool)
+    columns = np.arange(len(previous.dates), dtype=np.uint64)
+    ages = np.zeros(len(components), dtype=np.uint64)
+    bits = np.zeros(len(components), dtype=np.uint64)
     for row, component in enumerate(components):
         before = previous.components.get(component.id)
-        if before is None:
-            continue
-        bits = before.changes << 1 | previous.changed(component)
-        known = min(before.age, columns)
-        seen[row, :known] = True
-        changed[row, :known] = [bits >> back & 1 for back in range(known)]
+        if before is not None:
+            ages[row] = before.age
+            bits[row] = (before.changes << 1 | previous.changed(component)) & (1 << MAX_RELEASES) - 1
+    seen = columns < ages[:, None]
+    changed = seen & (bits[:, None] >> columns & np.uint64(1)).astype(bool)
     return Record(changed, seen, trains(components), usual_gap(previous.dates, now))
 
 
@@ -102,6 +103,7 @@ def trains(components: Sequence[Component]) -> Ints:
     return found
 
 
+@lru_cache(maxsize=1 << 14)
 def upstream(version: str) -> str:
     """A version of dpkg, rpm, apk or pacman without its epoch and the packager's revision."""
     return version.rpartition(":")[2].partition("-")[0]
@@ -131,11 +133,13 @@ def rates(components: Sequence[Component], past: Record, weights: Array, now: in
 
 
 def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning: Tuning) -> Array:
-    """The rate of all packages together."""
+    """The rate of all packages together, times what their names tell."""
     packages = np.array([component.id.source not in PRIORS for component in components], dtype=bool)
+    paces = np.array([reputation(component.id) for component in components])
+    expected = (trials * paces)[packages].sum()
     strength = tuning.pooled_shrink
-    total = (hits[packages].sum() + FIRST_RATE * strength) / (trials[packages].sum() + strength)
-    return np.full(len(components), total)
+    base = (hits[packages].sum() + FIRST_RATE * strength) / (expected + strength)
+    return np.asarray(base * paces)
 
 
 def _told(components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning) -> Array:
@@ -159,7 +163,7 @@ def changelog_rate(changes: Sequence[int], now: int, half_life: float) -> float:
 
 
 def first_rate(component: Component) -> float:
-    """The rate of a component without any record, from its kind and its owner's hint (a week a release)."""
+    """The rate of a component without any record: its kind, its name, its owner's hint (a week a release)."""
     if component.interval is not None:
         return min(7.0 / max(component.interval, 0.04), 0.98)
-    return PRIORS.get(component.id.source, FIRST_RATE)
+    return PRIORS.get(component.id.source, FIRST_RATE * reputation(component.id))
