@@ -181,6 +181,15 @@ def test_an_output_within_the_root_filesystem_is_said(top):
     assert b"warning" not in run("--rootfs", top, "-o", f"{top}-out").stderr
 
 
+def test_an_ostree_repository_is_said(top):
+    (top / "sysroot" / "ostree" / "repo").mkdir(parents=True)
+    assert b"--prune /sysroot/" in run("--rootfs", top, "--plan-only").stderr
+    for arguments in (["--prune", "/sysroot/"], ["--bootc"]):
+        done = run("--rootfs", top, "--plan-only", *arguments)
+        assert done.returncode == 0
+        assert b"ostree" not in done.stderr
+
+
 def test_no_place_for_the_output(top, tmp_path):
     done = run("--rootfs", top, "-o", "/proc/out")
     assert done.returncode == 1
