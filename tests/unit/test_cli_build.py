@@ -334,3 +334,18 @@ def test_an_unknown_command_is_a_wrong_call():
     first, second = done.stderr.decode().splitlines()
     assert first.startswith("error: no such command 'splitt'")
     assert second.startswith("hint: ")
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "typer.Abort", "typer.Exit(130)"])
+def test_whatever_typer_makes_of_an_interrupt(raised):
+    text = f"""
+import typer
+from rechunk_podman.cli.console import guarded
+app = typer.Typer()
+@app.command()
+def work():
+    raise {raised}
+guarded(lambda: app([], standalone_mode=False))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, b"error: interrupted\n")
