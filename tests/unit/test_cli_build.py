@@ -56,11 +56,20 @@ def test_defaults_to_an_archive_on_standard_output(top, tmp_path):
     validate(tmp_path / "out.ociarchive").check()
 
 
-def test_a_terminal_is_refused(top):
+def test_streams_by_their_names(top, tmp_path):
+    expected = run("--rootfs", top).stdout
+    assert run("--rootfs", top, "-o", "/dev/stdout").stdout == expected
+    assert run("--rootfs", top, "-o", "/proc/self/fd/1").stdout == expected
+    (tmp_path / "out.ociarchive").write_bytes(expected)
+    validate(tmp_path / "out.ociarchive").check()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "-"], ["-o", "/dev/stdout"]])
+def test_a_terminal_is_refused(top, arguments):
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", str(top)],
+            [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", str(top), *arguments],
             stdout=theirs,
             stderr=subprocess.PIPE,
             timeout=60,
@@ -210,7 +219,7 @@ def test_an_interruption_leaves_nothing(top, tmp_path, way):
     ) as process:
         assert process.stderr is not None
         # It waits for a reader of the FIFO.
-        while b"space: " not in process.stderr.readline():
+        while b"plan: " not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(way)
         assert process.stderr.read() == b"error: interrupted\n"
