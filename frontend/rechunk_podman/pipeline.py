@@ -110,6 +110,11 @@ def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
         crew=crew,
     )
     log.info("scan: %d paths", len(tree))
+    if "sysroot/ostree/repo" in tree:
+        log.warning(
+            "/sysroot holds an ostree repository, a second copy of what it was deployed as: "
+            "--bootc, or --prune /sysroot/, leaves it out"
+        )
     assignment = assign(
         root,
         tree,

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from rechunk_podman.errors import UsageError
+from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Entry, Kind, Tree
 from rechunk_podman.oci.flatten import TreeDigest
 from rechunk_podman.rootfs.root import Root
@@ -98,19 +98,34 @@ def read_directory(
 
     Args:
         name: what to call it; the path by default.
-        prune, keep_selinux, skip_special_files: as scan() takes them.
+        prune: as verify() takes `ignore`: it is not read, and may hold what no image can.
+        keep_selinux, skip_special_files: as scan() takes them.
 
     Raises:
         RootfsError: something is unreadable, or what no image can hold.
     """
     with Root(path) as root:
-        tree = scan(root, prune=prune, skip_special_files=skip_special_files, keep_selinux=keep_selinux)
+        tree = scan(
+            root,
+            prune=[path for path in prune if _is_there(root, path)],
+            skip_special_files=skip_special_files,
+            keep_selinux=keep_selinux,
+        )
         hashes: dict[str, bytes] = {}
         for file, entry in tree.items():
             if entry.kind is Kind.FILE:
                 first = tree.links.get(file)
                 hashes[file] = hashes[first] if first is not None else _hash(root, file)
     return TreeDigest(name or str(path), tree, hashes)
+
+
+def _is_there(root: Root, path: str) -> bool:
+    """Whether a path to ignore is there under this very name, not by way of a symlink."""
+    name = path.strip("/")
+    try:
+        return path.startswith("/") and root.resolve(name) == name and bool(name and root.stat(name))
+    except RootfsError:
+        return False
 
 
 def _hash(root: Root, path: str) -> bytes:

@@ -203,6 +203,18 @@ def test_auto_takes_the_chunker_image_where_there_is_one(
         storage.run("podman", "untag", "localhost/elsewhere:latest", "localhost/elsewhere:latest")
 
 
+def test_auto_splits_in_place_where_buildah_runs_no_containers(
+    oddities_image: str, chunker_image: str, split: Callable[..., tools.Done]
+) -> None:
+    broken = {"BUILDAH_ISOLATION": "oci", "BUILDAH_RUNTIME": "/bin/false"}
+    done = split(oddities_image, "-t", TAG, "--json", env=broken)
+    assert json.loads(done.out)["engine"] == "native"
+    assert "buildah cannot run containers here" in done.err
+    asked = split(oddities_image, "-t", TAG, "--engine", "buildah", env=broken, check=False)
+    says(asked, 1, "cannot run containers", "--engine native")
+    assert chunker_image
+
+
 @pytest.mark.parametrize("engine", ["native", "buildah"])
 def test_options_reach_the_chunker(
     storage: tools.Storage,

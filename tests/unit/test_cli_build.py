@@ -56,11 +56,20 @@ def test_defaults_to_an_archive_on_standard_output(top, tmp_path):
     validate(tmp_path / "out.ociarchive").check()
 
 
-def test_a_terminal_is_refused(top):
+def test_streams_by_their_names(top, tmp_path):
+    expected = run("--rootfs", top).stdout
+    assert run("--rootfs", top, "-o", "/dev/stdout").stdout == expected
+    assert run("--rootfs", top, "-o", "/proc/self/fd/1").stdout == expected
+    (tmp_path / "out.ociarchive").write_bytes(expected)
+    validate(tmp_path / "out.ociarchive").check()
+
+
+@pytest.mark.parametrize("arguments", [[], ["-o", "-"], ["-o", "/dev/stdout"]])
+def test_a_terminal_is_refused(top, arguments):
     ours, theirs = pty.openpty()
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", str(top)],
+            [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", str(top), *arguments],
             stdout=theirs,
             stderr=subprocess.PIPE,
             timeout=60,
@@ -181,6 +190,15 @@ def test_an_output_within_the_root_filesystem_is_said(top):
     assert b"warning" not in run("--rootfs", top, "-o", f"{top}-out").stderr
 
 
+def test_an_ostree_repository_is_said(top):
+    (top / "sysroot" / "ostree" / "repo").mkdir(parents=True)
+    assert b"--prune /sysroot/" in run("--rootfs", top, "--plan-only").stderr
+    for arguments in (["--prune", "/sysroot/"], ["--bootc"]):
+        done = run("--rootfs", top, "--plan-only", *arguments)
+        assert done.returncode == 0
+        assert b"ostree" not in done.stderr
+
+
 def test_no_place_for_the_output(top, tmp_path):
     done = run("--rootfs", top, "-o", "/proc/out")
     assert done.returncode == 1
@@ -201,7 +219,7 @@ def test_an_interruption_leaves_nothing(top, tmp_path, way):
     ) as process:
         assert process.stderr is not None
         # It waits for a reader of the FIFO.
-        while b"space: " not in process.stderr.readline():
+        while b"plan: " not in process.stderr.readline():
             assert process.poll() is None
         process.send_signal(way)
         assert process.stderr.read() == b"error: interrupted\n"
@@ -325,3 +343,18 @@ def test_an_unknown_command_is_a_wrong_call():
     first, second = done.stderr.decode().splitlines()
     assert first.startswith("error: no such command 'splitt'")
     assert second.startswith("hint: ")
+
+
+@pytest.mark.parametrize("raised", ["KeyboardInterrupt", "typer.Abort", "typer.Exit(130)"])
+def test_whatever_typer_makes_of_an_interrupt(raised):
+    text = f"""
+import typer
+from rechunk_podman.cli.console import guarded
+app = typer.Typer()
+@app.command()
+def work():
+    raise {raised}
+guarded(lambda: app([], standalone_mode=False))
+"""
+    done = subprocess.run([sys.executable, "-c", text], capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (130, b"error: interrupted\n")

@@ -55,6 +55,23 @@ def test_files_and_empty_directories_once_others_never_the_root_apart(top):
     assert ids == sorted(ids)
 
 
+def test_places_of_databases_that_are_something_else(top):
+    make(top, {"etc/a": "1"})
+    for loop in ("var/lib/rpm", "var/lib/dpkg", "usr/share/doc/foo", "var/lib/apt"):
+        (top / loop).parent.mkdir(parents=True, exist_ok=True)
+        (top / loop).symlink_to(top.joinpath(loop).name)
+    (top / "usr/lib/sysimage/rpm/Packages").mkdir(parents=True)
+    os.mkfifo(top / DATABASE)
+    (top / "usr/lib/sysimage/dpkg").mkdir()
+    (top / "usr/lib/sysimage/dpkg/status").write_text(
+        "Package: foo\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n"
+    )
+    os.mkfifo(top / "usr/lib/sysimage/dpkg/diversions")
+    result = assigned(top)
+    paths = {path for component in result.assignment.components for path in component.paths}
+    assert {"etc/a", "var/lib/rpm", "var/lib/dpkg", "usr/share/doc/foo", DATABASE} <= paths
+
+
 def test_an_empty_root(top):
     assert [str(c.id) for c in assigned(top).assignment.components] == ["filesystem/root"]
 

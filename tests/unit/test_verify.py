@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 
@@ -234,6 +235,17 @@ def test_command_on_every_kind_of_operand(pair, tmp_path):
     assert document["same"] is False
     assert document["differences"] == [{"path": "etc/deep", "what": "mode", "a": "0700", "b": "0750"}]
     assert command("verify", "--ignore-prune", "/etc/deep", "b", "layout", cwd=tmp_path).returncode == 0
+
+
+def test_what_is_ignored_may_be_what_no_image_holds(pair, tmp_path):
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(tmp_path / "s"))
+    (tmp_path / "s").rename(pair[0] / "etc" / "socket")
+    done = command("verify", "a", "b", cwd=tmp_path)
+    assert (done.returncode, "sockets: /etc/socket" in done.stderr) == (1, True)
+    for path in ("/etc/socket", "/etc/"):
+        done = command("verify", "--ignore-prune", path, "a", "b", cwd=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_odd_names_are_printed_as_one_line(pair, tmp_path):

@@ -131,7 +131,7 @@ def _rpm(root: Root) -> Iterator[tuple[str, Version, str, Version]]:
 
 
 def _dpkg(root: Root) -> Iterator[tuple[str, Version, str, Version]]:
-    for place in dict.fromkeys(root.resolve(place) for place in DPKG_PLACES):
+    for place in dict.fromkeys(root.place(place) for place in DPKG_PLACES):
         for data in _dpkg_files(root, place):
             for fields in dpkg_text.stanzas(data):
                 try:

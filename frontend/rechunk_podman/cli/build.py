@@ -35,7 +35,7 @@ from rechunk_podman.cli.references import (
     VerifyPreviousOption,
     registry_of,
 )
-from rechunk_podman.cli.sidefiles import require_place, write_whole
+from rechunk_podman.cli.sidefiles import is_stream, require_place, write_whole
 from rechunk_podman.errors import ToolError, UsageError
 
 if TYPE_CHECKING:
@@ -334,7 +334,7 @@ def _held(path: Path | None) -> Reuse:
 
 def _room(target: Output, compression: Compression, size: int) -> None:
     """Says what the layers to be written will need; a ToolError where that is certainly not there."""
-    if target.path is None:
+    if target.path is None or is_stream(Path(target.path)):
         return
     from rechunk_podman.engine import space
 

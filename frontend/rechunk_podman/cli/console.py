@@ -123,8 +123,8 @@ def guarded(command: Callable[[], object]) -> NoReturn:
         # Whoever read our output has gone; the interpreter's own flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
-    if code == INTERRUPTED:  # typer turns an interrupt into this, too
+    if code == INTERRUPTED:  # typer turns an interrupt into this or, in older versions, into Abort
         sys.stderr.write("error: interrupted\n")
     sys.exit(code)

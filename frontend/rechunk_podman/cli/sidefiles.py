@@ -25,7 +25,7 @@ def require_place(path: Path, option: str) -> None:
         reason = "it is a directory"
     elif not folder.is_dir():
         reason = f"there is no directory {folder}"
-    elif not os.access(path if _is_stream(path) else folder, os.W_OK):
+    elif not os.access(path if is_stream(path) else folder, os.W_OK):
         reason = "permission denied"
     else:
         return
@@ -39,7 +39,7 @@ def write_whole(path: Path, data: bytes) -> None:
         RechunkError: it cannot be written.
     """
     try:
-        if _is_stream(path):
+        if is_stream(path):
             path.write_bytes(data)
             return
         path = Path(os.path.realpath(path))
@@ -54,8 +54,10 @@ def write_whole(path: Path, data: bytes) -> None:
         raise output_error(str(path), error) from error
 
 
-def _is_stream(path: Path) -> bool:
+def is_stream(path: Path) -> bool:
+    """Whether something is there that is neither a file nor a directory: a pipe, a FIFO, a device."""
     try:
-        return not stat.S_ISREG(path.stat().st_mode)
+        mode = path.stat().st_mode
     except OSError:
         return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))

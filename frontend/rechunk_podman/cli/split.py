@@ -60,6 +60,7 @@ from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
     from rechunk_podman.engine.podman import Podman
+    from rechunk_podman.engine.request import Request
 
 log = logging.getLogger(__name__)
 
@@ -298,13 +299,15 @@ def _run(
     if shipping.output is not None:
         what, place = "writing the image", Output.parse(shipping.output).path or place
     space.require(what, place, at_most=image.size, level=NOTE)
-    with progress_bar() as progress:
-        if chosen is Engine.BUILDAH:
-            buildah.split(request, progress, chunker=chunker or DEFAULT_CHUNKER, pull=pull)
-        elif shipping.output is not None:
-            manifest = native.write_to(request, shipping.output, progress)
-        else:
-            native.split(request, progress)
+    if chosen is Engine.BUILDAH:
+        asked = engine is Engine.BUILDAH or chunker is not None
+        chosen = _in_chunker(request, chunker or DEFAULT_CHUNKER, pull=pull, asked=asked)
+    if chosen is Engine.NATIVE:
+        with progress_bar() as progress:
+            if shipping.output is not None:
+                manifest = native.write_to(request, shipping.output, progress)
+            else:
+                native.split(request, progress)
     log.info("split in %.1f s", time.monotonic() - started)
     if shipping.output is not None:
         with open_image(shipping.output) as written:
@@ -319,6 +322,28 @@ def _run(
         print_json(document)
     else:
         print_layers(document)
+
+
+def _in_chunker(request: Request, chunker: str, *, pull: bool, asked: bool) -> Engine:
+    """Splits by the engine buildah; gives the one that is to do it where that cannot and nobody asked.
+
+    Raises:
+        RechunkError: as buildah.split().
+    """
+    from rechunk_podman.engine import buildah, native
+
+    try:
+        with progress_bar() as progress:
+            buildah.split(request, progress, chunker=chunker, pull=pull)
+    except buildah.NoContainersError as error:
+        if asked:
+            raise
+        log.warning("%s: splitting in place instead", error.message)
+        if os.geteuid() != 0:
+            native.in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
+        native.require_mounting()
+        return Engine.NATIVE
+    return Engine.BUILDAH
 
 
 def _choose(service: Podman, engine: Engine, chunker: str, *, asked: bool) -> tuple[Engine, bool]:

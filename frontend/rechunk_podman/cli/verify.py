@@ -51,7 +51,7 @@ def verify(
     """
     from rechunk_podman.verify import verify as compare
 
-    options = (selinux, skip_special_files)
+    options = (selinux, skip_special_files, tuple(ignore_prune or ()))
     result = compare(
         read_operand(a, *options),
         read_operand(b, *options),
@@ -108,7 +108,9 @@ def validate(
         raise typer.Exit(1)
 
 
-def read_operand(text: str, selinux: bool = False, skip_special_files: bool = False) -> TreeDigest:
+def read_operand(
+    text: str, selinux: bool = False, skip_special_files: bool = False, ignore: tuple[str, ...] = ()
+) -> TreeDigest:
     """The tree of an operand of verify: image with a transport, layout, archive, directory, local image.
 
     Raises:
@@ -121,10 +123,14 @@ def read_operand(text: str, selinux: bool = False, skip_special_files: bool = Fa
     if place is Place.REGISTRY:
         raise UsageError(f"cannot read {text} in place", hint="copy it here first: skopeo copy … oci:DIR")
     if place is Place.STORAGE:
-        return _local_image(name, selinux, skip_special_files)
+        return _local_image(name, selinux, skip_special_files, ignore)
     if place is Place.DIRECTORY:
         return read_directory(
-            Path(name), name=text, keep_selinux=selinux, skip_special_files=skip_special_files
+            Path(name),
+            name=text,
+            prune=ignore,
+            keep_selinux=selinux,
+            skip_special_files=skip_special_files,
         )
     return _image(name, text)
 
@@ -137,7 +143,7 @@ def _image(reference: str, name: str) -> TreeDigest:
         return replace(read_tree(image), name=name)
 
 
-def _local_image(name: str, selinux: bool, skip_special_files: bool) -> TreeDigest:
+def _local_image(name: str, selinux: bool, skip_special_files: bool, ignore: tuple[str, ...]) -> TreeDigest:
     from rechunk_podman.engine.native import in_namespace
     from rechunk_podman.engine.podman import connect, mounted
     from rechunk_podman.verify import read_directory
@@ -147,7 +153,13 @@ def _local_image(name: str, selinux: bool, skip_special_files: bool) -> TreeDige
     if os.geteuid() != 0:
         in_namespace(sys.argv[1:])
     with mounted(image_id) as path:
-        return read_directory(path, name=name, keep_selinux=selinux, skip_special_files=skip_special_files)
+        return read_directory(
+            path,
+            name=name,
+            prune=ignore,
+            keep_selinux=selinux,
+            skip_special_files=skip_special_files,
+        )
 
 
 def _show(result: Differences) -> None:

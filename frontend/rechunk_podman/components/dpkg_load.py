@@ -22,6 +22,7 @@ STATE = ("var/lib/apt", "var/cache/apt", "var/cache/debconf")
 """What apt and debconf record of every transaction."""
 
 _DOC = "usr/share/doc/"
+_HINT = "repair it, or leave it out with --prune"
 
 
 class Installed(NamedTuple):
@@ -56,7 +57,7 @@ def load(root: Root) -> Database | None:
     Raises:
         DatabaseError: a status file is there and cannot be read.
     """
-    places = [place for place in dict.fromkeys(map(root.resolve, PLACES)) if _holds_database(root, place)]
+    places = [place for place in dict.fromkeys(map(root.place, PLACES)) if _holds_database(root, place)]
     if not places:
         return None
     changelogs = _Changelogs(root)
@@ -72,7 +73,7 @@ def load(root: Root) -> Database | None:
                     place, package.name, package.source, package.version, info, stamp, paths, digests, times
                 )
             )
-    return Database(installed, [*places, *map(root.resolve, STATE)])
+    return Database(installed, [*places, *map(root.place, STATE)])
 
 
 def _exists(root: Root, path: str) -> bool:
@@ -108,7 +109,9 @@ def _packages(root: Root, path: str) -> Iterator[Package]:
         data = root.read(path, 1 << 30)
     except RootfsError as error:
         raise DatabaseError(
-            f"cannot read dpkg's database {root.show(path)}", context=[error.message], hint=error.hint
+            f"cannot read dpkg's database {root.show(path)}",
+            context=[error.message],
+            hint=error.hint or _HINT,
         ) from error
     for fields in dpkg_text.stanzas(data):
         try:
@@ -157,7 +160,7 @@ def _distroless(root: Root, place: str) -> Iterator[tuple[Package, list[str], st
     for stem, found in names.items():
         if prefix + stem in found:
             listing, sums = f"{prefix}{stem}.list", f"{prefix}{stem}.md5sums"
-            for package in _packages(root, root.resolve(prefix + stem)):
+            for package in _packages(root, root.place(prefix + stem)):
                 yield (
                     package,
                     found,
@@ -196,7 +199,7 @@ class _Changelogs:
     def times(self, package: str) -> list[int]:
         """Epoch seconds of all entries of a package's changelogs; none where there are none."""
         times: list[int] = []
-        directory = self._root.resolve(_DOC + package)
+        directory = self._root.place(_DOC + package)
         for name in self._root.names(directory):
             if not (name.startswith("changelog") and name.endswith(".gz")):
                 continue

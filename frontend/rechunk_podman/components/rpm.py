@@ -50,9 +50,7 @@ def claim(root: Root, board: Board) -> None:
         return
     database = board.group("database", name)
     board.groups[database].interval = ALWAYS
-    board.claim_below(
-        [path.rpartition("/")[0] for path in paths] + [root.resolve(p) for p in STATE], database
-    )
+    board.claim_below([path.rpartition("/")[0] for path in paths] + [root.place(p) for p in STATE], database)
     missing: dict[tuple[str, int], list[_Missing]] = {}
     for record in rpm_db.records(root, paths):
         label = "?"

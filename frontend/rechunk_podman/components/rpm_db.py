@@ -11,6 +11,7 @@ import mmap
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -31,9 +32,9 @@ def databases(root: Root) -> list[str]:
     """The canonical paths of the rpm databases that are there and hold anything, best first."""
     found: dict[str, None] = {}
     for place in PLACES:
-        directory = root.resolve(place)
+        directory = root.place(place)
         for name in _READERS:
-            path = root.resolve(f"{directory}/{name}")
+            path = root.place(f"{directory}/{name}")
             if size_of(root, path):
                 found[path] = None
     return list(found)
@@ -56,11 +57,12 @@ def records(root: Root, paths: list[str]) -> Iterator[Record]:
 
 
 def size_of(root: Root, path: str) -> int | None:
-    """The size of what is at a canonical path, None where nothing is."""
+    """The size of the regular file at a canonical path, None where none is."""
     try:
-        return root.stat(path).st_size
+        status = root.stat(path)
     except RootfsError:
         return None
+    return status.st_size if stat.S_ISREG(status.st_mode) else None
 
 
 def _sqlite(root: Root, path: str) -> Iterator[Record]:

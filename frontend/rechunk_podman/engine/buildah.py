@@ -13,7 +13,7 @@ from pathlib import Path
 from rechunk_podman.engine import containerfile
 from rechunk_podman.engine.native import relay
 from rechunk_podman.engine.podman import local_environment
-from rechunk_podman.engine.process import CommandError, redact, run
+from rechunk_podman.engine.process import CommandError, redact, run, shorten
 from rechunk_podman.engine.request import (
     Progress,
     Request,
@@ -40,10 +40,17 @@ FIRST_USABLE: Version = (1, 27)
 SHARES_CONTEXT: Version = (1, 44)
 """The first in which what a RUN writes to the context is there for the next stage, and FROM knows --after."""
 
+_NO_CONTAINERS = re.compile(r"while running runtime: |error running container: from \S+ creating container")
+"""The runtime failed to start: exit codes of what it runs are told otherwise."""
+
 _CHATTER = re.compile(
     r"\[\d+/\d+\] |STEP |-->|Getting image source|Copying |Writing manifest|Storing sign|Successfully |time="
     r"|[0-9a-f]{64}$"
 )
+
+
+class NoContainersError(CommandError):
+    """buildah cannot run any container here, whatever is in it."""
 
 
 def version(env: Mapping[str, str] | None = None) -> Version:
@@ -160,9 +167,17 @@ def _build(
         run(command, env=env, cwd=context, on_line=hear, tick=tick, hint=hint, merged=True)
     except CommandError as error:
         reported = chunker_error(lines, error.status)
-        if reported is None:
-            raise
-        raise reported from error
+        if reported is not None:
+            raise reported from error
+        said = [shorten(line) for line in error.context if not _CHATTER.match(line)]
+        if any(map(_NO_CONTAINERS.search, error.context)):
+            raise NoContainersError(
+                "buildah cannot run containers here",
+                error.status,
+                context=said,
+                hint="--engine native needs none; BUILDAH_ISOLATION=chroot may do",
+            ) from error
+        raise CommandError(error.message, error.status, context=said, hint=error.hint) from error
 
 
 @contextmanager

@@ -125,7 +125,8 @@ class OutputFile:
         self._path = Path(os.path.realpath(path))
         self.directory = str(self._path.parent)
         try:
-            kind = stat.S_IFMT(self._path.stat().st_mode)
+            # by the name that was given: that of a pipe in /proc/self/fd leads nowhere
+            kind = stat.S_IFMT(Path(path).stat().st_mode)
         except FileNotFoundError:
             kind = stat.S_IFREG
         except OSError as error:
@@ -134,7 +135,7 @@ class OutputFile:
             raise UsageError(f"{path} is a directory", hint="name a file, or oci:PATH for an OCI layout")
         try:
             if kind != stat.S_IFREG:
-                self._open_stream(os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
+                self._open_stream(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
                 return
             aside = beside(self._path)
             self.fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -143,6 +144,9 @@ class OutputFile:
             raise output_error(path, error) from error
 
     def _open_stream(self, stream: int) -> None:
+        if os.isatty(stream):
+            os.close(stream)
+            raise UsageError(f"{self.name} is a terminal", hint="redirect it, or give --output PATH")
         self.directory = spool_directory()
         appends = fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_APPEND
         if stat.S_ISREG(os.fstat(stream).st_mode) and not appends:

@@ -248,6 +248,13 @@ class Root:
             pending.extend(target.split("/")[::-1])
         return "/".join(done)
 
+    def place(self, path: str) -> str:
+        """As resolve(), for where something may be: a path that symlinks lead nowhere stays as it is."""
+        try:
+            return self.resolve(path)
+        except RootfsError:
+            return path.strip("/")
+
     def show(self, path: str) -> str:
         """The path as messages name it: absolute within the root, unprintable bytes escaped."""
         text = "/" + path
