@@ -60,38 +60,60 @@ TITLES = {
 
 _ANSWER = re.compile(r'"GET /v2/[^ ]*/(?:blobs|manifests)/[^ ]* [^"]*" 20[06] (\d+) ')
 
-#: Two images there: name and storage of each.
+#: A client's storage. Without these options podman fetches zstd:chunked layers whole.
+STORAGE_CONF = """\
+[storage]
+driver = "overlay"
+graphroot = "{place}/root"
+runroot = "{place}/run"
+[storage.options.pull_options]
+enable_partial_images = "true"
+"""
+
+#: Configurations of two storages there, and the name of an image in both.
 SAME_FILES = """
 set -eu
-one=$(podman --root "$2/root" --runroot "$2/run" image mount "$1")
-two=$(podman --root "$4/root" --runroot "$4/run" image mount "$3")
+one=$(CONTAINERS_STORAGE_CONF=$1 podman image mount "$3")
+two=$(CONTAINERS_STORAGE_CONF=$2 podman image mount "$3")
 python3 -m rechunk_podman verify "$one" "$two"
-podman --root "$2/root" --runroot "$2/run" image unmount "$1"
-podman --root "$4/root" --runroot "$4/run" image unmount "$3"
+CONTAINERS_STORAGE_CONF=$1 podman image unmount "$3"
+CONTAINERS_STORAGE_CONF=$2 podman image unmount "$3"
 """
 
 
 @dataclass(frozen=True)
 class Client:
-    """An empty storage on the newer machine; `place` is its folder there."""
+    """A storage on the newer machine."""
 
     machine: Machine
     name: str
 
-    @property
-    def place(self) -> str:
-        """The folder of the storage, as that machine names it."""
-        return f"/mnt/{self.name}"
+    @classmethod
+    def empty(cls, machine: Machine, name: str) -> Client:
+        """A new one."""
+        client = cls(machine, name)
+        (machine.share / name).mkdir()
+        (machine.share / f"{name}.conf").write_text(STORAGE_CONF.format(place=f"/mnt/{name}"))
+        return client
 
-    def pull(self, reference: str) -> None:
-        """As a user would."""
-        storage = ("--root", f"{self.place}/root", "--runroot", f"{self.place}/run")
-        self.machine.run("podman", *storage, "pull", "--quiet", "--tls-verify=false", reference)
+    @property
+    def conf(self) -> str:
+        """Its configuration, as that machine names it."""
+        return f"/mnt/{self.name}.conf"
+
+    def podman(self, *words: str) -> None:
+        """As its user would."""
+        self.machine.run("env", f"CONTAINERS_STORAGE_CONF={self.conf}", "podman", *words)
 
     @property
     def disk(self) -> int:
         """Bytes that its storage occupies; of hard links one."""
         return occupied(self.machine.share / self.name)
+
+    def remove(self) -> None:
+        """With all it holds."""
+        if (self.machine.share / self.name).exists():
+            tools.remove_storage(self.machine.share / self.name)
 
 
 @dataclass(frozen=True)
@@ -185,8 +207,7 @@ def push(
 
 def one_way(storage: tools.Storage, machine: Machine, kind: str, way: str, folder: Path) -> Taken:
     """Both releases pushed, each pulled by the same client, which stays as it is then."""
-    client = Client(machine, f"{kind}-{way}")
-    (machine.share / client.name).mkdir()
+    client = Client.empty(machine, f"{kind}-{way}")
     steps = []
     with tools.loopback_registry(folder / "registry") as registry:
         target = f"{registry.address}/{kind}:latest"
@@ -198,39 +219,33 @@ def one_way(storage: tools.Storage, machine: Machine, kind: str, way: str, folde
 
             pushed = seconds(pushing)
             lines = len(registry.log.read_text().splitlines())
-            pulled = seconds(lambda: client.pull(target))
+            pulled = seconds(lambda: client.podman("pull", "--quiet", "--tls-verify=false", target))
             steps.append(
                 Step(pushed, stored_in(registry) - before, pulled, sent_by(registry, lines), client.disk)
             )
         document = call(
             "skopeo", "inspect", "--tls-verify=false", f"docker://{target}", "--format={{len .Layers}}"
         )
-        machine.run("podman", *podman_place(client), "tag", target, f"localhost/{kind}:pulled")
+        client.podman("tag", target, f"localhost/{kind}:pulled")
     return Taken(int(document), *steps)
-
-
-def podman_place(client: Client) -> tuple[str, ...]:
-    """podman's options for a client's storage."""
-    return ("--root", f"{client.place}/root", "--runroot", f"{client.place}/run")
 
 
 def one_run(storage: tools.Storage, machine: Machine, kind: str, folder: Path) -> dict[str, Taken]:
     """Every way once; the clients are removed when their updates were found to hold the same files."""
     taken = {}
+    clients = {way: Client(machine, f"{kind}-{way}") for way in WAYS}
     try:
         for way in WAYS:
             with tempfile.TemporaryDirectory(dir=folder) as name:
                 taken[way] = one_way(storage, machine, kind, way, Path(name))
             print(f"{kind}, {way}: {taken[way]}", flush=True)
             if way != WAYS[0]:
-                name = f"localhost/{kind}:pulled"
-                first = f"/mnt/{kind}-{WAYS[0]}"
-                machine.run("sh", "-c", SAME_FILES, "sh", name, first, name, f"/mnt/{kind}-{way}")
-                tools.remove_storage(machine.share / f"{kind}-{way}")
+                confs = (clients[WAYS[0]].conf, clients[way].conf)
+                machine.run("sh", "-c", SAME_FILES, "sh", *confs, f"localhost/{kind}:pulled")
+                clients[way].remove()
     finally:
-        for way in WAYS:
-            if (machine.share / f"{kind}-{way}").exists():
-                tools.remove_storage(machine.share / f"{kind}-{way}")
+        for client in clients.values():
+            client.remove()
     return taken
 
 
