@@ -47,21 +47,18 @@ def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers
 
 
 def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
-    """Layers by size and name alone; those that change at every build last, large ones first."""
-    groups = stateless_layers(ordered, max_layers)
-    groups.sort(
-        key=lambda group: (
-            any(component.id.source in VOLATILE_SOURCES for component in group),
-            -sum(component.size for component in group),
-            min(component.id for component in group),
-        )
-    )
+    """Layers by size and name alone; those that change at every build last, the others by rising odds of a
+    change per byte, as far as kind and name tell."""
     layers = []
-    for group in groups:
-        stays = np.prod([1.0 - first_rate(component) for component in group])
+    for group in stateless_layers(ordered, max_layers):
+        size = float(sum(max(component.size, 1) for component in group))
+        change = 1.0 - float(np.prod([1.0 - first_rate(component) for component in group]))
         idents = tuple(sorted(component.id for component in group))
-        layers.append(PlannedLayer(idents, rate=quantized(1.0 - float(stays))))
-    return Plan(tuple(layers))
+        volatile = any(component.id.source in VOLATILE_SOURCES for component in group)
+        place = (volatile, _odds_per_byte(size, change), idents)
+        layers.append((place, PlannedLayer(idents, rate=quantized(change))))
+    layers.sort(key=lambda entry: entry[0])
+    return Plan(tuple(layer for _, layer in layers))
 
 
 def _with_memory(
@@ -134,12 +131,15 @@ def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: 
 
 
 def _place(future: Forecast, group: Sequence[int]) -> float:
-    """By what a layer is ordered: odds of a change per byte.
+    return _odds_per_byte(*_layer(future, group))
+
+
+def _odds_per_byte(size: float, change: float) -> float:
+    """By what layers are ordered.
 
     A change unpacks again all that lies above. Of two neighbours, the one of lower odds per byte below the
     other makes the expected number of these bytes least: what is large and quiet lies at the bottom.
     """
-    size, change = _layer(future, group)
     return change / max(1.0 - change, 1e-9) / size
 
 
