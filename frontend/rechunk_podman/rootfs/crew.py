@@ -84,13 +84,14 @@ class Crew:
         with warnings.catch_warnings():
             # A library's idle native threads (numpy's) are no danger: no child calls them.
             warnings.simplefilter("ignore", DeprecationWarning)
+            parent = os.getpid()
             pid = os.fork()
         if not pid:
             # Whoever holds the parent's end of another's channel would keep that one from seeing its end.
             for worker in self._idle:
                 worker.channel.close()
             ours.close()
-            _serve(self.root, theirs, mask)
+            _serve(self.root, theirs, mask, parent)
         theirs.close()
         self._idle.append(_Worker(pid, ours))
 
@@ -241,7 +242,7 @@ def _exactly(channel: socket.socket, size: int) -> bytes | bytearray:
     return data
 
 
-def _serve(root: Root, channel: socket.socket, mask: set[int]) -> NoReturn:
+def _serve(root: Root, channel: socket.socket, mask: set[int], parent: int) -> NoReturn:
     """Everything that a forked process does; it never returns into its parent's code."""
     gc.disable()
     status = 1
@@ -253,7 +254,8 @@ def _serve(root: Root, channel: socket.socket, mask: set[int]) -> NoReturn:
         # A parent that was killed could not end us: nobody waits for this layer any more.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        while _work(root, channel):
+        # It may have been killed before the line above.
+        while os.getppid() == parent and _work(root, channel):
             pass
         status = 0
     finally:
