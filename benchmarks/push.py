@@ -18,8 +18,8 @@ on loopback:
 Seconds: wall time, medians over the runs. Of processors: what all commands used, without the registry; on a
 machine that other work shares it is the steadier figure. Uploaded: bytes that the registry's blob store grew
 by; (e) finds some of (c)'s blobs there. Extra disk: the most that the file system of storage and temporary
-files, an ext4 of its own, held beyond what it held before. Goals: (c) takes at most 0.2 of (a) in time, and 1.1
-times the changed layers, compressed, in bytes and disk.
+files, an ext4 of its own, held beyond what it held before. Goals: (c) takes at most 0.2 of (a) in time, and
+1.1 times the changed layers, compressed, in bytes and disk.
 
 --write puts the figures into the table of docs/performance.md. Needs root, and 20 GB in TMPDIR (or /var/tmp).
 """
