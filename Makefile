@@ -5,8 +5,8 @@
 BIN := .venv/bin
 export PIP_NO_INPUT := 1
 # One process for each processor, each with storages and servers of its own.
-PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile -o tmp_path_retention_count=1 \
-	-o tmp_path_retention_policy=failed
+PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
+	-o tmp_path_retention_count=1 -o tmp_path_retention_policy=failed
 # make unit ARGS='-k rpm'
 ARGS ?=
 
