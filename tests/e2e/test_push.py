@@ -369,9 +369,9 @@ def test_no_room(
         (["--push=docker://r.example/x:1", "--engine=buildah"], "--engine buildah cannot"),
         (["--digestfile=x"], "only what is pushed has a digest"),
         (["--output=oci-archive:-"], "writes no image to standard output"),
-        (["--push=docker://r.example/x:1", "--digestfile=/absent/x"], "cannot write /absent/x"),
-        (["--push=docker://r.example/x:1", "--state=/absent/x"], "cannot write /absent/x"),
-        (["--push=docker://r.example/x:1", "--digestfile=/tmp"], "/tmp is a directory"),
+        (["--push=docker://r.example/x:1", "--digestfile=/absent/x"], "--digestfile /absent/x: there is no"),
+        (["--push=docker://r.example/x:1", "--state=/absent/x"], "--state /absent/x: there is no"),
+        (["--push=docker://r.example/x:1", "--digestfile=/tmp"], "/tmp: it is a directory"),
     ],
 )
 def test_wrong_calls(storage: tools.Storage, options: list[str], what: str) -> None:

@@ -52,7 +52,7 @@ def index(
     from rechunk_podman.engine.push import Target
 
     targets = [Target.parse(text) for text in push]
-    require_places(digestfile)
+    require_places(digestfile=digestfile)
     registry = registry_of(tls_verify, authfile, creds, None, cert_dir).only_for(targets[0].repository)
     instances = [one for reference in images for one in multiarch.instances(reference, registry)]
     with progress_bar() as progress:

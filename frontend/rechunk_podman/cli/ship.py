@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rechunk_podman.cli.console import print_json, write_line
+from rechunk_podman.cli.sidefiles import require_place
 from rechunk_podman.errors import RechunkError, UsageError
 
 if TYPE_CHECKING:
@@ -80,25 +81,21 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
     return targets
 
 
-def require_places(*files: Path | str | None) -> None:
+def require_places(**files: Path | str | None) -> None:
     """Looks, before the long work, where files are to be written at its end.
 
+    Args:
+        files: by the option that names each, without its dashes.
+
     Raises:
-        UsageError: one is a directory, or in none that may be written to; or there is no TMPDIR.
+        UsageError: as require_place(); or there is no TMPDIR.
     """
     temporary = os.environ.get("TMPDIR")
     if temporary and not Path(temporary).is_dir():
         raise UsageError(f"TMPDIR is no directory: {temporary}", hint="make it, or leave the variable out")
-    for file in files:
-        if file is None:
-            continue
-        path = Path(os.path.realpath(file))
-        if path.is_dir():
-            raise UsageError(f"{file} is a directory", hint="name a file")
-        if not (path.parent.is_dir() and os.access(path.parent, os.W_OK | os.X_OK)):
-            raise UsageError(
-                f"cannot write {file}", hint="name a file in a directory that is there and may be written to"
-            )
+    for option, file in files.items():
+        if file is not None:
+            require_place(Path(file), f"--{option}")
 
 
 def absolute_output(text: str, tag: str | None) -> str:

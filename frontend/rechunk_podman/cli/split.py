@@ -184,7 +184,7 @@ def split(
         )
     if not targets and (digestfile is not None or sign_by_digest_hint):
         raise UsageError("only what is pushed has a digest", hint="--push docker://REPO:TAG")
-    require_places(digestfile, state if targets else None)
+    require_places(digestfile=digestfile, state=state if targets else None)
     if targets and compression is None:
         compression = "gzip" if profile == "docker" else "zstd"
     flags = ["--max-layers", profile, "--threads", str(threads)]

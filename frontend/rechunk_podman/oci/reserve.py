@@ -1,4 +1,4 @@
-"""Room in a file before it is written: half the time of writing it, and no disk that is full in the middle.
+"""Room in a file before it is written: half the time, and no disk that is full in the middle of a layer.
 
 Source: fallocate(2). posix_fallocate(3) will not do: where a file system knows no reservation, it writes to
 every block.
