@@ -20,7 +20,7 @@ setup: packages $(BIN)/.dev
 packages:
 	@tools/install-packages test
 
-$(BIN)/.dev: pyproject.toml tools/make-venv | packages
+$(BIN)/.dev: pyproject.toml tools/make-venv hatch_build.py $(shell find frontend -name '*.[ch]') | packages
 	tools/make-venv dev
 	@touch $@
 
@@ -54,3 +54,4 @@ demo:
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist
+	find frontend -name '*.so' -delete

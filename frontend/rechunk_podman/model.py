@@ -6,7 +6,8 @@ itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surr
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -52,25 +53,27 @@ class Tree:
     Iteration gives paths in the byte order of the whole path (so `a-b` before `a/b`; a directory
     always comes before what it holds). The root itself is in `root`, never among the paths.
 
+    paths: all of them, in that order. links: path of a hard link -> the first path of its group.
+
     Args:
         root: the Entry of `/`.
         entries: path -> Entry, in any order.
     """
 
-    __slots__ = ("_entries", "links", "root")
+    __slots__ = ("_entries", "links", "paths", "root")
 
     def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
         self.root = root
+        self._entries = dict(entries)
         # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
-        order = sorted(entries, key=None if all(map(str.isascii, entries)) else path_key)
-        self._entries = {path: entries[path] for path in order}
-        self.links = _hard_links(self._entries)
+        self.paths = sorted(entries, key=None if all(map(str.isascii, entries)) else path_key)
+        self.links = _hard_links(self.paths, self.entries())
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return len(self.paths)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._entries)
+        return iter(self.paths)
 
     def __contains__(self, path: object) -> bool:
         return path in self._entries
@@ -82,9 +85,13 @@ class Tree:
         """The Entry at `path`, or None."""
         return self._entries.get(path)
 
+    def entries(self) -> list[Entry]:
+        """Every Entry, in the order of iteration."""
+        return list(map(self._entries.__getitem__, self.paths))
+
     def items(self) -> Iterable[tuple[str, Entry]]:
         """(path, Entry) in the order of iteration."""
-        return self._entries.items()
+        return zip(self.paths, self.entries(), strict=True)
 
 
 def path_key(path: str) -> bytes:
@@ -92,24 +99,20 @@ def path_key(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-def _hard_links(entries: Mapping[str, Entry]) -> dict[str, str]:
+def _hard_links(paths: Sequence[str], entries: Sequence[Entry]) -> dict[str, str]:
     """Path of a hard link -> the first path (in order) of its group, which is not among the keys."""
-    seen: set[int] = set()
-    several: set[int] = set()  # inode numbers: few paths are worth a closer look
-    for entry in entries.values():
-        ino = entry.ino
-        if ino in seen:
-            several.add(ino)
-        else:
-            seen.add(ino)
+    inodes = [entry.ino for entry in entries]
+    if len(set(inodes)) == len(inodes):
+        return {}
+    # inode numbers first: few paths are worth a closer look
+    several = {ino for ino, count in Counter(inodes).items() if count > 1}
     first: dict[tuple[int, int], str] = {}
     links: dict[str, str] = {}
-    if several:
-        for path, entry in entries.items():
-            if entry.ino in several and entry.kind is not Kind.DIRECTORY:
-                leader = first.setdefault((entry.dev, entry.ino), path)
-                if leader is not path:
-                    links[path] = leader
+    for path, entry in zip(paths, entries, strict=True):
+        if entry.ino in several and entry.kind is not Kind.DIRECTORY:
+            leader = first.setdefault((entry.dev, entry.ino), path)
+            if leader is not path:
+                links[path] = leader
     return links
 
 

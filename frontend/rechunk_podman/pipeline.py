@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rechunk_podman import identity, record
+from rechunk_podman.collector import paused
 from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.errors import RootfsError
@@ -22,9 +23,9 @@ from rechunk_podman.oci.write import write_image
 from rechunk_podman.planning.base import plan_on_base
 from rechunk_podman.planning.ledger import Compressor, Ledger
 from rechunk_podman.planning.plan import plan
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 
 log = logging.getLogger("rechunk_podman")
 
@@ -88,12 +89,12 @@ def plan_only(request: BuildRequest) -> Prepared:
     Raises:
         RechunkError: as prepare().
     """
-    with Root(request.rootfs) as root, Crew(root, request.threads) as crew:
-        return prepare(root, request, crew)
+    with Root(request.rootfs) as root, Workers(request.threads) as workers, paused():
+        return prepare(root, request, workers)
 
 
-def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
-    """Scans `root`, finds its components and plans its layers, with the help of the crew.
+def prepare(root: Root, request: BuildRequest, workers: Workers) -> Prepared:
+    """Scans `root`, finds its components and plans its layers, with the help of the workers.
 
     Raises:
         RechunkError: the config or the root filesystem cannot be taken as they are.
@@ -101,13 +102,13 @@ def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
     source = ImageConfig() if request.config_text is None else ImageConfig.parse(request.config_text)
     # Refuses wrong operations before the long work.
     _configured(source, request)
-    ahead = Ahead(crew)
+    ahead = Ahead(root, workers)
     tree = scan(
         root,
         prune=(*request.prune, *_sysroot(root, request)),
         skip_special_files=request.skip_special_files,
         keep_selinux=request.keep_selinux,
-        crew=crew,
+        workers=workers,
     )
     log.info("scan: %d paths", len(tree))
     if "sysroot/ostree/repo" in tree:
@@ -120,7 +121,7 @@ def prepare(root: Root, request: BuildRequest, crew: Crew) -> Prepared:
         tree,
         keep_mtime=request.keep_mtime,
         root_mode=_root_mode(request),
-        crew=crew,
+        workers=workers,
         ahead=ahead,
     )
     bootable = identity.bootable_labels(source.labels, tree, bootc=request.bootc)
@@ -165,8 +166,8 @@ def build(
     Raises:
         RechunkError: as prepare() and write_image(), and what on_plan and on_layers raise.
     """
-    with Root(request.rootfs) as root, Crew(root, request.threads) as crew:
-        prepared = prepare(root, request, crew)
+    with Root(request.rootfs) as root, Workers(request.threads) as workers, paused():
+        prepared = prepare(root, request, workers)
         by_id = {component.id: component for component in prepared.assignment.components}
         expected = record.expected_layers(
             prepared.plan, by_id, [request.previous, request.base], request.reuse
@@ -196,13 +197,12 @@ def build(
             finish=finish,
             output=output,
             compression=request.compression,
-            threads=request.threads,
+            workers=workers,
             tag=request.tag,
             root_mode=_root_mode(request),
             reuse=request.reuse,
             reuse_from=request.reuse_from,
             on_layer=on_layer,
-            crew=crew,
         )
     log.info("write: %s, manifest %s", output, image.manifest_descriptor.digest)
     return image

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.layers import Target, write_layer
-from rechunk_podman.oci.members import Source, pack
+from rechunk_podman.oci.members import Source, tar_stream
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.writing import specs
@@ -140,10 +140,10 @@ def layers_of(top: Path, count: int) -> list[bytes]:
         source = Source(root, scan(root), {})
         for number, spec in enumerate(specs(source.tree, count)):
             path = Path(folder, str(number))
-            packed = pack(source, spec)
-            written = write_layer(root, packed, Target(str(path)), Compression())
+            stream = tar_stream(source, spec)
+            written = write_layer(root, stream, Target(str(path)), Compression())
             data = path.read_bytes()
-            assert len(data) == packed.size == written.uncompressed
+            assert len(data) == stream.size == written.uncompressed
             found.append(data)
     return found
 

@@ -13,7 +13,8 @@ from support import tools
 NAME = "localhost/rechunk-podman:latest"
 BASE = "localhost/chunker-base:latest"
 
-_SOURCES = ("pyproject.toml", "README.md", "frontend/Containerfile", "frontend/rechunk_podman", "templates")
+_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "frontend/Containerfile")
+_SOURCES = (*_FILES, "frontend/rechunk_podman", "templates")
 
 
 def archive(repository: Path, storage: tools.Storage) -> Path:

@@ -14,6 +14,7 @@ from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write import ImageDocuments, LayerSpec, Output, WrittenImage, write_image
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 
 
 def component(name: str, *paths: str, clamp: int | None = None) -> Component:
@@ -54,11 +55,12 @@ def write(
     count: int = 5,
     mtimes: Mapping[str, int] | None = None,
     layers: Callable[[Tree], Sequence[LayerSpec]] | None = None,
+    threads: int = 1,
     **options: Any,
 ) -> WrittenImage:
     """Scans `top` and writes it, in `count` layers or those that `layers` makes."""
-    with Root(top) as root:
+    with Root(top) as root, Workers(threads) as workers:
         tree = scan(root)
         chosen = layers(tree) if layers else specs(tree, count)
-        options = {"finish": finish, **options}
+        options = {"finish": finish, "workers": workers, **options}
         return write_image(root, tree, chosen, mtimes or {}, output=Output.parse(str(output)), **options)

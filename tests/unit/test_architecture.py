@@ -11,10 +11,12 @@ BASE = {"errors", "model"}
 ALLOWED = {
     "errors": set(),
     "model": {"errors"},
-    "rootfs": BASE | {"rootfs"},
-    "components": BASE | {"rootfs", "components"},
+    "workers": set(),
+    "collector": set(),
+    "rootfs": BASE | {"workers", "collector", "rootfs"},
+    "components": BASE | {"workers", "rootfs", "components"},
     "planning": BASE | {"planning"},
-    "oci": BASE | {"rootfs", "oci"},
+    "oci": BASE | {"workers", "rootfs", "oci"},
     "verify": BASE | {"rootfs", "oci"},
     "identity": BASE,
     "record": BASE | {"planning", "oci"},
@@ -23,7 +25,8 @@ ALLOWED = {
     "scaffold": BASE,
     "lint": BASE | {"rootfs", "components", "oci", "lint"},
     "changelog": BASE | {"rootfs", "components", "planning", "oci", "explain", "update", "changelog"},
-    "pipeline": BASE | {"rootfs", "components", "planning", "oci", "record", "identity", "__init__"},
+    "pipeline": BASE
+    | {"workers", "collector", "rootfs", "components", "planning", "oci", "record", "identity", "__init__"},
     "engine": BASE | {"rootfs", "oci", "planning", "pipeline", "record", "engine", "__init__"},
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""

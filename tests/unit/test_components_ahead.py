@@ -1,4 +1,4 @@
-"""Databases that are read ahead, in another process, give the same assignment."""
+"""Databases that are read ahead, by another thread, give the same assignment."""
 
 import os
 
@@ -7,9 +7,9 @@ import pytest
 from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.assign import assign
 from rechunk_podman.errors import DatabaseError
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def top(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2])
 def test_it_makes_no_difference(top, count):
-    with Root(top) as root, Crew(root, count) as crew:
+    with Root(top) as root, Workers(count) as workers:
         plain = assign(root, scan(root))
-        ahead = Ahead(crew)
-        assert assign(root, scan(root, crew=crew), crew=crew, ahead=ahead) == plain
+        ahead = Ahead(root, workers)
+        assert assign(root, scan(root, workers=workers), workers=workers, ahead=ahead) == plain
     (foo,) = (component for component in plain.components if component.id.name == "foo")
     assert {"usr/bin/foo", "usr/bin/\udcff"} <= set(foo.paths)
 
@@ -43,13 +43,13 @@ def test_it_makes_no_difference(top, count):
 def test_a_broken_database_is_an_error(top, count):
     (top / "var/lib/dpkg/status").unlink()
     (top / "var/lib/dpkg/status").mkdir()
-    with Root(top) as root, Crew(root, count) as crew:
-        ahead = Ahead(crew)
+    with Root(top) as root, Workers(count) as workers:
+        ahead = Ahead(root, workers)
         with pytest.raises(DatabaseError):
-            assign(root, scan(root, crew=crew), crew=crew, ahead=ahead)
+            assign(root, scan(root, workers=workers), workers=workers, ahead=ahead)
 
 
 def test_none_is_none(tmp_path):
     (tmp_path / "etc").mkdir()
-    with Root(tmp_path) as root, Crew(root, 2) as crew:
-        assert Ahead(crew).take() == {"dpkg": None}
+    with Root(tmp_path) as root, Workers(2) as workers:
+        assert Ahead(root, workers).take() == {"dpkg": None}

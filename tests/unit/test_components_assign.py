@@ -8,17 +8,18 @@ import py_compile
 import shutil
 import struct
 
+import numpy as np
 import pytest
 import xattr
 
 from rechunk_podman.components import unclaimed
 from rechunk_podman.components.assign import assign
 from rechunk_podman.components.bytecode import recorded_mtime, source_of
-from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtime
+from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtimes
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 from support.assigning import INSTALLED, assigned, make
 from support.rpm_headers import package, sqlite_database
 
@@ -212,8 +213,11 @@ def test_content_decides_the_time_of_what_no_package_holds(top):
 
 
 def test_content_mtimes_are_in_the_past_and_use_their_bits():
-    assert content_mtime(b"\0" * 32) == CONTENT_EPOCH > 1
-    assert content_mtime(b"\xff" * 32) == CONTENT_EPOCH + 2**CONTENT_BITS - 1 < 1_000_000_000
+    digests = np.array([[0] * 32, [255] * 32, [0x12, 0x34, 0x56, 0x78] * 8], np.uint8)
+    first, last, some = content_mtimes(digests).tolist()
+    assert first == CONTENT_EPOCH > 1
+    assert last == CONTENT_EPOCH + 2**CONTENT_BITS - 1 < 1_000_000_000
+    assert some == CONTENT_EPOCH + 0x1234567
 
 
 def test_files_of_a_package_follow_the_rule_and_are_not_listed(top):
@@ -340,8 +344,8 @@ def test_the_digest_of_the_database_stands_for_the_content_and_reading_says_the_
 
 def test_threads_make_no_difference(top):
     make(top, {f"opt/app/{number}": f"{number}" * number for number in range(700)})
-    with Root(top) as root, Crew(root, 3) as crew:
-        shared = assign(root, scan(root, crew=crew), crew=crew)
+    with Root(top) as root, Workers(3) as workers:
+        shared = assign(root, scan(root, workers=workers), workers=workers)
     assert shared == assigned(top).assignment
 
 
@@ -357,8 +361,8 @@ def test_threads_make_no_difference(top):
 )
 def test_a_file_that_changes_or_vanishes_is_named(top, change, threads):
     make(top, {f"opt/app/{number}": "four" for number in range(300)})
-    with Root(top) as root, Crew(root, threads) as crew:
-        tree = scan(root, crew=crew)
+    with Root(top) as root, Workers(threads) as workers:
+        tree = scan(root, workers=workers)
         change(top / "opt/app/123")
         with pytest.raises(RootfsError, match="/opt/app/123"):
-            assign(root, tree, crew=crew)
+            assign(root, tree, workers=workers)

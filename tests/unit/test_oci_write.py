@@ -8,7 +8,6 @@ import stat
 import subprocess
 import sys
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
@@ -16,13 +15,14 @@ import pytest
 from rechunk_podman.errors import RechunkError, RootfsError, UsageError
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.layers import write_layer
-from rechunk_podman.oci.members import LayerSpec, Source, pack
+from rechunk_podman.oci.members import LayerSpec, Source, tar_stream
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest
 from rechunk_podman.oci.validate import validate
 from rechunk_podman.oci.write import ImageDocuments, Output, OutputKind, write_image
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 from support.writing import component, finish, specs, write
 
 MIB = 1 << 20
@@ -205,9 +205,9 @@ def test_a_size_is_known_before_anything_is_read(top):
     with Root(top) as root:
         source = Source(root, scan(root), {})
         for spec in specs(source.tree, 4):
-            packed = pack(source, spec)
-            written = write_layer(root, packed, None, Compression())
-            assert written.uncompressed == packed.size
+            stream = tar_stream(source, spec)
+            written = write_layer(root, stream, None, Compression())
+            assert written.uncompressed == stream.size
             assert written.digest == written.diff_id
 
 
@@ -224,7 +224,7 @@ def test_progress_is_reported(top, place):
 
 
 def change_after_scan(top, place, change, threads):
-    with Root(top) as root:
+    with Root(top) as root, Workers(threads) as workers:
         tree = scan(root)
         change()
         with pytest.raises(RootfsError) as caught:
@@ -235,7 +235,7 @@ def change_after_scan(top, place, change, threads):
                 {},
                 finish=finish,
                 output=Output.parse(f"{place}/image"),
-                threads=threads,
+                workers=workers,
             )
     assert list(place.iterdir()) == []
     return caught.value
@@ -543,20 +543,6 @@ def test_uncompressed_layers_that_a_store_holds_need_no_descriptor(top, place):
     assert image.manifest == full.manifest
     assert set(image.elsewhere) == {layer.diff_id for layer in full.layers}
     assert len(list((place / "sparse/blobs/sha256").iterdir())) == 2
-
-
-def test_other_threads_forbid_forks(top, place, caplog):
-    stop = threading.Event()
-    thread = threading.Thread(target=stop.wait)
-    thread.start()
-    try:
-        write(top, f"{place}/a", threads=2)
-    finally:
-        stop.set()
-        thread.join()
-    assert "other threads run" in caplog.text
-    write(top, f"{place}/b", threads=2)
-    assert content(place / "a") == content(place / "b")
 
 
 def test_an_image_without_layers(top, place):

@@ -12,10 +12,10 @@ import xattr
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Kind
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.paths import canonical, canonicaliser, in_order, with_ancestors
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.workers import Workers
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -324,7 +324,7 @@ def test_an_attribute_without_a_value_cannot_travel(tmp_path, caplog):
     assert "/file" in caplog.text
 
 
-def test_a_crew_finds_the_same(tmp_path):
+def test_workers_find_the_same(tmp_path):
     """Many directories, deep ones, all kinds of entries; the same Tree, hard links and all."""
     for number in range(60):
         folder = tmp_path / f"a/{number % 7}/{number}/b/c"
@@ -337,8 +337,8 @@ def test_a_crew_finds_the_same(tmp_path):
     os.mkfifo(tmp_path / "a/fifo")
     with Root(tmp_path) as root:
         alone = scan(root, prune=("/a/3/3", "/a/4/"))
-        with Crew(root, 3) as crew:
-            shared = scan(root, prune=("/a/3/3", "/a/4/"), crew=crew)
+        with Workers(3) as workers:
+            shared = scan(root, prune=("/a/3/3", "/a/4/"), workers=workers)
     assert len(alone) > 3000
     assert list(shared.items()) == list(alone.items())
     assert shared.links == alone.links
@@ -346,11 +346,11 @@ def test_a_crew_finds_the_same(tmp_path):
     assert all(type(entry.kind) is Kind for _, entry in shared.items())
 
 
-def test_a_crew_names_what_no_image_can_hold(tmp_path):
+def test_workers_name_what_no_image_can_hold(tmp_path):
     for number in range(600):
         (tmp_path / f"a/{number}").mkdir(parents=True)
     (tmp_path / "a/17/.wh.x").touch()
     (tmp_path / "a/580/.wh.y").touch()
-    with Root(tmp_path) as root, Crew(root, 2) as crew, pytest.raises(RootfsError) as caught:
-        scan(root, crew=crew)
+    with Root(tmp_path) as root, Workers(2) as workers, pytest.raises(RootfsError) as caught:
+        scan(root, workers=workers)
     assert "/a/17/.wh.x, /a/580/.wh.y" in caught.value.message

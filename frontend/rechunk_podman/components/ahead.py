@@ -1,35 +1,33 @@
-"""Package databases read by a process of a crew, while the tree is scanned.
-
-A scan and a database need nothing of each other.
-"""
+"""Package databases read by a worker while the tree is scanned: neither needs anything of the other."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
 from typing import Any
 
 from rechunk_podman.components import dpkg, dpkg_load
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.workers import Workers
 
-LOADERS = {dpkg.name: dpkg_load.load}
+LOADERS: Mapping[str, Callable[[Root], Any]] = {dpkg.name: dpkg_load.load}
 """Source -> what reads its database: from a Root, into plain values."""
 
 
 class Ahead:
-    """What is being read, or (where the crew has no processes) will be when it is needed.
+    """What is being read.
 
     Args:
-        crew: one process of which must be free for each of LOADERS; they are not lacking afterwards.
+        root: what it is read from.
+        workers: who reads.
     """
 
-    __slots__ = ("_crew", "_running")
+    __slots__ = ("_running",)
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-        self._running = len(LOADERS) if crew.size else 0
-        for name in LOADERS if crew.size else ():
-            crew.submit("database", name, _load, name)
+    def __init__(self, root: Root, workers: Workers) -> None:
+        self._running: dict[str, Future[Any]] = {}
+        for name, load in LOADERS.items():
+            self._running[name] = workers.submit(_load, root, load)
 
     def take(self) -> Mapping[str, Any]:
         """Waits for what was read: source -> its database, None where there is none.
@@ -37,10 +35,9 @@ class Ahead:
         Raises:
             DatabaseError: a database is there and cannot be read.
         """
-        found = dict(self._crew.wait("database") for _ in range(self._running))
-        self._running = 0
-        return found
+        return {name: future.result() for name, future in self._running.items()}
 
 
-def _load(root: Root, name: str) -> Any:
-    return LOADERS[name](root)
+def _load(root: Root, load: Callable[[Root], Any]) -> Any:
+    with root.again() as own:
+        return load(own)

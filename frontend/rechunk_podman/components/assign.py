@@ -7,16 +7,17 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rechunk_podman.components import bigfiles, bytecode, dpkg, kernel, rpm, unclaimed, xattr
 from rechunk_podman.components.ahead import Ahead
-from rechunk_podman.components.base import NOBODY, Board, Group, Source
+from rechunk_podman.components.base import NOBODY, Board, Group, Numbers, Source
 from rechunk_podman.components.content import digest_rest
-from rechunk_podman.components.fingerprint import block, new_fingerprint, tar_size
+from rechunk_podman.components.fingerprint import block, heads, is_plain, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import exceptions, keep_paths, normalise, will_change
 from rechunk_podman.model import Component, ComponentId, Kind, Tree
-from rechunk_podman.rootfs.crew import Crew
-from rechunk_podman.rootfs.paths import with_ancestors
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.workers import Workers
 
 SOURCES: tuple[Source, ...] = (xattr, kernel, rpm, dpkg, bytecode, bigfiles, unclaimed)
 """In order: the first claim of a path wins. apk and alpm go behind dpkg."""
@@ -50,7 +51,7 @@ def assign(
     keep_mtime: Sequence[str] = (),
     root_mode: int = 0o755,
     sources: Sequence[Source] = SOURCES,
-    crew: Crew | None = None,
+    workers: Workers | None = None,
     ahead: Ahead | None = None,
 ) -> Assignment:
     """Finds the components of a scanned root filesystem, reading what no package database vouches for.
@@ -59,8 +60,8 @@ def assign(
         keep_mtime: paths of files and directories whose files keep their mtimes.
         root_mode: of `/` itself, as it will be written.
         sources: in order; the last has to claim everything.
-        crew: processes that read files.
-        ahead: databases that are being read already, by that crew.
+        workers: threads that read files.
+        ahead: databases that are being read already.
 
     Raises:
         RootfsError: a file vanished, changed or cannot be read; attributes that contradict each other.
@@ -72,7 +73,7 @@ def assign(
     _settle(board)
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))
-    digest_rest(root, board, crew)
+    digest_rest(root, board, workers)
     times = normalise(board)
     components = [_root_component(tree, root_mode), *_components(board, times)]
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), exceptions(board, times))
@@ -104,9 +105,8 @@ def _learn_changes(board: Board) -> None:
     if not ignorant:
         return
     bytes_of: Counter[tuple[int, int]] = Counter()
-    for position, owner in enumerate(board.owner):
-        if owner in ignorant:
-            bytes_of[owner, board.described[position]] += board.entry(position).size
+    for position in np.flatnonzero(np.isin(board.columns.owner, list(ignorant))).tolist():
+        bytes_of[board.owner[position], board.described[position]] += board.entry(position).size
     for (owner, package), _ in sorted(bytes_of.items(), key=lambda item: (item[1], item[0])):
         if package != NOBODY:
             board.groups[owner].changes = board.groups[package].changes
@@ -115,60 +115,90 @@ def _learn_changes(board: Board) -> None:
 def _root_component(tree: Tree, mode: int) -> Component:
     entry = tree.root._replace(kind=Kind.DIRECTORY, mode=mode, uid=0, gid=0, size=0, xattrs=())
     hasher = new_fingerprint()
-    hasher.update(block([""], [entry], [0], {}, b""))
+    hasher.update(block([""], heads([entry], [0]), (), b""))
     return Component(ROOT_ID, 512, hasher.digest(), paths=("",))
 
 
+class _Members:
+    """What the components need of every position."""
+
+    __slots__ = ("board", "digested", "heads", "is_link", "others")
+
+    def __init__(self, board: Board, times: array[int]) -> None:
+        self.board = board
+        self.heads = heads(board.entries, times)
+        self.is_link = board.columns.leader != np.arange(len(board.paths))
+        self.digested = board.columns.regular & ~self.is_link
+        self.others = self.is_link.copy()
+        self.others[[place for place, entry in enumerate(board.entries) if not is_plain(entry)]] = True
+
+    def block(self, positions: Numbers) -> bytes:
+        """What the fingerprint takes of these positions."""
+        board = self.board
+        others = [
+            (
+                index,
+                board.entries[position],
+                board.paths[board.leader[position]] if position in board.leader else None,
+            )
+            for index, position in zip(
+                np.flatnonzero(self.others[positions]).tolist(),
+                positions[self.others[positions]].tolist(),
+                strict=True,
+            )
+        ]
+        return block(
+            [board.paths[position] for position in positions.tolist()],
+            self.heads[positions],
+            others,
+            board.columns.digests[positions[self.digested[positions]]].tobytes(),
+        )
+
+    def tar_size(self, positions: Numbers) -> int:
+        """About the bytes of their tar entries."""
+        links = self.is_link[positions]
+        attributed = sum(
+            bool(self.board.entries[position].xattrs)
+            for position in positions[self.others[positions]].tolist()
+        )
+        return tar_size(self.heads[positions[~links]], int(links.sum()), attributed)
+
+    def ancestors(self, positions: Numbers) -> Numbers:
+        """The positions of all directories above, in Tree order, without the root."""
+        parent = self.board.parent
+        found: set[int] = set()
+        level = set(self.board.columns.parent[positions].tolist()) - {NOBODY}
+        while level:
+            found |= level
+            level = {parent[position] for position in level} - found - {NOBODY}
+        return np.array(sorted(found), np.intp)
+
+
 def _components(board: Board, times: array[int]) -> Iterator[Component]:
-    members: dict[int, array[int]] = {}
-    for position, owner in enumerate(board.owner):
-        if not board.inner[position]:
-            members.setdefault(owner, array("I")).append(position)
-    for owner, positions in members.items():
-        yield _component(board, board.groups[owner], positions, times)
+    members = _Members(board, times)
+    owned = np.flatnonzero(board.columns.inner == 0)
+    if not len(owned):
+        return
+    owners = board.columns.owner[owned]
+    order = np.argsort(owners, kind="stable")
+    numbers, starts = np.unique(owners[order], return_index=True)
+    for number, own in zip(numbers.tolist(), np.split(owned[order], starts[1:]), strict=True):
+        yield _component(members, board.groups[number], own)
 
 
-def _component(board: Board, group: Group, own: array[int], times: array[int]) -> Component:
-    paths = tuple([board.paths[position] for position in own])
+def _component(members: _Members, group: Group, own: Numbers) -> Component:
     hasher = new_fingerprint()
-    for part in _parts(_ancestors(board, paths)):
-        hasher.update(_block(board, part, times)[0])
-    size = 0
-    for part in _parts(own):
-        data, bytes_in_tar = _block(board, part, times)
-        hasher.update(data)
-        size += bytes_in_tar
+    for positions in (members.ancestors(own), own):
+        # few at a time: a component may hold all of 300,000 paths
+        for start in range(0, len(positions), _PART):
+            hasher.update(members.block(positions[start : start + _PART]))
     return Component(
         id=group.id,
-        size=size,
+        size=members.tar_size(own),
         fingerprint=hasher.digest(),
-        paths=paths,
+        paths=tuple([members.board.paths[position] for position in own.tolist()]),
         version=group.version,
         changes=tuple(sorted(group.changes, reverse=True)[:MOST_CHANGES]),
         interval=group.interval,
         mtime_clamp=group.clamp,
     )
-
-
-def _parts(positions: array[int]) -> Iterator[array[int]]:
-    """Few positions at a time: a component may hold all of 300,000 paths."""
-    return (positions[start : start + _PART] for start in range(0, len(positions), _PART))
-
-
-def _block(board: Board, positions: array[int], times: array[int]) -> tuple[bytes, int]:
-    """What the fingerprint takes of these positions, and about the bytes of their tar entries."""
-    paths = [board.paths[position] for position in positions]
-    entries = [board.tree[path] for path in paths]
-    links = {
-        index: board.paths[board.leader[position]]
-        for index, position in enumerate(positions)
-        if position in board.leader
-    }
-    mtimes = [times[position] for position in positions]
-    return block(paths, entries, mtimes, links, board.digests(positions)), tar_size(entries, links)
-
-
-def _ancestors(board: Board, paths: Sequence[str]) -> array[int]:
-    """The positions of all directories above the paths, in Tree order, without the root."""
-    heads = {path.rpartition("/")[0] for path in paths}
-    return array("I", sorted(board.position[path] for path in with_ancestors(heads)))

@@ -9,8 +9,12 @@ digest) holds whoever claims it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
 from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ComponentId, Entry, Kind, Tree
@@ -37,6 +41,12 @@ ALWAYS = 1 / 24
 """Days between changes of what changes at every build: the package databases themselves."""
 
 NOBODY = -1
+
+Numbers = npt.NDArray[np.intp]
+"""Positions, to index columns with."""
+
+_KIND, _MTIME = Entry._fields.index("kind"), Entry._fields.index("mtime")
+_IS_REGULAR = bytes(number == Kind.FILE for number in range(256))
 
 
 class Source(Protocol):
@@ -94,6 +104,51 @@ class Group:
         self.said_by = path
 
 
+class Columns:
+    """The columns of a Board as arrays that share their memory, for work on many positions at once.
+
+    leader: position -> of its leader, its own where it is no hard link. digests: DIGEST_SIZE bytes in a row.
+    """
+
+    __slots__ = (
+        "algorithm",
+        "described",
+        "digests",
+        "has_digest",
+        "inner",
+        "keep",
+        "kinds",
+        "leader",
+        "mtime",
+        "owner",
+        "parent",
+        "regular",
+    )
+
+    def __init__(self, board: Board, digests: bytearray) -> None:
+        self.owner = np.asarray(board.owner)
+        self.described = np.asarray(board.described)
+        self.parent = np.asarray(board.parent)
+        self.mtime = np.asarray(board.mtime)
+        self.kinds = np.asarray(memoryview(board.kinds))
+        self.regular = self.kinds == Kind.FILE
+        self.inner = np.asarray(memoryview(board.inner))
+        self.keep = np.asarray(memoryview(board.keep))
+        self.algorithm = np.asarray(memoryview(board.algorithm))
+        self.has_digest = np.asarray(memoryview(board.has_digest))
+        self.digests = np.asarray(memoryview(digests)).reshape(-1, DIGEST_SIZE)
+        self.leader = np.arange(len(board.paths))
+        self.leader[list(board.leader)] = list(board.leader.values())
+
+    def clamps(self, board: Board) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+        """Group -> its clamp, and whether it has one; NOBODY (the last) has none."""
+        clamps = [*(group.clamp for group in board.groups), None]
+        return (
+            np.array([0 if clamp is None else clamp for clamp in clamps], np.int64),
+            np.array([clamp is not None for clamp in clamps]),
+        )
+
+
 class Board:
     """Who claims which path of a Tree, and what databases say of it. Paths are numbered in Tree order.
 
@@ -105,17 +160,21 @@ class Board:
         "_ids",
         "algorithm",
         "canonical",
+        "columns",
         "described",
+        "entries",
         "followers",
         "groups",
         "has_digest",
         "inner",
         "intervals",
         "keep",
+        "kinds",
         "leader",
         "loaded",
         "mtime",
         "owner",
+        "parent",
         "paths",
         "position",
         "regular",
@@ -126,9 +185,10 @@ class Board:
         self.tree = tree
         # source -> its database, where it was read ahead
         self.loaded = loaded or {}
-        self.paths = list(tree)
-        self.position = {path: position for position, path in enumerate(self.paths)}
+        self.paths = tree.paths
+        self.entries = tree.entries()
         count = len(self.paths)
+        self.position = dict(zip(self.paths, range(count), strict=True))
         self.groups: list[Group] = []
         self._ids: dict[ComponentId, int] = {}
         self.canonical = canonicaliser(tree)
@@ -137,11 +197,12 @@ class Board:
         self.described = array("i", [NOBODY]) * count
         # position -> 1: a regular file / a directory with something in it / its digest is known / its
         # mtime is kept
-        self.regular = bytearray([entry.kind is Kind.FILE for _, entry in tree.items()])
+        self.kinds = bytes(map(itemgetter(_KIND), self.entries))
+        self.regular = self.kinds.translate(_IS_REGULAR)
         self.inner = bytearray(count)
         self.has_digest = bytearray(count)
         self.keep = bytearray(count)
-        self.mtime = array("q", [entry.mtime for _, entry in tree.items()])
+        self.mtime = array("q", map(itemgetter(_MTIME), self.entries))
         # position -> number of its digest's algorithm, 0 where nobody knows it
         self.algorithm = bytearray(count)
         self._digests = bytearray(DIGEST_SIZE * count)
@@ -151,9 +212,12 @@ class Board:
         self.followers: dict[int, int] = {}
         # position -> days: said of a path by its xattr, for whatever component it ends in
         self.intervals: dict[int, float] = {}
-        for parent in {path.rpartition("/")[0] for path in self.paths}:
-            if parent:
-                self.inner[self.position[parent]] = 1
+        # position -> position of its directory, NOBODY in the root
+        heads = (path.rpartition("/")[0] for path in self.paths)
+        self.parent = array("i", [self.position.get(head, NOBODY) for head in heads])
+        for parent in set(self.parent) - {NOBODY}:
+            self.inner[parent] = 1
+        self.columns = Columns(self, self._digests)
 
     def group(self, source: str, name: str) -> int:
         """The number of the group `source/name`, made where it is new."""
@@ -166,7 +230,7 @@ class Board:
 
     def entry(self, position: int) -> Entry:
         """The Entry of a position."""
-        return self.tree[self.paths[position]]
+        return self.entries[position]
 
     def claim(self, position: int, group: int) -> None:
         """Gives a path to a group, unless an earlier source has it.
@@ -184,6 +248,16 @@ class Board:
             mine, other = self.groups[group].id, self.groups[held].id
             if mine.source == other.source and mine < other:
                 self.owner[position] = group
+
+    def claim_all(self, positions: Numbers, group: int) -> None:
+        """As claim() of each."""
+        columns = self.columns
+        at = columns.leader[positions]
+        at = at[columns.inner[at] == 0]
+        held = columns.owner[at]
+        columns.owner[at[held == NOBODY]] = group
+        for position in at[(held != NOBODY) & (held != group)].tolist():
+            self.claim(position, group)
 
     def is_free(self, position: int) -> bool:
         """Whether nobody has claimed it and somebody has to."""
@@ -212,6 +286,37 @@ class Board:
         self.has_digest[position] = 0
         return True
 
+    def describe_all(
+        self, positions: Numbers, group: int, algorithm: int, digests: Sequence[bytes | None], trusted: int
+    ) -> None:
+        """As describe() of each that is a regular file, and set_digest() where its database has a digest.
+
+        Args:
+            digests: of each, all of one length; None where there is none.
+            trusted: epoch seconds; the digest of a newer file is not believed.
+        """
+        columns = self.columns
+        known = np.array([digest is not None for digest in digests], np.bool_)
+        rows = np.zeros((len(digests), DIGEST_SIZE), np.uint8)
+        if known.any():
+            joined = np.frombuffer(b"".join(filter(None, digests)), np.uint8)
+            rows[known, : len(joined) // int(known.sum())] = joined.reshape(int(known.sum()), -1)
+        at = columns.leader[positions]
+        believed = known & (columns.mtime[at] <= trusted)
+        held = columns.described[at]
+        regular = columns.regular[at]
+        contested = regular & (held != NOBODY) & (held != group)
+        for place in np.flatnonzero(contested).tolist():
+            stands = self.describe(int(at[place]), group, algorithm if known[place] else 0)
+            if stands and believed[place]:
+                self.set_digest(int(at[place]), rows[place].tobytes())
+        plain = regular & ~contested
+        at = at[plain]
+        columns.described[at] = group
+        columns.algorithm[at] = np.where(known[plain], algorithm, 0)
+        columns.has_digest[at] = believed[plain]
+        columns.digests[at] = rows[plain]
+
     def set_digest(self, position: int, digest: bytes) -> None:
         """Notes the digest of a file's content: as its database has it, or computed."""
         position = self.leader.get(position, position)
@@ -223,16 +328,6 @@ class Board:
         """DIGEST_SIZE bytes; of meaning where has_digest says so."""
         start = position * DIGEST_SIZE
         return bytes(self._digests[start : start + DIGEST_SIZE])
-
-    def digests(self, positions: Iterable[int]) -> bytes:
-        """Those of the regular files among the positions that are no hard links, joined."""
-        return b"".join(
-            [
-                self._digests[position * DIGEST_SIZE : (position + 1) * DIGEST_SIZE]
-                for position in positions
-                if self.regular[position] and position not in self.leader
-            ]
-        )
 
     def below(self, directory: str) -> list[int]:
         """The positions of everything below a directory, in Tree order."""

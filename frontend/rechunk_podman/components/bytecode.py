@@ -72,7 +72,7 @@ def recorded_mtime(header: bytes) -> int | None:
     return int(second)
 
 
-def keep_recorded(root: Root, board: Board, changes: bytearray) -> None:
+def keep_recorded(root: Root, board: Board, changes: bytes) -> None:
     """Marks every .py as kept whose time is about to change although a .pyc records it.
 
     Args:

@@ -8,12 +8,12 @@ from array import array
 
 from rechunk_podman.components.base import ALGORITHMS, SHA256, Board
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.workers import Workers
 
 _CHUNK = 1 << 20
 _BATCH = 128
-"""Files that a process takes at once: neighbours, whose directory it then opens once."""
+"""Files that a thread takes at once: neighbours, whose directory it then opens once."""
 
 
 def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) -> bytes:
@@ -51,11 +51,11 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     return hasher.digest()
 
 
-def digest_rest(root: Root, board: Board, crew: Crew | None = None) -> None:
+def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> None:
     """Gives every regular file its digest, by the algorithm of the package that describes it, else SHA-256.
 
     Args:
-        crew: processes that read files; without them it is done here.
+        workers: threads that read files; without them it is done here.
 
     Raises:
         RootfsError: as digest_file().
@@ -69,8 +69,8 @@ def digest_rest(root: Root, board: Board, crew: Crew | None = None) -> None:
                 name = ALGORITHMS[board.algorithm[position] or SHA256]
                 board.set_digest(position, hashlib.new(name, usedforsecurity=False).digest())
     batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
-    wanted = (_wanted(board, batch) for batch in batches)
-    for number, digests in (crew or Crew(root, 1)).map(_digests, wanted):
+    wanted = ((root, *_wanted(board, batch)) for batch in batches)
+    for number, digests in (workers or Workers(1)).map(_digests, wanted):
         for position, digest in zip(batches[number], digests, strict=True):
             board.set_digest(position, digest)
 
@@ -84,4 +84,5 @@ def _wanted(board: Board, batch: array[int]) -> tuple[list[str], list[tuple[int,
 
 
 def _digests(root: Root, paths: list[str], wanted: list[tuple[int, int, int]]) -> list[bytes]:
-    return [digest_file(root, path, *traits) for path, traits in zip(paths, wanted, strict=True)]
+    with root.again() as own:
+        return [digest_file(own, path, *traits) for path, traits in zip(paths, wanted, strict=True)]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from array import array
 
+import numpy as np
+
 from rechunk_podman.components import dpkg_load
 from rechunk_podman.components.base import ALWAYS, MD5, Board
 from rechunk_podman.components.dpkg_load import Database, Installed
@@ -53,30 +55,26 @@ def _source(board: Board, source: str, packages: list[Installed]) -> None:
             newest += _newest(board, installed, found, sums)
     group.changes.update(times)
     group.built(max(times, default=None) or max(newest, default=None))
-    clamp = -1 if group.clamp is None else group.clamp
-    tree, paths = board.tree, board.paths
     for found, sums in files:
-        for position, digest in zip(found, sums, strict=True):
-            if board.inner[position]:
-                continue
-            board.claim(position, number)
-            entry = tree[paths[position]]
-            if entry.kind is not Kind.FILE:
-                continue
-            described = board.describe(position, number, MD5 if digest else 0)
-            if described and digest and entry.mtime <= clamp:
-                board.set_digest(position, digest)
+        positions = np.asarray(found).astype(np.intp)
+        board.claim_all(positions, number)
+        board.describe_all(positions, number, MD5, sums, -1 if group.clamp is None else group.clamp)
 
 
 def _positions(board: Board, installed: Installed) -> tuple[array[int], list[bytes | None]]:
-    """The positions of a package's paths, and the recorded digest of each."""
-    positions = array("I")
+    """The positions of a package's paths that hold no others, and the recorded digest of each."""
+    positions = array("i")
     digests: list[bytes | None] = []
-    canonical, position = board.canonical, board.position
+    known, canonical, inner = board.position.get, board.canonical, board.inner
     for path, digest in zip(installed.paths, installed.digests, strict=True):
-        found = canonical(path)
-        if found:
-            positions.append(position[found])
+        position = known(path[1:])
+        if position is None:
+            other = canonical(path)
+            if not other:
+                continue
+            position = board.position[other]
+        if not inner[position]:
+            positions.append(position)
             digests.append(digest)
     return positions, digests
 

@@ -30,6 +30,7 @@ _MONTHS = {
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
+_MD5_LINE = re.compile(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
 
 
 class Package(NamedTuple):
@@ -111,13 +112,10 @@ def paths(data: bytes) -> list[str]:
 
 def md5sums(data: bytes) -> dict[str, str]:
     """Absolute path -> MD5 (hex) of a .md5sums file. Lines that are neither are left out."""
-    sums = {}
-    for line in text(data).split("\n"):
-        digest, _, path = line.partition(" ")
-        path = path.lstrip(" *")
-        if path and _MD5.match(digest):
-            sums["/" + path.removeprefix("./").lstrip("/")] = digest
-    return sums
+    return {
+        "/" + (path.removeprefix("./").lstrip("/") if path[0] in "./" else path): digest
+        for digest, path in _MD5_LINE.findall(text(data))
+    }
 
 
 def diversions(data: bytes) -> dict[str, Diversion]:

@@ -6,8 +6,12 @@ They are for planning alone: a layer's diff_id is always hashed from its real by
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import blake2b
+from operator import attrgetter
+
+import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.model import Entry, path_key
 
@@ -15,7 +19,10 @@ SIZE = 8
 """Bytes of a fingerprint."""
 
 _LENGTHS = struct.Struct("<IQQ")
-_ENTRY = struct.Struct("<BHIIQq")
+HEAD = np.dtype(
+    [("kind", "u1"), ("mode", "<u2"), ("uid", "<u4"), ("gid", "<u4"), ("size", "<u8"), ("mtime", "<i8")]
+)
+"""What is hashed of every tar entry, without padding."""
 _EXTRA = struct.Struct("<IBIIII")
 _XATTR = struct.Struct("<II")
 
@@ -25,32 +32,39 @@ def new_fingerprint() -> blake2b:
     return blake2b(digest_size=SIZE)
 
 
+def heads(entries: Sequence[Entry], mtimes: Sequence[int]) -> npt.NDArray[np.void]:
+    """A HEAD for each entry; mtimes as the layer will hold them."""
+    found = np.empty(len(entries), HEAD)
+    for name in HEAD.names or ():
+        if name != "mtime":
+            found[name] = np.fromiter(map(attrgetter(name), entries), HEAD[name], len(entries))
+    found["mtime"] = mtimes
+    return found
+
+
+def is_plain(entry: Entry) -> bool:
+    """Whether its HEAD is all there is to say of an entry that is no hard link."""
+    return entry.target is None and not entry.xattrs and entry.rdev is None
+
+
 def block(
     paths: Sequence[str],
-    entries: Sequence[Entry],
-    mtimes: Sequence[int],
-    links: Mapping[int, str],
+    heads: npt.NDArray[np.void],
+    others: Iterable[tuple[int, Entry, str | None]],
     digests: bytes,
 ) -> bytes:
     """Some tar entries, so that all that tells two of them apart makes other bytes. Pure.
 
     Args:
-        paths, entries, mtimes: in Tree order, mtimes as the layer will hold them.
-        links: index of a hard link -> its leader's path.
+        paths, heads: in Tree order.
+        others: index, Entry, and the path of its leader (None for no hard link), of all that are not plain.
         digests: of the contents of regular files that are no hard links, joined in order.
     """
     names = path_key("\0".join(paths))
-    pack = _ENTRY.pack
-    heads: list[bytes] = []
-    extras: list[bytes] = []
-    for index, entry in enumerate(entries):
-        kind, mode, uid, gid, size, _, _, _, _, target, rdev, xattrs = entry
-        heads.append(pack(kind, mode, uid, gid, size, mtimes[index]))
-        if target is not None or xattrs or rdev is not None or index in links:
-            extras.append(_extra(index, entry, links.get(index)))
-    extra = b"".join(extras)
-    lengths = _LENGTHS.pack(len(heads), len(names), len(extra))
-    return b"".join([lengths, names, *heads, extra, digests])
+    extra = b"".join([_extra(*other) for other in others])
+    return b"".join(
+        [_LENGTHS.pack(len(heads), len(names), len(extra)), names, heads.tobytes(), extra, digests]
+    )
 
 
 def _extra(index: int, entry: Entry, link: str | None) -> bytes:
@@ -67,17 +81,12 @@ def _extra(index: int, entry: Entry, link: str | None) -> bytes:
     return b"".join(parts)
 
 
-def tar_size(entries: Sequence[Entry], links: Mapping[int, str]) -> int:
+def tar_size(heads: npt.NDArray[np.void], links: int, with_xattrs: int) -> int:
     """About the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
 
     Args:
-        links: the indexes of hard links, whose contents do not count.
+        heads: of those that are no hard links.
+        links: how many there are besides; with_xattrs: how many of all have extended attributes.
     """
-    total = 512 * len(entries)
-    for index, entry in enumerate(entries):
-        # all but regular files have the size 0
-        if entry.size and index not in links:
-            total += -(-entry.size // 512) * 512
-        if entry.xattrs:
-            total += 1024
-    return total
+    blocks = -(-heads["size"].astype(np.int64) // 512)
+    return 512 * (len(heads) + links + int(blocks.sum())) + 1024 * with_xattrs

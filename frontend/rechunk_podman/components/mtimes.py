@@ -10,6 +10,9 @@ import logging
 from array import array
 from collections.abc import Iterable
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.components.base import Board
 from rechunk_podman.model import Kind
 
@@ -25,9 +28,14 @@ CONTENT_BITS = 28
 CONTENT_END = CONTENT_EPOCH + (1 << CONTENT_BITS)
 
 
-def content_mtime(digest: bytes) -> int:
-    """Epoch seconds, decided by the first bits of a content's digest: CONTENT_EPOCH <= time < CONTENT_END."""
-    return CONTENT_EPOCH + (int.from_bytes(digest[:4], "big") >> (32 - CONTENT_BITS))
+def content_mtimes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """Epoch seconds, decided by the first bits of a content's digest: CONTENT_EPOCH <= time < CONTENT_END.
+
+    Args:
+        digests: one in each row, of at least four bytes.
+    """
+    first = np.ascontiguousarray(digests[:, :4]).view(">u4").reshape(-1).astype(np.int64)
+    return CONTENT_EPOCH + (first >> (32 - CONTENT_BITS))
 
 
 def keep_paths(board: Board, paths: Iterable[str]) -> None:
@@ -43,53 +51,39 @@ def keep_paths(board: Board, paths: Iterable[str]) -> None:
             board.keep[board.leader.get(found, found)] = 1
 
 
-def _clamps(board: Board) -> list[int | None]:
-    """Group -> its clamp; NOBODY (the last) has none."""
-    return [*(group.clamp for group in board.groups), None]
-
-
-def will_change(board: Board) -> bytearray:
+def will_change(board: Board) -> bytes:
     """1 at the position of each regular file whose mtime will not stay what it is (hard links: 0)."""
-    changes = bytearray(len(board.paths))
-    clamps = _clamps(board)
-    for position, regular in enumerate(board.regular):
-        if regular and not board.keep[position]:
-            clamp = clamps[board.described[position]]
-            changes[position] = clamp is None or board.mtime[position] > clamp
-    for link in board.leader:
-        changes[link] = 0
-    return changes
+    columns = board.columns
+    clamps, clamped = columns.clamps(board)
+    here = columns.described
+    changes = columns.regular & (columns.keep == 0) & (~clamped[here] | (columns.mtime > clamps[here]))
+    changes[list(board.leader)] = False
+    return bytes(changes)
 
 
 def normalise(board: Board) -> array[int]:
     """The mtime of each position as a layer will hold it, epoch seconds. Every digest must be there."""
-    times = array("q", bytes(8 * len(board.paths)))
-    clamps = _clamps(board)
-    for position, regular in enumerate(board.regular):
-        if regular:
-            mtime = board.mtime[position]
-            clamp = clamps[board.described[position]]
-            if board.keep[position]:
-                times[position] = mtime
-            elif clamp is None:
-                times[position] = content_mtime(board.digest(position))
-            else:
-                times[position] = mtime if mtime < clamp else clamp
-    for link, leader in board.leader.items():
-        times[link] = times[leader]
-    for position, (_, entry) in enumerate(board.tree.items()):
-        if not board.regular[position] and entry.kind is not Kind.DIRECTORY:
-            times[position] = 1
-    return times
+    columns = board.columns
+    clamps, clamped = columns.clamps(board)
+    here = columns.described
+    # symlinks and special files 1, directories 0
+    times = (columns.kinds != Kind.DIRECTORY).astype(np.int64)
+    regular = np.where(
+        columns.keep != 0,
+        columns.mtime,
+        np.where(clamped[here], np.minimum(columns.mtime, clamps[here]), content_mtimes(columns.digests)),
+    )
+    times[columns.regular] = regular[columns.regular]
+    links = list(board.leader)
+    times[links] = times[columns.leader[links]]
+    return array("q", times.tobytes())
 
 
 def exceptions(board: Board, times: array[int]) -> dict[str, int]:
     """The paths whose time is not min(mtime, clamp of their component), and that time."""
-    found: dict[str, int] = {}
-    clamps = _clamps(board)
-    for position, regular in enumerate(board.regular):
-        if regular:
-            clamp = clamps[board.owner[position]]
-            if clamp is None or times[position] != min(board.mtime[position], clamp):
-                found[board.paths[position]] = times[position]
-    return found
+    columns = board.columns
+    clamps, clamped = columns.clamps(board)
+    here = columns.owner
+    expected = np.minimum(columns.mtime, clamps[here])
+    found = columns.regular & (~clamped[here] | (np.asarray(times) != expected))
+    return {board.paths[position]: times[position] for position in np.flatnonzero(found).tolist()}

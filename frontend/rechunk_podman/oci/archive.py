@@ -72,11 +72,6 @@ class TarWriter:
         if self.staging:
             shutil.rmtree(self.staging, ignore_errors=True)
 
-    @property
-    def descriptor(self) -> int | None:
-        """See Destination."""
-        return None if self.staging else self.file.fd
-
     def target(self, index: int, size: int) -> Target:
         """See Destination."""
         if self.staging:

@@ -57,10 +57,6 @@ class WrittenImage:
 class Destination(Protocol):
     """Takes the blobs of one image; a context manager: left without commit() nothing remains."""
 
-    @property
-    def descriptor(self) -> int | None:
-        """What all targets with a descriptor are written to, None where each is a file."""
-
     def __exit__(
         self,
         kind: type[BaseException] | None,

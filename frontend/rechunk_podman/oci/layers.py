@@ -8,20 +8,20 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from threading import Event
 from typing import NamedTuple
 
 from rechunk_podman.errors import RechunkError, RootfsError
+from rechunk_podman.oci._stream import TarStream
 from rechunk_podman.oci.compress import Compression
-from rechunk_podman.oci.members import PackedLayer
 from rechunk_podman.oci.reserve import reserve
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
-from rechunk_podman.oci.tar import END, entry_name, header
 from rechunk_podman.rootfs.root import Root
 
-_BUFFER = 1 << 20
-_ZEROS = bytes(512)
+_BUFFER = 1 << 17
+"""Bytes that are read, hashed and written at once: they stay in the processor's cache meanwhile. Written at
+multiples of itself, no more is written at once, since page caches handle larger pieces badly."""
 
 
 class Target(NamedTuple):
@@ -48,82 +48,54 @@ class Written(NamedTuple):
 
 def write_layer(
     root: Root,
-    layer: PackedLayer,
+    stream: TarStream,
     target: Target | None,
     compression: Compression,
     threads: int = 1,
-    lent: int | None = None,
+    ended: Event | None = None,
 ) -> Written:
     """Writes one layer, reading each file once; without a target it is only hashed.
 
     Args:
+        stream: the layer's tar, fresh; of this root filesystem.
         threads: how many a compressor may use.
-        lent: the target's descriptor, as it is called in this process.
+        ended: once it is set, nobody wants the layer any more.
 
     Raises:
         RootfsError: a file is unreadable, or is not what the scan saw.
-        RechunkError: the blob cannot be written.
+        RechunkError: the blob cannot be written; nobody wants it.
     """
-    if target is not None and lent is not None:
-        target = target._replace(fd=lent)
-    sink = _Sink(target, compression, layer.size, threads)
+    sink = _Sink(target, compression, stream.size, threads)
     try:
-        _stream(root, layer, sink)
+        buffer = bytearray(_BUFFER)
+        # as long as there is a view of it, the buffer keeps its size
+        with memoryview(buffer) as view:
+            for filled in _fillings(root, stream, buffer, sink.first):
+                sink.write(view[:filled])
+                if ended is not None and ended.is_set():
+                    raise RechunkError("the layer is not wanted any more")
         written = sink.finish()
     finally:
         sink.close()
-    if written.uncompressed != layer.size:
-        raise RechunkError(f"a layer came to {written.uncompressed} bytes, {layer.size} were announced")
+    if written.uncompressed != stream.size:
+        raise RechunkError(f"a layer came to {written.uncompressed} bytes, {stream.size} were announced")
     return written
 
 
-def _stream(root: Root, layer: PackedLayer, sink: _Sink) -> None:
-    traits = layer.traits
-    buffer = memoryview(bytearray(_BUFFER))
-    used = 0
-    for path, index, size, mtime, seen, link in layer.rows():
-        type_flag, mode, uid, gid, major, minor, xattrs = traits[index]
-        name, target = entry_name(path, type_flag), link.encode("utf-8", "surrogateescape")
-        head = header(name, type_flag, mode, uid, gid, size, mtime, target, major, minor, xattrs)
-        end = used + len(head)
-        if end > _BUFFER:
-            sink.write(buffer[:used])
-            used, end = 0, len(head)
-            if end > _BUFFER:  # xattrs of a megabyte: no file system allows them
-                raise RootfsError(f"{root.show(path)} has too many extended attributes")
-        buffer[used:end] = head
-        used = end
-        if not size:
-            continue
-        fd, before = root.open_stat(path)
-        try:
-            left = size
-            if before.st_size != size or before[stat.ST_MTIME] != seen:
-                raise _changed(root, path)
-            while left:
-                if used == _BUFFER:
-                    sink.write(buffer)
-                    used = 0
-                count = os.readv(fd, [buffer[used : used + left]])
-                if not count:
-                    raise _changed(root, path)
-                used += count
-                left -= count
-            after = os.fstat(fd)
-            if after.st_size != size or after.st_mtime_ns != before.st_mtime_ns:
-                raise _changed(root, path)
-        except OSError as error:
-            raise root.error(path, error) from error
-        finally:
-            os.close(fd)
-        rest = -size % 512
-        if used + rest > _BUFFER:
-            sink.write(buffer[:used])
-            used = 0
-        buffer[used : used + rest] = _ZEROS[:rest]
-        used += rest
-    sink.write(buffer[:used])
-    sink.write(memoryview(END))
+def _fillings(root: Root, stream: TarStream, buffer: bytearray, first: int) -> Iterator[int]:
+    """Fills the buffer again and again, the first time with so many bytes: how many each filling has."""
+    limit = first
+    try:
+        while filled := stream.fill(buffer, limit):
+            yield filled
+            limit = len(buffer)
+    except OSError as error:
+        raise root.error(error.filename, error) from error
+    except LookupError as error:
+        what, path = error.args
+        if what == "changed":
+            raise _changed(root, path) from None
+        raise RootfsError(f"{root.show(path)} is not a regular file") from None
 
 
 def _changed(root: Root, path: str) -> RootfsError:
@@ -139,6 +111,7 @@ class _Sink:
     def __init__(self, target: Target | None, compression: Compression, size: int, threads: int) -> None:
         self.target = target
         self.written = self.taken = 0
+        self.first = _BUFFER - (target.offset % _BUFFER if target else 0)
         self.raw = self.stored = hashlib.sha256()
         self.compressor = compression.compressor(size, threads) if target else None
         if self.compressor:

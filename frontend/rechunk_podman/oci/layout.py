@@ -28,8 +28,6 @@ class LayoutWriter:
         RechunkError: it cannot be written.
     """
 
-    descriptor = None
-
     def __init__(self, path: str) -> None:
         self.path = path
         self._path = Path(os.path.realpath(path))

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from zlib import adler32
 
 from rechunk_podman.model import Entry, Kind
+from rechunk_podman.oci._stream import ustar
 
 FORMAT = 1
 BLOCK = 512
@@ -92,11 +92,6 @@ def entry_name(path: str, type_flag: bytes) -> bytes:
     return name
 
 
-def fits_ustar(entry: Entry) -> bool:
-    """Whether ustar holds an entry's owner and attributes; name, size, time and target are not asked."""
-    return not entry.xattrs and entry.uid < _MAX_ID and entry.gid < _MAX_ID
-
-
 def entry_size(path: str, entry: Entry, mtime: int, link: str | None = None) -> int:
     """Bytes that one entry takes: headers, content and padding."""
     return len(entry_header(path, entry, mtime, link)) + (padded(entry.size) if link is None else 0)
@@ -157,39 +152,8 @@ def header(
         gid = 0
     for key, value in xattrs:
         records[b"SCHILY.xattr." + os.fsencode(key)] = value
-    block = _ustar(name, type_flag, mode, uid, gid, size, mtime, target, major, minor, prefix)
+    block = ustar(name, type_flag, mode, uid, gid, size, mtime, target, major, minor, prefix)
     return b"".join(_extended(records)) + block if records else block
-
-
-def _ustar(
-    name: bytes,
-    type_flag: bytes,
-    mode: int,
-    uid: int,
-    gid: int,
-    size: int,
-    mtime: int,
-    target: bytes,
-    major: int,
-    minor: int,
-    prefix: bytes,
-) -> bytes:
-    block = b"%s%07o\0%07o\0%07o\0%011o\0%011o\0        %c%sustar\00000%s%07o\0%07o\0%s" % (
-        name.ljust(NAME, b"\0"),
-        mode,
-        uid,
-        gid,
-        size,
-        mtime,
-        type_flag,
-        target.ljust(NAME, b"\0"),
-        bytes(64),
-        major,
-        minor,
-        prefix.ljust(167, b"\0"),
-    )
-    # Adler-32's lower half is one more than the sum of the bytes, modulo 65521: all are ASCII, so it is less.
-    return block[:148] + b"%06o\0 " % ((adler32(block) & 0xFFFF) - 1) + block[156:]
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
@@ -205,7 +169,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 def _extended(records: Mapping[bytes, bytes]) -> Iterator[bytes]:
     """A pax extended header of these records, in order of their names; the values go in raw."""
     body = b"".join(pax_record(key, records[key]) for key in sorted(records))
-    yield _ustar(b"././@PaxHeader", b"x", 0o644, 0, 0, len(body), 0, b"", 0, 0, b"")
+    yield ustar(b"././@PaxHeader", b"x", 0o644, 0, 0, len(body), 0, b"", 0, 0, b"")
     yield body.ljust(padded(len(body)), b"\0")
 
 

@@ -17,12 +17,12 @@ from rechunk_podman.oci.docker_archive import DockerArchiveWriter
 from rechunk_podman.oci.image import Destination, ImageDocuments, WrittenImage, assemble
 from rechunk_podman.oci.layers import Target, Written, output_error, write_layer
 from rechunk_podman.oci.layout import LayoutWriter
-from rechunk_podman.oci.members import LayerSpec, Source, pack
+from rechunk_podman.oci.members import LayerSpec, Source, tar_stream
 from rechunk_podman.oci.output import Output, OutputKind
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import MEDIA_LAYER, Descriptor, DiffId, Digest, Layer
-from rechunk_podman.rootfs.crew import Crew
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.workers import Workers
 
 __all__ = [
     "Compression",
@@ -49,13 +49,12 @@ def write_image(
     finish: Callable[[Sequence[Layer]], ImageDocuments],
     output: Output,
     compression: Compression = Compression(),  # noqa: B008 (frozen)
-    threads: int = 1,
+    workers: Workers | None = None,
     tag: str | None = None,
     root_mode: int = 0o755,
     reuse: Reuse | None = None,
     reuse_from: str | None = None,
     on_layer: Callable[[int, Layer], None] | None = None,
-    crew: Crew | None = None,
 ) -> WrittenImage:
     """Writes an image; the same bytes for any number of threads. It appears whole or not at all.
 
@@ -63,8 +62,7 @@ def write_image(
         layers: bottom first.
         mtimes: times of single paths (oci/tar.py: entry_mtime).
         finish: makes config and annotations once the layers are known; its errors leave nothing behind.
-        threads: processes that write layers (1: this one alone does), and of a compressor. More than one
-            needs a process without other Python threads.
+        workers: threads that write layers; as many may compress one. Without them this one does.
         tag: the full reference that the image carries, or None for none.
         root_mode: permission bits of `./`, which a component with the path "" brings.
         reuse: layers that need not be written into an OCI layout, since the place it goes to has them:
@@ -72,7 +70,6 @@ def write_image(
             `expected` to be one of them is hashed first, and written only if it is not.
         reuse_from: the image that has them, for the record in the layout.
         on_layer: called with the index of each layer as it is complete, in no particular order.
-        crew: processes of the caller's that write layers, in place of new ones.
 
     Raises:
         UsageError: the output cannot be what it is asked to be.
@@ -81,15 +78,14 @@ def write_image(
     """
     source = Source(root, tree, mtimes, root_mode)
     known: Reuse = (reuse or {}) if output.kind is OutputKind.OCI else {}
-    spare = max(1, threads // max(1, len(layers)))
+    workers = workers or Workers(1)
+    spare = max(1, workers.count // max(1, len(layers)))
     with ExitStack() as stack:
-        if crew is None:
-            crew = stack.enter_context(Crew(root, min(threads, len(layers))))
         destination = _open(output, compression)
         stack.callback(destination.__exit__, None, None, None)
         done: dict[int, Layer] = {}
         here: set[Digest] = set()
-        for index, written in _written(crew, source, layers, destination, compression, spare, known):
+        for index, written in _written(workers, source, layers, destination, compression, spare, known):
             identity = DiffId(written.diff_id)
             annotations = layers[index].annotations
             reused = identity in known
@@ -128,7 +124,7 @@ def write_image(
 
 
 def _written(
-    crew: Crew,
+    workers: Workers,
     source: Source,
     layers: Sequence[LayerSpec],
     destination: Destination,
@@ -151,16 +147,16 @@ def _written(
 
     def items(indices: Sequence[int], hashed: Container[int]) -> Iterator[tuple[Any, ...]]:
         for index in indices:
-            layer = pack(source, layers[index])
-            target = None if index in hashed else destination.target(index, layer.size)
+            stream = tar_stream(source, layers[index])
+            target = None if index in hashed else destination.target(index, stream.size)
             if target is not None:
                 targets[index] = target
-            yield layer, target, compression, threads
+            yield source.root, stream, target, compression, threads, workers.ended
 
     expected = {index for index in order if layers[index].expected in known}
     surprises: list[int] = []
     for indices, hashed in ((order, expected), (surprises, ())):
-        work = crew.map(write_layer, items(indices, hashed), lend=destination.descriptor)
+        work = workers.map(write_layer, items(indices, hashed))
         for place, written in work:
             index = indices[place]
             if index in hashed and written.diff_id not in known:

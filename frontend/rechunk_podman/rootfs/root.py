@@ -57,6 +57,22 @@ class Root:
         self._dir_path = ""
         self._dir_fd = self.fd
 
+    def again(self) -> Root:
+        """A Root of its own of the same directory, for another thread.
+
+        Raises:
+            RootfsError: it cannot be opened.
+        """
+        other = object.__new__(Root)
+        other.path = self.path
+        try:
+            other.fd = os.dup(self.fd)
+        except OSError as error:
+            raise self.error("", error) from error
+        other._names, other._fds = [], []
+        other._dir_path, other._dir_fd = "", other.fd
+        return other
+
     def __enter__(self) -> Root:
         return self
 

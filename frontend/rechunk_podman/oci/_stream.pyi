@@ -1,0 +1,57 @@
+from collections.abc import Callable, Iterable
+
+from rechunk_podman.model import Entry
+
+def ustar(
+    name: bytes,
+    type_flag: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    target: bytes,
+    major: int,
+    minor: int,
+    prefix: bytes,
+    /,
+) -> bytes:
+    """The 512 bytes of a header (POSIX.1-2017 pax, "ustar Interchange Format"), from values that fit it.
+
+    Raises:
+        ValueError: name, target or prefix is too long.
+    """
+
+class TarStream:
+    """The tar of a layer, piece by piece: headers, contents, padding, end.
+
+    Args:
+        root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
+        members: (path, Entry, mtime, link) in the order of the layer, as Member of members.py; all are taken
+            at once.
+        make_header: called with those four for a header that ustar cannot hold.
+    """
+
+    def __new__(
+        cls,
+        root: int,
+        members: Iterable[tuple[str, Entry, int, str | None]],
+        make_header: Callable[[str, Entry, int, str | None], bytes],
+        /,
+    ) -> TarStream: ...
+    @property
+    def size(self) -> int:
+        """Bytes of the whole tar."""
+
+    def fill(self, buffer: bytearray, limit: int, /) -> int:
+        """Puts the next `limit` bytes into a buffer, without holding the interpreter's lock.
+
+        Returns:
+            How many there were: fewer than `limit` at the end, after which there are none.
+
+        Raises:
+            OSError: a file cannot be read; its `filename` is the path.
+            LookupError: ("changed", path) a file is not what was scanned, or changed while it was read;
+                ("irregular", path) it is no regular file any more.
+            ValueError: the buffer holds less than `limit` bytes, or the stream raised before.
+        """

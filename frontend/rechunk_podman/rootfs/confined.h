@@ -1,0 +1,134 @@
+/* Directories of a root filesystem, opened component by component: what root.py does, without the interpreter.
+ *
+ * Every component is opened relative to the handle of its parent, symlinks never followed (openat(2) with
+ * O_NOFOLLOW), so that nothing in the root filesystem leads out of it. Nothing here needs the interpreter's lock.
+ */
+
+#ifndef RECHUNK_CONFINED_H
+#define RECHUNK_CONFINED_H
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* So many handles are kept open; what lies deeper is walked to anew. */
+#define CONFINED_DEPTH 48
+
+typedef struct {
+    int root;                    /* borrowed */
+    int count;                   /* of the handles that are kept */
+    int fds[CONFINED_DEPTH];
+    size_t ends[CONFINED_DEPTH]; /* where in `path` the component of each ends */
+    int deep;                    /* handle of `path` where it lies deeper than those, else -1 */
+    char *path;                  /* the directory that was asked for last */
+    size_t length, room;
+} Confined;
+
+static void confined_start(Confined *self, int root)
+{
+    memset(self, 0, sizeof *self);
+    self->root = root;
+    self->deep = -1;
+}
+
+static void confined_shorten(Confined *self, int count)
+{
+    if (self->deep >= 0) {
+        close(self->deep);
+        self->deep = -1;
+    }
+    while (self->count > count)
+        close(self->fds[--self->count]);
+    self->length = count ? self->ends[count - 1] : 0;
+}
+
+static void confined_end(Confined *self)
+{
+    confined_shorten(self, 0);
+    free(self->path);
+    self->path = NULL;
+    self->room = 0;
+}
+
+/* One component: a handle (O_PATH) of the directory, or -1 and errno. */
+static int confined_step(int parent, const char *name, size_t length)
+{
+    char copy[NAME_MAX + 1];
+    int fd;
+
+    if (!length || (name[0] == '.' && (length == 1 || (length == 2 && name[1] == '.')))) {
+        errno = EINVAL;
+        return -1;
+    }
+    if (length > NAME_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    memcpy(copy, name, length);
+    copy[length] = '\0';
+    do
+        fd = openat(parent, copy, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    while (fd < 0 && errno == EINTR);
+    return fd;
+}
+
+/* The handle of the directory at exactly this path ("" is the root), or -1 and errno. It is good until the next call. */
+static int confined_directory(Confined *self, const char *path, size_t length)
+{
+    int keep = 0, fd;
+    size_t at;
+
+    if (length && path[length - 1] == '/') {
+        errno = EINVAL;
+        return -1;
+    }
+    if (length == self->length && !memcmp(path, self->path ? self->path : "", length))
+        return self->deep >= 0 ? self->deep : self->count ? self->fds[self->count - 1] : self->root;
+    while (keep < self->count) {
+        size_t end = self->ends[keep], start = keep ? self->ends[keep - 1] : 0;
+        if (end > length || (end < length && path[end] != '/') || memcmp(path + start, self->path + start, end - start))
+            break;
+        keep++;
+    }
+    confined_shorten(self, keep);
+    if (length > self->room) {
+        char *grown = realloc(self->path, length);
+        if (!grown) {
+            errno = ENOMEM;
+            return -1;
+        }
+        self->path = grown;
+        self->room = length;
+    }
+    if (length)
+        memcpy(self->path, path, length);
+    fd = keep ? self->fds[keep - 1] : self->root;
+    for (at = keep ? self->ends[keep - 1] + 1 : 0; at < length;) {
+        const char *slash = memchr(path + at, '/', length - at);
+        size_t end = slash ? (size_t)(slash - path) : length;
+        int next = confined_step(fd, path + at, end - at);
+        if (next < 0) {
+            int cause = errno;
+            confined_shorten(self, self->count);
+            errno = cause;
+            return -1;
+        }
+        if (self->count < CONFINED_DEPTH) {
+            self->ends[self->count] = end;
+            self->fds[self->count++] = next;
+        } else {
+            if (self->deep >= 0)
+                close(self->deep);
+            self->deep = next;
+        }
+        fd = next;
+        at = end + 1;
+    }
+    self->length = length;
+    return fd;
+}
+
+#endif

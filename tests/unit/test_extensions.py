@@ -1,0 +1,255 @@
+"""The extension modules: what they refuse, and how they fail."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from rechunk_podman.model import Entry, Kind
+from rechunk_podman.oci._stream import TarStream, ustar
+from rechunk_podman.oci.tar import entry_header
+from rechunk_podman.rootfs._listing import read_directories
+
+KINDS = tuple(Kind)
+
+
+@pytest.fixture
+def top(tmp_path):
+    (tmp_path / "a/b").mkdir(parents=True)
+    (tmp_path / "a/file").write_bytes(b"content" * 1000)
+    (tmp_path / "a/link").symlink_to("file")
+    return tmp_path
+
+
+@pytest.fixture
+def root(top):
+    fd = os.open(top, os.O_PATH | os.O_DIRECTORY)
+    yield fd
+    os.close(fd)
+
+
+def listed(root, *directories):
+    return read_directories(root, list(directories), Entry, KINDS, ())
+
+
+def open_files():
+    return len(os.listdir("/proc/self/fd"))
+
+
+def test_what_directories_hold(top, root):
+    entries, below, odd = listed(root, "", "a")
+    assert sorted(entries) == ["a", "a/b", "a/file", "a/link"]
+    assert (sorted(below), odd) == (["a", "a/b"], [])
+    assert all(type(entry) is Entry for entry in entries.values())
+    status = (top / "a/file").lstat()
+    assert entries["a/file"] == Entry(
+        Kind.FILE,
+        status.st_mode & 0o7777,
+        status.st_uid,
+        status.st_gid,
+        7000,
+        int(status.st_mtime),
+        status.st_dev,
+        status.st_ino,
+        1,
+        None,
+        None,
+        (),
+    )
+    assert entries["a/file"].kind is Kind.FILE
+    assert entries["a/link"].target == "file"
+    assert entries["a/b"].size == 0
+
+
+def test_attributes_come_back_as_odd(top, root):
+    os.setxattr(top / "a/file", "user.b", b"\0\xff")
+    os.setxattr(top / "a/file", "user.a", b"")
+    os.setxattr(top / "a/b", "user.ignored", b"1")
+    entries, below, odd = read_directories(root, ["a"], Entry, KINDS, (b"user.ignored",))
+    assert sorted(entries) == ["a/b", "a/link"]
+    assert below == ["a/b"]
+    ((path, entry),) = odd
+    assert (path, entry.xattrs) == ("a/file", (("user.a", b""), ("user.b", b"\0\xff")))
+
+
+@pytest.mark.parametrize(
+    "path", ["gone", "a/file", "a/link", "a/link/x", "..", ".", "a/..", "a//b", "a/", "/a"]
+)
+def test_a_directory_that_is_none_is_named(root, path):
+    before = open_files()
+    with pytest.raises(OSError, match=r"\[Errno") as caught:
+        listed(root, "a", path)
+    assert caught.value.filename == path
+    assert open_files() == before
+
+
+def test_names_that_are_too_long(root):
+    with pytest.raises(OSError, match="too long"):
+        listed(root, "x" * 256)
+
+
+def test_directories_deeper_than_any_limit(tmp_path):
+    """Deeper than the handles that are kept, and than a path may be long."""
+    fd = os.open(tmp_path, os.O_RDONLY)
+    here = os.dup(fd)
+    depth, name = 300, "n" * 40
+    for _ in range(depth):
+        os.mkdir(name, dir_fd=here)
+        below = os.open(name, os.O_RDONLY, dir_fd=here)
+        os.close(here)
+        here = below
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, 0o600, dir_fd=here))
+    os.write(here_file := os.open("file", os.O_WRONLY, dir_fd=here), b"deep")
+    os.close(here_file)
+    os.close(here)
+    found, pending = {}, [""]
+    while pending:
+        entries, pending, _ = listed(fd, *pending)
+        found.update(entries)
+    path = "/".join([name] * depth + ["file"])
+    assert len(found) == depth + 1
+    assert found[path].size == 4
+    shallow = "/".join([name] * 3)
+    tar = read_all(
+        fd, [(path, found[path], 0, None), (shallow, found[shallow], 0, None), (path, found[path], 0, None)]
+    )
+    assert tar.count(b"deep" + bytes(508)) == 2
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (["a"], Entry, KINDS),
+        (("a",), Entry, KINDS, ()),
+        (["a"], list, KINDS, ()),
+        (["a"], Entry, KINDS[:3], ()),
+        ([b"a"], Entry, KINDS, ()),
+        (["a"], Entry, KINDS, ("text",)),
+        (["a\0b"], int, KINDS, ()),
+    ],
+)
+def test_wrong_arguments(root, arguments):
+    with pytest.raises((TypeError, ValueError)):
+        read_directories(root, *arguments)
+
+
+def members(root, *directories):
+    entries, _, _ = listed(root, *directories)
+    return [(path, entry, 0, None) for path, entry in sorted(entries.items())]
+
+
+def read_all(root, rows, piece=1000):
+    stream = TarStream(root, rows, entry_header)
+    buffer = bytearray(max(piece, 1))
+    found = []
+    while count := stream.fill(buffer, piece):
+        found.append(bytes(buffer[:count]))
+    assert stream.fill(buffer, piece) == 0
+    data = b"".join(found)
+    assert len(data) == stream.size
+    return data
+
+
+@pytest.mark.parametrize("piece", [1, 511, 512, 513, 7000, 1 << 20])
+def test_the_pieces_make_no_difference(root, piece):
+    rows = members(root, "", "a")
+    expected = b""
+    for path, entry, mtime, link in rows:
+        content = b"content" * 1000 if path == "a/file" else b""
+        expected += entry_header(path, entry, mtime, link) + content + bytes(-len(content) % 512)
+    assert read_all(root, rows, piece) == expected + bytes(1024)
+
+
+def test_a_header_that_ustar_cannot_hold_is_asked_for(root):
+    asked = []
+
+    def header(*row):
+        asked.append(row[0])
+        return entry_header(*row)
+
+    (entry,) = (entry for path, entry, *_ in members(root, "a") if path == "a/b")
+    rows = [
+        ("d" * 99, entry, 0, None),
+        ("d" * 100, entry, 0, None),
+        ("ä", entry, 0, None),
+        ("late", entry, 8**11, None),
+        ("early", entry, -1, None),
+        ("user", entry._replace(uid=8**7), 0, None),
+        ("group", entry._replace(gid=8**7), 0, None),
+        ("attributes", entry._replace(xattrs=(("user.a", b"1"),)), 0, None),
+        ("link", entry._replace(kind=Kind.SYMLINK, target="t" * 101), 0, None),
+        ("hard", entry, 0, "ö"),
+        ("", entry, 0, None),
+        ("plain", entry._replace(uid=8**7 - 1, kind=Kind.CHAR, rdev=(1, 3)), 8**11 - 1, None),
+    ]
+    stream = TarStream(root, rows, header)
+    assert asked == [row[0] for row in rows if row[0] not in ("d" * 99, "plain")]
+    assert stream.size == sum(len(entry_header(*row)) for row in rows) + 1024
+
+
+def test_wrong_members(root):
+    (row, *_) = members(root, "a")
+    path, entry, mtime, link = row
+
+    def broken(*_):
+        raise RuntimeError("no header")
+
+    for rows in (
+        [None],
+        [row[:3]],
+        [(1, *row[1:])],
+        [(path, tuple(entry)[:5], 0, None)],
+        [(path, entry, "0", None)],
+        7,
+    ):
+        with pytest.raises((TypeError, AttributeError)):
+            TarStream(root, rows, entry_header)
+    with pytest.raises((ValueError, TypeError, KeyError)):
+        TarStream(root, [(path, entry._replace(kind=17), mtime, link)], entry_header)
+    with pytest.raises(RuntimeError, match="no header"):
+        TarStream(root, [("ä", entry, 0, None)], broken)
+    with pytest.raises(TypeError):
+        TarStream(root, [], entry_header, more=1)
+
+
+def test_wrong_buffers(root):
+    stream = TarStream(root, [], entry_header)
+    for buffer, limit in ((bytearray(5), 6), (bytearray(5), -1)):
+        with pytest.raises(ValueError, match="buffer"):
+            stream.fill(buffer, limit)
+    with pytest.raises(TypeError):
+        stream.fill(b"12345", 5)
+    assert stream.fill(bytearray(), 0) == 0
+    assert stream.fill(bytearray(2000), 2000) == 1024
+
+
+def test_a_failure_closes_everything_and_is_the_end(top, root):
+    rows = members(root, "a")
+    before = open_files()
+    stream = TarStream(root, rows, entry_header)
+    (top / "a/file").unlink()
+    with pytest.raises(FileNotFoundError) as caught:
+        stream.fill(bytearray(10_000), 10_000)
+    assert caught.value.filename == "a/file"
+    assert open_files() == before
+    with pytest.raises(ValueError, match="failed"):
+        stream.fill(bytearray(10_000), 10_000)
+
+
+def test_a_stream_that_is_dropped_halfway_closes_its_files(root):
+    before = open_files()
+    stream = TarStream(root, members(root, "a"), entry_header)
+    assert stream.fill(bytearray(3000), 3000) == 3000
+    assert open_files() > before
+    del stream
+    assert open_files() == before
+
+
+def test_ustar_refuses_what_it_cannot_hold():
+    values = (b"0", 0o644, 0, 0, 0, 0)
+    assert len(ustar(b"n" * 100, *values, b"t" * 100, 0, 0, b"p" * 155)) == 512
+    for name, target, prefix in ((b"n" * 101, b"", b""), (b"", b"t" * 101, b""), (b"", b"", b"p" * 156)):
+        with pytest.raises(ValueError, match="ustar"):
+            ustar(name, *values, target, 0, 0, prefix)

@@ -1,0 +1,105 @@
+"""Threads that work for another one, and what becomes of their failures."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from rechunk_podman.errors import RootfsError
+from rechunk_podman.workers import Workers
+
+
+def square(task):
+    return task * task
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_every_item_is_done_once(count):
+    with Workers(count) as workers:
+        done = list(workers.map(square, ((task,) for task in range(20))))
+    assert sorted(done) == [(task, task * task) for task in range(20)]
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_nothing_to_do(count):
+    with Workers(count) as workers:
+        assert list(workers.map(square, [])) == []
+
+
+def test_one_worker_is_the_caller_itself():
+    with Workers(1) as workers:
+        assert workers.submit(threading.get_ident).result() == threading.get_ident()
+    with Workers(2) as workers:
+        assert workers.submit(threading.get_ident).result() != threading.get_ident()
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_items_are_taken_as_they_are_needed(count):
+    """No more than one ahead of those that are being worked at."""
+    taken = []
+
+    def items():
+        for number in range(20):
+            taken.append(number)
+            yield (number,)
+
+    with Workers(count) as workers:
+        for done, _ in enumerate(workers.map(square, items())):
+            assert len(taken) <= done + 1 + count + 1
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_arrives_as_it_was_raised(count):
+    taken = []
+
+    def items():
+        for number in range(100):
+            taken.append(number)
+            yield (number,)
+
+    def fail(task):
+        if task == 3:
+            raise RootfsError("the message", hint="the hint")
+        return task
+
+    with Workers(count) as workers, pytest.raises(RootfsError) as caught:
+        list(workers.map(fail, items()))
+    assert (caught.value.message, caught.value.hint) == ("the message", "the hint")
+    assert len(taken) < 10
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_an_error_among_the_items_arrives(count):
+    def items():
+        yield (1,)
+        raise RootfsError("the message")
+
+    with Workers(count) as workers, pytest.raises(RootfsError, match="the message"):
+        list(workers.map(square, items()))
+
+
+def test_the_end_is_told_to_who_works_and_waited_for():
+    with Workers(2) as workers:
+        futures = [workers.submit(workers.ended.wait) for _ in range(5)]
+    assert [future.result() for future in futures if not future.cancelled()] == [True, True]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker")]
+
+
+def test_an_interrupt_ends_them():
+    text = """
+import os, signal, sys
+from rechunk_podman.workers import Workers
+def work(workers, task):
+    if task == 0:
+        os.kill(os.getpid(), signal.SIGINT)
+    workers.ended.wait()
+try:
+    with Workers(2) as workers:
+        list(workers.map(work, ((workers, task) for task in range(4))))
+except KeyboardInterrupt:
+    sys.exit(7)
+"""
+    assert subprocess.run([sys.executable, "-c", text], check=False, timeout=60).returncode == 7
