@@ -128,10 +128,11 @@ def label_lines(text: str) -> dict[str, str]:
 
 def kernels(tree: Tree) -> list[str]:
     """The releases of the kernels in usr/lib/modules that can be booted (those with a vmlinuz), sorted."""
+    below = tree.below("usr/lib/modules")
     return sorted(
-        path.split("/")[3]
-        for path, entry in tree.items()
-        if entry.kind is Kind.FILE and _KERNEL_IMAGE.match(path)
+        tree.paths[position].split("/")[3]
+        for position in below
+        if _KERNEL_IMAGE.match(tree.paths[position]) and tree.entries[position].kind is Kind.FILE
     )
 
 

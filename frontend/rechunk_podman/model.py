@@ -6,10 +6,12 @@ itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from operator import itemgetter
 from typing import NamedTuple
 
 
@@ -53,21 +55,22 @@ class Tree:
     Iteration gives paths in the byte order of the whole path (so `a-b` before `a/b`; a directory
     always comes before what it holds). The root itself is in `root`, never among the paths.
 
-    paths: all of them, in that order. links: path of a hard link -> the first path of its group.
+    paths, entries: all of them, in that order. links: path of a hard link -> the first path of its group.
 
     Args:
         root: the Entry of `/`.
         entries: path -> Entry, in any order.
     """
 
-    __slots__ = ("_entries", "links", "paths", "root")
+    __slots__ = ("_entries", "entries", "links", "paths", "root")
 
     def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
         self.root = root
         self._entries = dict(entries)
         # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
         self.paths = sorted(entries, key=None if all(map(str.isascii, entries)) else path_key)
-        self.links = _hard_links(self.paths, self.entries())
+        self.entries = list(map(self._entries.__getitem__, self.paths))
+        self.links = _hard_links(self.paths, self.entries)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -85,13 +88,17 @@ class Tree:
         """The Entry at `path`, or None."""
         return self._entries.get(path)
 
-    def entries(self) -> list[Entry]:
-        """Every Entry, in the order of iteration."""
-        return list(map(self._entries.__getitem__, self.paths))
+    def below(self, directory: str) -> range:
+        """The positions, in `paths` and `entries`, of everything below a directory ("": of all)."""
+        if not directory:
+            return range(len(self.paths))
+        # the byte after a slash is 0
+        first = bisect_left(self.paths, path_key(directory) + b"/", key=path_key)
+        return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
 
     def items(self) -> Iterable[tuple[str, Entry]]:
         """(path, Entry) in the order of iteration."""
-        return zip(self.paths, self.entries(), strict=True)
+        return zip(self.paths, self.entries, strict=True)
 
 
 def path_key(path: str) -> bytes:
@@ -101,15 +108,14 @@ def path_key(path: str) -> bytes:
 
 def _hard_links(paths: Sequence[str], entries: Sequence[Entry]) -> dict[str, str]:
     """Path of a hard link -> the first path (in order) of its group, which is not among the keys."""
-    inodes = [entry.ino for entry in entries]
-    if len(set(inodes)) == len(inodes):
-        return {}
+    inodes = list(map(itemgetter(Entry._fields.index("ino")), entries))
     # inode numbers first: few paths are worth a closer look
     several = {ino for ino, count in Counter(inodes).items() if count > 1}
     first: dict[tuple[int, int], str] = {}
     links: dict[str, str] = {}
-    for path, entry in zip(paths, entries, strict=True):
-        if entry.ino in several and entry.kind is not Kind.DIRECTORY:
+    for place in [place for place, ino in enumerate(inodes) if ino in several] if several else ():
+        path, entry = paths[place], entries[place]
+        if entry.kind is not Kind.DIRECTORY:
             leader = first.setdefault((entry.dev, entry.ino), path)
             if leader is not path:
                 links[path] = leader

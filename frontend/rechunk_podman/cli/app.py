@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,8 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> NoReturn:
     """The console script's entry point."""
     arguments = command_first(sys.argv[1:])
+    # numpy's linear algebra starts threads for each processor, which spin; there is none here
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
 
 

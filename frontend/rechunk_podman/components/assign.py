@@ -13,7 +13,7 @@ from rechunk_podman.components import bigfiles, bytecode, dpkg, kernel, rpm, unc
 from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.base import NOBODY, Board, Group, Numbers, Source
 from rechunk_podman.components.content import digest_rest
-from rechunk_podman.components.fingerprint import block, heads, is_plain, new_fingerprint, tar_size
+from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import exceptions, keep_paths, normalise, will_change
 from rechunk_podman.model import Component, ComponentId, Kind, Tree
 from rechunk_podman.rootfs.root import Root
@@ -115,7 +115,8 @@ def _learn_changes(board: Board) -> None:
 def _root_component(tree: Tree, mode: int) -> Component:
     entry = tree.root._replace(kind=Kind.DIRECTORY, mode=mode, uid=0, gid=0, size=0, xattrs=())
     hasher = new_fingerprint()
-    hasher.update(block([""], heads([entry], [0]), (), b""))
+    head = np.array([(entry.kind, mode, 0, 0, 0, 0)], HEAD)
+    hasher.update(block([""], head, (), b""))
     return Component(ROOT_ID, 512, hasher.digest(), paths=("",))
 
 
@@ -126,11 +127,15 @@ class _Members:
 
     def __init__(self, board: Board, times: array[int]) -> None:
         self.board = board
-        self.heads = heads(board.entries, times)
-        self.is_link = board.columns.leader != np.arange(len(board.paths))
-        self.digested = board.columns.regular & ~self.is_link
-        self.others = self.is_link.copy()
-        self.others[[place for place, entry in enumerate(board.entries) if not is_plain(entry)]] = True
+        columns = board.columns
+        self.heads = np.empty(len(board.paths), HEAD)
+        self.heads["kind"] = columns.kinds
+        for name in ("mode", "uid", "gid", "size"):
+            self.heads[name] = getattr(columns, name)
+        self.heads["mtime"] = times
+        self.is_link = columns.leader != np.arange(len(board.paths))
+        self.digested = columns.regular & ~self.is_link
+        self.others = columns.more | self.is_link
 
     def block(self, positions: Numbers) -> bytes:
         """What the fingerprint takes of these positions."""
@@ -157,11 +162,8 @@ class _Members:
     def tar_size(self, positions: Numbers) -> int:
         """About the bytes of their tar entries."""
         links = self.is_link[positions]
-        attributed = sum(
-            bool(self.board.entries[position].xattrs)
-            for position in positions[self.others[positions]].tolist()
-        )
-        return tar_size(self.heads[positions[~links]], int(links.sum()), attributed)
+        attributed = self.board.columns.attributed[positions]
+        return tar_size(self.heads[positions[~links]], int(links.sum()), int(attributed.sum()))
 
     def ancestors(self, positions: Numbers) -> Numbers:
         """The positions of all directories above, in Tree order, without the root."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from operator import itemgetter
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +17,7 @@ import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ComponentId, Entry, Kind, Tree
+from rechunk_podman.rootfs import _listing
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
 
@@ -45,7 +45,6 @@ NOBODY = -1
 Numbers = npt.NDArray[np.intp]
 """Positions, to index columns with."""
 
-_KIND, _MTIME = Entry._fields.index("kind"), Entry._fields.index("mtime")
 _IS_REGULAR = bytes(number == Kind.FILE for number in range(256))
 
 
@@ -108,28 +107,38 @@ class Columns:
     """The columns of a Board as arrays that share their memory, for work on many positions at once.
 
     leader: position -> of its leader, its own where it is no hard link. digests: DIGEST_SIZE bytes in a row.
+    more: whether there is a target, a device number or extended attributes; attributed: whether the latter.
     """
 
     __slots__ = (
         "algorithm",
+        "attributed",
         "described",
         "digests",
+        "gid",
         "has_digest",
         "inner",
         "keep",
         "kinds",
         "leader",
+        "mode",
+        "more",
         "mtime",
         "owner",
         "parent",
         "regular",
+        "size",
+        "uid",
     )
 
-    def __init__(self, board: Board, digests: bytearray) -> None:
+    def __init__(self, board: Board, numbers: bytes, flags: bytes, digests: bytearray) -> None:
         self.owner = np.asarray(board.owner)
         self.described = np.asarray(board.described)
         self.parent = np.asarray(board.parent)
-        self.mtime = np.asarray(board.mtime)
+        each = np.frombuffer(numbers, np.int64).reshape(5, -1) if numbers else np.empty((5, 0), np.int64)
+        self.mode, self.uid, self.gid, self.size, self.mtime = each
+        bits = np.asarray(memoryview(flags))
+        self.more, self.attributed = bits & 1 != 0, bits & 2 != 0
         self.kinds = np.asarray(memoryview(board.kinds))
         self.regular = self.kinds == Kind.FILE
         self.inner = np.asarray(memoryview(board.inner))
@@ -172,7 +181,6 @@ class Board:
         "kinds",
         "leader",
         "loaded",
-        "mtime",
         "owner",
         "parent",
         "paths",
@@ -186,7 +194,7 @@ class Board:
         # source -> its database, where it was read ahead
         self.loaded = loaded or {}
         self.paths = tree.paths
-        self.entries = tree.entries()
+        self.entries = tree.entries
         count = len(self.paths)
         self.position = dict(zip(self.paths, range(count), strict=True))
         self.groups: list[Group] = []
@@ -197,12 +205,11 @@ class Board:
         self.described = array("i", [NOBODY]) * count
         # position -> 1: a regular file / a directory with something in it / its digest is known / its
         # mtime is kept
-        self.kinds = bytes(map(itemgetter(_KIND), self.entries))
+        self.kinds, numbers, flags = _listing.columns(self.entries)
         self.regular = self.kinds.translate(_IS_REGULAR)
         self.inner = bytearray(count)
         self.has_digest = bytearray(count)
         self.keep = bytearray(count)
-        self.mtime = array("q", map(itemgetter(_MTIME), self.entries))
         # position -> number of its digest's algorithm, 0 where nobody knows it
         self.algorithm = bytearray(count)
         self._digests = bytearray(DIGEST_SIZE * count)
@@ -217,7 +224,7 @@ class Board:
         self.parent = array("i", [self.position.get(head, NOBODY) for head in heads])
         for parent in set(self.parent) - {NOBODY}:
             self.inner[parent] = 1
-        self.columns = Columns(self, self._digests)
+        self.columns = Columns(self, numbers, flags, self._digests)
 
     def group(self, source: str, name: str) -> int:
         """The number of the group `source/name`, made where it is new."""
@@ -329,21 +336,17 @@ class Board:
         start = position * DIGEST_SIZE
         return bytes(self._digests[start : start + DIGEST_SIZE])
 
-    def below(self, directory: str) -> list[int]:
+    def below(self, directory: str) -> range:
         """The positions of everything below a directory, in Tree order."""
-        if directory and directory not in self.position:
-            return []
-        prefix = directory + "/" if directory else ""
-        return [position for position, path in enumerate(self.paths) if path.startswith(prefix)]
+        return self.tree.below(directory)
 
     def claim_below(self, directories: Iterable[str], group: int) -> None:
         """Claims whatever is free at or below the directories (or files) of these canonical paths."""
-        prefixes = tuple(dict.fromkeys(directories))
-        roots = set(prefixes)
-        below = tuple(prefix + "/" for prefix in prefixes)
-        for position, path in enumerate(self.paths):
-            if path.startswith(below) or path in roots:
+        for directory in dict.fromkeys(directories):
+            position = self.position.get(directory)
+            if position is not None:
                 self.claim(position, group)
+            self.claim_all(np.array(self.below(directory), np.intp), group)
 
     def files(self, positions: Iterable[int]) -> Iterator[int]:
         """Those of the positions that are regular files."""

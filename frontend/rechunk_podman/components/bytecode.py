@@ -11,6 +11,9 @@ import re
 import struct
 from collections.abc import Iterator
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.components.base import Board
 from rechunk_podman.rootfs.root import Root
 
@@ -72,15 +75,19 @@ def recorded_mtime(header: bytes) -> int | None:
     return int(second)
 
 
-def keep_recorded(root: Root, board: Board, changes: bytes) -> None:
+def keep_recorded(root: Root, board: Board, changes: npt.NDArray[np.bool_]) -> None:
     """Marks every .py as kept whose time is about to change although a .pyc records it.
 
     Args:
-        changes: 1 at the positions whose normal time is not the present one.
+        changes: true at the positions whose normal time is not the present one.
 
     Raises:
         RootfsError: a .pyc cannot be read.
     """
+    leaders = set(board.leader.values())
+    changing = np.flatnonzero(changes).tolist()
+    if not any(board.paths[position].endswith(".py") or position in leaders for position in changing):
+        return
     for compiled, source in pairs(board):
         source = board.leader.get(source, source)
         if not changes[source] or board.keep[source]:

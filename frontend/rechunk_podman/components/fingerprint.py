@@ -8,7 +8,6 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Sequence
 from hashlib import blake2b
-from operator import attrgetter
 
 import numpy as np
 import numpy.typing as npt
@@ -30,21 +29,6 @@ _XATTR = struct.Struct("<II")
 def new_fingerprint() -> blake2b:
     """The hash that makes a fingerprint of blocks."""
     return blake2b(digest_size=SIZE)
-
-
-def heads(entries: Sequence[Entry], mtimes: Sequence[int]) -> npt.NDArray[np.void]:
-    """A HEAD for each entry; mtimes as the layer will hold them."""
-    found = np.empty(len(entries), HEAD)
-    for name in HEAD.names or ():
-        if name != "mtime":
-            found[name] = np.fromiter(map(attrgetter(name), entries), HEAD[name], len(entries))
-    found["mtime"] = mtimes
-    return found
-
-
-def is_plain(entry: Entry) -> bool:
-    """Whether its HEAD is all there is to say of an entry that is no hard link."""
-    return entry.target is None and not entry.xattrs and entry.rdev is None
 
 
 def block(

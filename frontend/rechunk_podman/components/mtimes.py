@@ -51,14 +51,16 @@ def keep_paths(board: Board, paths: Iterable[str]) -> None:
             board.keep[board.leader.get(found, found)] = 1
 
 
-def will_change(board: Board) -> bytes:
-    """1 at the position of each regular file whose mtime will not stay what it is (hard links: 0)."""
+def will_change(board: Board) -> npt.NDArray[np.bool_]:
+    """True at the position of each regular file whose mtime will not stay what it is (hard links: false)."""
     columns = board.columns
     clamps, clamped = columns.clamps(board)
     here = columns.described
-    changes = columns.regular & (columns.keep == 0) & (~clamped[here] | (columns.mtime > clamps[here]))
+    changes: npt.NDArray[np.bool_] = (
+        columns.regular & (columns.keep == 0) & (~clamped[here] | (columns.mtime > clamps[here]))
+    )
     changes[list(board.leader)] = False
-    return bytes(changes)
+    return changes
 
 
 def normalise(board: Board) -> array[int]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 import logging
 import math
 
+import numpy as np
+
 from rechunk_podman.components.base import Board
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Entry, Kind
@@ -43,7 +45,8 @@ def claim(root: Root, board: Board) -> None:
     Raises:
         RootfsError: a value makes no sense; two paths say different intervals of one component.
     """
-    marked = {path for path, entry in board.tree.items() if entry.xattrs and _is_marked(entry)}
+    attributed = np.flatnonzero(board.columns.attributed).tolist()
+    marked = {board.paths[position] for position in attributed if _is_marked(board.entry(position))}
     if not marked and not _is_marked(board.tree.root):
         return
     # directory -> what it hands down: (group, whether times are kept)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Component, Entry, Kind, Tree
@@ -46,13 +45,8 @@ class Source:
     root_mode: int = 0o755
 
 
-class Member(NamedTuple):
-    """An entry as a layer holds it. link: the path, in this layer, that it is a hard link to."""
-
-    path: str
-    entry: Entry
-    mtime: int
-    link: str | None
+Member = tuple[str, Entry, int, str | None]
+"""An entry as a layer holds it: path, Entry, mtime, the path in this layer that it is a hard link to."""
 
 
 def members(source: Source, spec: LayerSpec) -> Iterator[Member]:
@@ -67,19 +61,20 @@ def members(source: Source, spec: LayerSpec) -> Iterator[Member]:
         clamps.update(dict.fromkeys(component.paths, component.mtime_clamp))
     if "" in clamps:
         root = Entry(Kind.DIRECTORY, source.root_mode, 0, 0, 0, 0, 0, 0, 0, None, None, ())
-        yield Member("", root, 0, None)
-    links, firsts = tree.links, dict[str, str]()
+        yield "", root, 0, None
+    links, firsts, find, clamp = tree.links, dict[str, str](), tree.get, clamps.get
     for path in in_order(with_ancestors(clamps)):
-        entry = tree.get(path)
+        entry = find(path)
         if entry is None:
             raise RootfsError(f"{source.root.show(path)} is planned, but not in the root filesystem")
-        leader = links.get(path, path)
-        mtime = entry_mtime(leader, entry, mtimes, clamps.get(path))
-        if leader is path or leader in clamps:
-            yield Member(path, entry, mtime, None if leader is path else leader)
-        else:
-            first = firsts.setdefault(leader, path)
-            yield Member(path, entry, mtime, None if first is path else first)
+        leader = links.get(path)
+        if leader is None:
+            yield path, entry, entry_mtime(path, entry, mtimes, clamp(path)), None
+            continue
+        mtime = entry_mtime(leader, entry, mtimes, clamp(path))
+        if leader not in clamps:
+            leader = firsts.setdefault(leader, path)
+        yield path, entry, mtime, None if leader is path else leader
 
 
 def tar_stream(source: Source, spec: LayerSpec) -> TarStream:

@@ -23,6 +23,7 @@
 #endif
 
 #define LIST_MAX 65536  /* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h */
+#define LIST_USUAL 256  /* the kernel allocates what is asked for */
 #define CACHE_BITS 13
 
 enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KIND_FIFO, KIND_CHAR, KIND_BLOCK, KIND_NONE };
@@ -99,16 +100,19 @@ static int add_text(Found *found, const void *text, size_t length, size_t *place
 }
 
 /* listxattr(2) of a name in a directory: by its handle where the kernel can, else through /proc. */
-static ssize_t list_xattrs(int fd, const char *handle, const char *name, char *list)
+static ssize_t list_xattrs(int fd, const char *handle, const char *name, char *list, size_t room)
 {
     static int unknown;
+    ssize_t length;
+
     if (!unknown) {
-        ssize_t length = syscall(SYS_listxattrat, fd, name, AT_SYMLINK_NOFOLLOW, list, (size_t)LIST_MAX);
-        if (length >= 0 || (errno != ENOSYS && errno != EPERM))
-            return length;
-        unknown = 1;
+        length = syscall(SYS_listxattrat, fd, name, AT_SYMLINK_NOFOLLOW, list, room);
+        if (length < 0 && (errno == ENOSYS || errno == EPERM))
+            unknown = 1;
     }
-    return llistxattr(handle, list, LIST_MAX);
+    if (unknown)
+        length = llistxattr(handle, list, room);
+    return length < 0 && errno == ERANGE && room < LIST_MAX ? list_xattrs(fd, handle, name, list, LIST_MAX) : length;
 }
 
 static int is_ignored(const char *name, char *const *ignored)
@@ -126,7 +130,7 @@ static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *h
     char *at;
 
     snprintf(handle, NAME_MAX + 64, "/proc/self/fd/%d/%s", fd, name);
-    length = list_xattrs(fd, handle, name, list);
+    length = list_xattrs(fd, handle, name, list, LIST_USUAL);
     if (length < 0)
         return errno == ENOTSUP ? 0 : errno;
     row->xattrs = found->used;
@@ -476,6 +480,57 @@ static PyObject *read_directories(PyObject *module, PyObject *arguments)
     return result;
 }
 
+/* The fields of a named tuple Entry that are columns: numbers in this order, after the kind. */
+enum { FIELD_KIND, FIELD_MODE, FIELD_UID, FIELD_GID, FIELD_SIZE, FIELD_MTIME, FIELD_TARGET = 9, FIELD_RDEV, FIELD_XATTRS };
+enum { COLUMNS = FIELD_MTIME, HAS_MORE = 1, HAS_XATTRS = 2 };
+
+static int take_columns(PyObject *entry, size_t index, size_t count, unsigned char *kinds, long long *numbers,
+                        unsigned char *flags)
+{
+    int field;
+
+    if (!PyTuple_Check(entry) || PyTuple_Size(entry) != FIELD_XATTRS + 1) {
+        PyErr_SetString(PyExc_TypeError, "entries are expected");
+        return -1;
+    }
+    kinds[index] = (unsigned char)PyLong_AsLong(PyTuple_GetItem(entry, FIELD_KIND));
+    for (field = FIELD_MODE; field <= FIELD_MTIME; field++)
+        numbers[(size_t)(field - FIELD_MODE) * count + index] = PyLong_AsLongLong(PyTuple_GetItem(entry, field));
+    flags[index] = 0;
+    if (PyObject_Size(PyTuple_GetItem(entry, FIELD_XATTRS)) > 0)
+        flags[index] = HAS_MORE | HAS_XATTRS;
+    if (PyTuple_GetItem(entry, FIELD_TARGET) != Py_None || PyTuple_GetItem(entry, FIELD_RDEV) != Py_None)
+        flags[index] |= HAS_MORE;
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static PyObject *columns(PyObject *module, PyObject *entries)
+{
+    PyObject *kinds, *numbers, *flags, *result = NULL;
+    size_t count, index;
+    int bad = 0;
+
+    (void)module;
+    if (!PyList_Check(entries)) {
+        PyErr_SetString(PyExc_TypeError, "a list is expected");
+        return NULL;
+    }
+    count = (size_t)PyList_Size(entries);
+    kinds = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
+    numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(COLUMNS * count * sizeof(long long)));
+    flags = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
+    bad = !kinds || !numbers || !flags;
+    for (index = 0; index < count && !bad; index++)
+        bad = take_columns(PyList_GetItem(entries, (Py_ssize_t)index), index, count, (unsigned char *)PyBytes_AsString(kinds),
+                           (long long *)(void *)PyBytes_AsString(numbers), (unsigned char *)PyBytes_AsString(flags));
+    if (!bad)
+        result = PyTuple_Pack(3, kinds, numbers, flags);
+    Py_XDECREF(kinds);
+    Py_XDECREF(numbers);
+    Py_XDECREF(flags);
+    return result;
+}
+
 static int clear_module(PyObject *module)
 {
     State *state = PyModule_GetState(module);
@@ -487,6 +542,7 @@ static int clear_module(PyObject *module)
 
 static PyMethodDef methods[] = {
     {"read_directories", read_directories, METH_VARARGS, "See _listing.pyi."},
+    {"columns", columns, METH_O, "See _listing.pyi."},
     {NULL, NULL, 0, NULL},
 };
 

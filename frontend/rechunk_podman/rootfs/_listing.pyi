@@ -26,3 +26,14 @@ def read_directories(
     Raises:
         OSError: a directory or a name in it cannot be read; its `filename` is the path.
     """
+
+def columns(entries: list[Entry], /) -> tuple[bytes, bytes, bytes]:
+    """What entries hold, one column after the other, in one pass.
+
+    Returns:
+        A byte for the kind of each; modes, uids, gids, sizes and mtimes as 64 bits each, in this order; and a
+        byte each: bit 0, it has a target, a device number or extended attributes; bit 1, it has the latter.
+
+    Raises:
+        TypeError: what is listed are no entries.
+    """

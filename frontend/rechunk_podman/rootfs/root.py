@@ -232,6 +232,9 @@ class Root:
         Raises:
             RootfsError: the symlinks form a loop, or a directory may not be entered.
         """
+        plain = self._plain(path)
+        if plain is not None:
+            return plain
         pending = path.split("/")[::-1]
         done: list[str] = []
         links = 0
@@ -263,6 +266,18 @@ class Root:
                 done.clear()
             pending.extend(target.split("/")[::-1])
         return "/".join(done)
+
+    def _plain(self, path: str) -> str | None:
+        """The path, where it is canonical as it is written; None where it has to be looked at closely."""
+        head, _, name = path.strip("/").rpartition("/")
+        try:
+            os.readlink(name, dir_fd=self.directory(head))
+        except OSError as error:
+            if error.errno == errno.EINVAL and name not in _NO_NAMES:
+                return f"{head}/{name}" if head else name
+        except RootfsError:
+            pass
+        return None
 
     def place(self, path: str) -> str:
         """As resolve(), for where something may be: a path that symlinks lead nowhere stays as it is."""
