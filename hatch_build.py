@@ -11,7 +11,11 @@ from setuptools import Distribution, Extension
 from setuptools.command.build_ext import build_ext
 
 SOURCES = "frontend"
-MODULES = ("rechunk_podman/rootfs/_listing", "rechunk_podman/oci/_stream")
+MODULES = (
+    "rechunk_podman/rootfs/_contents",
+    "rechunk_podman/rootfs/_listing",
+    "rechunk_podman/oci/_stream",
+)
 HEADERS = ("rechunk_podman/rootfs/confined.h",)
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type")
 ABI = "cp310"

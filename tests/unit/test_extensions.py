@@ -9,6 +9,7 @@ import pytest
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.oci._stream import TarStream, ustar
 from rechunk_podman.oci.tar import entry_header
+from rechunk_podman.rootfs._contents import read_files
 from rechunk_podman.rootfs._listing import read_directories
 
 KINDS = tuple(Kind)
@@ -245,6 +246,49 @@ def test_a_stream_that_is_dropped_halfway_closes_its_files(root):
     assert open_files() > before
     del stream
     assert open_files() == before
+
+
+def test_contents_of_files(top, root):
+    (top / "empty").touch()
+    (top / "größe").write_text("ä")
+    found = [(path, (top / path).stat()) for path in ("größe", "a/file", "empty", "a/file")]
+    files = [(path, status.st_size, int(status.st_mtime)) for path, status in found]
+    assert read_files(root, files) == "ä".encode() + b"content" * 1000 + b"content" * 1000
+    assert read_files(root, []) == b""
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "mtime", "what"),
+    [
+        ("a/file", 6999, 0, "changed"),
+        ("a/file", 7001, 0, "changed"),
+        ("a/file", 7000, 1, "changed"),
+        ("a/b", 0, 0, "irregular"),
+    ],
+)
+def test_a_file_that_is_not_what_was_scanned(top, root, path, size, mtime, what):
+    before = open_files()
+    seen = int((top / path).stat().st_mtime) + mtime
+    with pytest.raises(LookupError) as caught:
+        read_files(root, [("a/file", 7000, int((top / "a/file").stat().st_mtime)), (path, size, seen)])
+    assert caught.value.args == (what, path)
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("path", ["gone", "a/link", "a/link/x", "../x", "a/../a/file", "", "a/"])
+def test_a_file_that_is_none_is_named(root, path):
+    with pytest.raises((OSError, LookupError)) as caught:
+        read_files(root, [(path, 1, 0)])
+    assert path in (getattr(caught.value, "filename", None), caught.value.args[-1])
+
+
+@pytest.mark.parametrize(
+    "files",
+    [None, [None], [("a", 1)], [("a", -1, 0)], [(b"a", 1, 0)], [("a", 2**63 - 1, 0), ("a", 2**63 - 1, 0)]],
+)
+def test_wrong_files(root, files):
+    with pytest.raises((TypeError, ValueError, MemoryError)):
+        read_files(root, files)
 
 
 def test_ustar_refuses_what_it_cannot_hold():

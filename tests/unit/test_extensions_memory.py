@@ -30,7 +30,7 @@ def test_they_keep_to_their_memory(repository, tmp_path):
         "-fno-sanitize-recover=all",
         f"-I{sysconfig.get_paths()['include']}",
     ]
-    for module in ("rootfs/_listing", "oci/_stream"):
+    for module in ("rootfs/_contents", "rootfs/_listing", "oci/_stream"):
         target = copy / f"{module}.abi3.so"
         target.unlink()
         subprocess.run(["cc", *flags, *watch, package / f"{module}.c", "-o", target], check=True)
@@ -44,7 +44,7 @@ def test_they_keep_to_their_memory(repository, tmp_path):
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": str(tmp_path),
     }
-    chosen = ["test_extensions.py", "test_rootfs_scan.py", "test_oci_tar.py"]
+    chosen = ["test_extensions.py", "test_rootfs_scan.py", "test_oci_tar.py", "test_components_assign.py"]
     here = Path(__file__).parent
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     command += [str(here / name) for name in chosen]

@@ -5,15 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 from array import array
+from collections.abc import Iterator, Sequence
 
 from rechunk_podman.components.base import ALGORITHMS, SHA256, Board
-from rechunk_podman.errors import RootfsError
+from rechunk_podman.rootfs._contents import read_files
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
 _CHUNK = 1 << 20
-_BATCH = 128
-"""Files that a thread takes at once: neighbours, whose directory it then opens once."""
+_BATCH = 1 << 20
+"""Bytes that a thread takes at once."""
 
 
 def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) -> bytes:
@@ -43,11 +44,7 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     finally:
         os.close(descriptor)
     if total != size or status.st_size != size or status.st_mtime_ns // 10**9 != mtime:
-        raise RootfsError(
-            f"{root.show(path)} changed while it was read",
-            context=[f"in the root filesystem {root.path}"],
-            hint="nothing may change the root filesystem while it is read",
-        )
+        raise root.changed(path)
     return hasher.digest()
 
 
@@ -68,21 +65,49 @@ def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> Non
             else:
                 name = ALGORITHMS[board.algorithm[position] or SHA256]
                 board.set_digest(position, hashlib.new(name, usedforsecurity=False).digest())
-    batches = [todo[start : start + _BATCH] for start in range(0, len(todo), _BATCH)]
+    batches = list(_batches(board, todo))
     wanted = ((root, *_wanted(board, batch)) for batch in batches)
     for number, digests in (workers or Workers(1)).map(_digests, wanted):
         for position, digest in zip(batches[number], digests, strict=True):
             board.set_digest(position, digest)
 
 
-def _wanted(board: Board, batch: array[int]) -> tuple[list[str], list[tuple[int, int, int]]]:
-    """Paths, and of each size, mtime and algorithm."""
-    paths = [board.paths[position] for position in batch]
-    entries = [board.tree[path] for path in paths]
-    algorithms = [board.algorithm[position] or SHA256 for position in batch]
-    return paths, [(e.size, e.mtime, number) for e, number in zip(entries, algorithms, strict=True)]
+def _batches(board: Board, positions: Sequence[int]) -> Iterator[list[int]]:
+    """Neighbours, of few bytes together; or a single large file."""
+    batch: list[int] = []
+    total = 0
+    for position in positions:
+        size = board.entry(position).size
+        if batch and total + size > _BATCH:
+            yield batch
+            batch, total = [], 0
+        batch.append(position)
+        total += size
+    if batch:
+        yield batch
 
 
-def _digests(root: Root, paths: list[str], wanted: list[tuple[int, int, int]]) -> list[bytes]:
-    with root.again() as own:
-        return [digest_file(own, path, *traits) for path, traits in zip(paths, wanted, strict=True)]
+def _wanted(board: Board, batch: list[int]) -> tuple[list[tuple[str, int, int]], list[int]]:
+    """Path, size and mtime, and the algorithm, of each."""
+    entries = [(board.paths[position], board.entry(position)) for position in batch]
+    return (
+        [(path, entry.size, entry.mtime) for path, entry in entries],
+        [board.algorithm[position] or SHA256 for position in batch],
+    )
+
+
+def _digests(root: Root, files: list[tuple[str, int, int]], algorithms: list[int]) -> list[bytes]:
+    if len(files) == 1:
+        with root.again() as own:
+            return [digest_file(own, *files[0], algorithms[0])]
+    try:
+        data = memoryview(read_files(root.fd, files))
+    except (OSError, LookupError) as error:
+        raise root.unread(error) from error
+    digests = []
+    start = 0
+    for (_, size, _), algorithm in zip(files, algorithms, strict=True):
+        content = data[start : start + size]
+        digests.append(hashlib.new(ALGORITHMS[algorithm], content, usedforsecurity=False).digest())
+        start += size
+    return digests

@@ -127,8 +127,6 @@ typedef struct {
     int ended;
 } Stream;
 
-enum { WHOLE, CHANGED = -1, IRREGULAR = -2 }; /* or an errno */
-
 /* Runs without the interpreter's lock. Returns 0, or what was wrong with the member that was begun last. */
 static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
 {
@@ -147,16 +145,13 @@ static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
             if (got < 0 && errno == EINTR)
                 continue;
             if (got <= 0)
-                return got ? errno : CHANGED;
+                return got ? errno : CONFINED_CHANGED;
             used += (size_t)got;
             self->left -= got;
         } else if (self->file >= 0) {
-            struct stat after;
-            if (fstat(self->file, &after))
-                return errno;
-            if (after.st_size != self->before.st_size || after.st_mtim.tv_sec != self->before.st_mtim.tv_sec ||
-                after.st_mtim.tv_nsec != self->before.st_mtim.tv_nsec)
-                return CHANGED;
+            int code = confined_unchanged(self->file, &self->before);
+            if (code)
+                return code;
             close(self->file);
             self->file = -1;
         } else if (self->zeros) {
@@ -186,21 +181,11 @@ static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
                 self->rest_length = BLOCK;
             }
             if (member->size) {
-                const char *slash = memrchr(path, '/', member->path_length);
-                size_t head = slash ? (size_t)(slash - path) : 0;
-                int parent = confined_directory(&self->confined, path, head);
-                if (parent < 0)
-                    return errno;
-                /* The text of a path ends in a zero byte. O_NONBLOCK: it may have become a FIFO. */
-                do
-                    self->file = openat(parent, slash ? slash + 1 : path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-                while (self->file < 0 && errno == EINTR);
-                if (self->file < 0 || fstat(self->file, &self->before))
-                    return errno;
-                if (!S_ISREG(self->before.st_mode))
-                    return IRREGULAR;
-                if (self->before.st_size != member->size || self->before.st_mtim.tv_sec != member->seen)
-                    return CHANGED;
+                int code = 0;
+                self->file = confined_file(&self->confined, path, member->path_length, member->size, member->seen,
+                                           &self->before, &code);
+                if (self->file < 0)
+                    return code;
                 self->left = member->size;
                 self->zeros = (size_t)(-member->size & (BLOCK - 1));
             }
@@ -212,7 +197,7 @@ static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
         }
     }
     *filled = used;
-    return WHOLE;
+    return 0;
 }
 
 static void let_go(Stream *self)
@@ -250,17 +235,8 @@ static PyObject *stream_fill(Stream *self, PyObject *arguments)
     Py_DECREF(view);
     if (code) {
         const Member *member = self->members + self->next - 1;
-        PyObject *path = PyUnicode_DecodeUTF8(self->text + member->path, (Py_ssize_t)member->path_length, "surrogateescape");
-        PyObject *error = NULL;
         self->broken = 1;
-        if (path && code > 0)
-            error = PyObject_CallFunction(PyExc_OSError, "isO", code, strerror(code), path);
-        else if (path)
-            error = PyObject_CallFunction(PyExc_LookupError, "sO", code == CHANGED ? "changed" : "irregular", path);
-        if (error)
-            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        Py_XDECREF(path);
-        Py_XDECREF(error);
+        confined_raise(code, self->text + member->path, (Py_ssize_t)member->path_length);
         return NULL;
     }
     return PyLong_FromSize_t(filled);

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from threading import Event
 from typing import NamedTuple
 
-from rechunk_podman.errors import RechunkError, RootfsError
+from rechunk_podman.errors import RechunkError
 from rechunk_podman.oci._stream import TarStream
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.reserve import reserve
@@ -89,20 +89,8 @@ def _fillings(root: Root, stream: TarStream, buffer: bytearray, first: int) -> I
         while filled := stream.fill(buffer, limit):
             yield filled
             limit = len(buffer)
-    except OSError as error:
-        raise root.error(error.filename, error) from error
-    except LookupError as error:
-        what, path = error.args
-        if what == "changed":
-            raise _changed(root, path) from None
-        raise RootfsError(f"{root.show(path)} is not a regular file") from None
-
-
-def _changed(root: Root, path: str) -> RootfsError:
-    return RootfsError(
-        f"{root.show(path)} changed while it was read",
-        hint="nothing may change the root filesystem while it is read: run the command again",
-    )
+    except (OSError, LookupError) as error:
+        raise root.unread(error) from error
 
 
 class _Sink:

@@ -408,20 +408,22 @@ static int take_rows(State *state, const Found *found, const Directory *director
 static void complain(const Failure *failure, const Directory *directories)
 {
     const Directory *directory = directories + failure->directory;
-    PyObject *path, *error;
+    size_t length;
     char *scratch = malloc((size_t)directory->length + sizeof failure->name + 1);
 
     if (!scratch) {
         PyErr_NoMemory();
         return;
     }
-    path = *failure->name ? full_path(directory, failure->name, strlen(failure->name), scratch)
-                          : text(directory->path, (size_t)directory->length);
-    error = path ? PyObject_CallFunction(PyExc_OSError, "isO", failure->code, strerror(failure->code), path) : NULL;
-    if (error)
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-    Py_XDECREF(error);
-    Py_XDECREF(path);
+    length = (size_t)directory->length;
+    memcpy(scratch, directory->path, length);
+    if (*failure->name) {
+        if (length)
+            scratch[length++] = '/';
+        memcpy(scratch + length, failure->name, strlen(failure->name));
+        length += strlen(failure->name);
+    }
+    confined_raise(failure->code, scratch, (Py_ssize_t)length);
     free(scratch);
 }
 

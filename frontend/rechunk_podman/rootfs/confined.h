@@ -1,7 +1,7 @@
-/* Directories of a root filesystem, opened component by component: what root.py does, without the interpreter.
+/* Directories and files of a root filesystem, opened component by component: what root.py does, without the interpreter.
  *
  * Every component is opened relative to the handle of its parent, symlinks never followed (openat(2) with
- * O_NOFOLLOW), so that nothing in the root filesystem leads out of it. Nothing here needs the interpreter's lock.
+ * O_NOFOLLOW), so that nothing in the root filesystem leads out of it. Only confined_raise() needs the interpreter's lock.
  */
 
 #ifndef RECHUNK_CONFINED_H
@@ -12,6 +12,7 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* So many handles are kept open; what lies deeper is walked to anew. */
@@ -129,6 +130,66 @@ static int confined_directory(Confined *self, const char *path, size_t length)
     }
     self->length = length;
     return fd;
+}
+
+/* What may be wrong with a file beside an errno: it is not what was scanned, or no regular file. */
+enum { CONFINED_CHANGED = -1, CONFINED_IRREGULAR = -2 };
+
+/* A descriptor of the regular file at exactly this path (which ends in a zero byte), of this size and mtime (seconds);
+ * or -1, and in *code what is wrong. */
+static inline int confined_file(Confined *self, const char *path, size_t length, long long size, long long mtime,
+                         struct stat *status, int *code)
+{
+    const char *slash = memrchr(path, '/', length);
+    int fd, parent = confined_directory(self, path, slash ? (size_t)(slash - path) : 0);
+
+    if (parent < 0) {
+        *code = errno;
+        return -1;
+    }
+    /* O_NONBLOCK: it may have become a FIFO. */
+    do
+        fd = openat(parent, slash ? slash + 1 : path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    while (fd < 0 && errno == EINTR);
+    if (fd < 0 || fstat(fd, status))
+        *code = errno;
+    else if (!S_ISREG(status->st_mode))
+        *code = CONFINED_IRREGULAR;
+    else if (status->st_size != size || status->st_mtim.tv_sec != mtime)
+        *code = CONFINED_CHANGED;
+    else
+        return fd;
+    if (fd >= 0)
+        close(fd);
+    return -1;
+}
+
+/* Whether an open file is still what it was: 0, an errno, or CONFINED_CHANGED. */
+static inline int confined_unchanged(int fd, const struct stat *before)
+{
+    struct stat after;
+
+    if (fstat(fd, &after))
+        return errno;
+    return after.st_size == before->st_size && after.st_mtim.tv_sec == before->st_mtim.tv_sec &&
+                   after.st_mtim.tv_nsec == before->st_mtim.tv_nsec
+               ? 0
+               : CONFINED_CHANGED;
+}
+
+/* Raises OSError or LookupError, as the modules' contracts say. */
+static inline void confined_raise(int code, const char *path, Py_ssize_t length)
+{
+    PyObject *error = NULL, *shown = PyUnicode_DecodeUTF8(path, length, "surrogateescape");
+
+    if (shown && code > 0)
+        error = PyObject_CallFunction(PyExc_OSError, "isO", code, strerror(code), shown);
+    else if (shown)
+        error = PyObject_CallFunction(PyExc_LookupError, "sO", code == CONFINED_CHANGED ? "changed" : "irregular", shown);
+    if (error)
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+    Py_XDECREF(shown);
+    Py_XDECREF(error);
 }
 
 #endif

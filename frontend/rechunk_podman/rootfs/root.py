@@ -291,6 +291,23 @@ class Root:
         text = "/" + path
         return text if text.isprintable() else repr(os.fsencode(text))[2:-1]
 
+    def unread(self, error: OSError | LookupError) -> RootfsError:
+        """The RootfsError that an error of _contents.pyi or _stream.pyi becomes; to be raised from it."""
+        if isinstance(error, OSError):
+            return self.error(error.filename, error)
+        what, path = error.args
+        if what == "irregular":
+            return RootfsError(f"{self.show(path)} is not a regular file")
+        return self.changed(path)
+
+    def changed(self, path: str) -> RootfsError:
+        """The RootfsError of a file that is not, or no longer, what was scanned."""
+        return RootfsError(
+            f"{self.show(path)} changed while it was read",
+            context=[f"in the root filesystem {self.path}"],
+            hint="nothing may change the root filesystem while it is read: run the command again",
+        )
+
     def error(self, path: str, cause: OSError) -> RootfsError:
         """The RootfsError that an OSError at `path` becomes; to be raised from it."""
         hint = None
