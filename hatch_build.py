@@ -18,6 +18,8 @@ MODULES = (
 )
 HEADERS = ("rechunk_podman/rootfs/confined.h",)
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type")
+LARGE = (("_FILE_OFFSET_BITS", "64"), ("_TIME_BITS", "64"))
+"""For processors of 32 bits: files of 2 GiB and more, times after 2038."""
 ABI = "cp310"
 """The oldest Python whose stable ABI they need; later ones run the same file."""
 
@@ -33,6 +35,7 @@ class ExtensionHook(BuildHookInterface):
                 module.replace("/", "."),
                 [str(top / f"{module}.c")],
                 depends=[str(top / header) for header in HEADERS],
+                define_macros=list(LARGE),
                 extra_compile_args=list(FLAGS),
                 py_limited_api=True,
             )
