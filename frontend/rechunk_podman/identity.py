@@ -132,7 +132,7 @@ def kernels(tree: Tree) -> list[str]:
     return sorted(
         tree.paths[position].split("/")[3]
         for position in below
-        if _KERNEL_IMAGE.match(tree.paths[position]) and tree.entries[position].kind is Kind.FILE
+        if _KERNEL_IMAGE.match(tree.paths[position]) and tree.entry(position).kind is Kind.FILE
     )
 
 

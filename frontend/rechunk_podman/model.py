@@ -7,12 +7,13 @@ itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surr
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from operator import itemgetter
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 
 class Kind(IntEnum):
@@ -49,28 +50,92 @@ class Entry(NamedTuple):
     xattrs: tuple[tuple[str, bytes], ...]
 
 
+More = tuple[str | None, tuple[int, int] | None, tuple[tuple[str, bytes], ...]]
+"""What few entries have: target, rdev, xattrs of an Entry."""
+
+NUMBERS = Entry._fields[:9]
+"""The fields of an Entry that are numbers: the columns of a Tree."""
+
+_KINDS = tuple(Kind)
+_NO_MORE: More = (None, None, ())
+_CHUNK = 4096
+_INO = 1 << 64
+"""Inode numbers have 64 bits without a sign."""
+
+
 class Tree:
     """Every path of a root filesystem once, parents before children, siblings in byte order.
 
     Iteration gives paths in the byte order of the whole path (so `a-b` before `a/b`; a directory
-    always comes before what it holds). The root itself is in `root`, never among the paths.
+    always comes before what it holds). The root itself is in `root`, never among the paths. A *position* is
+    the place of a path in this order.
 
-    paths, entries: all of them, in that order. links: path of a hard link -> the first path of its group.
+    Columns rather than objects: an Entry is made where somebody asks for one.
+
+    paths: in that order. position: path -> its position. numbers: a row of NUMBERS for each path. more:
+    position -> what its Entry has besides, where it has any. parent: position -> that of its directory, -1 in
+    the root. leader: position of a hard link -> the first position of its group, which is not among the keys;
+    links: the same in paths.
 
     Args:
         root: the Entry of `/`.
         entries: path -> Entry, in any order.
     """
 
-    __slots__ = ("_entries", "entries", "links", "paths", "root")
+    __slots__ = ("leader", "links", "more", "numbers", "parent", "paths", "position", "root")
 
     def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
-        self.root = root
-        self._entries = dict(entries)
+        rows = [
+            (*entry[:7], (entry.ino + _INO // 2) % _INO - _INO // 2, entry.nlink)
+            for entry in entries.values()
+        ]
+        more = {place: entry[9:] for place, entry in enumerate(entries.values()) if entry[9:] != _NO_MORE}
+        self._fill(root, list(entries), np.array(rows, np.int64).reshape(-1, len(NUMBERS)), more)
+
+    @classmethod
+    def of_rows(
+        cls, root: Entry, paths: list[str], numbers: npt.NDArray[np.int64], more: Mapping[int, More]
+    ) -> Tree:
+        """A Tree of columns, in any order; `more` is by places in it."""
+        tree = object.__new__(cls)
+        tree._fill(root, paths, numbers, more)
+        return tree
+
+    def _fill(
+        self, root: Entry, paths: list[str], numbers: npt.NDArray[np.int64], more: Mapping[int, More]
+    ) -> None:
+        count = len(paths)
+        place = dict(zip(paths, range(count), strict=True))
         # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
-        self.paths = sorted(entries, key=None if all(map(str.isascii, entries)) else path_key)
-        self.entries = list(map(self._entries.__getitem__, self.paths))
-        self.links = _hard_links(self.paths, self.entries)
+        ordered = sorted(paths, key=None if all(map(str.isascii, paths)) else path_key)
+        order = np.fromiter(map(place.__getitem__, ordered), np.intp, count)
+        del place
+        positions = np.empty(count, np.intp)
+        positions[order] = np.arange(count)
+        self.root = root
+        self.paths = ordered
+        self.position = dict(zip(ordered, range(count), strict=True))
+        self.numbers = numbers[order]
+        self.more = {int(positions[old]): rest for old, rest in more.items()}
+        heads = (path.rpartition("/")[0] for path in ordered)
+        self.parent = np.array([self.position.get(head, -1) for head in heads], np.int32)
+        self.leader = self._hard_links()
+        self.links = {ordered[link]: ordered[first] for link, first in self.leader.items()}
+
+    def _hard_links(self) -> dict[int, int]:
+        inodes = self.column("ino")
+        sorted_inodes = np.sort(inodes)
+        # inode numbers first: few paths are worth a closer look
+        several = sorted_inodes[1:][sorted_inodes[1:] == sorted_inodes[:-1]]
+        first: dict[tuple[int, int], int] = {}
+        links: dict[int, int] = {}
+        for position in np.flatnonzero(np.isin(inodes, several)).tolist() if len(several) else ():
+            entry = self.entry(position)
+            if entry.kind is not Kind.DIRECTORY:
+                leader = first.setdefault((entry.dev, entry.ino), position)
+                if leader != position:
+                    links[position] = leader
+        return links
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -79,47 +144,60 @@ class Tree:
         return iter(self.paths)
 
     def __contains__(self, path: object) -> bool:
-        return path in self._entries
+        return path in self.position
 
     def __getitem__(self, path: str) -> Entry:
-        return self._entries[path]
+        return self.entry(self.position[path])
 
     def get(self, path: str) -> Entry | None:
         """The Entry at `path`, or None."""
-        return self._entries.get(path)
+        position = self.position.get(path)
+        return None if position is None else self.entry(position)
+
+    def entry(self, position: int) -> Entry:
+        """The Entry at a position."""
+        return make_entry(self.numbers[position].tolist(), self.more.get(position, _NO_MORE))
+
+    def column(self, name: str) -> npt.NDArray[np.int64]:
+        """One of NUMBERS, of every position."""
+        return self.numbers[:, NUMBERS.index(name)]
+
+    def items(self) -> Iterator[tuple[str, Entry]]:
+        """(path, Entry) in the order of iteration."""
+        more = self.more.get
+        for start in range(0, len(self.paths), _CHUNK):
+            rows = self.numbers[start : start + _CHUNK].tolist()
+            for position, row in enumerate(rows, start):
+                yield self.paths[position], make_entry(row, more(position, _NO_MORE))
 
     def below(self, directory: str) -> range:
-        """The positions, in `paths` and `entries`, of everything below a directory ("": of all)."""
+        """The positions of everything below a directory ("": of all)."""
         if not directory:
             return range(len(self.paths))
         # the byte after a slash is 0
         first = bisect_left(self.paths, path_key(directory) + b"/", key=path_key)
         return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
 
-    def items(self) -> Iterable[tuple[str, Entry]]:
-        """(path, Entry) in the order of iteration."""
-        return zip(self.paths, self.entries, strict=True)
+    def ancestors(self, positions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+        """The positions of all directories above these, in order, without the root."""
+        found: set[int] = set()
+        level = set(self.parent[positions].tolist()) - {-1}
+        while level:
+            found |= level
+            level = set(self.parent[list(level)].tolist()) - found - {-1}
+        return np.array(sorted(found), np.intp)
+
+
+def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:
+    """An Entry of its NUMBERS, and what it has besides."""
+    kind, mode, uid, gid, size, mtime, dev, ino, nlink = numbers
+    # As Entry(...), which takes twice the time.
+    return tuple.__new__(Entry, (_KINDS[kind], mode, uid, gid, size, mtime, dev, ino % _INO, nlink, *more))
 
 
 def path_key(path: str) -> bytes:
     """The bytes of a path, by which paths are ordered everywhere."""
     return path.encode("utf-8", "surrogateescape")
-
-
-def _hard_links(paths: Sequence[str], entries: Sequence[Entry]) -> dict[str, str]:
-    """Path of a hard link -> the first path (in order) of its group, which is not among the keys."""
-    inodes = list(map(itemgetter(Entry._fields.index("ino")), entries))
-    # inode numbers first: few paths are worth a closer look
-    several = {ino for ino, count in Counter(inodes).items() if count > 1}
-    first: dict[tuple[int, int], str] = {}
-    links: dict[str, str] = {}
-    for place in [place for place, ino in enumerate(inodes) if ino in several] if several else ():
-        path, entry = paths[place], entries[place]
-        if entry.kind is not Kind.DIRECTORY:
-            leader = first.setdefault((entry.dev, entry.ino), path)
-            if leader is not path:
-                links[path] = leader
-    return links
 
 
 class ComponentId(NamedTuple):

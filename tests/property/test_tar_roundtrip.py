@@ -120,7 +120,7 @@ def described(top: Path, mtimes: bool) -> dict:
 
 
 def expected(top: Path) -> dict:
-    """described(), with the times that the layers give (see entry_mtime)."""
+    """described(), with the times that the layers give (see entry_mtimes)."""
     times = {Kind.DIRECTORY: 0, Kind.FILE: None}
     found = described(top, mtimes=True)
     return {

@@ -345,6 +345,23 @@ def test_an_unknown_command_is_a_wrong_call():
     assert second.startswith("hint: ")
 
 
+def test_a_standard_output_that_is_full_or_closed(tmp_path):
+    (tmp_path / "root").mkdir()
+    command = [sys.executable, "-m", "rechunk_podman"]
+    plan = [*command, "build", "--rootfs", tmp_path / "root", "--plan-only", "--json"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(plan, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "error: cannot write to standard output: No space left on device",
+        "hint: send it elsewhere",
+    ]
+    closed = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *command, "--version"], stderr=subprocess.PIPE, timeout=60, check=False
+    )
+    assert (closed.returncode, closed.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize("raised", ["KeyboardInterrupt", "typer.Abort", "typer.Exit(130)"])
 def test_whatever_typer_makes_of_an_interrupt(raised):
     text = f"""

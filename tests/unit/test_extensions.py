@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+import socket
+import stat
 
+import numpy as np
 import pytest
 
-from rechunk_podman.model import Entry, Kind
+from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
 from rechunk_podman.oci._stream import TarStream, ustar
 from rechunk_podman.oci.tar import entry_header
 from rechunk_podman.rootfs._contents import read_files
 from rechunk_podman.rootfs._listing import read_directories
 
-KINDS = tuple(Kind)
+SOCKET = len(Kind)
 
 
 @pytest.fixture
@@ -30,8 +33,16 @@ def root(top):
     os.close(fd)
 
 
-def listed(root, *directories):
-    return read_directories(root, list(directories), Entry, KINDS, ())
+def listed(root, *directories, ignored=()):
+    """Path -> Entry, or its kind where it has none; directories to follow; what has to be looked at."""
+    paths, numbers, more, below, odd = read_directories(root, list(directories), ignored)
+    rows = np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)).tolist()
+    assert len(rows) == len(paths)
+    entries = {
+        path: SOCKET if row[0] == SOCKET else make_entry(row, *filter(None, [more.get(place)]))
+        for place, (path, row) in enumerate(zip(paths, rows, strict=True))
+    }
+    return entries, below, [paths[place] for place in odd]
 
 
 def open_files():
@@ -42,7 +53,6 @@ def test_what_directories_hold(top, root):
     entries, below, odd = listed(root, "", "a")
     assert sorted(entries) == ["a", "a/b", "a/file", "a/link"]
     assert (sorted(below), odd) == (["a", "a/b"], [])
-    assert all(type(entry) is Entry for entry in entries.values())
     status = (top / "a/file").lstat()
     assert entries["a/file"] == Entry(
         Kind.FILE,
@@ -63,15 +73,21 @@ def test_what_directories_hold(top, root):
     assert entries["a/b"].size == 0
 
 
-def test_attributes_come_back_as_odd(top, root):
+def test_what_has_to_be_looked_at(top, root):
     os.setxattr(top / "a/file", "user.b", b"\0\xff")
     os.setxattr(top / "a/file", "user.a", b"")
     os.setxattr(top / "a/b", "user.ignored", b"1")
-    entries, below, odd = read_directories(root, ["a"], Entry, KINDS, (b"user.ignored",))
-    assert sorted(entries) == ["a/b", "a/link"]
-    assert below == ["a/b"]
-    ((path, entry),) = odd
-    assert (path, entry.xattrs) == ("a/file", (("user.a", b""), ("user.b", b"\0\xff")))
+    (top / "a/.wh.x").mkdir()
+    os.mkfifo(top / "a/fifo")
+    os.mknod(top / "a/null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+    with socket.socket(socket.AF_UNIX) as end:
+        end.bind(str(top / "a/end"))
+    entries, below, odd = listed(root, "a", ignored=(b"user.ignored",))
+    assert sorted(entries) == ["a/.wh.x", "a/b", "a/end", "a/fifo", "a/file", "a/link", "a/null"]
+    assert (below, sorted(odd)) == (["a/b"], ["a/.wh.x", "a/end", "a/fifo", "a/file", "a/null"])
+    assert entries["a/file"].xattrs == (("user.a", b""), ("user.b", b"\0\xff"))
+    assert entries["a/end"] == SOCKET
+    assert (entries["a/fifo"].kind, entries["a/null"].rdev) == (Kind.FIFO, (1, 3))
 
 
 @pytest.mark.parametrize(
@@ -122,13 +138,11 @@ def test_directories_deeper_than_any_limit(tmp_path):
 @pytest.mark.parametrize(
     "arguments",
     [
-        (["a"], Entry, KINDS),
-        (("a",), Entry, KINDS, ()),
-        (["a"], list, KINDS, ()),
-        (["a"], Entry, KINDS[:3], ()),
-        ([b"a"], Entry, KINDS, ()),
-        (["a"], Entry, KINDS, ("text",)),
-        (["a\0b"], int, KINDS, ()),
+        (["a"],),
+        (("a",), ()),
+        ([b"a"], ()),
+        (["a"], ("text",)),
+        (["a"], [b"user.a"]),
     ],
 )
 def test_wrong_arguments(root, arguments):
@@ -141,8 +155,21 @@ def members(root, *directories):
     return [(path, entry, 0, None) for path, entry in sorted(entries.items())]
 
 
+def stream_of(root, rows, make_header=entry_header):
+    """The TarStream of (path, Entry, mtime, link)."""
+    return TarStream(
+        root,
+        [path for path, *_ in rows],
+        np.array([entry[: len(NUMBERS)] for _, entry, *_ in rows], np.int64).tobytes(),
+        np.array([mtime for _, _, mtime, _ in rows], np.int64).tobytes(),
+        {place: row[1][len(NUMBERS) :] for place, row in enumerate(rows)},
+        {place: row[3] for place, row in enumerate(rows) if row[3] is not None},
+        lambda place: make_header(*rows[place]),
+    )
+
+
 def read_all(root, rows, piece=1000):
-    stream = TarStream(root, rows, entry_header)
+    stream = stream_of(root, rows)
     buffer = bytearray(max(piece, 1))
     found = []
     while count := stream.fill(buffer, piece):
@@ -185,38 +212,56 @@ def test_a_header_that_ustar_cannot_hold_is_asked_for(root):
         ("", entry, 0, None),
         ("plain", entry._replace(uid=8**7 - 1, kind=Kind.CHAR, rdev=(1, 3)), 8**11 - 1, None),
     ]
-    stream = TarStream(root, rows, header)
+    stream = stream_of(root, rows, header)
     assert asked == [row[0] for row in rows if row[0] not in ("d" * 99, "plain")]
     assert stream.size == sum(len(entry_header(*row)) for row in rows) + 1024
 
 
-def test_wrong_members(root):
-    (row, *_) = members(root, "a")
-    path, entry, mtime, link = row
+def broken(*_):
+    raise RuntimeError("no header")
 
-    def broken(*_):
-        raise RuntimeError("no header")
 
-    for rows in (
-        [None],
-        [row[:3]],
-        [(1, *row[1:])],
-        [(path, tuple(entry)[:5], 0, None)],
-        [(path, entry, "0", None)],
-        7,
-    ):
-        with pytest.raises((TypeError, AttributeError)):
-            TarStream(root, rows, entry_header)
-    with pytest.raises((ValueError, TypeError, KeyError)):
-        TarStream(root, [(path, entry._replace(kind=17), mtime, link)], entry_header)
+ROW = bytes(8 * len(NUMBERS))
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (["a"], ROW, bytes(8), {}, {}),
+        (("a",), ROW, bytes(8), {}, {}, broken),
+        ([1], ROW, bytes(8), {}, {}, broken),
+        ([b"a"], ROW, bytes(8), {}, {}, broken),
+        (["a"], ROW[:-8], bytes(8), {}, {}, broken),
+        (["a"], ROW + ROW, bytes(8), {}, {}, broken),
+        (["a"], ROW, bytes(7), {}, {}, broken),
+        (["a"], b"\x07" + ROW[1:], bytes(8), {}, {}, broken),
+        (["a"], bytes([255] * 8) + ROW[8:], bytes(8), {}, {}, broken),
+        (["a"], ROW[:32] + bytes([255] * 8) + ROW[40:], bytes(8), {}, {}, broken),
+        (["a"], ROW, bytes(8), {0: None}, {}, broken),
+        (["a"], ROW, bytes(8), {0: (None, None)}, {}, broken),
+        (["a"], ROW, bytes(8), {0: (1, None, ())}, {}, broken),
+        (["a"], ROW, bytes(8), {0: (None, 7, ())}, {}, broken),
+        (["a"], ROW, bytes(8), {0: (None, (1,), ())}, {}, broken),
+        (["a"], ROW, bytes(8), {0: (None, None, 5)}, {}, broken),
+        (["a"], ROW, bytes(8), {}, {0: 1}, broken),
+        (["ä"], ROW, bytes(8), {}, {}, lambda place: "text"),
+        (["ä"], ROW, bytes(8), {}, {}, None),
+    ],
+)
+def test_wrong_members(root, arguments):
+    with pytest.raises((TypeError, ValueError, AttributeError)):
+        TarStream(root, *arguments)
+
+
+def test_an_error_of_the_header_arrives(root):
     with pytest.raises(RuntimeError, match="no header"):
-        TarStream(root, [("ä", entry, 0, None)], broken)
+        TarStream(root, ["ä"], ROW, bytes(8), {}, {}, broken)
     with pytest.raises(TypeError):
-        TarStream(root, [], entry_header, more=1)
+        TarStream(root, [], b"", b"", {}, {}, broken, more=1)
 
 
 def test_wrong_buffers(root):
-    stream = TarStream(root, [], entry_header)
+    stream = stream_of(root, [])
     for buffer, limit in ((bytearray(5), 6), (bytearray(5), -1)):
         with pytest.raises(ValueError, match="buffer"):
             stream.fill(buffer, limit)
@@ -229,7 +274,7 @@ def test_wrong_buffers(root):
 def test_a_failure_closes_everything_and_is_the_end(top, root):
     rows = members(root, "a")
     before = open_files()
-    stream = TarStream(root, rows, entry_header)
+    stream = stream_of(root, rows)
     (top / "a/file").unlink()
     with pytest.raises(FileNotFoundError) as caught:
         stream.fill(bytearray(10_000), 10_000)
@@ -241,7 +286,7 @@ def test_a_failure_closes_everything_and_is_the_end(top, root):
 
 def test_a_stream_that_is_dropped_halfway_closes_its_files(root):
     before = open_files()
-    stream = TarStream(root, members(root, "a"), entry_header)
+    stream = stream_of(root, members(root, "a"))
     assert stream.fill(bytearray(3000), 3000) == 3000
     assert open_files() > before
     del stream

@@ -7,14 +7,16 @@ import os
 import subprocess
 import tarfile
 
+import numpy as np
 import pytest
 
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.oci.tar import (
     END,
+    UNCLAMPED,
     directory_header,
     entry_header,
-    entry_mtime,
+    entry_mtimes,
     entry_size,
     file_header,
     file_header_size,
@@ -246,15 +248,16 @@ def test_headers_of_our_own_archives():
 
 
 def test_the_rule_of_mtimes():
-    file, directory, link = entry(mtime=50), entry(Kind.DIRECTORY, mtime=50), entry(Kind.SYMLINK, mtime=50)
-    assert entry_mtime("a", file, {}, None) == 50
-    assert entry_mtime("a", file, {}, 40) == 40
-    assert entry_mtime("a", file, {}, 60) == 50
-    assert entry_mtime("a", file, {"a": 70}, 40) == 70
-    assert entry_mtime("a", directory, {}, 40) == 0
-    assert entry_mtime("a", link, {}, 40) == 1
-    assert entry_mtime("a", entry(Kind.CHAR, rdev=(1, 3)), {}, None) == 1
-    assert entry_mtime("a", directory, {"a": 70}, None) == 70
+    def rule(kind, mtime, clamp):
+        return entry_mtimes(*(np.array([value], np.int64) for value in (kind, mtime, clamp))).tolist()
+
+    assert rule(Kind.FILE, 50, UNCLAMPED) == [50]
+    assert rule(Kind.FILE, 50, 40) == [40]
+    assert rule(Kind.FILE, 50, 60) == [50]
+    assert rule(Kind.FILE, -50, 60) == [-50]
+    assert rule(Kind.DIRECTORY, 50, 40) == [0]
+    assert rule(Kind.SYMLINK, 50, 40) == [1]
+    assert rule(Kind.CHAR, 50, UNCLAMPED) == [1]
 
 
 @pytest.mark.parametrize("path", ["a", "a" * 99, "a" * 100, "p" * 60 + "/" + "n" * 60, "ä", "p/" * 200 + "n"])

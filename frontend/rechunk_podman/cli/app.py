@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from importlib import import_module
 from types import MappingProxyType
 from typing import Annotated, NoReturn
@@ -65,7 +67,19 @@ def main() -> NoReturn:
     arguments = command_first(sys.argv[1:])
     # numpy's linear algebra starts threads for each processor, which spin; there is none here
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever called us
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    try:
+        guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
+    except SystemExit as leaving:
+        code = leaving.code if isinstance(leaving.code, int) else 0
+    # Whatever is open was closed on the way here; taking the interpreter apart takes a tenth of a second.
+    logging.shutdown()
+    with suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
 
 
 def command_first(arguments: Sequence[str]) -> list[str]:

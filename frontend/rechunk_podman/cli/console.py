@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
@@ -122,6 +123,15 @@ def guarded(command: Callable[[], object]) -> NoReturn:
     except BrokenPipeError:
         # Whoever read our output has gone; the interpreter's own flush at exit would complain once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except OSError as error:
+        # Files are named in errors of their own; what is left is standard output.
+        if (
+            error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+            or error.filename is not None
+        ):
+            raise
+        report(RechunkError(f"cannot write to standard output: {error.strerror}", hint="send it elsewhere"))
         code = 1
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED

@@ -106,7 +106,7 @@ def _learn_changes(board: Board) -> None:
         return
     bytes_of: Counter[tuple[int, int]] = Counter()
     for position in np.flatnonzero(np.isin(board.columns.owner, list(ignorant))).tolist():
-        bytes_of[board.owner[position], board.described[position]] += board.entry(position).size
+        bytes_of[board.owner[position], board.described[position]] += int(board.columns.size[position])
     for (owner, package), _ in sorted(bytes_of.items(), key=lambda item: (item[1], item[0])):
         if package != NOBODY:
             board.groups[owner].changes = board.groups[package].changes
@@ -131,11 +131,12 @@ class _Members:
         self.heads = np.empty(len(board.paths), HEAD)
         self.heads["kind"] = columns.kinds
         for name in ("mode", "uid", "gid", "size"):
-            self.heads[name] = getattr(columns, name)
+            self.heads[name] = board.tree.column(name)
         self.heads["mtime"] = times
         self.is_link = columns.leader != np.arange(len(board.paths))
         self.digested = columns.regular & ~self.is_link
-        self.others = columns.more | self.is_link
+        self.others = self.is_link.copy()
+        self.others[list(board.tree.more)] = True
 
     def block(self, positions: Numbers) -> bytes:
         """What the fingerprint takes of these positions."""
@@ -143,7 +144,7 @@ class _Members:
         others = [
             (
                 index,
-                board.entries[position],
+                board.entry(position),
                 board.paths[board.leader[position]] if position in board.leader else None,
             )
             for index, position in zip(
@@ -165,16 +166,6 @@ class _Members:
         attributed = self.board.columns.attributed[positions]
         return tar_size(self.heads[positions[~links]], int(links.sum()), int(attributed.sum()))
 
-    def ancestors(self, positions: Numbers) -> Numbers:
-        """The positions of all directories above, in Tree order, without the root."""
-        parent = self.board.parent
-        found: set[int] = set()
-        level = set(self.board.columns.parent[positions].tolist()) - {NOBODY}
-        while level:
-            found |= level
-            level = {parent[position] for position in level} - found - {NOBODY}
-        return np.array(sorted(found), np.intp)
-
 
 def _components(board: Board, times: array[int]) -> Iterator[Component]:
     members = _Members(board, times)
@@ -190,7 +181,7 @@ def _components(board: Board, times: array[int]) -> Iterator[Component]:
 
 def _component(members: _Members, group: Group, own: Numbers) -> Component:
     hasher = new_fingerprint()
-    for positions in (members.ancestors(own), own):
+    for positions in (members.board.tree.ancestors(own), own):
         # few at a time: a component may hold all of 300,000 paths
         for start in range(0, len(positions), _PART):
             hasher.update(members.block(positions[start : start + _PART]))

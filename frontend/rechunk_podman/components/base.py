@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ComponentId, Entry, Kind, Tree
-from rechunk_podman.rootfs import _listing
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
 
@@ -107,7 +106,7 @@ class Columns:
     """The columns of a Board as arrays that share their memory, for work on many positions at once.
 
     leader: position -> of its leader, its own where it is no hard link. digests: DIGEST_SIZE bytes in a row.
-    more: whether there is a target, a device number or extended attributes; attributed: whether the latter.
+    attributed: whether it has extended attributes.
     """
 
     __slots__ = (
@@ -115,30 +114,24 @@ class Columns:
         "attributed",
         "described",
         "digests",
-        "gid",
         "has_digest",
         "inner",
         "keep",
         "kinds",
         "leader",
-        "mode",
-        "more",
         "mtime",
         "owner",
-        "parent",
         "regular",
         "size",
-        "uid",
     )
 
-    def __init__(self, board: Board, numbers: bytes, flags: bytes, digests: bytearray) -> None:
+    def __init__(self, board: Board, digests: bytearray) -> None:
         self.owner = np.asarray(board.owner)
         self.described = np.asarray(board.described)
-        self.parent = np.asarray(board.parent)
-        each = np.frombuffer(numbers, np.int64).reshape(5, -1) if numbers else np.empty((5, 0), np.int64)
-        self.mode, self.uid, self.gid, self.size, self.mtime = each
-        bits = np.asarray(memoryview(flags))
-        self.more, self.attributed = bits & 1 != 0, bits & 2 != 0
+        tree = board.tree
+        self.size, self.mtime = tree.column("size"), tree.column("mtime")
+        self.attributed = np.zeros(len(tree), np.bool_)
+        self.attributed[[position for position, rest in tree.more.items() if rest[2]]] = True
         self.kinds = np.asarray(memoryview(board.kinds))
         self.regular = self.kinds == Kind.FILE
         self.inner = np.asarray(memoryview(board.inner))
@@ -171,7 +164,6 @@ class Board:
         "canonical",
         "columns",
         "described",
-        "entries",
         "followers",
         "groups",
         "has_digest",
@@ -182,7 +174,6 @@ class Board:
         "leader",
         "loaded",
         "owner",
-        "parent",
         "paths",
         "position",
         "regular",
@@ -194,9 +185,8 @@ class Board:
         # source -> its database, where it was read ahead
         self.loaded = loaded or {}
         self.paths = tree.paths
-        self.entries = tree.entries
+        self.position = tree.position
         count = len(self.paths)
-        self.position = dict(zip(self.paths, range(count), strict=True))
         self.groups: list[Group] = []
         self._ids: dict[ComponentId, int] = {}
         self.canonical = canonicaliser(tree)
@@ -205,7 +195,7 @@ class Board:
         self.described = array("i", [NOBODY]) * count
         # position -> 1: a regular file / a directory with something in it / its digest is known / its
         # mtime is kept
-        self.kinds, numbers, flags = _listing.columns(self.entries)
+        self.kinds = tree.column("kind").astype(np.uint8).tobytes()
         self.regular = self.kinds.translate(_IS_REGULAR)
         self.inner = bytearray(count)
         self.has_digest = bytearray(count)
@@ -214,17 +204,14 @@ class Board:
         self.algorithm = bytearray(count)
         self._digests = bytearray(DIGEST_SIZE * count)
         # position of a hard link -> of its leader
-        self.leader = {self.position[link]: self.position[first] for link, first in tree.links.items()}
+        self.leader = tree.leader
         # position -> position whose component it shares, decided when all sources have claimed
         self.followers: dict[int, int] = {}
         # position -> days: said of a path by its xattr, for whatever component it ends in
         self.intervals: dict[int, float] = {}
-        # position -> position of its directory, NOBODY in the root
-        heads = (path.rpartition("/")[0] for path in self.paths)
-        self.parent = array("i", [self.position.get(head, NOBODY) for head in heads])
-        for parent in set(self.parent) - {NOBODY}:
+        for parent in set(tree.parent.tolist()) - {NOBODY}:
             self.inner[parent] = 1
-        self.columns = Columns(self, numbers, flags, self._digests)
+        self.columns = Columns(self, self._digests)
 
     def group(self, source: str, name: str) -> int:
         """The number of the group `source/name`, made where it is new."""
@@ -237,7 +224,7 @@ class Board:
 
     def entry(self, position: int) -> Entry:
         """The Entry of a position."""
-        return self.entries[position]
+        return self.tree.entry(position)
 
     def claim(self, position: int, group: int) -> None:
         """Gives a path to a group, unless an earlier source has it.

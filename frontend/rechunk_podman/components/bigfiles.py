@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from rechunk_podman.components.base import Board
-from rechunk_podman.model import Kind
 from rechunk_podman.rootfs.root import Root
 
 name = "bigfiles"
@@ -17,10 +16,7 @@ MOST = 256
 
 def claim(root: Root, board: Board) -> None:
     """Claims every free regular file of THRESHOLD bytes and more, each for itself."""
-    sizes = (
-        (-board.entry(position).size, position)
-        for position in board.free()
-        if board.entry(position).kind is Kind.FILE and board.entry(position).size >= THRESHOLD
-    )
+    big = board.columns.regular & (board.columns.size >= THRESHOLD)
+    sizes = ((-int(board.columns.size[position]), position) for position in board.free() if big[position])
     for _, position in sorted(sizes)[:MOST]:
         board.claim(position, board.group(name, board.paths[position]))

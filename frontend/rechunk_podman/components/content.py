@@ -60,7 +60,7 @@ def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> Non
     todo = array("I")
     for position, regular in enumerate(board.regular):
         if regular and not board.has_digest[position] and position not in board.leader:
-            if board.entry(position).size:
+            if board.columns.size[position]:
                 todo.append(position)
             else:
                 name = ALGORITHMS[board.algorithm[position] or SHA256]
@@ -77,7 +77,7 @@ def _batches(board: Board, positions: Sequence[int]) -> Iterator[list[int]]:
     batch: list[int] = []
     total = 0
     for position in positions:
-        size = board.entry(position).size
+        size = int(board.columns.size[position])
         if batch and total + size > _BATCH:
             yield batch
             batch, total = [], 0

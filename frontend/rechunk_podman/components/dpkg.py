@@ -10,7 +10,6 @@ from rechunk_podman.components import dpkg_load
 from rechunk_podman.components.base import ALWAYS, MD5, Board
 from rechunk_podman.components.dpkg_load import Database, Installed
 from rechunk_podman.components.mtimes import CONTENT_END
-from rechunk_podman.model import Kind
 from rechunk_podman.rootfs.root import Root
 
 name = "dpkg"
@@ -86,8 +85,7 @@ def _newest(board: Board, installed: Installed, found: array[int], sums: list[by
     that list's own time was made from its content, by us, in an image that this one is built upon.
     """
     stamp = installed.stamp or 0.0
-    mtimes = [
-        board.entry(position).mtime for position, digest in zip(found, sums, strict=True) if digest
-    ] or [entry.mtime for entry in map(board.entry, found) if entry.kind is Kind.FILE]
+    files = [position for position, digest in zip(found, sums, strict=True) if digest]
+    mtimes = board.columns.mtime[files or list(board.files(found))].tolist()
     before = [mtime for mtime in mtimes if mtime < stamp] if stamp >= CONTENT_END else mtimes
     return [max(before)] if before else []

@@ -25,8 +25,9 @@ static const char TYPES[] = "052634";
 enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KINDS = sizeof TYPES - 1 };
 #define HARD_LINK '1'
 
-/* The fields of a named tuple Entry. */
-enum { ENTRY_KIND, ENTRY_MODE, ENTRY_UID, ENTRY_GID, ENTRY_SIZE, ENTRY_MTIME, ENTRY_TARGET = 9, ENTRY_RDEV, ENTRY_XATTRS };
+/* The numbers of an Entry (model.py: NUMBERS), and what few have besides (More). */
+enum { ROW_KIND, ROW_MODE, ROW_UID, ROW_GID, ROW_SIZE, ROW_MTIME, ROW = 9 };
+enum { MORE_TARGET, MORE_RDEV, MORE_XATTRS };
 
 static void octal(char *at, int digits, unsigned long long value)
 {
@@ -108,7 +109,7 @@ typedef struct {
 typedef struct {
     PyObject_HEAD
     Member *members;
-    size_t count, room;
+    size_t count;
     char *text;
     size_t used, text_room;
     unsigned long long total;
@@ -282,100 +283,120 @@ static int is_ascii(const char *text, size_t length)
     return 1;
 }
 
-static int whole(PyObject *tuple, Py_ssize_t place, long long *value)
-{
-    PyObject *item = PyTuple_GetItem(tuple, place);
-    *value = item ? PyLong_AsLongLong(item) : -1;
-    return *value == -1 && PyErr_Occurred() ? -1 : 0;
-}
-
 /* Whether ustar holds the member, which is complete but for its header. */
-static int fits(const Stream *self, const Member *member, long long uid, long long gid, PyObject *xattrs)
+static int fits(const Stream *self, const Member *member, const long long *row)
 {
     size_t length = member->path_length + (member->type == TYPES[KIND_DIRECTORY]);
     return member->path_length && length <= NAME && is_ascii(self->text + member->path, member->path_length) &&
            member->target_length <= NAME && is_ascii(self->text + member->target, member->target_length) &&
-           uid < MAX_ID && gid < MAX_ID && member->size < LARGE && member->mtime >= 0 && member->mtime < LARGE &&
-           !PyTuple_Size(xattrs);
+           row[ROW_UID] < MAX_ID && row[ROW_GID] < MAX_ID && member->size < LARGE && member->mtime >= 0 &&
+           member->mtime < LARGE;
 }
 
-static int add_member(Stream *self, PyObject *row, PyObject *make_header)
+/* Notes a text of the member. Returns 0, or -1 and an exception. */
+static int take_text(Stream *self, PyObject *given, size_t *place, size_t *length)
 {
-    PyObject *path, *entry, *time, *link, *target, *rdev, *xattrs, *owner = NULL, *head = NULL;
-    Member *member;
-    const char *text;
-    size_t length = 0;
-    long long kind, mode, uid, gid, size, mtime, seen;
-    int bad;
+    PyObject *owner = NULL;
+    const char *text = path_bytes(given, length, &owner);
+    int bad = !text || keep_text(self, text, *length, place);
+    Py_XDECREF(owner);
+    return bad ? -1 : 0;
+}
 
-    if (!PyTuple_Check(row) || PyTuple_Size(row) != 4 || !PyTuple_Check(entry = PyTuple_GetItem(row, 1)) ||
-        PyTuple_Size(entry) != 12) {
-        PyErr_SetString(PyExc_TypeError, "members are tuples of a path, an Entry, a time and a link");
+/* What few members have: target, device number, extended attributes. */
+static int take_more(Stream *self, Member *member, PyObject *more, int *attributed)
+{
+    PyObject *target, *rdev;
+
+    if (!PyTuple_Check(more) || PyTuple_Size(more) != MORE_XATTRS + 1) {
+        PyErr_SetString(PyExc_TypeError, "a target, a device number and extended attributes are expected");
         return -1;
     }
-    path = PyTuple_GetItem(row, 0);
-    time = PyTuple_GetItem(row, 2);
-    link = PyTuple_GetItem(row, 3);
-    target = link == Py_None ? PyTuple_GetItem(entry, ENTRY_TARGET) : link;
-    rdev = PyTuple_GetItem(entry, ENTRY_RDEV);
-    xattrs = PyTuple_GetItem(entry, ENTRY_XATTRS);
-    if (self->count == self->room) {
-        size_t room = 2 * self->room + 64;
-        Member *grown = PyMem_Realloc(self->members, room * sizeof *grown);
-        if (!grown) {
-            PyErr_NoMemory();
-            return -1;
-        }
-        self->members = grown;
-        self->room = room;
-    }
-    member = self->members + self->count;
-    memset(member, 0, sizeof *member);
-    mtime = PyLong_AsLongLong(time);
-    if ((mtime == -1 && PyErr_Occurred()) || whole(entry, ENTRY_KIND, &kind) || whole(entry, ENTRY_MODE, &mode) ||
-        whole(entry, ENTRY_UID, &uid) || whole(entry, ENTRY_GID, &gid) || whole(entry, ENTRY_SIZE, &size) ||
-        whole(entry, ENTRY_MTIME, &seen))
+    target = PyTuple_GetItem(more, MORE_TARGET);
+    rdev = PyTuple_GetItem(more, MORE_RDEV);
+    *attributed = PyObject_Size(PyTuple_GetItem(more, MORE_XATTRS)) != 0;
+    if (target != Py_None && member->type != HARD_LINK &&
+        take_text(self, target, &member->target, &member->target_length))
         return -1;
-    if (kind < 0 || kind >= KINDS || size < 0) {
+    if (rdev != Py_None && (!PyTuple_Check(rdev) || !PyArg_ParseTuple(rdev, "II", &member->major, &member->minor))) {
+        if (!PyErr_Occurred())
+            PyErr_SetString(PyExc_TypeError, "a device number is a pair");
+        return -1;
+    }
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+static int add_member(Stream *self, size_t index, PyObject *path, const long long *row, long long mtime, PyObject *more,
+                      PyObject *link, PyObject *make_header)
+{
+    Member *member = self->members + index;
+    int attributed = 0;
+
+    if (row[ROW_KIND] < 0 || row[ROW_KIND] >= KINDS || row[ROW_SIZE] < 0) {
         PyErr_SetString(PyExc_ValueError, "no such entry");
         return -1;
     }
-    text = path_bytes(path, &length, &owner);
-    member->path_length = length;
-    bad = !text || keep_text(self, text, length, &member->path);
-    Py_CLEAR(owner);
-    if (!bad && target != Py_None) {
-        text = path_bytes(target, &length, &owner);
-        member->target_length = length;
-        bad = !text || keep_text(self, text, length, &member->target);
-        Py_CLEAR(owner);
-    }
-    if (!bad && rdev != Py_None)
-        bad = !PyArg_ParseTuple(rdev, "II", &member->major, &member->minor);
-    if (bad)
-        return -1;
-    member->type = link == Py_None ? TYPES[kind] : HARD_LINK;
-    member->size = link == Py_None ? size : 0;
+    memset(member, 0, sizeof *member);
+    self->count = index + 1;
+    member->type = link ? HARD_LINK : TYPES[row[ROW_KIND]];
+    member->size = link ? 0 : row[ROW_SIZE];
     member->mtime = mtime;
-    member->seen = seen;
-    member->mode = (unsigned int)mode;
-    member->uid = (unsigned int)uid;
-    member->gid = (unsigned int)gid;
-    if (!fits(self, member, uid, gid, xattrs)) {
+    member->seen = row[ROW_MTIME];
+    member->mode = (unsigned int)row[ROW_MODE];
+    member->uid = (unsigned int)row[ROW_UID];
+    member->gid = (unsigned int)row[ROW_GID];
+    if (take_text(self, path, &member->path, &member->path_length) ||
+        (link && take_text(self, link, &member->target, &member->target_length)) ||
+        (more && take_more(self, member, more, &attributed)))
+        return -1;
+    if (attributed || !fits(self, member, row)) {
         char *bytes;
         Py_ssize_t count;
-        head = PyObject_CallFunctionObjArgs(make_header, path, entry, time, link, NULL);
-        if (!head)
-            return -1;
-        bad = PyBytes_AsStringAndSize(head, &bytes, &count) || keep_text(self, bytes, (size_t)count, &member->head);
-        Py_DECREF(head);
+        PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)index);
+        int bad = !head || PyBytes_AsStringAndSize(head, &bytes, &count) ||
+                  keep_text(self, bytes, (size_t)count, &member->head);
+        if (!bad)
+            member->head_length = (size_t)count;
+        Py_XDECREF(head);
         if (bad)
             return -1;
-        member->head_length = (size_t)count;
     }
     self->total += member->head_length ? member->head_length : BLOCK;
     self->total += ((unsigned long long)member->size + BLOCK - 1) & ~(unsigned long long)(BLOCK - 1);
-    self->count++;
+    return 0;
+}
+
+/* What a dictionary has for a place, NULL where there is nothing (or, with an exception, on failure). */
+static PyObject *at_place(PyObject *dictionary, size_t place)
+{
+    PyObject *key, *found;
+
+    if (!PyDict_Size(dictionary) || !(key = PyLong_FromSize_t(place)))
+        return NULL;
+    found = PyDict_GetItemWithError(dictionary, key);
+    Py_DECREF(key);
+    return found;
+}
+
+static int add_members(Stream *self, PyObject *paths, const char *numbers, const char *mtimes, PyObject *more, PyObject *links,
+                       PyObject *make_header)
+{
+    size_t index, count = (size_t)PyList_Size(paths);
+
+    self->members = PyMem_Malloc((count + 1) * sizeof *self->members);
+    if (!self->members) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (index = 0; index < count; index++) {
+        long long row[ROW], mtime;
+        PyObject *rest = at_place(more, index), *link = PyErr_Occurred() ? NULL : at_place(links, index);
+        memcpy(row, numbers + index * sizeof row, sizeof row);
+        memcpy(&mtime, mtimes + index * sizeof mtime, sizeof mtime);
+        if (PyErr_Occurred() ||
+            add_member(self, index, PyList_GetItem(paths, (Py_ssize_t)index), row, mtime, rest, link, make_header))
+            return -1;
+    }
     return 0;
 }
 
@@ -394,31 +415,32 @@ static void stream_dealloc(Stream *self)
 static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyObject *members, *make_header, *iterator, *row;
+    PyObject *paths, *more, *links, *make_header;
+    const char *numbers, *mtimes;
+    Py_ssize_t count, numbers_length, mtimes_length;
     Stream *self;
-    int root, bad = 0;
+    int root;
 
     if (keywords && PyDict_Size(keywords)) {
         PyErr_SetString(PyExc_TypeError, "no keywords are taken");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "iOO", &root, &members, &make_header) || !(iterator = PyObject_GetIter(members)))
+    if (!PyArg_ParseTuple(arguments, "iO!y#y#O!O!O", &root, &PyList_Type, &paths, &numbers, &numbers_length, &mtimes,
+                          &mtimes_length, &PyDict_Type, &more, &PyDict_Type, &links, &make_header))
         return NULL;
-    self = (Stream *)allocate(type, 0);
-    if (!self) {
-        Py_DECREF(iterator);
+    count = PyList_Size(paths);
+    if (numbers_length != count * ROW * (Py_ssize_t)sizeof(long long) || mtimes_length != count * (Py_ssize_t)sizeof(long long)) {
+        PyErr_SetString(PyExc_ValueError, "a row of numbers and a time are expected for each path");
         return NULL;
     }
+    self = (Stream *)allocate(type, 0);
+    if (!self)
+        return NULL;
     self->root = root;
     self->file = -1;
     self->total = END;
     confined_start(&self->confined, root);
-    while (!bad && (row = PyIter_Next(iterator))) {
-        bad = add_member(self, row, make_header);
-        Py_DECREF(row);
-    }
-    Py_DECREF(iterator);
-    if (PyErr_Occurred())
+    if (add_members(self, paths, numbers, mtimes, more, links, make_header))
         Py_CLEAR(self);
     return (PyObject *)self;
 }

@@ -1,6 +1,6 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from rechunk_podman.model import Entry
+from rechunk_podman.model import More
 
 def ustar(
     name: bytes,
@@ -27,16 +27,23 @@ class TarStream:
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
-        members: (path, Entry, mtime, link) in the order of the layer, as Member of members.py; all are taken
-            at once.
-        make_header: called with those four for a header that ustar cannot hold.
+        paths: in the order of the layer. numbers: a row of 64-bit NUMBERS (model.py) for each. mtimes: those
+            of the layer, 64 bits each. more, links: as in Members (members.py). All are taken at once.
+        make_header: called with the place of a member whose header ustar cannot hold.
+
+    Raises:
+        ValueError: the columns are of different lengths; a number is impossible.
     """
 
     def __new__(
         cls,
         root: int,
-        members: Iterable[tuple[str, Entry, int, str | None]],
-        make_header: Callable[[str, Entry, int, str | None], bytes],
+        paths: list[str],
+        numbers: bytes,
+        mtimes: bytes,
+        more: dict[int, More],
+        links: dict[int, str],
+        make_header: Callable[[int], bytes],
         /,
     ) -> TarStream: ...
     @property

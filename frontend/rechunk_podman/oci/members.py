@@ -6,15 +6,18 @@ the last layer that has a directory decides what clients make of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import Component, Entry, Kind, Tree
+from rechunk_podman.model import NUMBERS, Component, Kind, More, Tree, make_entry
 from rechunk_podman.oci._stream import TarStream
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.oci.tar import entry_header, entry_mtime
-from rechunk_podman.rootfs.paths import in_order, with_ancestors
+from rechunk_podman.oci.tar import UNCLAMPED, entry_header, entry_mtimes
 from rechunk_podman.rootfs.root import Root
 
 
@@ -36,7 +39,7 @@ class LayerSpec:
 class Source:
     """What all layers are made from.
 
-    mtimes: times of single paths, see entry_mtime(). root_mode: permission bits of `./`.
+    mtimes: times of single paths, else see entry_mtimes(). root_mode: permission bits of `./`.
     """
 
     root: Root
@@ -45,36 +48,92 @@ class Source:
     root_mode: int = 0o755
 
 
-Member = tuple[str, Entry, int, str | None]
-"""An entry as a layer holds it: path, Entry, mtime, the path in this layer that it is a hard link to."""
-
-
-def members(source: Source, spec: LayerSpec) -> Iterator[Member]:
+class Members(NamedTuple):
     """The entries of a layer in path order, ancestors before what they hold, a hard link after its target.
+
+    numbers: rows as in a Tree. mtimes: as the layer has them. more: place -> what an Entry has besides its
+    numbers. links: place of a hard link -> the path, in this layer, that it is a link to.
+    """
+
+    paths: list[str]
+    numbers: npt.NDArray[np.int64]
+    mtimes: npt.NDArray[np.int64]
+    more: dict[int, More]
+    links: dict[int, str]
+
+    def header(self, place: int) -> bytes:
+        """The header blocks of one of them."""
+        entry = make_entry(self.numbers[place].tolist(), *filter(None, [self.more.get(place)]))
+        return entry_header(self.paths[place], entry, int(self.mtimes[place]), self.links.get(place))
+
+
+def members(source: Source, spec: LayerSpec) -> Members:
+    """What a layer holds.
 
     Raises:
         RootfsError: the tree lacks a path of a component.
     """
-    tree, mtimes = source.tree, source.mtimes
-    clamps: dict[str, int | None] = {}
+    tree = source.tree
+    own: list[int] = []
+    clamps: list[npt.NDArray[np.int64]] = []
+    with_root = False
     for component in spec.components:
-        clamps.update(dict.fromkeys(component.paths, component.mtime_clamp))
-    if "" in clamps:
-        root = Entry(Kind.DIRECTORY, source.root_mode, 0, 0, 0, 0, 0, 0, 0, None, None, ())
-        yield "", root, 0, None
-    links, firsts, find, clamp = tree.links, dict[str, str](), tree.get, clamps.get
-    for path in in_order(with_ancestors(clamps)):
-        entry = find(path)
-        if entry is None:
-            raise RootfsError(f"{source.root.show(path)} is planned, but not in the root filesystem")
-        leader = links.get(path)
+        paths = [path for path in component.paths if path]
+        with_root |= len(paths) < len(component.paths)
+        try:
+            own += map(tree.position.__getitem__, paths)
+        except KeyError as error:
+            raise RootfsError(
+                f"{source.root.show(error.args[0])} is planned, but not in the root filesystem"
+            ) from None
+        clamp = UNCLAMPED if component.mtime_clamp is None else component.mtime_clamp
+        clamps.append(np.full(len(paths), clamp, np.int64))
+    placed = np.array(own, np.intp)
+    positions = np.union1d(placed, tree.ancestors(placed)).astype(np.intp)
+    clamp_of = np.full(len(positions), UNCLAMPED, np.int64)
+    if own:
+        clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
+    numbers = tree.numbers[positions]
+    mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
+    order = positions.tolist()
+    found = Members([tree.paths[position] for position in order], numbers, mtimes, {}, {})
+    for place, path in enumerate(found.paths):
+        if path in source.mtimes:
+            mtimes[place] = source.mtimes[path]
+    _add_links(source, set(own), order, found)
+    found.more.update(
+        (place, tree.more[position]) for place, position in enumerate(order) if position in tree.more
+    )
+    return _below_root(found, source.root_mode) if with_root else found
+
+
+def _add_links(source: Source, own: set[int], order: Sequence[int], found: Members) -> None:
+    """Notes what is a hard link to what; a link's time is its leader's."""
+    tree = source.tree
+    firsts: dict[int, int] = {}
+    for place, position in enumerate(order) if tree.leader else ():
+        leader = tree.leader.get(position)
         if leader is None:
-            yield path, entry, entry_mtime(path, entry, mtimes, clamp(path)), None
             continue
-        mtime = entry_mtime(leader, entry, mtimes, clamp(path))
-        if leader not in clamps:
-            leader = firsts.setdefault(leader, path)
-        yield path, entry, mtime, None if leader is path else leader
+        if tree.paths[leader] in source.mtimes:
+            found.mtimes[place] = source.mtimes[tree.paths[leader]]
+        if leader not in own:
+            leader = firsts.setdefault(leader, position)
+        if leader != position:
+            found.links[place] = tree.paths[leader]
+
+
+def _below_root(found: Members, mode: int) -> Members:
+    """With the root, `./`, in front."""
+    row = np.zeros((1, len(NUMBERS)), np.int64)
+    row[0, :2] = Kind.DIRECTORY, mode
+    return Members(
+        ["", *found.paths],
+        np.concatenate([row, found.numbers]),
+        np.concatenate([row[0, :1] * 0, found.mtimes]),
+        {place + 1: rest for place, rest in found.more.items()},
+        {place + 1: link for place, link in found.links.items()},
+    )
 
 
 def tar_stream(source: Source, spec: LayerSpec) -> TarStream:
@@ -83,4 +142,13 @@ def tar_stream(source: Source, spec: LayerSpec) -> TarStream:
     Raises:
         RootfsError: as members().
     """
-    return TarStream(source.root.fd, members(source, spec), entry_header)
+    found = members(source, spec)
+    return TarStream(
+        source.root.fd,
+        found.paths,
+        found.numbers.tobytes(),
+        found.mtimes.tobytes(),
+        found.more,
+        found.links,
+        found.header,
+    )

@@ -12,10 +12,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.oci._stream import ustar
 
 FORMAT = 1
+UNCLAMPED = (1 << 63) - 1
+"""A clamp that clamps nothing."""
 BLOCK = 512
 END = bytes(2 * BLOCK)
 
@@ -35,17 +40,16 @@ NAME, _PREFIX = 100, 155
 _ODD = bytes(byte if 0x20 < byte < 0x7F else ord("_") for byte in range(256))
 
 
-def entry_mtime(path: str, entry: Entry, mtimes: Mapping[str, int], clamp: int | None) -> int:
-    """The time that a layer gives an entry, in epoch seconds: the one place of the rule.
+def entry_mtimes(
+    kinds: npt.NDArray[np.int64], mtimes: npt.NDArray[np.int64], clamps: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The times (epoch seconds) of entries in a layer, if nothing else is said: the one place of the rule.
 
-    A path in `mtimes` has the time found there. Otherwise directories have 0, symlinks and special
-    files 1, regular files the earlier of their own time and their component's `clamp`, if it has one.
+    Directories have 0, symlinks and special files 1, regular files the earlier of their own time and their
+    component's clamp (UNCLAMPED where it has none).
     """
-    if path in mtimes:
-        return mtimes[path]
-    if entry.kind is Kind.FILE:
-        return entry.mtime if clamp is None or entry.mtime < clamp else clamp
-    return 0 if entry.kind is Kind.DIRECTORY else 1
+    others = np.where(kinds == Kind.DIRECTORY, 0, 1)
+    return np.where(kinds == Kind.FILE, np.minimum(mtimes, clamps), others)
 
 
 def padded(size: int) -> int:

@@ -60,7 +60,7 @@ def write_image(
 
     Args:
         layers: bottom first.
-        mtimes: times of single paths (oci/tar.py: entry_mtime).
+        mtimes: times of single paths that the rule does not give (oci/tar.py: entry_mtimes).
         finish: makes config and annotations once the layers are known; its errors leave nothing behind.
         workers: threads that write layers; as many may compress one. Without them this one does.
         tag: the full reference that the image carries, or None for none.

@@ -24,19 +24,10 @@
 
 #define LIST_MAX 65536  /* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h */
 #define LIST_USUAL 256  /* the kernel allocates what is asked for */
-#define CACHE_BITS 13
-
 enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KIND_FIFO, KIND_CHAR, KIND_BLOCK, KIND_NONE };
 
-typedef struct {
-    long long value;
-    PyObject *number;
-} Slot;
-
-typedef struct {
-    /* One object for each of the few values that come again and again: that is most of them. */
-    Slot cache[1 << CACHE_BITS];
-} State;
+/* The numbers of an Entry, in the order of its fields (model.py: NUMBERS). */
+enum { KIND, MODE, UID, GID, SIZE, MTIME, DEV, INO, NLINK, NUMBERS };
 
 /* One name of a directory. Places are those in Found.text. */
 typedef struct {
@@ -254,21 +245,6 @@ static void read_all(Found *found, int root, const Directory *directories, size_
 
 /* From here on: with the interpreter's lock. */
 
-static PyObject *number(State *state, long long value)
-{
-    Slot *slot = state->cache + (((unsigned long long)value * 0x9E3779B97F4A7C15ull) >> (64 - CACHE_BITS));
-    if (!slot->number || slot->value != value) {
-        PyObject *made = PyLong_FromLongLong(value);
-        if (!made)
-            return NULL;
-        Py_XDECREF(slot->number);
-        slot->number = made;
-        slot->value = value;
-    }
-    Py_INCREF(slot->number);
-    return slot->number;
-}
-
 static PyObject *text(const char *start, size_t length)
 {
     return PyUnicode_DecodeUTF8(start, (Py_ssize_t)length, "surrogateescape");
@@ -323,86 +299,102 @@ static int kind_of(mode_t mode)
     }
 }
 
-/* An Entry: an instance of the named tuple `type`, which is made as any tuple is, and then filled. */
-static PyObject *make_entry(State *state, PyTypeObject *type, PyObject *kinds, int kind, const Row *row, const char *texts)
-{
-    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyObject *fields[12], *entry;
-    int place, bad = 0;
-
-    fields[0] = kind == KIND_NONE ? Py_None : PyTuple_GetItem(kinds, kind);
-    Py_XINCREF(fields[0]);
-    fields[1] = number(state, row->mode & 07777);
-    fields[2] = number(state, row->uid);
-    fields[3] = number(state, row->gid);
-    fields[4] = number(state, kind == KIND_FILE ? row->size : 0);
-    fields[5] = number(state, row->mtime);
-    fields[6] = number(state, (long long)row->dev);
-    fields[7] = PyLong_FromUnsignedLongLong(row->ino);
-    fields[8] = number(state, (long long)row->nlink);
-    if (row->target_length >= 0)
-        fields[9] = text(texts + row->target, (size_t)row->target_length);
-    else
-        Py_INCREF(fields[9] = Py_None);
-    if (kind == KIND_CHAR || kind == KIND_BLOCK)
-        fields[10] = Py_BuildValue("(II)", major(row->rdev), minor(row->rdev));
-    else
-        Py_INCREF(fields[10] = Py_None);
-    fields[11] = row->xattrs_length ? xattr_pairs(texts + row->xattrs, row->xattrs_length) : PyTuple_New(0);
-    for (place = 0; place < 12; place++)
-        bad |= !fields[place];
-    entry = bad ? NULL : allocate(type, 12);
-    if (!entry) {
-        for (place = 0; place < 12; place++)
-            Py_XDECREF(fields[place]);
-        return NULL;
-    }
-    for (place = 0; place < 12; place++)
-        PyTuple_SetItem(entry, place, fields[place]);
-    return entry;
-}
-
 static int is_odd(int kind, const Row *row, const char *texts)
 {
     return kind >= KIND_FIFO || row->xattrs_length ||
            (row->name_length >= 4 && !memcmp(texts + row->name, ".wh.", 4));
 }
 
-static int take_rows(State *state, const Found *found, const Directory *directories, PyTypeObject *type, PyObject *kinds,
-                     PyObject *entries, PyObject *below, PyObject *odd)
+/* What few entries have: target, rdev, xattrs. */
+static PyObject *take_more(int kind, const Row *row, const char *texts)
 {
+    PyObject *xattrs = row->xattrs_length ? xattr_pairs(texts + row->xattrs, row->xattrs_length) : PyTuple_New(0);
+    PyObject *target = NULL, *rdev = NULL, *more = NULL;
+
+    if (row->target_length >= 0)
+        target = text(texts + row->target, (size_t)row->target_length);
+    else
+        Py_INCREF(target = Py_None);
+    if (kind == KIND_CHAR || kind == KIND_BLOCK)
+        rdev = Py_BuildValue("(II)", major(row->rdev), minor(row->rdev));
+    else
+        Py_INCREF(rdev = Py_None);
+    if (target && rdev && xattrs)
+        more = PyTuple_Pack(3, target, rdev, xattrs);
+    Py_XDECREF(target);
+    Py_XDECREF(rdev);
+    Py_XDECREF(xattrs);
+    return more;
+}
+
+static void take_numbers(int kind, const Row *row, long long *numbers)
+{
+    numbers[KIND] = kind;
+    numbers[MODE] = row->mode & 07777;
+    numbers[UID] = row->uid;
+    numbers[GID] = row->gid;
+    numbers[SIZE] = kind == KIND_FILE ? row->size : 0;
+    numbers[MTIME] = row->mtime;
+    numbers[DEV] = (long long)row->dev;
+    numbers[INO] = (long long)row->ino;
+    numbers[NLINK] = (long long)row->nlink;
+}
+
+/* 0, or -1 and an exception. */
+static int take_row(const Found *found, size_t index, const Directory *directories, char *scratch, PyObject *paths,
+                    PyObject *more, PyObject *below, PyObject *odd)
+{
+    const Row *row = found->rows + index;
+    int kind = kind_of(row->mode), is_special = is_odd(kind, row, found->text), bad;
+    PyObject *path = full_path(directories + row->directory, found->text + row->name, row->name_length, scratch);
+    PyObject *place = PyLong_FromSize_t(index), *rest = NULL;
+
+    bad = !path || !place || PyList_Append(paths, path);
+    if (!bad && (row->target_length >= 0 || row->xattrs_length || kind == KIND_CHAR || kind == KIND_BLOCK)) {
+        rest = take_more(kind, row, found->text);
+        bad = !rest || PyDict_SetItem(more, place, rest);
+    }
+    if (!bad && is_special)
+        bad = PyList_Append(odd, place);
+    else if (!bad && kind == KIND_DIRECTORY)
+        bad = PyList_Append(below, path);
+    Py_XDECREF(path);
+    Py_XDECREF(place);
+    Py_XDECREF(rest);
+    return bad ? -1 : 0;
+}
+
+static PyObject *take_rows(const Found *found, const Directory *directories)
+{
+    PyObject *paths = PyList_New(0), *more = PyDict_New(), *below = PyList_New(0), *odd = PyList_New(0), *result = NULL;
+    PyObject *numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * NUMBERS * sizeof(long long)));
     size_t longest = 0, index;
     char *scratch;
-    int bad = 0;
+    int bad;
 
     for (index = 0; index < found->count; index++) {
         size_t length = (size_t)directories[found->rows[index].directory].length;
         longest = length > longest ? length : longest;
     }
     scratch = malloc(longest + NAME_MAX + 2);
-    if (!scratch) {
+    if (!scratch)
         PyErr_NoMemory();
-        return -1;
-    }
+    bad = !scratch || !paths || !numbers || !more || !below || !odd;
     for (index = 0; index < found->count && !bad; index++) {
-        const Row *row = found->rows + index;
-        int kind = kind_of(row->mode);
-        PyObject *path = full_path(directories + row->directory, found->text + row->name, row->name_length, scratch);
-        PyObject *entry = path ? make_entry(state, type, kinds, kind, row, found->text) : NULL;
-        if (!entry)
-            bad = 1;
-        else if (is_odd(kind, row, found->text)) {
-            PyObject *pair = PyTuple_Pack(2, path, entry);
-            bad = !pair || PyList_Append(odd, pair);
-            Py_XDECREF(pair);
-        } else {
-            bad = PyDict_SetItem(entries, path, entry) || (kind == KIND_DIRECTORY && PyList_Append(below, path));
-        }
-        Py_XDECREF(path);
-        Py_XDECREF(entry);
+        long long row[NUMBERS];
+        take_numbers(kind_of(found->rows[index].mode), found->rows + index, row);
+        memcpy(PyBytes_AsString(numbers) + index * sizeof row, row, sizeof row);
+        bad = take_row(found, index, directories, scratch, paths, more, below, odd);
     }
+    if (!bad)
+        result = PyTuple_Pack(5, paths, numbers, more, below, odd);
     free(scratch);
-    return bad ? -1 : 0;
+    Py_XDECREF(paths);
+    Py_XDECREF(numbers);
+    Py_XDECREF(more);
+    Py_XDECREF(below);
+    Py_XDECREF(odd);
+    return result;
 }
 
 static void complain(const Failure *failure, const Directory *directories)
@@ -429,8 +421,7 @@ static void complain(const Failure *failure, const Directory *directories)
 
 static PyObject *read_directories(PyObject *module, PyObject *arguments)
 {
-    State *state = PyModule_GetState(module);
-    PyObject *listed, *type, *kinds, *ignored, *result = NULL, *entries = NULL, *below = NULL, *odd = NULL;
+    PyObject *listed, *ignored, *result = NULL;
     Directory *directories;
     Found found = {0};
     Failure failure = {0};
@@ -438,13 +429,9 @@ static PyObject *read_directories(PyObject *module, PyObject *arguments)
     Py_ssize_t count, names_count, index;
     int root, bad = 0;
 
-    if (!PyArg_ParseTuple(arguments, "iO!OO!O!", &root, &PyList_Type, &listed, &type, &PyTuple_Type, &kinds, &PyTuple_Type,
-                          &ignored))
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "iO!O!", &root, &PyList_Type, &listed, &PyTuple_Type, &ignored))
         return NULL;
-    if (!PyType_Check(type) || !PyType_IsSubtype((PyTypeObject *)type, &PyTuple_Type) || PyTuple_Size(kinds) != KIND_NONE) {
-        PyErr_SetString(PyExc_TypeError, "a named tuple and its six kinds are expected");
-        return NULL;
-    }
     count = PyList_Size(listed);
     names_count = PyTuple_Size(ignored);
     directories = calloc((size_t)count + 1, sizeof *directories);
@@ -466,13 +453,9 @@ static PyObject *read_directories(PyObject *module, PyObject *arguments)
         Py_END_ALLOW_THREADS
         if (failure.code)
             complain(&failure, directories);
-        else if ((entries = PyDict_New()) && (below = PyList_New(0)) && (odd = PyList_New(0)) &&
-                 !take_rows(state, &found, directories, (PyTypeObject *)type, kinds, entries, below, odd))
-            result = PyTuple_Pack(3, entries, below, odd);
+        else
+            result = take_rows(&found, directories);
     }
-    Py_XDECREF(entries);
-    Py_XDECREF(below);
-    Py_XDECREF(odd);
     for (index = 0; index < count && directories; index++)
         Py_XDECREF(directories[index].bytes);
     free(directories);
@@ -482,69 +465,8 @@ static PyObject *read_directories(PyObject *module, PyObject *arguments)
     return result;
 }
 
-/* The fields of a named tuple Entry that are columns: numbers in this order, after the kind. */
-enum { FIELD_KIND, FIELD_MODE, FIELD_UID, FIELD_GID, FIELD_SIZE, FIELD_MTIME, FIELD_TARGET = 9, FIELD_RDEV, FIELD_XATTRS };
-enum { COLUMNS = FIELD_MTIME, HAS_MORE = 1, HAS_XATTRS = 2 };
-
-static int take_columns(PyObject *entry, size_t index, size_t count, unsigned char *kinds, long long *numbers,
-                        unsigned char *flags)
-{
-    int field;
-
-    if (!PyTuple_Check(entry) || PyTuple_Size(entry) != FIELD_XATTRS + 1) {
-        PyErr_SetString(PyExc_TypeError, "entries are expected");
-        return -1;
-    }
-    kinds[index] = (unsigned char)PyLong_AsLong(PyTuple_GetItem(entry, FIELD_KIND));
-    for (field = FIELD_MODE; field <= FIELD_MTIME; field++)
-        numbers[(size_t)(field - FIELD_MODE) * count + index] = PyLong_AsLongLong(PyTuple_GetItem(entry, field));
-    flags[index] = 0;
-    if (PyObject_Size(PyTuple_GetItem(entry, FIELD_XATTRS)) > 0)
-        flags[index] = HAS_MORE | HAS_XATTRS;
-    if (PyTuple_GetItem(entry, FIELD_TARGET) != Py_None || PyTuple_GetItem(entry, FIELD_RDEV) != Py_None)
-        flags[index] |= HAS_MORE;
-    return PyErr_Occurred() ? -1 : 0;
-}
-
-static PyObject *columns(PyObject *module, PyObject *entries)
-{
-    PyObject *kinds, *numbers, *flags, *result = NULL;
-    size_t count, index;
-    int bad = 0;
-
-    (void)module;
-    if (!PyList_Check(entries)) {
-        PyErr_SetString(PyExc_TypeError, "a list is expected");
-        return NULL;
-    }
-    count = (size_t)PyList_Size(entries);
-    kinds = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
-    numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(COLUMNS * count * sizeof(long long)));
-    flags = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)count);
-    bad = !kinds || !numbers || !flags;
-    for (index = 0; index < count && !bad; index++)
-        bad = take_columns(PyList_GetItem(entries, (Py_ssize_t)index), index, count, (unsigned char *)PyBytes_AsString(kinds),
-                           (long long *)(void *)PyBytes_AsString(numbers), (unsigned char *)PyBytes_AsString(flags));
-    if (!bad)
-        result = PyTuple_Pack(3, kinds, numbers, flags);
-    Py_XDECREF(kinds);
-    Py_XDECREF(numbers);
-    Py_XDECREF(flags);
-    return result;
-}
-
-static int clear_module(PyObject *module)
-{
-    State *state = PyModule_GetState(module);
-    size_t index;
-    for (index = 0; state && index < 1 << CACHE_BITS; index++)
-        Py_CLEAR(state->cache[index].number);
-    return 0;
-}
-
 static PyMethodDef methods[] = {
     {"read_directories", read_directories, METH_VARARGS, "See _listing.pyi."},
-    {"columns", columns, METH_O, "See _listing.pyi."},
     {NULL, NULL, 0, NULL},
 };
 
@@ -553,10 +475,8 @@ static PyModuleDef_Slot slots[] = {{0, NULL}};
 static PyModuleDef definition = {
     .m_base = PyModuleDef_HEAD_INIT,
     .m_name = "rechunk_podman.rootfs._listing",
-    .m_size = sizeof(State),
     .m_methods = methods,
     .m_slots = slots,
-    .m_clear = clear_module,
 };
 
 PyMODINIT_FUNC PyInit__listing(void)

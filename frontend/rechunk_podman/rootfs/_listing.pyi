@@ -1,13 +1,8 @@
-from rechunk_podman.model import Entry, Kind
+from rechunk_podman.model import More
 
 def read_directories(
-    root: int,
-    directories: list[str],
-    entry: type[Entry],
-    kinds: tuple[Kind, ...],
-    ignored: tuple[bytes, ...],
-    /,
-) -> tuple[dict[str, Entry], list[str], list[tuple[str, Entry]]]:
+    root: int, directories: list[str], ignored: tuple[bytes, ...], /
+) -> tuple[list[str], bytes, dict[int, More], list[str], list[int]]:
     """Reads what directories hold: lstat(2), listxattr(2) and readlink(2) of every name in them.
 
     The interpreter's lock is not held, so that several threads read at once.
@@ -15,25 +10,14 @@ def read_directories(
     Args:
         root: handle (O_PATH) of the root filesystem, which no read leaves.
         directories: canonical paths below it (model.py).
-        entry: Entry; kinds: its kinds, in the order of their numbers.
         ignored: names of extended attributes that are not looked at.
 
     Returns:
-        Path -> Entry; those of them that are directories; and apart from these what has to be looked at:
-        sockets (their kind is None), FIFOs, devices, names that begin with `.wh.`, and whatever has extended
-        attributes (all of them, sorted by name).
+        The paths; a row of 64-bit NUMBERS (model.py) for each, whose kind is 6 for sockets; by places in
+        these, what few have besides; the paths of directories; and the places of what has to be looked at:
+        sockets, FIFOs, devices, names that begin with `.wh.`, and whatever has extended attributes (all of
+        them, sorted by name). Directories among those are not with the others.
 
     Raises:
         OSError: a directory or a name in it cannot be read; its `filename` is the path.
-    """
-
-def columns(entries: list[Entry], /) -> tuple[bytes, bytes, bytes]:
-    """What entries hold, one column after the other, in one pass.
-
-    Returns:
-        A byte for the kind of each; modes, uids, gids, sizes and mtimes as 64 bits each, in this order; and a
-        byte each: bit 0, it has a target, a device number or extended attributes; bit 1, it has the latter.
-
-    Raises:
-        TypeError: what is listed are no entries.
     """

@@ -1,10 +1,10 @@
-"""Paths of a Tree: canonical forms, order, ancestors. Pure; no I/O."""
+"""Paths of a Tree: canonical forms. Pure; no I/O."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 
-from rechunk_podman.model import Kind, Tree, path_key
+from rechunk_podman.model import Kind, Tree
 
 _MAX_LINKS = 40
 
@@ -68,26 +68,3 @@ def _walk(tree: Tree, path: str) -> str | None:
             continue
         done.append(name)
     return "/".join(done)
-
-
-def in_order(paths: Iterable[str]) -> list[str]:
-    """The paths in Tree order: by the bytes of the whole path."""
-    # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
-    listed = list(paths)
-    if all(map(str.isascii, listed)):
-        listed.sort()
-    else:
-        listed.sort(key=path_key)
-    return listed
-
-
-def with_ancestors(paths: Iterable[str]) -> set[str]:
-    """The paths and every directory above them, without the root."""
-    found = set(paths)
-    found.discard("")
-    for path in list(found):
-        head = path.rpartition("/")[0]
-        while head and head not in found:
-            found.add(head)
-            head = head.rpartition("/")[0]
-    return found

@@ -6,14 +6,17 @@ import errno
 import logging
 import os
 import stat
+import struct
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from rechunk_podman.collector import paused
 from rechunk_podman.errors import RootfsError, UsageError
-from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree
 from rechunk_podman.rootfs._listing import read_directories
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -21,10 +24,12 @@ from rechunk_podman.workers import Workers
 log = logging.getLogger("rechunk_podman")
 
 Xattrs = tuple[tuple[str, bytes], ...]
-_Found = tuple[dict[str, Entry], list[str], list[tuple[str, Entry]]]
+_Found = tuple[list[str], bytes, dict[int, More], list[str], list[int]]
 
-_KINDS = tuple(Kind)
-_SPECIAL = (Kind.FIFO, Kind.CHAR, Kind.BLOCK)
+_SOCKET = len(Kind)
+"""What _listing.pyi gives for sockets, which have no Kind."""
+_KIND = struct.Struct("=q")
+_ROW = _KIND.size * len(NUMBERS)
 # Marks of overlay storage and of the machine; `user.overlay.opaque` would hide lower layers.
 _DROPPED_PREFIXES = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 _NAMED = 10  # so many offenders are named in a message
@@ -60,7 +65,7 @@ def scan(
         pending = scanner.start()
         _read_all(scanner, pending, workers or Workers(1))
         scanner.complain()
-        return Tree(scanner.root_entry, scanner.entries)
+        return scanner.tree()
 
 
 class _Options(NamedTuple):
@@ -117,11 +122,14 @@ def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
 
 class _Scanner:
     __slots__ = (
+        "chunks",
         "empty",
-        "entries",
+        "gone",
         "ignored",
         "intern",
+        "more",
         "options",
+        "paths",
         "root",
         "root_entry",
         "skipped",
@@ -133,7 +141,11 @@ class _Scanner:
         self.root = root
         self.options = options
         self.ignored = (b"security.evm",) if options.keep_selinux else (b"security.evm", b"security.selinux")
-        self.entries: dict[str, Entry] = {}
+        # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
+        self.paths: list[str] = []
+        self.chunks: list[bytes] = []
+        self.more: dict[int, More] = {}
+        self.gone: list[int] = []
         self.intern: dict[Xattrs, Xattrs] = {}
         self.sockets: list[str] = []
         self.whiteouts: list[str] = []
@@ -177,34 +189,59 @@ class _Scanner:
 
     def read(self, directories: list[str]) -> _Found:
         """What these directories hold; for any thread."""
-        return read_directories(self.root.fd, directories, Entry, _KINDS, self.ignored)
+        return read_directories(self.root.fd, directories, self.ignored)
 
     def take(self, found: _Found) -> list[str]:
         """Adds what was read; the directories among it that are to be read."""
-        entries, directories, odd = found
+        paths, numbers, more, directories, odd = found
+        start = len(self.paths)
+        self.paths += paths
+        self.chunks.append(numbers)
+        self.more.update((start + place, rest) for place, rest in more.items())
         pruned = self.options.pruned
-        for path in pruned:
-            if pruned[path] is False:
-                entries.pop(path, None)
-        self.entries.update(entries)
-        for path, entry in odd:
-            if pruned.get(path) is not False and self._accept(path, entry) and entry.kind is Kind.DIRECTORY:
-                directories.append(path)
+        for place in odd:
+            (kind,) = _KIND.unpack_from(numbers, place * _ROW)
+            if not self._accept(start + place, kind):
+                self.gone.append(start + place)
+            elif kind == Kind.DIRECTORY:
+                directories.append(paths[place])
         return [path for path in directories if path not in pruned] if pruned else directories
 
-    def _accept(self, path: str, entry: Entry) -> bool:
-        """Adds an entry that has to be looked at; or not, and notes why."""
-        special = entry.kind in _SPECIAL or entry.kind is None
-        if special and self.options.skip_special:
+    def _accept(self, place: int, kind: int) -> bool:
+        """Whether an entry that has to be looked at stays; notes why not."""
+        path = self.paths[place]
+        target, rdev, xattrs = self.more.get(place, (None, None, ()))
+        if self.options.pruned.get(path) is False:
+            return False
+        if kind >= Kind.FIFO and self.options.skip_special:
             self.skipped.append(path)
-        elif entry.kind is None:
+        elif kind == _SOCKET:
             self.sockets.append(path)
-        elif (entry.kind is Kind.CHAR and entry.rdev == (0, 0)) or path.rpartition("/")[2].startswith(".wh."):
+        elif (kind == Kind.CHAR and rdev == (0, 0)) or path.rpartition("/")[2].startswith(".wh."):
             self.whiteouts.append(path)
         else:
-            self.entries[path] = entry._replace(xattrs=self._kept(path, entry.xattrs))
+            kept = self._kept(path, xattrs)
+            self.more[place] = (target, rdev, kept)
+            if target is None and rdev is None and not kept:
+                del self.more[place]
             return True
         return False
+
+    def tree(self) -> Tree:
+        """All that was read and stays."""
+        pruned = {path for path, stays in self.options.pruned.items() if not stays}
+        if pruned:
+            self.gone += [place for place, path in enumerate(self.paths) if path in pruned]
+        numbers = np.frombuffer(b"".join(self.chunks), np.int64).reshape(-1, len(NUMBERS))
+        if self.gone:
+            stays = np.ones(len(self.paths), np.bool_)
+            stays[self.gone] = False
+            left = np.flatnonzero(stays)
+            place = dict(zip(left.tolist(), range(len(left)), strict=True))
+            self.paths = [self.paths[old] for old in place]
+            self.more = {place[old]: rest for old, rest in self.more.items() if old in place}
+            numbers = numbers[left]
+        return Tree.of_rows(self.root_entry, self.paths, numbers, self.more)
 
     def _kept(self, path: str, xattrs: Xattrs) -> Xattrs:
         """The attributes that a layer is to hold."""
