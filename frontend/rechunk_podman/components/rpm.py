@@ -111,17 +111,15 @@ def _digest(file: RpmFile, algorithm: int) -> bytes | None:
 
 
 def _describe(board: Board, position: int, group: int, file: RpmFile, algorithm: int) -> None:
-    entry = board.entry(position)
-    if entry.kind is not Kind.FILE:
+    if not board.regular[position]:
         return
     digest = _digest(file, algorithm)
     if not board.describe(position, group, algorithm if digest else 0):
         return
-    untouched = (
-        entry.size == file.size and entry.mtime == file.mtime and entry.mode == stat.S_IMODE(file.mode)
-    )
-    if digest and untouched:
-        board.set_digest(position, digest)
+    if digest:
+        _, mode, _, _, size, mtime, *_ = board.tree.numbers[position].tolist()
+        if (size, mtime, mode) == (file.size, file.mtime, stat.S_IMODE(file.mode)):
+            board.set_digest(position, digest)
 
 
 def _find_moved(root: Root, board: Board, missing: dict[tuple[str, int], list[_Missing]]) -> None:
