@@ -19,9 +19,9 @@ from rechunk_podman.oci.reserve import reserve
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
 from rechunk_podman.rootfs.root import Root
 
-_BUFFER = 1 << 17
+_BUFFER = 1 << 16
 """Bytes that are read, hashed and written at once: they stay in the processor's cache meanwhile. Written at
-multiples of itself, no more is written at once, since page caches handle larger pieces badly."""
+multiples of itself, and no more at once: page caches look for memory in one piece for larger ones."""
 
 
 class Target(NamedTuple):

@@ -90,8 +90,16 @@ static int add_text(Found *found, const void *text, size_t length, size_t *place
     return code;
 }
 
+#define HANDLE (NAME_MAX + 64)
+
+/* A name in a directory, for calls that take no handle. */
+static void through_proc(char *handle, int fd, const char *name)
+{
+    snprintf(handle, HANDLE, "/proc/self/fd/%d/%s", fd, name);
+}
+
 /* listxattr(2) of a name in a directory: by its handle where the kernel can, else through /proc. */
-static ssize_t list_xattrs(int fd, const char *handle, const char *name, char *list, size_t room)
+static ssize_t list_xattrs(int fd, const char *name, char *list, size_t room)
 {
     static int unknown;
     ssize_t length;
@@ -101,9 +109,12 @@ static ssize_t list_xattrs(int fd, const char *handle, const char *name, char *l
         if (length < 0 && (errno == ENOSYS || errno == EPERM))
             unknown = 1;
     }
-    if (unknown)
+    if (unknown) {
+        char handle[HANDLE];
+        through_proc(handle, fd, name);
         length = llistxattr(handle, list, room);
-    return length < 0 && errno == ERANGE && room < LIST_MAX ? list_xattrs(fd, handle, name, list, LIST_MAX) : length;
+    }
+    return length < 0 && errno == ERANGE && room < LIST_MAX ? list_xattrs(fd, name, list, LIST_MAX) : length;
 }
 
 static int is_ignored(const char *name, char *const *ignored)
@@ -114,16 +125,15 @@ static int is_ignored(const char *name, char *const *ignored)
     return 0;
 }
 
-static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *handle, char *const *ignored, char *list,
-                       char *value)
+static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *const *ignored, char *list, char *value)
 {
-    ssize_t length;
+    char handle[HANDLE];
+    ssize_t length = list_xattrs(fd, name, list, LIST_USUAL);
     char *at;
 
-    snprintf(handle, NAME_MAX + 64, "/proc/self/fd/%d/%s", fd, name);
-    length = list_xattrs(fd, handle, name, list, LIST_USUAL);
-    if (length < 0)
-        return errno == ENOTSUP ? 0 : errno;
+    if (length <= 0)
+        return !length || errno == ENOTSUP ? 0 : errno;
+    through_proc(handle, fd, name);
     row->xattrs = found->used;
     for (at = list; at < list + length; at += strlen(at) + 1) {
         size_t size, place;
@@ -144,7 +154,7 @@ static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *h
 
 static int read_name(Found *found, size_t directory, int fd, const char *name, char *const *ignored, char *list, char *value)
 {
-    char handle[NAME_MAX + 64], target[PATH_MAX];
+    char target[PATH_MAX];
     struct stat status;
     Row *row;
     int code;
@@ -182,7 +192,7 @@ static int read_name(Found *found, size_t directory, int fd, const char *name, c
         if ((code = add_text(found, target, (size_t)row->target_length, &row->target)))
             return code;
     }
-    if ((code = read_xattrs(found, row, fd, name, handle, ignored, list, value)))
+    if ((code = read_xattrs(found, row, fd, name, ignored, list, value)))
         return code;
     found->count++;
     return 0;
