@@ -77,12 +77,14 @@ def test_what_has_to_be_looked_at(top, root):
     os.setxattr(top / "a/file", "user.b", b"\0\xff")
     os.setxattr(top / "a/file", "user.a", b"")
     os.setxattr(top / "a/b", "user.ignored", b"1")
+    os.setxattr(top / "a/b", "user.prefix.any", b"1")
+    os.setxattr(top / "a/file", "user.ignored", b"1")
     (top / "a/.wh.x").mkdir()
     os.mkfifo(top / "a/fifo")
     os.mknod(top / "a/null", 0o600 | stat.S_IFCHR, os.makedev(1, 3))
     with socket.socket(socket.AF_UNIX) as end:
         end.bind(str(top / "a/end"))
-    entries, below, odd = listed(root, "a", ignored=(b"user.ignored",))
+    entries, below, odd = listed(root, "a", ignored=(b"user.ignored", b"user.prefix."))
     assert sorted(entries) == ["a/.wh.x", "a/b", "a/end", "a/fifo", "a/file", "a/link", "a/null"]
     assert (below, sorted(odd)) == (["a/b"], ["a/.wh.x", "a/end", "a/fifo", "a/file", "a/null"])
     assert entries["a/file"].xattrs == (("user.a", b""), ("user.b", b"\0\xff"))

@@ -8,7 +8,6 @@
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 
-#include <stdint.h>
 #include <sys/stat.h>
 
 #include "../rootfs/confined.h"

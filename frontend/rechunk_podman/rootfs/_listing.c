@@ -24,6 +24,7 @@
 
 #define LIST_MAX 65536  /* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h */
 #define LIST_USUAL 256  /* the kernel allocates what is asked for */
+
 enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KIND_FIFO, KIND_CHAR, KIND_BLOCK, KIND_NONE };
 
 /* The numbers of an Entry, in the order of its fields (model.py: NUMBERS). */
@@ -117,11 +118,15 @@ static ssize_t list_xattrs(int fd, const char *name, char *list, size_t room)
     return length < 0 && errno == ERANGE && room < LIST_MAX ? list_xattrs(fd, name, list, LIST_MAX) : length;
 }
 
+/* What ends in a dot stands for all names that begin with it. */
 static int is_ignored(const char *name, char *const *ignored)
 {
-    for (; *ignored; ignored++)
-        if (!strcmp(name, *ignored))
+    for (; *ignored; ignored++) {
+        size_t length = strlen(*ignored);
+        int prefix = length && (*ignored)[length - 1] == '.';
+        if (prefix ? !strncmp(name, *ignored, length) : !strcmp(name, *ignored))
             return 1;
+    }
     return 0;
 }
 

@@ -10,7 +10,8 @@ def read_directories(
     Args:
         root: handle (O_PATH) of the root filesystem, which no read leaves.
         directories: canonical paths below it (model.py).
-        ignored: names of extended attributes that are not looked at.
+        ignored: names of extended attributes that are not read; one that ends in a dot stands for all that
+            begin with it.
 
     Returns:
         The paths; a row of 64-bit NUMBERS (model.py) for each, whose kind is 6 for sockets; by places in

@@ -138,7 +138,7 @@ enum { CONFINED_CHANGED = -1, CONFINED_IRREGULAR = -2 };
 /* A descriptor of the regular file at exactly this path (which ends in a zero byte), of this size and mtime (seconds);
  * or -1, and in *code what is wrong. */
 static inline int confined_file(Confined *self, const char *path, size_t length, long long size, long long mtime,
-                         struct stat *status, int *code)
+                                struct stat *status, int *code)
 {
     const char *slash = memrchr(path, '/', length);
     int fd, parent = confined_directory(self, path, slash ? (size_t)(slash - path) : 0);

@@ -31,7 +31,7 @@ _SOCKET = len(Kind)
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
 # Marks of overlay storage and of the machine; `user.overlay.opaque` would hide lower layers.
-_DROPPED_PREFIXES = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
+_DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.", "security.evm")
 _NAMED = 10  # so many offenders are named in a message
 _BATCH = 64
 """Directories that a worker takes at once."""
@@ -140,7 +140,8 @@ class _Scanner:
     def __init__(self, root: Root, options: _Options) -> None:
         self.root = root
         self.options = options
-        self.ignored = (b"security.evm",) if options.keep_selinux else (b"security.evm", b"security.selinux")
+        dropped = _DROPPED if options.keep_selinux else (*_DROPPED, "security.selinux")
+        self.ignored = tuple(name.encode() for name in dropped)
         # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
         self.paths: list[str] = []
         self.chunks: list[bytes] = []
@@ -184,8 +185,9 @@ class _Scanner:
         return [] if self.options.pruned.get("") else [""]
 
     def _root_xattrs(self, handle: str) -> Xattrs:
-        names = sorted(set(os.listxattr(handle)) - set(map(os.fsdecode, self.ignored)))
-        return tuple([(name, os.getxattr(handle, name)) for name in names])
+        dropped = tuple(map(os.fsdecode, self.ignored))
+        names = [name for name in os.listxattr(handle) if not name.startswith(dropped)]
+        return tuple([(name, os.getxattr(handle, name)) for name in sorted(names)])
 
     def read(self, directories: list[str]) -> _Found:
         """What these directories hold; for any thread."""
@@ -247,8 +249,6 @@ class _Scanner:
         """The attributes that a layer is to hold."""
         found = []
         for name, value in xattrs:
-            if name.startswith(_DROPPED_PREFIXES):
-                continue
             if "=" in name:
                 raise RootfsError(
                     f"{self.root.show(path)} has the extended attribute {name!r}",
