@@ -16,7 +16,11 @@ MODULES = (
     "rechunk_podman/rootfs/_listing",
     "rechunk_podman/oci/_stream",
 )
-HEADERS = ("rechunk_podman/rootfs/confined.h",)
+HEADERS = (
+    "rechunk_podman/sha256.h",
+    "rechunk_podman/rootfs/confined.h",
+    "rechunk_podman/oci/stream.h",
+)
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type")
 LARGE = (("_FILE_OFFSET_BITS", "64"), ("_TIME_BITS", "64"))
 """For processors of 32 bits: files of 2 GiB and more, times after 2038."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -57,21 +59,74 @@ class Workers:
     def map(self, function: Callable[..., T], items: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, T]]:
         """Has function(*item) done for every item: (place of the item, result), as they are done.
 
-        Items are taken only as threads are free for them, and one more.
+        Raises:
+            As share().
+        """
+
+        def work(mine: Iterator[tuple[int, tuple[object, ...]]]) -> Iterator[tuple[int, T]]:
+            for place, item in mine:
+                yield place, function(*item)
+
+        return self.share(work, enumerate(items))
+
+    def share(self, function: Callable[[Iterator[S]], Iterator[T]], items: Iterable[S]) -> Iterator[T]:
+        """Has function go through the items, in every thread at once: what all of them yield, as it comes.
+
+        A thread takes an item when it wants one; they are made there, in order, one at a time.
 
         Raises:
-            What function or items raise; no further item is taken then.
+            What function or items raise. Then, or where the caller wants no more, the end is told, and the
+            threads are waited for.
         """
-        running: dict[Future[T], int] = {}
-        most = self.count + 1 if self._executor is not None else 1
-        for place, item in enumerate(items):
-            running[self.submit(function, *item)] = place
-            while len(running) >= most:
-                yield from _done(running)
-        while running:
-            yield from _done(running)
+        shared = _Shared(items, self.ended)
+        if self._executor is None:
+            yield from function(shared)
+            return
+        # what was yielded, in a tuple; and each thread when it is done
+        found: SimpleQueue[tuple[T] | Future[None]] = SimpleQueue()
+        running = {self._executor.submit(_go_through, function, shared, found) for _ in range(self.count)}
+        for future in running:
+            future.add_done_callback(found.put)
+        try:
+            while running:
+                came = found.get()
+                if isinstance(came, Future):
+                    running.discard(came)
+                    came.result()
+                else:
+                    yield came[0]
+        finally:
+            if running:
+                self.ended.set()
+                wait(running)
 
 
-def _done(running: dict[Future[T], int]) -> list[tuple[int, T]]:
-    finished = wait(running, return_when=FIRST_COMPLETED).done
-    return [(running.pop(future), future.result()) for future in finished]
+class _Shared(Iterator[S]):
+    """Items for several threads, until the end is told or one of them has failed."""
+
+    __slots__ = ("_ended", "_items", "_lock", "failed")
+
+    def __init__(self, items: Iterable[S], ended: threading.Event) -> None:
+        self._items = iter(items)
+        self._ended = ended
+        self._lock = threading.Lock()
+        self.failed = False
+
+    def __next__(self) -> S:
+        with self._lock:
+            if self.failed or self._ended.is_set():
+                raise StopIteration
+            return next(self._items)
+
+
+def _go_through(
+    function: Callable[[Iterator[S]], Iterator[T]],
+    items: _Shared[S],
+    found: SimpleQueue[tuple[T] | Future[None]],
+) -> None:
+    try:
+        for result in function(items):
+            found.put((result,))
+    except BaseException:
+        items.failed = True
+        raise

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import socket
 import stat
 
@@ -10,7 +12,7 @@ import numpy as np
 import pytest
 
 from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
-from rechunk_podman.oci._stream import TarStream, ustar
+from rechunk_podman.oci._stream import TarStream, can_advance, ustar
 from rechunk_podman.oci.tar import entry_header
 from rechunk_podman.rootfs._contents import read_files
 from rechunk_podman.rootfs._listing import read_directories
@@ -344,3 +346,98 @@ def test_ustar_refuses_what_it_cannot_hold():
     for name, target, prefix in ((b"n" * 101, b"", b""), (b"", b"t" * 101, b""), (b"", b"", b"p" * 156)):
         with pytest.raises(ValueError, match="ustar"):
             ustar(name, *values, target, 0, 0, prefix)
+
+
+needs_instructions = pytest.mark.skipif(
+    not can_advance(), reason="the processor has no instructions for SHA-256"
+)
+
+
+@needs_instructions
+@pytest.mark.parametrize("offset", [0, 64, 512, 1000, (1 << 16) - 1, (1 << 16) + 512])
+@pytest.mark.parametrize("sizes", [(0,), (7,), (1 << 16,), (200_000, 0), (131_072, 300_001), (5, 1 << 20)])
+def test_streams_are_hashed_and_written_together(tmp_path, sizes, offset):
+    """Each has the digest and the bytes that it has when it is read alone."""
+    for number, size in enumerate(sizes):
+        (tmp_path / f"d{number}").mkdir()
+        (tmp_path / f"d{number}/file").write_bytes(random.Random(size).randbytes(size))
+    root = os.open(tmp_path, os.O_PATH | os.O_DIRECTORY)
+    rows = [members(root, f"d{number}") for number in range(len(sizes))]
+    streams = [stream_of(root, row) for row in rows]
+    targets = [os.open(tmp_path / f"t{number}", os.O_RDWR | os.O_CREAT) for number in range(len(sizes))]
+    for stream, target in zip(streams, targets, strict=True):
+        stream.into(target, offset)
+    going = list(streams)
+    steps = 0
+    while going:
+        going[0].advance(going[1] if len(going) > 1 else None, 1 << 16)
+        going = [stream for stream in going if stream.digest is None]
+        steps += 1
+    assert steps > max(sizes) // (1 << 16)
+    for stream, target, row in zip(streams, targets, rows, strict=True):
+        expected = read_all(root, row)
+        assert stream.digest == hashlib.sha256(expected).digest()
+        assert os.fstat(target).st_size == offset + len(expected)
+        assert os.pread(target, len(expected) + 1, offset) == expected
+        os.close(target)
+        with pytest.raises(ValueError, match="over"):
+            stream.advance(None, 1)
+    os.close(root)
+
+
+@needs_instructions
+def test_a_stream_that_is_hashed_alone(root):
+    rows = members(root, "a")
+    stream = stream_of(root, rows)
+    stream.into(-1, 0)
+    stream.advance(None, 1 << 30)
+    assert stream.digest == hashlib.sha256(read_all(root, rows)).digest()
+
+
+@needs_instructions
+def test_a_stream_goes_one_way(root):
+    going, filled, fresh = (stream_of(root, members(root, "a")) for _ in range(3))
+    going.into(-1, 0)
+    filled.fill(bytearray(10), 10)
+    for wrong in (
+        lambda: going.into(-1, 0),
+        lambda: going.fill(bytearray(10), 10),
+        lambda: filled.into(-1, 0),
+        lambda: filled.advance(None, 1),
+        lambda: fresh.advance(None, 1),
+        lambda: going.advance(fresh, 1),
+        lambda: fresh.into(-1, -1),
+    ):
+        with pytest.raises(ValueError, match=r"into|not at"):
+            wrong()
+    for other in (going, 5):
+        with pytest.raises(TypeError, match="another TarStream"):
+            going.advance(other, 1)
+    assert not any(stream.broken for stream in (going, filled, fresh))
+
+
+@needs_instructions
+def test_which_of_two_streams_failed_and_how(top, root):
+    def start(target):
+        streams = [stream_of(root, members(root, "a")) for _ in range(2)]
+        streams[0].into(-1, 0)
+        streams[1].into(target, 0)
+        return streams
+
+    full = os.open("/dev/full", os.O_WRONLY)
+    before = open_files()
+    good, bad = start(full)
+    with pytest.raises(OSError, match="No space") as caught:
+        good.advance(bad, 1 << 30)
+    assert caught.value.filename is None
+    assert (good.broken, bad.broken) == (False, True)
+    streams = start(full)
+    (top / "a/file").write_bytes(b"shorter")
+    with pytest.raises(LookupError) as changed:
+        streams[1].advance(streams[0], 1 << 30)
+    assert changed.value.args == ("changed", "a/file")
+    assert (streams[0].broken, streams[1].broken) == (False, True)
+    assert open_files() == before
+    os.close(full)
+    with pytest.raises(ValueError, match="failed"):
+        streams[1].advance(None, 1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.errors import RechunkError, RootfsError, UsageError
+from rechunk_podman.oci import layers
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.layers import write_layer
 from rechunk_podman.oci.members import LayerSpec, Source, tar_stream
@@ -26,6 +27,15 @@ from rechunk_podman.workers import Workers
 from support.writing import component, finish, specs, write
 
 MIB = 1 << 20
+
+
+@pytest.fixture(params=["this processor", "any processor"], autouse=True)
+def processor(request, monkeypatch):
+    """Both ways in which a layer is hashed."""
+    if request.param == "any processor":
+        monkeypatch.setattr(layers, "can_advance", lambda: False)
+    elif not layers.can_advance():
+        pytest.skip("it has no instructions for SHA-256: there is one way")
 
 
 @pytest.fixture
@@ -105,6 +115,14 @@ def test_threads_do_not_show(top, place, kind, compression):
     for threads in (1, 2, 5):
         write(top, f"{kind}:{place}/{threads}", threads=threads, compression=Compression.parse(compression))
     assert content(place / "1") == content(place / "2") == content(place / "5")
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_the_processor_does_not_show(top, place, kind, monkeypatch):
+    write(top, f"{kind}:{place}/one", threads=2)
+    monkeypatch.setattr(layers, "can_advance", lambda: False)
+    write(top, f"{kind}:{place}/other", threads=2)
+    assert content(place / "one") == content(place / "other")
 
 
 def test_without_a_tag_there_is_no_name(top, place):

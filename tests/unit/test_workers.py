@@ -38,17 +38,50 @@ def test_one_worker_is_the_caller_itself():
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_items_are_taken_as_they_are_needed(count):
-    """No more than one ahead of those that are being worked at."""
-    taken = []
+    """None ahead of those that are being worked at, each by one thread at a time."""
+    taken, done = [], []
 
     def items():
-        for number in range(20):
+        for number in range(200):
             taken.append(number)
             yield (number,)
 
+    def work(number):
+        done.append(number)
+        assert len(taken) - len(done) < count
+        return number
+
     with Workers(count) as workers:
-        for done, _ in enumerate(workers.map(square, items())):
-            assert len(taken) <= done + 1 + count + 1
+        assert len(list(workers.map(work, items()))) == len(taken) == 200
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_function_may_hold_several_items(count):
+    def pairs(mine):
+        for first in mine:
+            yield first + next(mine, 0)
+
+    with Workers(count) as workers:
+        assert sum(workers.share(pairs, range(101))) == sum(range(101))
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_who_wants_no_more_waits_for_the_threads(count):
+    working = set()
+
+    def work(mine):
+        for number in mine:
+            working.add(number)
+            yield number
+            workers.ended.wait(60)
+            working.discard(number)
+
+    with Workers(count) as workers:
+        results = workers.share(work, range(100))
+        next(results)
+        results.close()
+        assert not working
+        assert workers.ended.is_set()
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -68,7 +101,7 @@ def test_an_error_arrives_as_it_was_raised(count):
     with Workers(count) as workers, pytest.raises(RootfsError) as caught:
         list(workers.map(fail, items()))
     assert (caught.value.message, caught.value.hint) == ("the message", "the hint")
-    assert len(taken) < 10
+    assert len(taken) < 100
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -8,68 +8,7 @@
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 
-#include <sys/stat.h>
-
-#include "../rootfs/confined.h"
-
-#define BLOCK 512
-#define NAME 100
-#define PREFIX 155
-#define END (2 * BLOCK)
-#define MAX_ID (1L << 21)   /* what seven octal digits no longer hold */
-#define LARGE (1LL << 33)   /* and eleven */
-
-/* Flags by the place of a kind in model.Kind, whose first three have a size, a slash and a target. */
-static const char TYPES[] = "052634";
-enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KINDS = sizeof TYPES - 1 };
-#define HARD_LINK '1'
-
-/* The numbers of an Entry (model.py: NUMBERS), and what few have besides (More). */
-enum { ROW_KIND, ROW_MODE, ROW_UID, ROW_GID, ROW_SIZE, ROW_MTIME, ROW = 9 };
-enum { MORE_TARGET, MORE_RDEV, MORE_XATTRS };
-
-static void octal(char *at, int digits, unsigned long long value)
-{
-    at[digits] = '\0';
-    while (digits--) {
-        at[digits] = (char)('0' + (value & 7));
-        value >>= 3;
-    }
-}
-
-typedef struct {
-    const char *name, *target, *prefix;
-    size_t name_length, target_length, prefix_length;
-    unsigned long long size, mtime;
-    unsigned int mode, uid, gid, major, minor;
-    char type;
-} Header;
-
-static void format(char *block, const Header *header)
-{
-    unsigned int sum = 0;
-    int at;
-
-    memset(block, 0, BLOCK);
-    memcpy(block, header->name, header->name_length);
-    octal(block + 100, 7, header->mode);
-    octal(block + 108, 7, header->uid);
-    octal(block + 116, 7, header->gid);
-    octal(block + 124, 11, header->size);
-    octal(block + 136, 11, header->mtime);
-    memset(block + 148, ' ', 8);
-    block[156] = header->type;
-    if (header->target_length)
-        memcpy(block + 157, header->target, header->target_length);
-    memcpy(block + 257, "ustar\0" "00", 8);
-    octal(block + 329, 7, header->major);
-    octal(block + 337, 7, header->minor);
-    if (header->prefix_length)
-        memcpy(block + 345, header->prefix, header->prefix_length);
-    for (at = 0; at < BLOCK; at++)
-        sum += (unsigned char)block[at];
-    octal(block + 148, 6, sum);
-}
+#include "stream.h"
 
 static PyObject *ustar(PyObject *module, PyObject *arguments)
 {
@@ -95,118 +34,24 @@ static PyObject *ustar(PyObject *module, PyObject *arguments)
     return PyBytes_FromStringAndSize(block, BLOCK);
 }
 
-/* One entry of the layer. Places are those in Stream.text. */
-typedef struct {
-    size_t path, path_length;   /* as the root filesystem has it */
-    size_t head, head_length;   /* header blocks that were made elsewhere; else none, and what follows counts */
-    size_t target, target_length;
-    long long size, mtime, seen;
-    unsigned int mode, uid, gid, major, minor;
-    char type;
-} Member;
-
-typedef struct {
-    PyObject_HEAD
-    Member *members;
-    size_t count;
-    char *text;
-    size_t used, text_room;
-    unsigned long long total;
-    int root;
-    int broken;                 /* it raised: there is nothing more to be had */
-    /* Where the stream stands. */
-    Confined confined;
-    size_t next;                /* the member that follows */
-    const char *rest;           /* of a header */
-    size_t rest_length;
-    char block[BLOCK];
-    int file;                   /* being read, or -1 */
-    long long left;
-    struct stat before;
-    size_t zeros;               /* to come: padding, or the end of the archive */
-    int ended;
-} Stream;
-
-/* Runs without the interpreter's lock. Returns 0, or what was wrong with the member that was begun last. */
-static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
+/* Whether a stream may go on: it has not failed, and goes into a file or not. Returns 0, or -1 and an exception. */
+static int check(const Stream *self, int into_file)
 {
-    size_t used = 0;
-
-    while (used < limit) {
-        if (self->rest_length) {
-            size_t part = self->rest_length < limit - used ? self->rest_length : limit - used;
-            memcpy(buffer + used, self->rest, part);
-            self->rest += part;
-            self->rest_length -= part;
-            used += part;
-        } else if (self->left) {
-            size_t part = (size_t)self->left < limit - used ? (size_t)self->left : limit - used;
-            ssize_t got = read(self->file, buffer + used, part);
-            if (got < 0 && errno == EINTR)
-                continue;
-            if (got <= 0)
-                return got ? errno : CONFINED_CHANGED;
-            used += (size_t)got;
-            self->left -= got;
-        } else if (self->file >= 0) {
-            int code = confined_unchanged(self->file, &self->before);
-            if (code)
-                return code;
-            close(self->file);
-            self->file = -1;
-        } else if (self->zeros) {
-            size_t part = self->zeros < limit - used ? self->zeros : limit - used;
-            memset(buffer + used, 0, part);
-            self->zeros -= part;
-            used += part;
-        } else if (self->next < self->count) {
-            const Member *member = self->members + self->next++;
-            const char *path = self->text + member->path;
-            if (member->head_length) {
-                self->rest = self->text + member->head;
-                self->rest_length = member->head_length;
-            } else {
-                char name[NAME];
-                Header header = {.name = path, .name_length = member->path_length, .target = self->text + member->target,
-                                 .target_length = member->target_length, .size = (unsigned long long)member->size,
-                                 .mtime = (unsigned long long)member->mtime, .mode = member->mode, .uid = member->uid,
-                                 .gid = member->gid, .major = member->major, .minor = member->minor, .type = member->type};
-                if (member->type == TYPES[KIND_DIRECTORY]) {
-                    memcpy(name, path, member->path_length);
-                    name[header.name_length++] = '/';
-                    header.name = name;
-                }
-                format(self->block, &header);
-                self->rest = self->block;
-                self->rest_length = BLOCK;
-            }
-            if (member->size) {
-                int code = 0;
-                self->file = confined_file(&self->confined, path, member->path_length, member->size, member->seen,
-                                           &self->before, &code);
-                if (self->file < 0)
-                    return code;
-                self->left = member->size;
-                self->zeros = (size_t)(-member->size & (BLOCK - 1));
-            }
-        } else if (!self->ended) {
-            self->ended = 1;
-            self->zeros = END;
-        } else {
-            break;
-        }
-    }
-    *filled = used;
-    return 0;
+    if (!self->broken && !self->over && !self->piece == !into_file)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, self->broken ? "the stream has failed"
+                                      : self->over ? "the stream is over"
+                                                   : "into() goes before advance(), and not with fill()");
+    return -1;
 }
 
-static void let_go(Stream *self)
+/* Raises what was wrong with the member that was begun last. */
+static void unread(Stream *self, int code)
 {
-    if (self->file >= 0)
-        close(self->file);
-    self->file = -1;
-    confined_end(&self->confined);
-    confined_start(&self->confined, self->root);
+    const Member *member = self->members + self->next - 1;
+
+    self->broken = 1;
+    confined_raise(code, self->text + member->path, (Py_ssize_t)member->path_length);
 }
 
 static PyObject *stream_fill(Stream *self, PyObject *arguments)
@@ -219,14 +64,17 @@ static PyObject *stream_fill(Stream *self, PyObject *arguments)
 
     if (!PyArg_ParseTuple(arguments, "O!n", &PyByteArray_Type, &buffer, &limit))
         return NULL;
-    if (limit < 0 || limit > PyByteArray_Size(buffer) || self->broken) {
-        PyErr_SetString(PyExc_ValueError, self->broken ? "the stream has failed" : "the buffer is smaller");
+    if (limit < 0 || limit > PyByteArray_Size(buffer)) {
+        PyErr_SetString(PyExc_ValueError, "the buffer is smaller");
         return NULL;
     }
+    if (check(self, 0))
+        return NULL;
     view = PyMemoryView_FromObject(buffer); /* as long as there is one, nobody can resize the buffer */
     if (!view)
         return NULL;
     start = PyByteArray_AsString(buffer);
+    self->begun = 1;
     Py_BEGIN_ALLOW_THREADS
     code = fill(self, start, (size_t)limit, &filled);
     if (code || filled < (size_t)limit)
@@ -234,12 +82,69 @@ static PyObject *stream_fill(Stream *self, PyObject *arguments)
     Py_END_ALLOW_THREADS
     Py_DECREF(view);
     if (code) {
-        const Member *member = self->members + self->next - 1;
-        self->broken = 1;
-        confined_raise(code, self->text + member->path, (Py_ssize_t)member->path_length);
+        unread(self, code);
         return NULL;
     }
     return PyLong_FromSize_t(filled);
+}
+
+static PyObject *stream_into(Stream *self, PyObject *arguments)
+{
+    long long offset;
+    int target;
+
+    if (!PyArg_ParseTuple(arguments, "iL", &target, &offset) || check(self, 0))
+        return NULL;
+    if (offset < 0 || self->begun || !sha256_here()) {
+        PyErr_SetString(PyExc_ValueError, "not at this place, not any more, or not with this processor");
+        return NULL;
+    }
+    self->piece = aligned_alloc(4096, PIECE);
+    if (!self->piece)
+        return PyErr_NoMemory();
+    self->target = target;
+    self->offset = offset;
+    sha256_start(&self->hash);
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_advance(Stream *self, PyObject *arguments)
+{
+    PyObject *other;
+    Stream *streams[2] = {self}, *failed = NULL;
+    long long most;
+    int code, doing = READING, count = 1, at;
+
+    if (!PyArg_ParseTuple(arguments, "OL", &other, &most))
+        return NULL;
+    if (other != Py_None) {
+        if (!PyObject_TypeCheck(other, Py_TYPE(self)) || other == (PyObject *)self) {
+            PyErr_SetString(PyExc_TypeError, "another TarStream, or None, is expected");
+            return NULL;
+        }
+        streams[count++] = (Stream *)other;
+    }
+    for (at = 0; at < count; at++)
+        if (check(streams[at], 1))
+            return NULL;
+    Py_BEGIN_ALLOW_THREADS
+    code = advance(streams, count, most, &failed, &doing);
+    for (at = 0; at < count; at++)
+        if (code || streams[at]->over)
+            let_go(streams[at]);
+    Py_END_ALLOW_THREADS
+    if (!code)
+        Py_RETURN_NONE;
+    if (doing == READING)
+        unread(failed, code);
+    else {
+        PyObject *error = PyObject_CallFunction(PyExc_OSError, "is", code, strerror(code));
+        if (error)
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_XDECREF(error);
+        failed->broken = 1;
+    }
+    return NULL;
 }
 
 static int keep_text(Stream *self, const char *text, size_t length, size_t *place)
@@ -405,6 +310,7 @@ static void stream_dealloc(Stream *self)
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
     let_go(self);
+    free(self->piece);
     PyMem_Free(self->members);
     PyMem_Free(self->text);
     release(self);
@@ -436,7 +342,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     if (!self)
         return NULL;
     self->root = root;
-    self->file = -1;
+    self->file.fd = self->target = -1;
     self->total = END;
     confined_start(&self->confined, root);
     if (add_members(self, paths, numbers, mtimes, more, links, make_header))
@@ -450,13 +356,35 @@ static PyObject *stream_size(Stream *self, void *closure)
     return PyLong_FromUnsignedLongLong(self->total);
 }
 
+static PyObject *stream_broken(Stream *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(self->broken);
+}
+
+static PyObject *stream_digest(Stream *self, void *closure)
+{
+    unsigned char digest[SHA256_SIZE];
+    Sha256 hash = self->hash; /* it may be asked for again */
+
+    (void)closure;
+    if (!self->over)
+        Py_RETURN_NONE;
+    sha256_end(&hash, (unsigned char *)self->piece, 0, digest);
+    return PyBytes_FromStringAndSize((char *)digest, sizeof digest);
+}
+
 static PyMethodDef stream_methods[] = {
+    {"into", (PyCFunction)stream_into, METH_VARARGS, "See _stream.pyi."},
+    {"advance", (PyCFunction)stream_advance, METH_VARARGS, "See _stream.pyi."},
     {"fill", (PyCFunction)stream_fill, METH_VARARGS, "See _stream.pyi."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyGetSetDef stream_values[] = {
     {"size", (getter)stream_size, NULL, "See _stream.pyi.", NULL},
+    {"broken", (getter)stream_broken, NULL, "See _stream.pyi.", NULL},
+    {"digest", (getter)stream_digest, NULL, "See _stream.pyi.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
 
@@ -486,7 +414,14 @@ static int start(PyObject *module)
     return 0;
 }
 
+static PyObject *pairs(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    return PyBool_FromLong(sha256_here());
+}
+
 static PyMethodDef methods[] = {
+    {"can_advance", pairs, METH_NOARGS, "See _stream.pyi."},
     {"ustar", ustar, METH_VARARGS, "See _stream.pyi."},
     {NULL, NULL, 0, NULL},
 };

@@ -22,8 +22,14 @@ def ustar(
         ValueError: name, target or prefix is too long.
     """
 
+def can_advance() -> bool:
+    """Whether this processor has instructions for SHA-256 that TarStream.into() knows."""
+
 class TarStream:
     """The tar of a layer, piece by piece: headers, contents, padding, end.
+
+    It is filled into buffers; or, with a processor that can, hashed and written on the way, together with
+    another one: that takes hardly longer than one alone.
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
@@ -62,3 +68,34 @@ class TarStream:
                 ("irregular", path) it is no regular file any more.
             ValueError: the buffer holds less than `limit` bytes, or the stream raised before.
         """
+
+    def into(self, target: int, offset: int, /) -> None:
+        """Says where it goes to, before anything of it went anywhere.
+
+        Args:
+            target: a file's descriptor, which has to stay open; -1: nowhere, it is hashed alone.
+            offset: of its first byte there.
+
+        Raises:
+            ValueError: it has begun; a negative offset; can_advance() says no.
+        """
+
+    def advance(self, other: TarStream | None, most: int, /) -> None:
+        """Hashes and writes this stream and another one, until one is over or each came `most` bytes further.
+
+        The interpreter's lock is not held meanwhile; nobody else may touch the two.
+
+        Raises:
+            OSError: a file cannot be read, its `filename` is the path; or, without a `filename`, the target
+                cannot be written. The stream with which this happened is `broken`.
+            LookupError: as fill().
+            ValueError: a stream that is over, broken, or goes nowhere yet.
+        """
+
+    @property
+    def broken(self) -> bool:
+        """Whether it raised; then there is nothing more to be had of it."""
+
+    @property
+    def digest(self) -> bytes | None:
+        """The SHA-256 of the whole, once all of it was hashed and written."""

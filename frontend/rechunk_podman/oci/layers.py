@@ -1,4 +1,4 @@
-"""Members -> a layer blob: one pass over their content, hashed while it is written.
+"""Members -> layer blobs: one pass over their content, hashed while it is written.
 
 Source: image-spec layer.md.
 """
@@ -8,12 +8,13 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import NamedTuple
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.oci._stream import TarStream
+from rechunk_podman.oci._stream import TarStream, can_advance
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.reserve import reserve
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
@@ -22,6 +23,8 @@ from rechunk_podman.rootfs.root import Root
 _BUFFER = 1 << 16
 """Bytes that are read, hashed and written at once: they stay in the processor's cache meanwhile. Written at
 multiples of itself, and no more at once: page caches look for memory in one piece for larger ones."""
+_STRIDE = 32 << 20
+"""Bytes after which a layer that is being written looks whether it is still wanted."""
 
 
 class Target(NamedTuple):
@@ -30,6 +33,29 @@ class Target(NamedTuple):
     path: str
     fd: int | None = None
     offset: int = 0
+
+    @contextmanager
+    def opened(self, reserved: int) -> Iterator[int]:
+        """The descriptor, as long as this lasts; of a new file, for which so many bytes are reserved.
+
+        Raises:
+            RechunkError: there can be no such file.
+        """
+        if self.fd is not None:
+            yield self.fd
+            return
+        fd = -1
+        try:
+            fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            reserve(fd, 0, reserved)
+        except OSError as error:
+            if fd >= 0:
+                os.close(fd)
+            raise output_error(self.path, error) from error
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
 
 class Written(NamedTuple):
@@ -46,6 +72,103 @@ class Written(NamedTuple):
         return Layer(DiffId(self.diff_id), descriptor, self.uncompressed)
 
 
+class Job(NamedTuple):
+    """A layer to be written.
+
+    stream: its tar, fresh. target: None where it is only hashed. alone: it is so long that it had better not
+    share a thread with another one.
+    """
+
+    stream: TarStream
+    target: Target | None = None
+    alone: bool = False
+
+
+def write_layers(
+    root: Root,
+    jobs: Iterator[tuple[int, Job]],
+    compression: Compression,
+    threads: int = 1,
+    ended: Event | None = None,
+) -> Iterator[tuple[int, Written]]:
+    """Writes layers, reading each file once: (number of the layer, what came of it), as they are done.
+
+    Two at once where that is faster; so jobs, which have numbers, are taken as they are needed.
+
+    Args:
+        root: the root filesystem of the streams.
+        threads: how many a compressor may use.
+        ended: once it is set, nobody wants the layers any more.
+
+    Raises:
+        RootfsError: a file is unreadable, or is not what the scan saw.
+        RechunkError: a blob cannot be written; nobody wants it.
+    """
+    if compression.kind != "none" or not can_advance():
+        for number, job in jobs:
+            yield number, write_layer(root, job.stream, job.target, compression, threads, ended)
+        return
+    with ExitStack() as stack:
+        going: list[_Going] = []
+        more = True
+        while True:
+            while more and not (len(going) == 2 or any(one.job.alone for one in going)):
+                numbered = next(jobs, None)
+                more = numbered is not None
+                if numbered is not None:
+                    going.append(stack.enter_context(_Going(*numbered)))
+            if not going:
+                return
+            _advance(root, going)
+            for one in [one for one in going if one.job.stream.digest]:
+                going.remove(one)
+                yield one.number, one.written()
+            _go_on(ended)
+
+
+class _Going:
+    """A layer that is being hashed and written; a context manager, which closes its blob."""
+
+    __slots__ = ("_stack", "job", "number")
+
+    def __init__(self, number: int, job: Job) -> None:
+        self.number = number
+        self.job = job
+        self._stack = ExitStack()
+
+    def __enter__(self) -> _Going:
+        target = self.job.target
+        fd = self._stack.enter_context(target.opened(self.job.stream.size)) if target else -1
+        self.job.stream.into(fd, target.offset if target else 0)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._stack.close()
+
+    def written(self) -> Written:
+        """What came of it, once it is over."""
+        self._stack.close()
+        digest = "sha256:" + (self.job.stream.digest or b"").hex()
+        return Written(digest, digest, self.job.stream.size, self.job.stream.size)
+
+
+def _advance(root: Root, going: Sequence[_Going]) -> None:
+    """Comes some way further with one layer or two."""
+    streams = [one.job.stream for one in going]
+    try:
+        streams[0].advance(streams[1] if len(streams) > 1 else None, _STRIDE)
+    except (OSError, LookupError) as error:
+        if isinstance(error, OSError) and error.filename is None:
+            path = next(one.job.target.path for one in going if one.job.target and one.job.stream.broken)
+            raise output_error(path, error) from error
+        raise root.unread(error) from error
+
+
+def _go_on(ended: Event | None) -> None:
+    if ended is not None and ended.is_set():
+        raise RechunkError("the layer is not wanted any more")
+
+
 def write_layer(
     root: Root,
     stream: TarStream,
@@ -54,29 +177,20 @@ def write_layer(
     threads: int = 1,
     ended: Event | None = None,
 ) -> Written:
-    """Writes one layer, reading each file once; without a target it is only hashed.
-
-    Args:
-        stream: the layer's tar, fresh; of this root filesystem.
-        threads: how many a compressor may use.
-        ended: once it is set, nobody wants the layer any more.
-
-    Raises:
-        RootfsError: a file is unreadable, or is not what the scan saw.
-        RechunkError: the blob cannot be written; nobody wants it.
-    """
-    sink = _Sink(target, compression, stream.size, threads)
-    try:
+    """As write_layers(), of one layer: the way that every processor and every compression can go."""
+    with ExitStack() as stack:
+        fd = -1
+        if target is not None:
+            reserved = stream.size if compression.kind == "none" else 0
+            fd = stack.enter_context(target.opened(reserved))
+        sink = _Sink(fd, target, compression, stream.size, threads)
         buffer = bytearray(_BUFFER)
         # as long as there is a view of it, the buffer keeps its size
         with memoryview(buffer) as view:
             for filled in _fillings(root, stream, buffer, sink.first):
                 sink.write(view[:filled])
-                if ended is not None and ended.is_set():
-                    raise RechunkError("the layer is not wanted any more")
+                _go_on(ended)
         written = sink.finish()
-    finally:
-        sink.close()
     if written.uncompressed != stream.size:
         raise RechunkError(f"a layer came to {written.uncompressed} bytes, {stream.size} were announced")
     return written
@@ -96,7 +210,10 @@ def _fillings(root: Root, stream: TarStream, buffer: bytearray, first: int) -> I
 class _Sink:
     """Hashes, compresses and writes one blob."""
 
-    def __init__(self, target: Target | None, compression: Compression, size: int, threads: int) -> None:
+    def __init__(
+        self, fd: int, target: Target | None, compression: Compression, size: int, threads: int
+    ) -> None:
+        self.fd = fd
         self.target = target
         self.written = self.taken = 0
         self.first = _BUFFER - (target.offset % _BUFFER if target else 0)
@@ -104,17 +221,6 @@ class _Sink:
         self.compressor = compression.compressor(size, threads) if target else None
         if self.compressor:
             self.stored = hashlib.sha256()
-        self.fd = -1
-        if target and target.fd is not None:
-            self.fd = target.fd
-        elif target:
-            try:
-                self.fd = os.open(target.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-                if self.compressor is None:
-                    reserve(self.fd, 0, size)
-            except OSError as error:
-                self.close()
-                raise output_error(target.path, error) from error
 
     def write(self, data: memoryview) -> None:
         self.taken += len(data)
@@ -139,11 +245,6 @@ class _Sink:
         return Written(
             "sha256:" + self.raw.hexdigest(), "sha256:" + self.stored.hexdigest(), self.written, self.taken
         )
-
-    def close(self) -> None:
-        if self.target and self.target.fd is None and self.fd >= 0:
-            os.close(self.fd)
-            self.fd = -1
 
 
 def write_at(fd: int, data: bytes | memoryview, offset: int, path: str) -> None:

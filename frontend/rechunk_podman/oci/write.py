@@ -7,7 +7,6 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Tree
@@ -15,7 +14,7 @@ from rechunk_podman.oci.archive import ArchiveWriter
 from rechunk_podman.oci.compress import Compression
 from rechunk_podman.oci.docker_archive import DockerArchiveWriter
 from rechunk_podman.oci.image import Destination, ImageDocuments, WrittenImage, assemble
-from rechunk_podman.oci.layers import Target, Written, output_error, write_layer
+from rechunk_podman.oci.layers import Job, Target, Written, output_error, write_layers
 from rechunk_podman.oci.layout import LayoutWriter
 from rechunk_podman.oci.members import LayerSpec, Source, tar_stream
 from rechunk_podman.oci.output import Output, OutputKind
@@ -145,20 +144,25 @@ def _written(
     order = sorted(range(len(layers)), key=lambda index: (-costs[index], index))
     targets: dict[int, Target] = {}
 
-    def items(indices: Sequence[int], hashed: Container[int]) -> Iterator[tuple[Any, ...]]:
+    def jobs(indices: Sequence[int], hashed: Container[int]) -> Iterator[tuple[int, Job]]:
+        left = sum(costs[index] for index in indices)
         for index in indices:
             stream = tar_stream(source, layers[index])
             target = None if index in hashed else destination.target(index, stream.size)
             if target is not None:
                 targets[index] = target
-            yield source.root, stream, target, compression, threads, workers.ended
+            # two layers in each thread: one of more than such a share would be what all wait for
+            alone = costs[index] * 2 * workers.count > left
+            left -= costs[index]
+            yield index, Job(stream, target, alone)
+
+    def write(mine: Iterator[tuple[int, Job]]) -> Iterator[tuple[int, Written]]:
+        return write_layers(source.root, mine, compression, threads, workers.ended)
 
     expected = {index for index in order if layers[index].expected in known}
     surprises: list[int] = []
     for indices, hashed in ((order, expected), (surprises, ())):
-        work = workers.map(write_layer, items(indices, hashed))
-        for place, written in work:
-            index = indices[place]
+        for index, written in workers.share(write, jobs(indices, hashed)):
             if index in hashed and written.diff_id not in known:
                 surprises.append(index)
                 continue

@@ -26,23 +26,17 @@ static int read_all(int root, const File *files, size_t count, char *buffer, siz
     confined_start(&confined, root);
     for (*index = 0; *index < count; ++*index) {
         const File *file = files + *index;
-        struct stat before;
-        size_t left = (size_t)file->size;
-        int fd = confined_file(&confined, file->path, (size_t)file->length, file->size, file->mtime, &before, &code);
-        if (fd < 0)
-            break;
-        while (left && !code) {
-            ssize_t got = read(fd, buffer, left);
-            if (got > 0) {
-                buffer += got;
-                left -= (size_t)got;
-            } else if (!got || errno != EINTR) {
-                code = got ? errno : CONFINED_CHANGED;
-            }
+        ConfinedFile open;
+        size_t count = 0;
+        code = confined_open(&confined, file->path, (size_t)file->length, file->size, file->mtime, &open);
+        while (!code && open.left) {
+            code = confined_read(&open, buffer, (size_t)open.left, &count);
+            if (!code)
+                buffer += count;
         }
         if (!code)
-            code = confined_unchanged(fd, &before);
-        close(fd);
+            code = confined_done(&open);
+        confined_close(&open);
         if (code)
             break;
     }

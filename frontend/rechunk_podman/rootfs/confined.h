@@ -135,46 +135,90 @@ static int confined_directory(Confined *self, const char *path, size_t length)
 /* What may be wrong with a file beside an errno: it is not what was scanned, or no regular file. */
 enum { CONFINED_CHANGED = -1, CONFINED_IRREGULAR = -2 };
 
-/* A descriptor of the regular file at exactly this path (which ends in a zero byte), of this size and mtime (seconds);
- * or -1, and in *code what is wrong. */
-static inline int confined_file(Confined *self, const char *path, size_t length, long long size, long long mtime,
-                                struct stat *status, int *code)
-{
-    const char *slash = memrchr(path, '/', length);
-    int fd, parent = confined_directory(self, path, slash ? (size_t)(slash - path) : 0);
+/* Files of more bytes are looked at before they are read, too: a change within one second shows in the difference. */
+#define CONFINED_LARGE (1 << 16)
 
-    if (parent < 0) {
-        *code = errno;
-        return -1;
-    }
-    /* O_NONBLOCK: it may have become a FIFO. */
-    do
-        fd = openat(parent, slash ? slash + 1 : path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
-    while (fd < 0 && errno == EINTR);
-    if (fd < 0 || fstat(fd, status))
-        *code = errno;
-    else if (!S_ISREG(status->st_mode))
-        *code = CONFINED_IRREGULAR;
-    else if (status->st_size != size || status->st_mtim.tv_sec != mtime)
-        *code = CONFINED_CHANGED;
-    else
-        return fd;
-    if (fd >= 0)
-        close(fd);
-    return -1;
+/* Whether an open file is the regular file that was scanned, of this size and mtime (seconds): 0, an errno, or what is
+ * wrong; *nanoseconds is the rest of its mtime. */
+static inline int confined_check(int fd, long long size, long long mtime, long *nanoseconds)
+{
+    struct stat status;
+
+    if (fstat(fd, &status))
+        return errno;
+    if (!S_ISREG(status.st_mode))
+        return CONFINED_IRREGULAR;
+    *nanoseconds = status.st_mtim.tv_nsec;
+    return status.st_size == size && status.st_mtim.tv_sec == mtime ? 0 : CONFINED_CHANGED;
 }
 
-/* Whether an open file is still what it was: 0, an errno, or CONFINED_CHANGED. */
-static inline int confined_unchanged(int fd, const struct stat *before)
-{
-    struct stat after;
+/* A file that is being read. */
+typedef struct {
+    int fd;                 /* or -1 */
+    long long size, mtime;  /* as it was scanned */
+    long long left;         /* bytes to be read */
+    long nanoseconds;       /* of the mtime, of large files */
+} ConfinedFile;
 
-    if (fstat(fd, &after))
+static inline void confined_close(ConfinedFile *file)
+{
+    if (file->fd >= 0)
+        close(file->fd);
+    file->fd = -1;
+}
+
+/* Opens the file at exactly this path, which ends in a zero byte. Returns 0, or what is wrong. */
+static inline int confined_open(Confined *self, const char *path, size_t length, long long size, long long mtime,
+                                ConfinedFile *file)
+{
+    const char *slash = memrchr(path, '/', length);
+    int code = 0, parent = confined_directory(self, path, slash ? (size_t)(slash - path) : 0);
+
+    *file = (ConfinedFile){.fd = -1, .size = size, .mtime = mtime, .left = size};
+    if (parent < 0)
         return errno;
-    return after.st_size == before->st_size && after.st_mtim.tv_sec == before->st_mtim.tv_sec &&
-                   after.st_mtim.tv_nsec == before->st_mtim.tv_nsec
-               ? 0
-               : CONFINED_CHANGED;
+    /* O_NONBLOCK: it may have become a FIFO. */
+    do
+        file->fd = openat(parent, slash ? slash + 1 : path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    while (file->fd < 0 && errno == EINTR);
+    if (file->fd < 0)
+        return errno;
+    if (size > CONFINED_LARGE && (code = confined_check(file->fd, size, mtime, &file->nanoseconds)))
+        confined_close(file);
+    return code;
+}
+
+/* Reads up to `room` bytes of what is left. Returns 0 and how many there were, or what is wrong. */
+static inline int confined_read(ConfinedFile *file, char *buffer, size_t room, size_t *count)
+{
+    const size_t wanted = (unsigned long long)file->left < room ? (size_t)file->left : room;
+    ssize_t got;
+
+    do
+        got = read(file->fd, buffer, wanted);
+    while (got < 0 && errno == EINTR);
+    if (got <= 0) {
+        /* the kind of a file explains more than what it answers */
+        int cause = got ? errno : CONFINED_CHANGED;
+        long nanoseconds = 0;
+        return confined_check(file->fd, file->size, file->mtime, &nanoseconds) == CONFINED_IRREGULAR ? CONFINED_IRREGULAR
+                                                                                                     : cause;
+    }
+    *count = (size_t)got;
+    file->left -= got;
+    return 0;
+}
+
+/* Closes a file that was read. Returns 0 where it still is what was scanned, or what is wrong. */
+static inline int confined_done(ConfinedFile *file)
+{
+    long nanoseconds = 0;
+    int code = confined_check(file->fd, file->size, file->mtime, &nanoseconds);
+
+    if (!code && file->size > CONFINED_LARGE && nanoseconds != file->nanoseconds)
+        code = CONFINED_CHANGED;
+    confined_close(file);
+    return code;
 }
 
 /* Raises OSError or LookupError, as the modules' contracts say. */
