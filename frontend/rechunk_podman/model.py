@@ -72,7 +72,7 @@ class Tree:
 
     Columns rather than objects: an Entry is made where somebody asks for one.
 
-    paths: in that order. position: path -> its position. numbers: a row of NUMBERS for each path. more:
+    paths: in that order; names: the same as an array. position: path -> its position. numbers: a row of NUMBERS for each path. more:
     position -> what its Entry has besides, where it has any. parent: position -> that of its directory, -1 in
     the root. leader: position of a hard link -> the first position of its group, which is not among the keys;
     links: the same in paths.
@@ -82,7 +82,7 @@ class Tree:
         entries: path -> Entry, in any order.
     """
 
-    __slots__ = ("leader", "links", "more", "numbers", "parent", "paths", "position", "root")
+    __slots__ = ("leader", "links", "more", "names", "numbers", "parent", "paths", "position", "root")
 
     def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
         rows = [
@@ -105,19 +105,20 @@ class Tree:
         self, root: Entry, paths: list[str], numbers: npt.NDArray[np.int64], more: Mapping[int, More]
     ) -> None:
         count = len(paths)
-        place = dict(zip(paths, range(count), strict=True))
-        # Strings sort faster, and need no keys, but only ASCII ones sort like their bytes.
-        ordered = sorted(paths, key=None if all(map(str.isascii, paths)) else path_key)
-        order = np.fromiter(map(place.__getitem__, ordered), np.intp, count)
-        del place
+        # Strings sort faster than bytes, but only ASCII ones in the same order.
+        keys = paths if all(map(str.isascii, paths)) else list(map(path_key, paths))
+        order = sorted(range(count), key=keys.__getitem__)
+        ordered = list(map(paths.__getitem__, order))
+        places = np.array(order, np.intp)
         positions = np.empty(count, np.intp)
-        positions[order] = np.arange(count)
+        positions[places] = np.arange(count)
         self.root = root
         self.paths = ordered
+        self.names = np.array(ordered, np.object_)
         self.position = dict(zip(ordered, range(count), strict=True))
-        self.numbers = numbers[order]
+        self.numbers = numbers[places]
         self.more = {int(positions[old]): rest for old, rest in more.items()}
-        heads = (path.rpartition("/")[0] for path in ordered)
+        heads = [path.rpartition("/")[0] for path in ordered]
         self.parent = np.array([self.position.get(head, -1) for head in heads], np.int32)
         self.leader = self._hard_links()
         self.links = {ordered[link]: ordered[first] for link, first in self.leader.items()}

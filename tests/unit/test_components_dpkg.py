@@ -301,9 +301,17 @@ def test_a_damaged_changelog():
 
 def test_md5sums_and_stanzas():
     assert dpkg_text.md5sums(f"{md5('x')}  ./usr/a b\n{md5('y')} *usr/c\nnonsense\n\n".encode()) == {
-        "/usr/a b": md5("x"),
-        "/usr/c": md5("y"),
+        "usr/a b": md5("x"),
+        "usr/c": md5("y"),
     }
+    for plain in (f"{md5('x')}  usr/a b\n{md5('y')}  usr/c", f"{md5('x')}  usr/a b\n{md5('y')}  usr/c\n"):
+        assert dpkg_text.md5sums(plain.encode()) == {"usr/a b": md5("x"), "usr/c": md5("y")}
+    wrong = f"{'g' * 32}  usr/a\n{md5('y')}  usr/c\n{md5('x')[:30]}    usr/d\n"
+    assert dpkg_text.md5sums(wrong.encode()) == {"usr/c": md5("y")}
+    assert dpkg_text.md5sums(b"") == {}
+    assert dpkg_text.paths(b"/.\n/usr\n/usr/a b\n") == ["usr", "usr/a b"]
+    assert dpkg_text.paths(b"/.\nusr\n\n/usr/a\n/usr/b") == ["usr/a", "usr/b"]
+    assert dpkg_text.paths(b"") == dpkg_text.paths(b"/.\n") == []
     data = b"Package: a\nDescription: x\n more\n .\n\n\n continued\nPackage: b\nno colon\n lost\n"
     assert list(dpkg_text.stanzas(data)) == [
         {"package": "a", "description": "x\nmore\n."},

@@ -154,7 +154,7 @@ class _Members:
             )
         ]
         return block(
-            [board.paths[position] for position in positions.tolist()],
+            board.tree.names[positions].tolist(),
             self.heads[positions],
             others,
             board.columns.digests[positions[self.digested[positions]]].tobytes(),
@@ -189,7 +189,7 @@ def _component(members: _Members, group: Group, own: Numbers) -> Component:
         id=group.id,
         size=members.tar_size(own),
         fingerprint=hasher.digest(),
-        paths=tuple([members.board.paths[position] for position in own.tolist()]),
+        paths=tuple(members.board.tree.names[own].tolist()),
         version=group.version,
         changes=tuple(sorted(group.changes, reverse=True)[:MOST_CHANGES]),
         interval=group.interval,

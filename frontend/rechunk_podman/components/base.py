@@ -9,7 +9,7 @@ digest) holds whoever claims it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -281,20 +281,21 @@ class Board:
         return True
 
     def describe_all(
-        self, positions: Numbers, group: int, algorithm: int, digests: Sequence[bytes | None], trusted: int
+        self,
+        positions: Numbers,
+        known: npt.NDArray[np.bool_],
+        digests: npt.NDArray[np.uint8],
+        group: int,
+        algorithm: int,
+        trusted: int,
     ) -> None:
         """As describe() of each that is a regular file, and set_digest() where its database has a digest.
 
         Args:
-            digests: of each, all of one length; None where there is none.
+            known: of each, whether there is a digest; digests: a row of each, of meaning where there is one.
             trusted: epoch seconds; the digest of a newer file is not believed.
         """
         columns = self.columns
-        known = np.array([digest is not None for digest in digests], np.bool_)
-        rows = np.zeros((len(digests), DIGEST_SIZE), np.uint8)
-        if known.any():
-            joined = np.frombuffer(b"".join(filter(None, digests)), np.uint8)
-            rows[known, : len(joined) // int(known.sum())] = joined.reshape(int(known.sum()), -1)
         at = columns.leader[positions]
         believed = known & (columns.mtime[at] <= trusted)
         held = columns.described[at]
@@ -303,13 +304,14 @@ class Board:
         for place in np.flatnonzero(contested).tolist():
             stands = self.describe(int(at[place]), group, algorithm if known[place] else 0)
             if stands and believed[place]:
-                self.set_digest(int(at[place]), rows[place].tobytes())
+                self.set_digest(int(at[place]), digests[place].tobytes())
         plain = regular & ~contested
         at = at[plain]
         columns.described[at] = group
         columns.algorithm[at] = np.where(known[plain], algorithm, 0)
         columns.has_digest[at] = believed[plain]
-        columns.digests[at] = rows[plain]
+        columns.digests[at] = 0
+        columns.digests[at, : digests.shape[1]] = digests[plain]
 
     def set_digest(self, position: int, digest: bytes) -> None:
         """Notes the digest of a file's content: as its database has it, or computed."""

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from rechunk_podman.components.base import ALGORITHMS, SHA256, Board
-from rechunk_podman.rootfs._contents import read_files
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.components.base import ALGORITHMS, DIGEST_SIZE, SHA256, Board, Numbers
+from rechunk_podman.rootfs._contents import can_digest, digest_files, read_files
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
@@ -57,57 +59,71 @@ def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> Non
     Raises:
         RootfsError: as digest_file().
     """
-    todo = array("I")
-    for position, regular in enumerate(board.regular):
-        if regular and not board.has_digest[position] and position not in board.leader:
-            if board.columns.size[position]:
-                todo.append(position)
-            else:
-                name = ALGORITHMS[board.algorithm[position] or SHA256]
-                board.set_digest(position, hashlib.new(name, usedforsecurity=False).digest())
-    batches = list(_batches(board, todo))
-    wanted = ((root, *_wanted(board, batch)) for batch in batches)
+    columns = board.columns
+    leads = columns.leader == np.arange(len(board.paths))
+    todo = columns.regular & leads & (columns.has_digest == 0)
+    algorithms = np.where(columns.algorithm == 0, SHA256, columns.algorithm)
+    batches: list[Numbers] = []
+    chosen: list[int] = []
+    for algorithm in np.unique(algorithms[todo]).tolist():
+        rest = np.flatnonzero(todo & (algorithms == algorithm))
+        empty = columns.size[rest] == 0
+        digest = hashlib.new(ALGORITHMS[algorithm], usedforsecurity=False).digest()
+        _note(board, rest[empty], _row(digest))
+        found = list(_batches(rest[~empty], columns.size))
+        batches += found
+        chosen += [algorithm] * len(found)
+    wanted = ((root, _files(board, batch), number) for batch, number in zip(batches, chosen, strict=True))
     for number, digests in (workers or Workers(1)).map(_digests, wanted):
-        for position, digest in zip(batches[number], digests, strict=True):
-            board.set_digest(position, digest)
+        _note(board, batches[number], digests)
 
 
-def _batches(board: Board, positions: Sequence[int]) -> Iterator[list[int]]:
-    """Neighbours, of few bytes together; or a single large file."""
-    batch: list[int] = []
-    total = 0
-    for position in positions:
-        size = int(board.columns.size[position])
-        if batch and total + size > _BATCH:
-            yield batch
-            batch, total = [], 0
-        batch.append(position)
-        total += size
-    if batch:
-        yield batch
+def _row(digest: bytes) -> bytes:
+    return digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
 
 
-def _wanted(board: Board, batch: list[int]) -> tuple[list[tuple[str, int, int]], list[int]]:
-    """Path, size and mtime, and the algorithm, of each."""
-    entries = [(board.paths[position], board.entry(position)) for position in batch]
-    return (
-        [(path, entry.size, entry.mtime) for path, entry in entries],
-        [board.algorithm[position] or SHA256 for position in batch],
-    )
+def _note(board: Board, positions: Numbers, digests: bytes) -> None:
+    """Gives each of the positions its digest, or all of them the same."""
+    board.columns.digests[positions] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_SIZE)
+    board.columns.has_digest[positions] = 1
 
 
-def _digests(root: Root, files: list[tuple[str, int, int]], algorithms: list[int]) -> list[bytes]:
-    if len(files) == 1:
+def _batches(positions: Numbers, sizes: npt.NDArray[np.int64]) -> Iterator[Numbers]:
+    """Large files in pairs, the largest first; then neighbours, of few bytes together."""
+    of_them = sizes[positions]
+    large = of_them > _BATCH // 2
+    order = np.argsort(-of_them[large], kind="stable")
+    pairs = positions[large][order]
+    for start in range(0, len(pairs), 2):
+        yield pairs[start : start + 2]
+    small = positions[~large]
+    filled = np.cumsum(sizes[small]) // _BATCH
+    yield from filter(len, np.split(small, np.flatnonzero(np.diff(filled)) + 1))
+
+
+def _files(board: Board, batch: Numbers) -> list[tuple[str, int, int]]:
+    """Path, size and mtime of each."""
+    columns = board.columns
+    paths = map(board.paths.__getitem__, batch.tolist())
+    return list(zip(paths, columns.size[batch].tolist(), columns.mtime[batch].tolist(), strict=True))
+
+
+def _digests(root: Root, files: list[tuple[str, int, int]], algorithm: int) -> bytes:
+    """The digests of files, DIGEST_SIZE bytes each."""
+    fast = algorithm == SHA256 and can_digest()
+    if not fast and sum(size for _, size, _ in files) > 2 * _BATCH:
         with root.again() as own:
-            return [digest_file(own, *files[0], algorithms[0])]
+            return b"".join([_row(digest_file(own, *file, algorithm)) for file in files])
     try:
+        if fast:
+            return digest_files(root.fd, files)
         data = memoryview(read_files(root.fd, files))
     except (OSError, LookupError) as error:
         raise root.unread(error) from error
     digests = []
     start = 0
-    for (_, size, _), algorithm in zip(files, algorithms, strict=True):
+    for _, size, _ in files:
         content = data[start : start + size]
-        digests.append(hashlib.new(ALGORITHMS[algorithm], content, usedforsecurity=False).digest())
+        digests.append(_row(hashlib.new(ALGORITHMS[algorithm], content, usedforsecurity=False).digest()))
         start += size
-    return digests
+    return b"".join(digests)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from array import array
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.components import dpkg_load
-from rechunk_podman.components.base import ALWAYS, MD5, Board
+from rechunk_podman.components.base import ALWAYS, MD5, NOBODY, Board, Numbers
 from rechunk_podman.components.dpkg_load import Database, Installed
 from rechunk_podman.components.mtimes import CONTENT_END
 from rechunk_podman.rootfs.root import Root
 
 name = "dpkg"
+
+_MD5_SIZE = 16
 
 
 def claim(root: Root, board: Board) -> None:
@@ -41,51 +44,55 @@ def _source(board: Board, source: str, packages: list[Installed]) -> None:
     group.version = max(group.version, *(installed.version for installed in packages))
     times: list[int] = []
     newest: list[int] = []
-    files: list[tuple[array[int], list[bytes | None]]] = []
+    files: list[_Files] = []
     for installed in packages:
         for path in installed.info:
             position = board.position.get(path)
             if position is not None:
                 board.claim(position, number)
-        found, sums = _positions(board, installed)
-        files.append((found, sums))
+        files.append(_files(board, installed))
         times += installed.times
         if not installed.times:
-            newest += _newest(board, installed, found, sums)
+            newest += _newest(board, installed, files[-1])
     group.changes.update(times)
     group.built(max(times, default=None) or max(newest, default=None))
-    for found, sums in files:
-        positions = np.asarray(found).astype(np.intp)
-        board.claim_all(positions, number)
-        board.describe_all(positions, number, MD5, sums, -1 if group.clamp is None else group.clamp)
+    for found in files:
+        board.claim_all(found.positions, number)
+        board.describe_all(*found, number, MD5, -1 if group.clamp is None else group.clamp)
 
 
-def _positions(board: Board, installed: Installed) -> tuple[array[int], list[bytes | None]]:
-    """The positions of a package's paths that hold no others, and the recorded digest of each."""
-    positions = array("i")
-    digests: list[bytes | None] = []
-    known, canonical, inner = board.position.get, board.canonical, board.inner
-    for path, digest in zip(installed.paths, installed.digests, strict=True):
-        position = known(path[1:])
-        if position is None:
-            other = canonical(path)
-            if not other:
-                continue
-            position = board.position[other]
-        if not inner[position]:
-            positions.append(position)
-            digests.append(digest)
-    return positions, digests
+class _Files(NamedTuple):
+    """A package's paths that hold no others: of each its position, whether its MD5 is recorded, and that."""
+
+    positions: Numbers
+    recorded: npt.NDArray[np.bool_]
+    digests: npt.NDArray[np.uint8]
 
 
-def _newest(board: Board, installed: Installed, found: array[int], sums: list[bytes | None]) -> list[int]:
+def _files(board: Board, installed: Installed) -> _Files:
+    places = list(map(board.position.get, installed.paths))
+    if None in places:
+        places = [
+            board.position.get(board.canonical(path) or "") if place is None else place
+            for place, path in zip(places, installed.paths, strict=True)
+        ]
+    positions = np.array([NOBODY if place is None else place for place in places], np.intp)
+    stays = (positions != NOBODY) & (board.columns.inner[positions] == 0)
+    recorded = np.frombuffer(installed.recorded, np.bool_)
+    digests = np.zeros((len(recorded), _MD5_SIZE), np.uint8)
+    digests[recorded] = np.frombuffer(installed.digests, np.uint8).reshape(-1, _MD5_SIZE)
+    return _Files(positions[stays], recorded[stays], digests[stays])
+
+
+def _newest(board: Board, installed: Installed, files: _Files) -> list[int]:
     """The newest mtime (none, or one) among a package's files that the installation did not stamp.
 
     What the installation wrote is not older than the list that dpkg writes when it has unpacked; unless
     that list's own time was made from its content, by us, in an image that this one is built upon.
     """
     stamp = installed.stamp or 0.0
-    files = [position for position, digest in zip(found, sums, strict=True) if digest]
-    mtimes = board.columns.mtime[files or list(board.files(found))].tolist()
-    before = [mtime for mtime in mtimes if mtime < stamp] if stamp >= CONTENT_END else mtimes
-    return [max(before)] if before else []
+    columns = board.columns
+    chosen = files.recorded if files.recorded.any() else columns.regular[files.positions]
+    mtimes = columns.mtime[files.positions[chosen]]
+    before = mtimes[mtimes < stamp] if stamp >= CONTENT_END else mtimes
+    return [int(before.max())] if len(before) else []

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from hashlib import blake2b
+from contextlib import suppress
 from typing import NamedTuple
 
 from rechunk_podman.components import dpkg_text
@@ -29,8 +29,9 @@ class Installed(NamedTuple):
     """An installed binary package; plain values alone.
 
     info: canonical paths of what the database keeps of it. stamp: mtime of its list of files, epoch seconds,
-    None where it has no list. paths: absolute, as the database has them, diversions done; digests: MD5 of
-    each, None where none is recorded. times: of its changelogs' entries, epoch seconds.
+    None where it has no list. paths: as the database has them, without the first slash, diversions done.
+    recorded: a byte for each, 1 where its MD5 is recorded; digests: those MD5s, joined. times: of its
+    changelogs' entries, epoch seconds.
     """
 
     place: str
@@ -40,7 +41,8 @@ class Installed(NamedTuple):
     info: list[str]
     stamp: float | None
     paths: list[str]
-    digests: list[bytes | None]
+    recorded: bytes
+    digests: bytes
     times: list[int]
 
 
@@ -65,14 +67,11 @@ def load(root: Root) -> Database | None:
     for place in places:
         diverted = dpkg_text.diversions(_read(root, f"{place}/diversions"))
         for package, info, listing, sums in (*_regular(root, place), *_distroless(root, place)):
-            paths, digests = _files(root, package, listing, sums, diverted)
+            paths, recorded, digests = _files(root, package, listing, sums, diverted)
             stamp = root.stat(listing).st_mtime if listing else None
             times = changelogs.times(package.name)
-            installed.append(
-                Installed(
-                    place, package.name, package.source, package.version, info, stamp, paths, digests, times
-                )
-            )
+            own = (package.name, package.source, package.version)
+            installed.append(Installed(place, *own, info, stamp, paths, recorded, digests, times))
     return Database(installed, [*places, *map(root.place, STATE)])
 
 
@@ -90,7 +89,12 @@ def _holds_database(root: Root, place: str) -> bool:
 
 def _read(root: Root, path: str) -> bytes:
     """The content of a file of the database, b"" where it is missing or unreadable (with a warning)."""
-    if not path or not _exists(root, path):
+    if not path:
+        return b""
+    # most are where their path says, and then this is all there is to do
+    with suppress(RootfsError):
+        return root.read(path)
+    if not _exists(root, path):
         return b""
     try:
         return root.read(root.resolve(path))
@@ -171,20 +175,20 @@ def _distroless(root: Root, place: str) -> Iterator[tuple[Package, list[str], st
 
 def _files(
     root: Root, package: Package, listing: str, sums: str, diverted: dict[str, Diversion]
-) -> tuple[list[str], list[bytes | None]]:
-    """A package's paths, diversions done, and the digest that is recorded of each."""
+) -> tuple[list[str], bytes, bytes]:
+    """A package's paths, diversions done, and what is recorded of them: see Installed."""
     known = dict(package.conffiles)
     known.update(dpkg_text.md5sums(_read(root, sums)))
     listed = dpkg_text.paths(_read(root, listing)) if listing else list(known)
-    digests = [bytes.fromhex(known[path]) if path in known else None for path in listed]
-    if diverted:
+    found = list(map(known.get, listed))
+    if not diverted.keys().isdisjoint(listed):
         listed = [
             path
             if (diversion := diverted.get(path)) is None or diversion.package == package.name
             else diversion.target
             for path in listed
         ]
-    return listed, digests
+    return listed, bytes(map(bool, found)), bytes.fromhex("".join(filter(None, found)))
 
 
 class _Changelogs:
@@ -194,7 +198,7 @@ class _Changelogs:
 
     def __init__(self, root: Root) -> None:
         self._root = root
-        self._known: dict[bytes, list[int]] = {}
+        self._known: dict[tuple[bytes, int], list[int]] = {}
 
     def times(self, package: str) -> list[int]:
         """Epoch seconds of all entries of a package's changelogs; none where there are none."""
@@ -205,8 +209,9 @@ class _Changelogs:
                 continue
             path = f"{directory}/{name}"
             data = _read(self._root, path)
-            # the packages of one source have the same changelog
-            key = blake2b(data, digest_size=16).digest()
+            # The packages of one source have the same changelog. RFC 1952, 2.3.1: the CRC of what is packed,
+            # and its length; and here its packed length.
+            key = (data[-8:], len(data))
             if key not in self._known:
                 try:
                     self._known[key] = dpkg_text.changelog_times(data) if data else []

@@ -1,4 +1,4 @@
-"""dpkg's text files, parsed. Pure.
+"""dpkg's text files, parsed. Pure. Paths come without the slash that they begin with in these files.
 
 Formats: deb-control(5) and dpkg's lib/dpkg/ (status), deb-md5sums(5), deb-changelog(5), dpkg-divert(1).
 """
@@ -8,7 +8,9 @@ from __future__ import annotations
 import re
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
+from functools import lru_cache
 from typing import NamedTuple
 
 _MOST_CHANGELOG = 8 << 20
@@ -18,7 +20,7 @@ _FIRST_ENTRY = 64 << 10
 """Bytes within which a Debian changelog has its first trailer; an upstream one, often large, has none."""
 
 _TRAILER = re.compile(
-    rb"[^\n]*  (?:[A-Z][a-z]{2}, *)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
+    rb"\n -- [^\n]*  (?:[A-Z][a-z]{2}, *)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
     rb"(\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)"
 )
 _MONTHS = {
@@ -30,11 +32,13 @@ _MONTHS = {
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
+_ODD = ("", ".", "/", " ", "*")
+"""What the path of an ordinary line of MD5 sums does not begin with."""
 _MD5_LINE = re.compile(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
 
 
 class Package(NamedTuple):
-    """An installed binary package. conffiles: absolute path -> MD5 (hex) of the packaged file."""
+    """An installed binary package. conffiles: path -> MD5 (hex) of the packaged file."""
 
     name: str
     architecture: str
@@ -99,22 +103,34 @@ def package(fields: dict[str, str]) -> Package | None:
         while len(words) > 2 and words[-1] in ("obsolete", "remove-on-upgrade"):
             del words[-1]
         if len(words) > 1 and _MD5.match(words[-1]):
-            conffiles[" ".join(words[:-1])] = words[-1]
+            conffiles[" ".join(words[:-1]).removeprefix("/")] = words[-1]
     return Package(
         name, fields.get("architecture", ""), found["name"], found["version"] or version, conffiles
     )
 
 
 def paths(data: bytes) -> list[str]:
-    """The absolute paths of a .list file, without "/." itself."""
-    return [line for line in text(data).split("\n") if line.startswith("/") and line != "/."]
+    """The paths of a .list file, without "/." itself. Lines that are none are left out."""
+    content = "\n" + text(data).rstrip("\n")
+    found = content.split("\n/")[1:]
+    if len(found) != content.count("\n"):
+        found = [line[1:] for line in content.split("\n") if line.startswith("/")]
+    return [path for path in found if path != "."]
 
 
 def md5sums(data: bytes) -> dict[str, str]:
-    """Absolute path -> MD5 (hex) of a .md5sums file. Lines that are neither are left out."""
+    """Path -> MD5 (hex) of a .md5sums file. Lines that are neither are left out."""
+    content = text(data)
+    lines = content.removesuffix("\n").split("\n")
+    # as nearly all are written
+    plain = {line[34:]: line[:32] for line in lines if line[32:34] == "  " and line[34:35] not in _ODD}
+    if len(plain) == len(lines):
+        with suppress(ValueError):
+            if len(bytes.fromhex("".join(plain.values()))) == 16 * len(plain):
+                return plain
     return {
-        "/" + (path.removeprefix("./").lstrip("/") if path[0] in "./" else path): digest
-        for digest, path in _MD5_LINE.findall(text(data))
+        path.removeprefix("./").lstrip("/") if path[0] in "./" else path: digest
+        for digest, path in _MD5_LINE.findall(content)
     }
 
 
@@ -122,7 +138,7 @@ def diversions(data: bytes) -> dict[str, Diversion]:
     """The diversions: three lines each, path, new path, package (":" for a local one)."""
     lines = text(data).split("\n")
     return {
-        path: Diversion(target, "" if owner == ":" else owner)
+        path.removeprefix("/"): Diversion(target.removeprefix("/"), "" if owner == ":" else owner)
         for path, target, owner in zip(lines[::3], lines[1::3], lines[2::3], strict=False)
     }
 
@@ -142,17 +158,21 @@ def changelog_times(data: bytes) -> list[int]:
     except zlib.error as error:
         raise ValueError(str(error)) from error
     times = []
-    for line in log.split(b"\n -- ")[1:]:
-        found = _TRAILER.match(line)
-        if found is None:
-            continue
-        day, month, year, hour, minute, second, sign, zone_hours, zone_minutes = found.groups()
-        try:
-            days = date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY
-        except (KeyError, ValueError):
+    for day, month, year, hour, minute, second, sign, zone_hours, zone_minutes in _TRAILER.findall(log):
+        days = _days(day, month, year)
+        if days is None:
             continue
         zone = (int(zone_hours) * 60 + int(zone_minutes)) * (-60 if sign == b"-" else 60)
         time = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second) - zone
         if time > 0:
             times.append(time)
     return times
+
+
+@lru_cache(maxsize=1 << 14)
+def _days(day: bytes, month: bytes, year: bytes) -> int | None:
+    """Days since the epoch, None where there is no such day."""
+    try:
+        return date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY
+    except (KeyError, ValueError):
+        return None

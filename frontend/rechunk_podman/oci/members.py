@@ -89,17 +89,19 @@ def members(source: Source, spec: LayerSpec) -> Members:
         clamp = UNCLAMPED if component.mtime_clamp is None else component.mtime_clamp
         clamps.append(np.full(len(paths), clamp, np.int64))
     placed = np.array(own, np.intp)
-    positions = np.union1d(placed, tree.ancestors(placed)).astype(np.intp)
+    merged = np.sort(np.concatenate([placed, tree.ancestors(placed)]))
+    positions = merged[np.diff(merged, prepend=-1) != 0]
     clamp_of = np.full(len(positions), UNCLAMPED, np.int64)
     if own:
         clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
     numbers = tree.numbers[positions]
     mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
     order = positions.tolist()
-    found = Members([tree.paths[position] for position in order], numbers, mtimes, {}, {})
-    for place, path in enumerate(found.paths):
-        if path in source.mtimes:
-            mtimes[place] = source.mtimes[path]
+    found = Members(tree.names[positions].tolist(), numbers, mtimes, {}, {})
+    if source.mtimes:
+        for place, path in enumerate(found.paths):
+            if path in source.mtimes:
+                mtimes[place] = source.mtimes[path]
     _add_links(source, set(own), order, found)
     found.more.update(
         (place, tree.more[position]) for place, position in enumerate(order) if position in tree.more

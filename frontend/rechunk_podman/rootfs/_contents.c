@@ -1,4 +1,4 @@
-/* The contents of many small files, read without the interpreter's lock.
+/* The contents of many files, or their digests, read without the interpreter's lock.
  *
  * The contract is in _contents.pyi.
  */
@@ -8,6 +8,7 @@
 #define Py_LIMITED_API 0x030A0000
 #include <Python.h>
 
+#include "../sha256.h"
 #include "confined.h"
 
 typedef struct {
@@ -17,8 +18,8 @@ typedef struct {
     long long size, mtime;
 } File;
 
-/* Puts the contents one behind the other. Returns 0, or what was wrong with the file at *index. */
-static int read_all(int root, const File *files, size_t count, char *buffer, size_t *index)
+/* Puts the contents one behind the other into `data`. Returns 0, or what was wrong with the file at *index. */
+static int read_all(int root, const File *files, size_t count, char *data, size_t *index)
 {
     Confined confined;
     int code = 0;
@@ -27,13 +28,11 @@ static int read_all(int root, const File *files, size_t count, char *buffer, siz
     for (*index = 0; *index < count; ++*index) {
         const File *file = files + *index;
         ConfinedFile open;
-        size_t count = 0;
+        size_t got = 0;
         code = confined_open(&confined, file->path, (size_t)file->length, file->size, file->mtime, &open);
-        while (!code && open.left) {
-            code = confined_read(&open, buffer, (size_t)open.left, &count);
-            if (!code)
-                buffer += count;
-        }
+        while (!code && open.left)
+            if (!(code = confined_read(&open, data, (size_t)open.left, &got)))
+                data += got;
         if (!code)
             code = confined_done(&open);
         confined_close(&open);
@@ -41,6 +40,100 @@ static int read_all(int root, const File *files, size_t count, char *buffer, siz
             break;
     }
     confined_end(&confined);
+    return code;
+}
+
+/* Bytes of a file that are read and hashed at once: they stay in the processor's cache meanwhile. */
+#define PIECE (1 << 16)
+#define LANES 2
+
+/* A file that is being hashed. */
+typedef struct {
+    ConfinedFile file; /* its descriptor is -1 where there is none */
+    size_t index;      /* among the files */
+    Sha256 hash;
+    size_t used;       /* bytes of the piece */
+    unsigned char piece[PIECE];
+} Lane;
+
+static int fill_piece(Lane *lane)
+{
+    int code = 0;
+
+    lane->used = 0;
+    while (!code && lane->file.left && lane->used < PIECE) {
+        size_t got = 0;
+        code = confined_read(&lane->file, (char *)lane->piece + lane->used, PIECE - lane->used, &got);
+        lane->used += got;
+    }
+    return code;
+}
+
+/* Hashes what two lanes have read, or one. */
+static void hash_pieces(Lane **lanes, int count)
+{
+    size_t both = 0;
+    int at;
+
+    if (count == LANES) {
+        Sha256 *hashes[] = {&lanes[0]->hash, &lanes[1]->hash};
+        const unsigned char *data[] = {lanes[0]->piece, lanes[1]->piece};
+        both = (lanes[0]->used < lanes[1]->used ? lanes[0]->used : lanes[1]->used) / SHA256_BLOCK;
+        sha256_two(hashes, data, both);
+    }
+    for (at = 0; at < count; at++)
+        sha256_one(&lanes[at]->hash, lanes[at]->piece + both * SHA256_BLOCK, lanes[at]->used / SHA256_BLOCK - both);
+}
+
+static int finish_file(Lane *lane, char *data)
+{
+    size_t rest = lane->used % SHA256_BLOCK;
+
+    sha256_end(&lane->hash, lane->piece + lane->used - rest, rest, (unsigned char *)data + lane->index * SHA256_SIZE);
+    return confined_done(&lane->file);
+}
+
+/* Puts the SHA-256 of each into `data`. Returns as read_all(). */
+static int digest_all(int root, const File *files, size_t count, char *data, size_t *index)
+{
+    Confined confined;
+    Lane *lanes = malloc(LANES * sizeof *lanes);
+    size_t next = 0;
+    int code = lanes ? 0 : ENOMEM, at, busy = 1;
+
+    *index = 0;
+    confined_start(&confined, root);
+    for (at = 0; lanes && at < LANES; at++) {
+        lanes[at].file.fd = -1;
+        lanes[at].index = 0;
+    }
+    while (!code && busy) {
+        Lane *going[LANES];
+        for (at = busy = 0; !code && at < LANES; at++) {
+            Lane *lane = lanes + at;
+            if (lane->file.fd < 0 && next < count) {
+                const File *file = files + (lane->index = next++);
+                sha256_start(&lane->hash);
+                code = confined_open(&confined, file->path, (size_t)file->length, file->size, file->mtime, &lane->file);
+            }
+            if (!code && lane->file.fd >= 0) {
+                code = fill_piece(lane);
+                going[busy++] = lane;
+            }
+            *index = lane->index;
+        }
+        if (!code)
+            hash_pieces(going, busy);
+        for (at = 0; !code && at < busy; at++)
+            if (!going[at]->file.left) {
+                code = finish_file(going[at], data);
+                *index = going[at]->index;
+            }
+    }
+    for (at = 0; lanes && at < LANES; at++)
+        confined_close(&lanes[at].file);
+    confined_end(&confined);
+    free(lanes);
     return code;
 }
 
@@ -66,7 +159,8 @@ static int take_file(PyObject *item, File *file, unsigned long long *total)
     return 0;
 }
 
-static PyObject *read_files(PyObject *module, PyObject *arguments)
+/* The bytes that take() makes of the files, `digest` of each or all there are. */
+static PyObject *taken(PyObject *arguments, int (*take)(int, const File *, size_t, char *, size_t *), unsigned long long digest)
 {
     PyObject *listed, *data = NULL;
     File *files;
@@ -74,7 +168,6 @@ static PyObject *read_files(PyObject *module, PyObject *arguments)
     size_t count, index;
     int root, bad = 0, code = 0;
 
-    (void)module;
     if (!PyArg_ParseTuple(arguments, "iO!", &root, &PyList_Type, &listed))
         return NULL;
     count = (size_t)PyList_Size(listed);
@@ -83,10 +176,12 @@ static PyObject *read_files(PyObject *module, PyObject *arguments)
         return PyErr_NoMemory();
     for (index = 0; index < count && !bad; index++)
         bad = take_file(PyList_GetItem(listed, (Py_ssize_t)index), files + index, &total);
+    if (digest)
+        total = digest * count;
     if (!bad && (data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)total))) {
         char *buffer = PyBytes_AsString(data);
         Py_BEGIN_ALLOW_THREADS
-        code = read_all(root, files, count, buffer, &index);
+        code = take(root, files, count, buffer, &index);
         Py_END_ALLOW_THREADS
         if (code) {
             Py_CLEAR(data);
@@ -99,7 +194,30 @@ static PyObject *read_files(PyObject *module, PyObject *arguments)
     return data;
 }
 
+static PyObject *read_files(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    return taken(arguments, read_all, 0);
+}
+
+static PyObject *digest_files(PyObject *module, PyObject *arguments)
+{
+    (void)module;
+    if (sha256_here())
+        return taken(arguments, digest_all, SHA256_SIZE);
+    PyErr_SetString(PyExc_NotImplementedError, "the processor has no instructions for SHA-256");
+    return NULL;
+}
+
+static PyObject *can_digest(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+    return PyBool_FromLong(sha256_here());
+}
+
 static PyMethodDef methods[] = {
+    {"can_digest", can_digest, METH_NOARGS, "See _contents.pyi."},
+    {"digest_files", digest_files, METH_VARARGS, "See _contents.pyi."},
     {"read_files", read_files, METH_VARARGS, "See _contents.pyi."},
     {NULL, NULL, 0, NULL},
 };
