@@ -72,10 +72,10 @@ class Tree:
 
     Columns rather than objects: an Entry is made where somebody asks for one.
 
-    paths: in that order; names: the same as an array. position: path -> its position. numbers: a row of NUMBERS for each path. more:
-    position -> what its Entry has besides, where it has any. parent: position -> that of its directory, -1 in
-    the root. leader: position of a hard link -> the first position of its group, which is not among the keys;
-    links: the same in paths.
+    paths: in that order; names: the same as an array. position: path -> its position. numbers: a row of
+    NUMBERS for each path. more: position -> what its Entry has besides, where it has any. parent: position ->
+    that of its directory, -1 in the root. leader: position of a hard link -> the first position of its group,
+    which is not among the keys; links: the same in paths.
 
     Args:
         root: the Entry of `/`.

@@ -14,7 +14,7 @@ import pytest
 from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
 from rechunk_podman.oci._stream import TarStream, can_advance, ustar
 from rechunk_podman.oci.tar import entry_header
-from rechunk_podman.rootfs._contents import read_files
+from rechunk_podman.rootfs._contents import digest_files, read_files
 from rechunk_podman.rootfs._listing import read_directories
 
 SOCKET = len(Kind)
@@ -37,7 +37,18 @@ def root(top):
 
 def listed(root, *directories, ignored=()):
     """Path -> Entry, or its kind where it has none; directories to follow; what has to be looked at."""
-    paths, numbers, more, below, odd = read_directories(root, list(directories), ignored)
+    found, follow, look = {}, [], []
+    for directory in directories:
+        entries, below, odd = walked(root, [directory], ignored)
+        found.update(entries)
+        follow += below
+        look += odd
+    return found, follow, look
+
+
+def walked(root, directories, ignored=(), pruned=(), most=1):
+    """As listed(), with what is below."""
+    paths, numbers, more, below, odd = read_directories(root, directories, ignored, pruned, most)
     rows = np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)).tolist()
     assert len(rows) == len(paths)
     entries = {
@@ -94,6 +105,60 @@ def test_what_has_to_be_looked_at(top, root):
     assert (entries["a/fifo"].kind, entries["a/null"].rdev) == (Kind.FIFO, (1, 3))
 
 
+@pytest.fixture
+def deep(tmp_path):
+    """Some directories within each other, one of them with an attribute."""
+    for number in range(40):
+        folder = tmp_path / f"{number % 3}/{number % 7}/ü{number}"
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    os.setxattr(tmp_path / "1/2", "user.component", b"x")
+    return tmp_path
+
+
+@pytest.mark.parametrize("most", [-1, 1, 5, 30, 1 << 20])
+def test_what_is_below_is_read_until_there_is_enough(deep, most):
+    root = os.open(deep, os.O_PATH | os.O_DIRECTORY)
+    found, pending, calls = {}, [""], 0
+    while pending:
+        entries, below, odd = walked(root, pending, most=most)
+        assert not entries.keys() & found.keys()
+        found.update(entries)
+        pending = below + odd  # a directory, the only one
+        calls += 1
+    os.close(root)
+    assert found.keys() == {str(path.relative_to(deep)) for path in deep.rglob("*")}
+    assert (calls > 10) == (most < 10)
+
+
+def test_directories_that_are_pruned_are_not_read(deep):
+    root = os.open(deep, os.O_PATH | os.O_DIRECTORY)
+    entries, below, odd = walked(root, [""], pruned=(b"0", "1/1/ü1".encode(), b"gone", b"2/"), most=1 << 20)
+    os.close(root)
+    assert (below, odd) == ([], ["1/2"])
+    assert {"0", "1/1/ü1", "2/2/ü2/file", "1/2"} <= entries.keys()
+    assert not [path for path in entries if path.startswith(("0/", "1/1/ü1/", "1/2/"))]
+
+
+def test_a_directory_below_that_cannot_be_read_is_named(deep):
+    root = os.open(deep, os.O_PATH | os.O_DIRECTORY)
+    deep.chmod(0o755)
+    (deep / "2/2/ü2").chmod(0)
+    before = open_files()
+    pid = os.fork()
+    if not pid:
+        if os.geteuid() == 0:  # who is refused nothing
+            os.setuid(65534)
+        try:
+            walked(root, [""], most=1 << 20)
+        except PermissionError as error:
+            os._exit(7 if error.filename == "2/2/ü2" else 1)
+        os._exit(2)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 7
+    assert open_files() == before
+    os.close(root)
+
+
 @pytest.mark.parametrize(
     "path", ["gone", "a/file", "a/link", "a/link/x", "..", ".", "a/..", "a//b", "a/", "/a"]
 )
@@ -143,10 +208,14 @@ def test_directories_deeper_than_any_limit(tmp_path):
     "arguments",
     [
         (["a"],),
-        (("a",), ()),
-        ([b"a"], ()),
-        (["a"], ("text",)),
-        (["a"], [b"user.a"]),
+        (["a"], (), ()),
+        (("a",), (), (), 1),
+        ([b"a"], (), (), 1),
+        (["a"], ("text",), (), 1),
+        (["a"], [b"user.a"], (), 1),
+        (["a"], (), ("text",), 1),
+        (["a"], (), [b"a"], 1),
+        (["a"], (), (), "1"),
     ],
 )
 def test_wrong_arguments(root, arguments):
@@ -441,3 +510,51 @@ def test_which_of_two_streams_failed_and_how(top, root):
     os.close(full)
     with pytest.raises(ValueError, match="failed"):
         streams[1].advance(None, 1)
+
+
+@needs_instructions
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 20])
+def test_digests_of_files(top, root, count):
+    """As hashlib has them, of files of all kinds of sizes."""
+    sizes = [
+        0,
+        1,
+        55,
+        56,
+        63,
+        64,
+        65,
+        119,
+        120,
+        65_535,
+        65_536,
+        65_537,
+        200_000,
+        3,
+        131_072,
+        0,
+        64,
+        1 << 20,
+        9,
+        5,
+    ]
+    files, expected = [], []
+    for number, size in enumerate(sizes[:count]):
+        data = random.Random(number).randbytes(size)
+        (top / f"f{number}").write_bytes(data)
+        files.append((f"f{number}", size, int((top / f"f{number}").stat().st_mtime)))
+        expected.append(hashlib.sha256(data).digest())
+    before = open_files()
+    assert digest_files(root, files) == b"".join(expected)
+    if count > 2:
+        for broken in range(count):
+            wrong = [
+                (path, size + (number == broken), mtime) for number, (path, size, mtime) in enumerate(files)
+            ]
+            with pytest.raises(LookupError) as caught:
+                digest_files(root, wrong)
+            assert caught.value.args == ("changed", f"f{broken}")
+        with pytest.raises(FileNotFoundError) as missing:
+            digest_files(root, [*files, ("gone", 1, 1)])
+        assert missing.value.filename == "gone"
+    assert open_files() == before

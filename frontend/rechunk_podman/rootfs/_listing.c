@@ -1,4 +1,5 @@
-/* What directories hold: lstat(2), listxattr(2) and readlink(2) of every name, without the interpreter's lock.
+/* What directories hold, and those below them: lstat(2), listxattr(2) and readlink(2) of every name, without the
+ * interpreter's lock.
  *
  * The contract is in _listing.pyi. Nothing is decided here: whatever may have to be left out, refused or looked at
  * once more comes back as odd.
@@ -47,18 +48,26 @@ typedef struct {
     nlink_t nlink;
 } Row;
 
+/* A directory that is read or is to be. Its path is in Found.text. */
+typedef struct {
+    size_t path, length;
+    size_t next; /* of the directories that wait: the index behind it, 0 for the last; else not used */
+} Directory;
+
 typedef struct {
     Row *rows;
     size_t count, rows_room;
+    Directory *directories;
+    size_t directories_count, directories_room;
+    size_t waiting; /* 1 + the index of the one to be read next */
     char *text;
     size_t used, text_room;
 } Found;
 
+/* What is left out: names of attributes that are not read, and paths of directories that are not. NULL ends them. */
 typedef struct {
-    const char *path;
-    Py_ssize_t length;
-    PyObject *bytes;
-} Directory;
+    const char **attributes, **directories;
+} Ignored;
 
 /* What went wrong: errno, and at which name (none: at the directory itself). */
 typedef struct {
@@ -82,13 +91,32 @@ static int room_for(Found *found, size_t more)
 
 static int add_text(Found *found, const void *text, size_t length, size_t *place)
 {
-    int code = room_for(found, length);
+    int code = room_for(found, length + 1); /* there is a text, even without a character */
     if (!code) {
         *place = found->used;
         memcpy(found->text + found->used, text, length);
         found->used += length;
     }
     return code;
+}
+
+static int kind_of(mode_t mode)
+{
+    switch (mode & S_IFMT) {
+    case S_IFREG: return KIND_FILE;
+    case S_IFDIR: return KIND_DIRECTORY;
+    case S_IFLNK: return KIND_SYMLINK;
+    case S_IFIFO: return KIND_FIFO;
+    case S_IFCHR: return KIND_CHAR;
+    case S_IFBLK: return KIND_BLOCK;
+    default: return KIND_NONE;
+    }
+}
+
+static int is_odd(int kind, const Row *row, const char *texts)
+{
+    return kind >= KIND_FIFO || row->xattrs_length ||
+           (row->name_length >= 4 && !memcmp(texts + row->name, ".wh.", 4));
 }
 
 #define HANDLE (NAME_MAX + 64)
@@ -119,7 +147,7 @@ static ssize_t list_xattrs(int fd, const char *name, char *list, size_t room)
 }
 
 /* What ends in a dot stands for all names that begin with it. */
-static int is_ignored(const char *name, char *const *ignored)
+static int is_ignored(const char *name, const char **ignored)
 {
     for (; *ignored; ignored++) {
         size_t length = strlen(*ignored);
@@ -130,7 +158,7 @@ static int is_ignored(const char *name, char *const *ignored)
     return 0;
 }
 
-static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *const *ignored, char *list, char *value)
+static int read_xattrs(Found *found, Row *row, int fd, const char *name, const char **ignored, char *list, char *value)
 {
     char handle[HANDLE];
     ssize_t length = list_xattrs(fd, name, list, LIST_USUAL);
@@ -157,7 +185,7 @@ static int read_xattrs(Found *found, Row *row, int fd, const char *name, char *c
     return 0;
 }
 
-static int read_name(Found *found, size_t directory, int fd, const char *name, char *const *ignored, char *list, char *value)
+static int read_name(Found *found, size_t directory, int fd, const char *name, const char **ignored, char *list, char *value)
 {
     char target[PATH_MAX];
     struct stat status;
@@ -203,7 +231,7 @@ static int read_name(Found *found, size_t directory, int fd, const char *name, c
     return 0;
 }
 
-static int read_directory(Found *found, size_t index, int handle, char *const *ignored, char *list, char *value,
+static int read_directory(Found *found, size_t index, int handle, const char **ignored, char *list, char *value,
                           Failure *failure)
 {
     int code = 0, fd = openat(handle, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -237,22 +265,80 @@ static int read_directory(Found *found, size_t index, int handle, char *const *i
     return code;
 }
 
-static void read_all(Found *found, int root, const Directory *directories, size_t count, char *const *ignored,
-                     Failure *failure)
+/* Puts a directory, whose path is the end of the text, before those that wait. */
+static int add_directory(Found *found, size_t path)
+{
+    Directory *directory;
+
+    if (found->directories_count == found->directories_room) {
+        size_t room = 2 * found->directories_room + 64;
+        Directory *grown = realloc(found->directories, room * sizeof *grown);
+        if (!grown)
+            return ENOMEM;
+        found->directories = grown;
+        found->directories_room = room;
+    }
+    directory = found->directories + found->directories_count++;
+    directory->path = path;
+    directory->length = found->used - path;
+    directory->next = found->waiting;
+    found->waiting = found->directories_count;
+    return 0;
+}
+
+/* Whether one of the paths is that at the end of the text. */
+static int is_among(const Found *found, size_t path, const char **paths)
+{
+    for (; *paths; paths++)
+        if (strlen(*paths) == found->used - path && !memcmp(*paths, found->text + path, found->used - path))
+            return 1;
+    return 0;
+}
+
+/* Has a directory that was found wait to be read, unless somebody has to look at it first, or wants nothing of it. */
+static int add_below(Found *found, const Row *row, const char **ignored)
+{
+    const Directory above = found->directories[row->directory];
+    const size_t path = found->used;
+    int code;
+
+    if (kind_of(row->mode) != KIND_DIRECTORY || is_odd(KIND_DIRECTORY, row, found->text))
+        return 0;
+    if ((code = room_for(found, above.length + 1 + row->name_length)))
+        return code;
+    memcpy(found->text + path, found->text + above.path, above.length);
+    found->used += above.length;
+    if (above.length)
+        found->text[found->used++] = '/';
+    memcpy(found->text + found->used, found->text + row->name, row->name_length);
+    found->used += row->name_length;
+    if (!is_among(found, path, ignored))
+        return add_directory(found, path);
+    found->used = path;
+    return 0;
+}
+
+/* Reads what waits, and what is found below that, until there are `most` names or more. */
+static void read_all(Found *found, int root, size_t most, const Ignored *ignored, Failure *failure)
 {
     Confined confined;
     char *list = malloc(2 * LIST_MAX);
-    size_t index;
 
     if (!list) {
         failure->code = ENOMEM;
         return;
     }
     confined_start(&confined, root);
-    for (index = 0; index < count && !failure->code; index++) {
-        int fd = confined_directory(&confined, directories[index].path, (size_t)directories[index].length);
+    while (!failure->code && found->waiting && found->count < most) {
+        const size_t index = found->waiting - 1, first = found->count;
+        const Directory directory = found->directories[index];
+        int fd = confined_directory(&confined, found->text + directory.path, directory.length);
+        size_t at;
+        found->waiting = directory.next;
         failure->directory = index;
-        failure->code = fd < 0 ? errno : read_directory(found, index, fd, ignored, list, list + LIST_MAX, failure);
+        failure->code = fd < 0 ? errno : read_directory(found, index, fd, ignored->attributes, list, list + LIST_MAX, failure);
+        for (at = first; !failure->code && at < found->count; at++)
+            failure->code = add_below(found, found->rows + at, ignored->directories);
     }
     confined_end(&confined);
     free(list);
@@ -265,12 +351,11 @@ static PyObject *text(const char *start, size_t length)
     return PyUnicode_DecodeUTF8(start, (Py_ssize_t)length, "surrogateescape");
 }
 
-static PyObject *full_path(const Directory *directory, const char *name, size_t length, char *scratch)
+static PyObject *full_path(const char *directory, size_t head, const char *name, size_t length, char *scratch)
 {
-    size_t head = (size_t)directory->length;
     if (!head)
         return text(name, length);
-    memcpy(scratch, directory->path, head);
+    memcpy(scratch, directory, head);
     scratch[head] = '/';
     memcpy(scratch + head + 1, name, length);
     return text(scratch, head + 1 + length);
@@ -299,25 +384,6 @@ static PyObject *xattr_pairs(const char *at, size_t length)
         result = PyList_AsTuple(pairs);
     Py_XDECREF(pairs);
     return result;
-}
-
-static int kind_of(mode_t mode)
-{
-    switch (mode & S_IFMT) {
-    case S_IFREG: return KIND_FILE;
-    case S_IFDIR: return KIND_DIRECTORY;
-    case S_IFLNK: return KIND_SYMLINK;
-    case S_IFIFO: return KIND_FIFO;
-    case S_IFCHR: return KIND_CHAR;
-    case S_IFBLK: return KIND_BLOCK;
-    default: return KIND_NONE;
-    }
-}
-
-static int is_odd(int kind, const Row *row, const char *texts)
-{
-    return kind >= KIND_FIFO || row->xattrs_length ||
-           (row->name_length >= 4 && !memcmp(texts + row->name, ".wh.", 4));
 }
 
 /* What few entries have: target, rdev, xattrs. */
@@ -356,12 +422,13 @@ static void take_numbers(int kind, const Row *row, long long *numbers)
 }
 
 /* 0, or -1 and an exception. */
-static int take_row(const Found *found, size_t index, const Directory *directories, char *scratch, PyObject *paths,
-                    PyObject *more, PyObject *below, PyObject *odd)
+static int take_row(const Found *found, size_t index, char *scratch, PyObject *paths, PyObject *more, PyObject *odd)
 {
     const Row *row = found->rows + index;
-    int kind = kind_of(row->mode), is_special = is_odd(kind, row, found->text), bad;
-    PyObject *path = full_path(directories + row->directory, found->text + row->name, row->name_length, scratch);
+    const Directory *directory = found->directories + row->directory;
+    int kind = kind_of(row->mode), bad;
+    PyObject *path = full_path(found->text + directory->path, directory->length, found->text + row->name, row->name_length,
+                               scratch);
     PyObject *place = PyLong_FromSize_t(index), *rest = NULL;
 
     bad = !path || !place || PyList_Append(paths, path);
@@ -369,28 +436,42 @@ static int take_row(const Found *found, size_t index, const Directory *directori
         rest = take_more(kind, row, found->text);
         bad = !rest || PyDict_SetItem(more, place, rest);
     }
-    if (!bad && is_special)
+    if (!bad && is_odd(kind, row, found->text))
         bad = PyList_Append(odd, place);
-    else if (!bad && kind == KIND_DIRECTORY)
-        bad = PyList_Append(below, path);
     Py_XDECREF(path);
     Py_XDECREF(place);
     Py_XDECREF(rest);
     return bad ? -1 : 0;
 }
 
-static PyObject *take_rows(const Found *found, const Directory *directories)
+/* The paths of the directories that wait, or NULL and an exception. */
+static PyObject *take_waiting(const Found *found)
 {
-    PyObject *paths = PyList_New(0), *more = PyDict_New(), *below = PyList_New(0), *odd = PyList_New(0), *result = NULL;
+    PyObject *paths = PyList_New(0);
+    size_t next = found->waiting;
+
+    while (paths && next) {
+        const Directory *directory = found->directories + next - 1;
+        PyObject *path = text(found->text + directory->path, directory->length);
+        if (!path || PyList_Append(paths, path))
+            Py_CLEAR(paths);
+        Py_XDECREF(path);
+        next = directory->next;
+    }
+    return paths;
+}
+
+static PyObject *take_rows(const Found *found)
+{
+    PyObject *paths = PyList_New(0), *more = PyDict_New(), *below = take_waiting(found), *odd = PyList_New(0);
     PyObject *numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * NUMBERS * sizeof(long long)));
+    PyObject *result = NULL;
     size_t longest = 0, index;
     char *scratch;
     int bad;
 
-    for (index = 0; index < found->count; index++) {
-        size_t length = (size_t)directories[found->rows[index].directory].length;
-        longest = length > longest ? length : longest;
-    }
+    for (index = 0; index < found->directories_count; index++)
+        longest = found->directories[index].length > longest ? found->directories[index].length : longest;
     scratch = malloc(longest + NAME_MAX + 2);
     if (!scratch)
         PyErr_NoMemory();
@@ -399,7 +480,7 @@ static PyObject *take_rows(const Found *found, const Directory *directories)
         long long row[NUMBERS];
         take_numbers(kind_of(found->rows[index].mode), found->rows + index, row);
         memcpy(PyBytes_AsString(numbers) + index * sizeof row, row, sizeof row);
-        bad = take_row(found, index, directories, scratch, paths, more, below, odd);
+        bad = take_row(found, index, scratch, paths, more, odd);
     }
     if (!bad)
         result = PyTuple_Pack(5, paths, numbers, more, below, odd);
@@ -412,69 +493,93 @@ static PyObject *take_rows(const Found *found, const Directory *directories)
     return result;
 }
 
-static void complain(const Failure *failure, const Directory *directories)
+static void complain(const Failure *failure, const Found *found)
 {
-    const Directory *directory = directories + failure->directory;
-    size_t length;
-    char *scratch = malloc((size_t)directory->length + sizeof failure->name + 1);
+    const Directory *directory = found->directories + failure->directory;
+    size_t length = failure->code == ENOMEM ? 0 : directory->length, name = strlen(failure->name);
+    char *scratch = malloc(length + name + 1);
 
     if (!scratch) {
         PyErr_NoMemory();
         return;
     }
-    length = (size_t)directory->length;
-    memcpy(scratch, directory->path, length);
-    if (*failure->name) {
+    memcpy(scratch, found->text + directory->path, length);
+    if (name) {
         if (length)
             scratch[length++] = '/';
-        memcpy(scratch + length, failure->name, strlen(failure->name));
-        length += strlen(failure->name);
+        memcpy(scratch + length, failure->name, name);
+        length += name;
     }
     confined_raise(failure->code, scratch, (Py_ssize_t)length);
     free(scratch);
 }
 
+/* A NULL-terminated array of the bytes in a tuple, or NULL and an exception. */
+static const char **strings(PyObject *tuple)
+{
+    Py_ssize_t count = PyTuple_Size(tuple), index;
+    const char **found = calloc((size_t)count + 1, sizeof *found);
+
+    if (!found) {
+        PyErr_NoMemory();
+        return NULL;
+    }
+    for (index = 0; index < count; index++)
+        if (!(found[index] = PyBytes_AsString(PyTuple_GetItem(tuple, index)))) {
+            free(found);
+            return NULL;
+        }
+    return found;
+}
+
+/* Has the directories of a list wait, the first to be read first. 0, or -1 and an exception. */
+static int take_directories(Found *found, PyObject *listed)
+{
+    Py_ssize_t index;
+
+    for (index = PyList_Size(listed) - 1; index >= 0; index--) {
+        PyObject *bytes = PyUnicode_AsEncodedString(PyList_GetItem(listed, index), "utf-8", "surrogateescape");
+        char *path;
+        Py_ssize_t length;
+        size_t place;
+        int bad = !bytes || PyBytes_AsStringAndSize(bytes, &path, &length);
+        if (!bad && (add_text(found, path, (size_t)length, &place) || add_directory(found, place))) {
+            PyErr_NoMemory();
+            bad = 1;
+        }
+        Py_XDECREF(bytes);
+        if (bad)
+            return -1;
+    }
+    return 0;
+}
+
 static PyObject *read_directories(PyObject *module, PyObject *arguments)
 {
-    PyObject *listed, *ignored, *result = NULL;
-    Directory *directories;
+    PyObject *listed, *attributes, *pruned, *result = NULL;
     Found found = {0};
     Failure failure = {0};
-    char **names;
-    Py_ssize_t count, names_count, index;
-    int root, bad = 0;
+    Ignored ignored = {0};
+    Py_ssize_t most;
+    int root;
 
     (void)module;
-    if (!PyArg_ParseTuple(arguments, "iO!O!", &root, &PyList_Type, &listed, &PyTuple_Type, &ignored))
+    if (!PyArg_ParseTuple(arguments, "iO!O!O!n", &root, &PyList_Type, &listed, &PyTuple_Type, &attributes, &PyTuple_Type,
+                          &pruned, &most))
         return NULL;
-    count = PyList_Size(listed);
-    names_count = PyTuple_Size(ignored);
-    directories = calloc((size_t)count + 1, sizeof *directories);
-    names = calloc((size_t)names_count + 1, sizeof *names);
-    if (!directories || !names) {
-        PyErr_NoMemory();
-        bad = 1;
-    }
-    for (index = 0; index < names_count && !bad; index++)
-        bad = !(names[index] = PyBytes_AsString(PyTuple_GetItem(ignored, index)));
-    for (index = 0; index < count && !bad; index++) {
-        Directory *directory = directories + index;
-        directory->bytes = PyUnicode_AsEncodedString(PyList_GetItem(listed, index), "utf-8", "surrogateescape");
-        bad = !directory->bytes || PyBytes_AsStringAndSize(directory->bytes, (char **)&directory->path, &directory->length);
-    }
-    if (!bad) {
+    if ((ignored.attributes = strings(attributes)) && (ignored.directories = strings(pruned)) &&
+        !take_directories(&found, listed)) {
         Py_BEGIN_ALLOW_THREADS
-        read_all(&found, root, directories, (size_t)count, names, &failure);
+        read_all(&found, root, most > 0 ? (size_t)most : 1, &ignored, &failure);
         Py_END_ALLOW_THREADS
         if (failure.code)
-            complain(&failure, directories);
+            complain(&failure, &found);
         else
-            result = take_rows(&found, directories);
+            result = take_rows(&found);
     }
-    for (index = 0; index < count && directories; index++)
-        Py_XDECREF(directories[index].bytes);
-    free(directories);
-    free(names);
+    free(ignored.attributes);
+    free(ignored.directories);
+    free(found.directories);
     free(found.rows);
     free(found.text);
     return result;

@@ -1,9 +1,9 @@
 from rechunk_podman.model import More
 
 def read_directories(
-    root: int, directories: list[str], ignored: tuple[bytes, ...], /
+    root: int, directories: list[str], ignored: tuple[bytes, ...], pruned: tuple[bytes, ...], most: int, /
 ) -> tuple[list[str], bytes, dict[int, More], list[str], list[int]]:
-    """Reads what directories hold: lstat(2), listxattr(2) and readlink(2) of every name in them.
+    """Reads what directories hold: lstat(2), listxattr(2) and readlink(2) of every name in and below them.
 
     The interpreter's lock is not held, so that several threads read at once.
 
@@ -12,12 +12,15 @@ def read_directories(
         directories: canonical paths below it (model.py).
         ignored: names of extended attributes that are not read; one that ends in a dot stands for all that
             begin with it.
+        pruned: paths of directories that are not read.
+        most: once there are so many names, what remains is left to the next call. Each call reads a
+            directory at least.
 
     Returns:
         The paths; a row of 64-bit NUMBERS (model.py) for each, whose kind is 6 for sockets; by places in
-        these, what few have besides; the paths of directories; and the places of what has to be looked at:
-        sockets, FIFOs, devices, names that begin with `.wh.`, and whatever has extended attributes (all of
-        them, sorted by name). Directories among those are not with the others.
+        these, what few have besides; the paths of directories that are left to be read; and the places of
+        what has to be looked at: sockets, FIFOs, devices, names that begin with `.wh.`, and whatever has
+        extended attributes (all of them, sorted by name). Directories among those are not read.
 
     Raises:
         OSError: a directory or a name in it cannot be read; its `filename` is the path.

@@ -16,7 +16,7 @@ import numpy as np
 
 from rechunk_podman.collector import paused
 from rechunk_podman.errors import RootfsError, UsageError
-from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree
+from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
 from rechunk_podman.rootfs._listing import read_directories
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -34,7 +34,9 @@ _ROW = _KIND.size * len(NUMBERS)
 _DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.", "security.evm")
 _NAMED = 10  # so many offenders are named in a message
 _BATCH = 64
-"""Directories that a worker takes at once."""
+"""Directories that a worker takes at once,"""
+_MOST = 4096
+"""with what is below them, until there are so many names."""
 
 
 def scan(
@@ -134,6 +136,7 @@ class _Scanner:
         "root_entry",
         "skipped",
         "sockets",
+        "unread",
         "whiteouts",
     )
 
@@ -142,6 +145,7 @@ class _Scanner:
         self.options = options
         dropped = _DROPPED if options.keep_selinux else (*_DROPPED, "security.selinux")
         self.ignored = tuple(name.encode() for name in dropped)
+        self.unread = tuple(map(path_key, options.pruned))
         # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
         self.paths: list[str] = []
         self.chunks: list[bytes] = []
@@ -191,7 +195,7 @@ class _Scanner:
 
     def read(self, directories: list[str]) -> _Found:
         """What these directories hold; for any thread."""
-        return read_directories(self.root.fd, directories, self.ignored)
+        return read_directories(self.root.fd, directories, self.ignored, self.unread, _MOST)
 
     def take(self, found: _Found) -> list[str]:
         """Adds what was read; the directories among it that are to be read."""
@@ -200,14 +204,13 @@ class _Scanner:
         self.paths += paths
         self.chunks.append(numbers)
         self.more.update((start + place, rest) for place, rest in more.items())
-        pruned = self.options.pruned
         for place in odd:
             (kind,) = _KIND.unpack_from(numbers, place * _ROW)
             if not self._accept(start + place, kind):
                 self.gone.append(start + place)
-            elif kind == Kind.DIRECTORY:
+            elif kind == Kind.DIRECTORY and paths[place] not in self.options.pruned:
                 directories.append(paths[place])
-        return [path for path in directories if path not in pruned] if pruned else directories
+        return directories
 
     def _accept(self, place: int, kind: int) -> bool:
         """Whether an entry that has to be looked at stays; notes why not."""
