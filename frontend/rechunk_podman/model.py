@@ -90,19 +90,36 @@ class Tree:
             for entry in entries.values()
         ]
         more = {place: entry[9:] for place, entry in enumerate(entries.values()) if entry[9:] != _NO_MORE}
-        self._fill(root, list(entries), np.array(rows, np.int64).reshape(-1, len(NUMBERS)), more)
+        place = dict(zip(entries, range(len(entries)), strict=True))
+        parents = np.array([place.get(path.rpartition("/")[0], -1) for path in entries], np.int64)
+        self._fill(root, list(entries), np.array(rows, np.int64).reshape(-1, len(NUMBERS)), more, parents)
 
     @classmethod
     def of_rows(
-        cls, root: Entry, paths: list[str], numbers: npt.NDArray[np.int64], more: Mapping[int, More]
+        cls,
+        root: Entry,
+        paths: list[str],
+        numbers: npt.NDArray[np.int64],
+        more: Mapping[int, More],
+        parents: npt.NDArray[np.int64],
     ) -> Tree:
-        """A Tree of columns, in any order; `more` is by places in it."""
+        """A Tree of columns, in any order.
+
+        Args:
+            numbers: a row of NUMBERS for each of the paths. more: by places among them. parents: the place of
+                the directory of each, -1 in the root.
+        """
         tree = object.__new__(cls)
-        tree._fill(root, paths, numbers, more)
+        tree._fill(root, paths, numbers, more, parents)
         return tree
 
     def _fill(
-        self, root: Entry, paths: list[str], numbers: npt.NDArray[np.int64], more: Mapping[int, More]
+        self,
+        root: Entry,
+        paths: list[str],
+        numbers: npt.NDArray[np.int64],
+        more: Mapping[int, More],
+        parents: npt.NDArray[np.int64],
     ) -> None:
         count = len(paths)
         # Strings sort faster than bytes, but only ASCII ones in the same order.
@@ -118,8 +135,10 @@ class Tree:
         self.position = dict(zip(ordered, range(count), strict=True))
         self.numbers = numbers[places]
         self.more = {int(positions[old]): rest for old, rest in more.items()}
-        heads = [path.rpartition("/")[0] for path in ordered]
-        self.parent = np.array([self.position.get(head, -1) for head in heads], np.int32)
+        ordered_parents = parents[places]
+        inside = ordered_parents >= 0
+        self.parent = np.full(count, -1, np.int32)
+        self.parent[inside] = positions[ordered_parents[inside]]
         self.leader = self._hard_links()
         self.links = {ordered[link]: ordered[first] for link, first in self.leader.items()}
 

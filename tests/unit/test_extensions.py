@@ -47,15 +47,18 @@ def listed(root, *directories, ignored=()):
 
 
 def walked(root, directories, ignored=(), pruned=(), most=1):
-    """As listed(), with what is below."""
-    paths, numbers, more, below, odd = read_directories(root, directories, ignored, pruned, most)
+    """As listed(), with what is below; and everything is in the directory that it says."""
+    paths, numbers, parents, more, below, odd = read_directories(root, directories, ignored, pruned, most)
     rows = np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)).tolist()
     assert len(rows) == len(paths)
+    for path, parent in zip(paths, np.frombuffer(parents, np.int64).tolist(), strict=True):
+        assert path.rpartition("/")[0] == (paths[parent] if parent >= 0 else directories[-1 - parent])
     entries = {
         path: SOCKET if row[0] == SOCKET else make_entry(row, *filter(None, [more.get(place)]))
         for place, (path, row) in enumerate(zip(paths, rows, strict=True))
     }
-    return entries, below, [paths[place] for place in odd]
+    left = [paths[place] if place >= 0 else directories[-1 - place] for place in below]
+    return entries, left, [paths[place] for place in odd]
 
 
 def open_files():

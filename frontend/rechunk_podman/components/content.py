@@ -65,7 +65,7 @@ def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> Non
     algorithms = np.where(columns.algorithm == 0, SHA256, columns.algorithm)
     batches: list[Numbers] = []
     chosen: list[int] = []
-    for algorithm in np.unique(algorithms[todo]).tolist():
+    for algorithm in sorted(set(algorithms[todo].tolist())):
         rest = np.flatnonzero(todo & (algorithms == algorithm))
         empty = columns.size[rest] == 0
         digest = hashlib.new(ALGORITHMS[algorithm], usedforsecurity=False).digest()

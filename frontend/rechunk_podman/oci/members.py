@@ -6,7 +6,7 @@ the last layer that has a directory decides what clients make of it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -78,8 +78,10 @@ def members(source: Source, spec: LayerSpec) -> Members:
     clamps: list[npt.NDArray[np.int64]] = []
     with_root = False
     for component in spec.components:
-        paths = [path for path in component.paths if path]
-        with_root |= len(paths) < len(component.paths)
+        paths = component.paths
+        if "" in paths:
+            with_root = True
+            paths = tuple(filter(None, paths))
         try:
             own += map(tree.position.__getitem__, paths)
         except KeyError as error:
@@ -96,30 +98,37 @@ def members(source: Source, spec: LayerSpec) -> Members:
         clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
     numbers = tree.numbers[positions]
     mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
-    order = positions.tolist()
     found = Members(tree.names[positions].tolist(), numbers, mtimes, {}, {})
     if source.mtimes:
         for place, path in enumerate(found.paths):
             if path in source.mtimes:
                 mtimes[place] = source.mtimes[path]
-    _add_links(source, set(own), order, found)
-    found.more.update(
-        (place, tree.more[position]) for place, position in enumerate(order) if position in tree.more
-    )
+    _add_links(source, placed, positions, found)
+    for place, position in _those(positions, tree.more):
+        found.more[place] = tree.more[position]
     return _below_root(found, source.root_mode) if with_root else found
 
 
-def _add_links(source: Source, own: set[int], order: Sequence[int], found: Members) -> None:
+def _those(positions: npt.NDArray[np.intp], keys: Collection[int]) -> list[tuple[int, int]]:
+    """(place among the positions, position) of those that are keys, in order."""
+    places = np.flatnonzero(np.isin(positions, np.fromiter(keys, np.intp, len(keys)), assume_unique=True))
+    return list(zip(places.tolist(), positions[places].tolist(), strict=True))
+
+
+def _add_links(
+    source: Source, own: npt.NDArray[np.intp], positions: npt.NDArray[np.intp], found: Members
+) -> None:
     """Notes what is a hard link to what; a link's time is its leader's."""
     tree = source.tree
+    links = _those(positions, tree.leader)
+    leaders = {tree.leader[position] for _, position in links}
+    held = set(own[np.isin(own, list(leaders))].tolist()) if leaders else set()
     firsts: dict[int, int] = {}
-    for place, position in enumerate(order) if tree.leader else ():
-        leader = tree.leader.get(position)
-        if leader is None:
-            continue
+    for place, position in links:
+        leader = tree.leader[position]
         if tree.paths[leader] in source.mtimes:
             found.mtimes[place] = source.mtimes[tree.paths[leader]]
-        if leader not in own:
+        if leader not in held:
             leader = firsts.setdefault(leader, position)
         if leader != position:
             found.links[place] = tree.paths[leader]

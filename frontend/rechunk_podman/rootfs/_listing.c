@@ -51,6 +51,7 @@ typedef struct {
 /* A directory that is read or is to be. Its path is in Found.text. */
 typedef struct {
     size_t path, length;
+    long long place; /* of its row; or, of those that were asked for, -1 less for each before it */
     size_t next; /* of the directories that wait: the index behind it, 0 for the last; else not used */
 } Directory;
 
@@ -266,7 +267,7 @@ static int read_directory(Found *found, size_t index, int handle, const char **i
 }
 
 /* Puts a directory, whose path is the end of the text, before those that wait. */
-static int add_directory(Found *found, size_t path)
+static int add_directory(Found *found, size_t path, long long place)
 {
     Directory *directory;
 
@@ -281,6 +282,7 @@ static int add_directory(Found *found, size_t path)
     directory = found->directories + found->directories_count++;
     directory->path = path;
     directory->length = found->used - path;
+    directory->place = place;
     directory->next = found->waiting;
     found->waiting = found->directories_count;
     return 0;
@@ -313,7 +315,7 @@ static int add_below(Found *found, const Row *row, const char **ignored)
     memcpy(found->text + found->used, found->text + row->name, row->name_length);
     found->used += row->name_length;
     if (!is_among(found, path, ignored))
-        return add_directory(found, path);
+        return add_directory(found, path, row - found->rows);
     found->used = path;
     return 0;
 }
@@ -444,27 +446,28 @@ static int take_row(const Found *found, size_t index, char *scratch, PyObject *p
     return bad ? -1 : 0;
 }
 
-/* The paths of the directories that wait, or NULL and an exception. */
+/* The places of the directories that wait, or NULL and an exception. */
 static PyObject *take_waiting(const Found *found)
 {
-    PyObject *paths = PyList_New(0);
+    PyObject *places = PyList_New(0);
     size_t next = found->waiting;
 
-    while (paths && next) {
+    while (places && next) {
         const Directory *directory = found->directories + next - 1;
-        PyObject *path = text(found->text + directory->path, directory->length);
-        if (!path || PyList_Append(paths, path))
-            Py_CLEAR(paths);
-        Py_XDECREF(path);
+        PyObject *place = PyLong_FromLongLong(directory->place);
+        if (!place || PyList_Append(places, place))
+            Py_CLEAR(places);
+        Py_XDECREF(place);
         next = directory->next;
     }
-    return paths;
+    return places;
 }
 
 static PyObject *take_rows(const Found *found)
 {
     PyObject *paths = PyList_New(0), *more = PyDict_New(), *below = take_waiting(found), *odd = PyList_New(0);
     PyObject *numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * NUMBERS * sizeof(long long)));
+    PyObject *parents = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * sizeof(long long)));
     PyObject *result = NULL;
     size_t longest = 0, index;
     char *scratch;
@@ -475,18 +478,21 @@ static PyObject *take_rows(const Found *found)
     scratch = malloc(longest + NAME_MAX + 2);
     if (!scratch)
         PyErr_NoMemory();
-    bad = !scratch || !paths || !numbers || !more || !below || !odd;
+    bad = !scratch || !paths || !numbers || !parents || !more || !below || !odd;
     for (index = 0; index < found->count && !bad; index++) {
         long long row[NUMBERS];
         take_numbers(kind_of(found->rows[index].mode), found->rows + index, row);
         memcpy(PyBytes_AsString(numbers) + index * sizeof row, row, sizeof row);
+        memcpy(PyBytes_AsString(parents) + index * sizeof(long long),
+               &found->directories[found->rows[index].directory].place, sizeof(long long));
         bad = take_row(found, index, scratch, paths, more, odd);
     }
     if (!bad)
-        result = PyTuple_Pack(5, paths, numbers, more, below, odd);
+        result = PyTuple_Pack(6, paths, numbers, parents, more, below, odd);
     free(scratch);
     Py_XDECREF(paths);
     Py_XDECREF(numbers);
+    Py_XDECREF(parents);
     Py_XDECREF(more);
     Py_XDECREF(below);
     Py_XDECREF(odd);
@@ -543,7 +549,7 @@ static int take_directories(Found *found, PyObject *listed)
         Py_ssize_t length;
         size_t place;
         int bad = !bytes || PyBytes_AsStringAndSize(bytes, &path, &length);
-        if (!bad && (add_text(found, path, (size_t)length, &place) || add_directory(found, place))) {
+        if (!bad && (add_text(found, path, (size_t)length, &place) || add_directory(found, place, -1 - index))) {
             PyErr_NoMemory();
             bad = 1;
         }

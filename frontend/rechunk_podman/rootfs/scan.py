@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.collector import paused
 from rechunk_podman.errors import RootfsError, UsageError
@@ -24,7 +25,7 @@ from rechunk_podman.workers import Workers
 log = logging.getLogger("rechunk_podman")
 
 Xattrs = tuple[tuple[str, bytes], ...]
-_Found = tuple[list[str], bytes, dict[int, More], list[str], list[int]]
+_Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
 """What _listing.pyi gives for sockets, which have no Kind."""
@@ -78,19 +79,18 @@ class _Options(NamedTuple):
     keep_selinux: bool
 
 
-def _read_all(scanner: _Scanner, pending: list[str], workers: Workers) -> None:
-    """Reads everything at and below the pending directories."""
-    running: set[Future[_Found]] = set()
+def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
+    """Reads everything at and below the pending directories, given by their places."""
+    running: dict[Future[_Found], list[int]] = {}
     try:
         while pending or running:
             while pending and len(running) <= workers.count:
                 # some for each, so that nobody waits for the one who met a large directory
                 count = min(_BATCH, -(-len(pending) // workers.count))
-                running.add(workers.submit(scanner.read, pending[-count:]))
+                running[workers.submit(scanner.read, pending[-count:])] = pending[-count:]
                 del pending[-count:]
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                pending += scanner.take(future.result())
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                pending += scanner.take(running.pop(future), future.result())
     except OSError as error:
         raise scanner.root.error(error.filename, error) from error
 
@@ -131,6 +131,7 @@ class _Scanner:
         "intern",
         "more",
         "options",
+        "parents",
         "paths",
         "root",
         "root_entry",
@@ -149,6 +150,7 @@ class _Scanner:
         # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
         self.paths: list[str] = []
         self.chunks: list[bytes] = []
+        self.parents: list[npt.NDArray[np.int64]] = []
         self.more: dict[int, More] = {}
         self.gone: list[int] = []
         self.intern: dict[Xattrs, Xattrs] = {}
@@ -157,8 +159,8 @@ class _Scanner:
         self.skipped: list[str] = []
         self.empty: list[str] = []
 
-    def start(self) -> list[str]:
-        """Reads the root itself; the directories to begin with."""
+    def start(self) -> list[int]:
+        """Reads the root itself; the places of the directories to begin with, of which it is -1."""
         root = self.root
         handle = f"/proc/self/fd/{root.fd}"
         if not Path(handle).is_dir():
@@ -186,31 +188,35 @@ class _Scanner:
             rdev=None,
             xattrs=self._kept("", found),
         )
-        return [] if self.options.pruned.get("") else [""]
+        return [] if self.options.pruned.get("") else [-1]
 
     def _root_xattrs(self, handle: str) -> Xattrs:
         dropped = tuple(map(os.fsdecode, self.ignored))
         names = [name for name in os.listxattr(handle) if not name.startswith(dropped)]
         return tuple([(name, os.getxattr(handle, name)) for name in sorted(names)])
 
-    def read(self, directories: list[str]) -> _Found:
-        """What these directories hold; for any thread."""
-        return read_directories(self.root.fd, directories, self.ignored, self.unread, _MOST)
+    def read(self, directories: list[int]) -> _Found:
+        """What the directories at these places hold; for any thread."""
+        paths = [self.paths[place] if place >= 0 else "" for place in directories]
+        return read_directories(self.root.fd, paths, self.ignored, self.unread, _MOST)
 
-    def take(self, found: _Found) -> list[str]:
-        """Adds what was read; the directories among it that are to be read."""
-        paths, numbers, more, directories, odd = found
+    def take(self, directories: list[int], found: _Found) -> list[int]:
+        """Adds what was read of directories; those among it that are to be read."""
+        paths, numbers, parents, more, below, odd = found
         start = len(self.paths)
         self.paths += paths
         self.chunks.append(numbers)
+        within = np.frombuffer(parents, np.int64)
+        asked = np.array(directories, np.int64)
+        self.parents.append(np.where(within < 0, asked[np.maximum(-1 - within, 0)], within + start))
         self.more.update((start + place, rest) for place, rest in more.items())
         for place in odd:
             (kind,) = _KIND.unpack_from(numbers, place * _ROW)
             if not self._accept(start + place, kind):
                 self.gone.append(start + place)
             elif kind == Kind.DIRECTORY and paths[place] not in self.options.pruned:
-                directories.append(paths[place])
-        return directories
+                below.append(place)
+        return [place + start if place >= 0 else directories[-1 - place] for place in below]
 
     def _accept(self, place: int, kind: int) -> bool:
         """Whether an entry that has to be looked at stays; notes why not."""
@@ -238,6 +244,7 @@ class _Scanner:
         if pruned:
             self.gone += [place for place, path in enumerate(self.paths) if path in pruned]
         numbers = np.frombuffer(b"".join(self.chunks), np.int64).reshape(-1, len(NUMBERS))
+        parents = np.concatenate([np.empty(0, np.int64), *self.parents])
         if self.gone:
             stays = np.ones(len(self.paths), np.bool_)
             stays[self.gone] = False
@@ -246,7 +253,9 @@ class _Scanner:
             self.paths = [self.paths[old] for old in place]
             self.more = {place[old]: rest for old, rest in self.more.items() if old in place}
             numbers = numbers[left]
-        return Tree.of_rows(self.root_entry, self.paths, numbers, self.more)
+            # what holds something is never left out alone
+            parents = np.where(parents < 0, -1, np.cumsum(stays)[parents] - 1)[left]
+        return Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
 
     def _kept(self, path: str, xattrs: Xattrs) -> Xattrs:
         """The attributes that a layer is to hold."""
