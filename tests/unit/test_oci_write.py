@@ -229,6 +229,29 @@ def test_a_size_is_known_before_anything_is_read(top):
             assert written.digest == written.diff_id
 
 
+def test_a_long_layer_is_left_alone(top):
+    """A thread takes two layers at once, and not another one beside one that all would wait for."""
+    with Root(top) as root:
+        source = Source(root, scan(root), {})
+        taken = []
+
+        def jobs():
+            for number, spec in enumerate(specs(source.tree, 4)):
+                taken.append(number)
+                yield number, layers.Job(tar_stream(source, spec), alone=number == 0)
+
+        written = {}
+        most = 0
+        for number, layer in layers.write_layers(root, jobs(), Compression()):
+            written[number] = layer
+            most = max(most, len(taken) - len(written))
+            if number == 0:
+                assert taken == [0]
+        assert most == (1 if layers.can_advance() else 0)
+        for number, spec in enumerate(specs(source.tree, 4)):
+            assert written[number] == write_layer(root, tar_stream(source, spec), None, Compression())
+
+
 def test_progress_is_reported(top, place):
     for threads in (1, 2):
         told: list = []
