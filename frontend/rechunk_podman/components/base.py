@@ -287,17 +287,17 @@ class Board:
         digests: npt.NDArray[np.uint8],
         group: int,
         algorithm: int,
-        trusted: int,
+        believed: npt.NDArray[np.bool_],
     ) -> None:
         """As describe() of each that is a regular file, and set_digest() where its database has a digest.
 
         Args:
             known: of each, whether there is a digest; digests: a row of each, of meaning where there is one.
-            trusted: epoch seconds; the digest of a newer file is not believed.
+            believed: of each, whether the file is still the one that the digest is of.
         """
         columns = self.columns
         at = columns.leader[positions]
-        believed = known & (columns.mtime[at] <= trusted)
+        believed = known & believed
         held = columns.described[at]
         regular = columns.regular[at]
         contested = regular & (held != NOBODY) & (held != group)

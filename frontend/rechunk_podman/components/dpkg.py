@@ -58,7 +58,9 @@ def _source(board: Board, source: str, packages: list[Installed]) -> None:
     group.built(max(times, default=None) or max(newest, default=None))
     for found in files:
         board.claim_all(found.positions, number)
-        board.describe_all(*found, number, MD5, -1 if group.clamp is None else group.clamp)
+        mtimes = board.columns.mtime[board.columns.leader[found.positions]]
+        unchanged = mtimes <= (-1 if group.clamp is None else group.clamp)
+        board.describe_all(*found, number, MD5, unchanged)
 
 
 class _Files(NamedTuple):

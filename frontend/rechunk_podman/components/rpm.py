@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import logging
 import stat
+from contextlib import suppress
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.components import rpm_db, rpm_header
-from rechunk_podman.components.base import ALGORITHMS, ALWAYS, MD5, Board
+from rechunk_podman.components.base import ALGORITHMS, ALWAYS, DIGEST_SIZE, MD5, NOBODY, Board
 from rechunk_podman.components.content import digest_file
-from rechunk_podman.components.rpm_header import Header, HeaderError, RpmFile
+from rechunk_podman.components.rpm_header import Header, HeaderError, RpmFiles
 from rechunk_podman.model import Kind
 from rechunk_podman.rootfs.root import Root
 
@@ -26,6 +30,8 @@ STATE = (
 """What rpm's front ends record of every transaction."""
 
 _DAY = 86400
+_TYPE, _PERMISSIONS = 0o170000, 0o7777
+"""The parts of a mode."""
 
 
 class _Missing(NamedTuple):
@@ -76,7 +82,7 @@ def _package(board: Board, header: Header, missing: dict[tuple[str, int], list[_
     built = header.number(rpm_header.BUILDTIME) or 0
     changes = [time for time in header.numbers(rpm_header.CHANGELOGTIME) if time > 0]
     algorithm = header.number(rpm_header.FILEDIGESTALGO) or MD5
-    files = header.files()
+    files = header.columns()
 
     number = board.group(name, source)
     group = board.groups[number]
@@ -84,42 +90,77 @@ def _package(board: Board, header: Header, missing: dict[tuple[str, int], list[_
         group.version = version
     group.built(built)
     group.changes.update(time for time in changes if not built or time <= built + _DAY)
-    for file in files:
-        if file.state != rpm_header.STATE_NORMAL:
-            continue
-        path = board.canonical(file.directory + file.name)
-        regular = stat.S_ISREG(file.mode) and not file.flags & rpm_header.FLAG_GHOST
-        if path:
-            position = board.position[path]
-            board.claim(position, number)
-            if regular:
-                _describe(board, position, number, file, algorithm)
-        elif path is None and regular and file.size:
-            digest = _digest(file, algorithm)
-            if digest:
-                missing.setdefault((file.name, file.size), []).append(_Missing(algorithm, digest, number))
+    _files(board, number, files, algorithm, missing)
 
 
-def _digest(file: RpmFile, algorithm: int) -> bytes | None:
+def _files(
+    board: Board,
+    group: int,
+    files: RpmFiles,
+    algorithm: int,
+    missing: dict[tuple[str, int], list[_Missing]],
+) -> None:
+    """Claims and describes the files of one package."""
+    columns = board.columns
+    directories = [directory.lstrip("/") for directory in files.directories]
+    heads = map(directories.__getitem__, files.indexes.tolist())
+    paths = [head + file for head, file in zip(heads, files.names, strict=True)]
+    places = list(map(board.position.get, paths))
+    normal = files.states == rpm_header.STATE_NORMAL
+    regular = normal & (files.modes & _TYPE == stat.S_IFREG) & (files.flags & rpm_header.FLAG_GHOST == 0)
+    if None in places:
+        for at in [at for at, place in enumerate(places) if place is None]:
+            path = board.canonical(paths[at])
+            if path:
+                places[at] = board.position[path]
+            elif path is None and regular[at] and files.sizes[at]:
+                digest = _digest(files.digests[at], algorithm)
+                if digest:
+                    key = (files.names[at], int(files.sizes[at]))
+                    missing.setdefault(key, []).append(_Missing(algorithm, digest, group))
+    positions = np.array([NOBODY if place is None else place for place in places], np.intp)
+    board.claim_all(positions[normal & (positions != NOBODY)], group)
+    chosen = np.flatnonzero(regular & (positions != NOBODY))
+    found = positions[chosen]
+    known, digests = _digests([files.digests[place] for place in chosen.tolist()], algorithm)
+    as_recorded = (
+        (columns.size[found].astype(np.uint64) == files.sizes[chosen])
+        & (columns.mtime[found] == files.mtimes[chosen])
+        & (board.tree.column("mode")[found] == files.modes[chosen] & _PERMISSIONS)
+    )
+    board.describe_all(found, known, digests, group, algorithm, as_recorded)
+
+
+def _digests(texts: list[str], algorithm: int) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.uint8]]:
+    """Which of these digests are of use, and DIGEST_SIZE bytes of each."""
+    rows = np.zeros((len(texts), DIGEST_SIZE), np.uint8)
+    lengths = set(map(len, texts)) - {0}
+    if algorithm in ALGORITHMS and len(lengths) == 1 and (length := lengths.pop()) % 2 == 0:
+        with suppress(ValueError):
+            joined = bytes.fromhex("".join(texts))
+            known = np.array(texts, np.object_).astype(np.bool_)
+            if len(joined) == length // 2 * int(known.sum()):
+                kept = min(length // 2, DIGEST_SIZE)
+                rows[known, :kept] = np.frombuffer(joined, np.uint8).reshape(-1, length // 2)[:, :kept]
+                return known, rows
+    # one that is broken, or none: each for itself
+    known = np.zeros(len(texts), np.bool_)
+    for place, text in enumerate(texts):
+        digest = _digest(text, algorithm)
+        if digest:
+            known[place] = True
+            rows[place] = np.frombuffer(digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0"), np.uint8)
+    return known, rows
+
+
+def _digest(text: str, algorithm: int) -> bytes | None:
     """The digest that the database records, None where there is none of use."""
     if algorithm not in ALGORITHMS:
         return None
     try:
-        return bytes.fromhex(file.digest) or None
+        return bytes.fromhex(text) or None
     except ValueError:
         return None
-
-
-def _describe(board: Board, position: int, group: int, file: RpmFile, algorithm: int) -> None:
-    if not board.regular[position]:
-        return
-    digest = _digest(file, algorithm)
-    if not board.describe(position, group, algorithm if digest else 0):
-        return
-    if digest:
-        _, mode, _, _, size, mtime, *_ = board.tree.numbers[position].tolist()
-        if (size, mtime, mode) == (file.size, file.mtime, stat.S_IMODE(file.mode)):
-            board.set_digest(position, digest)
 
 
 def _find_moved(root: Root, board: Board, missing: dict[tuple[str, int], list[_Missing]]) -> None:

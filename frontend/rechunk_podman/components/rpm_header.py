@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import itertools
 import struct
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.errors import DatabaseError
 
@@ -47,8 +49,13 @@ DIGEST_MD5 = 1
 
 _MAX_ENTRIES = 0xFFFF
 _MAX_STORE = 256 * 1024 * 1024
-_NUMBERS = {1: "B", 2: "B", 3: "H", 4: "I", 5: "Q"}
+_WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8}
+"""Type of a tag of numbers -> bytes of each."""
 _STRING, _STRING_ARRAY, _I18NSTRING = 6, 8, 9
+
+
+Numbers = npt.NDArray[np.integer[Any]]
+_NONE: Numbers = np.empty(0, np.int64)
 
 
 class HeaderError(DatabaseError):
@@ -56,7 +63,11 @@ class HeaderError(DatabaseError):
 
 
 class RpmFile(NamedTuple):
-    """A path of a package. digest: lower-case hex, "" where there is none. mode: with its file type."""
+    """A path of a package.
+
+    directory: absolute, ends in a slash. digest: lower-case hex, "" where there is none. mode: with its file
+    type.
+    """
 
     directory: str
     name: str
@@ -66,6 +77,23 @@ class RpmFile(NamedTuple):
     state: int
     flags: int
     digest: str
+
+
+class RpmFiles(NamedTuple):
+    """All paths of a package: an RpmFile each, in columns.
+
+    directories: absolute, each ending in a slash; indexes: of each path, which of them it is in.
+    """
+
+    directories: list[str]
+    indexes: Numbers
+    names: list[str]
+    sizes: Numbers
+    modes: Numbers
+    mtimes: Numbers
+    states: Numbers
+    flags: Numbers
+    digests: list[str]
 
 
 class Header:
@@ -98,18 +126,22 @@ class Header:
     def __contains__(self, tag: int) -> bool:
         return tag in self._index
 
-    def numbers(self, tag: int) -> Sequence[int]:
+    def array(self, tag: int) -> Numbers:
         """The unsigned integers of a tag, none where it is absent. Raises HeaderError: it is no such tag."""
         if tag not in self._index:
-            return ()
+            return _NONE
         kind, offset, count = self._index[tag]
-        code = _NUMBERS.get(kind)
-        if code is None:
+        width = _WIDTHS.get(kind)
+        if width is None:
             raise HeaderError(f"tag {tag} of an rpm header is no number")
-        if offset < 0 or offset + struct.calcsize(code) * count > len(self._store):
+        if offset < 0 or count < 0 or offset + width * count > len(self._store):
             raise HeaderError(f"tag {tag} of an rpm header leaves the store")
-        numbers: tuple[int, ...] = struct.unpack_from(f">{count}{code}", self._store, offset)
-        return numbers
+        return np.frombuffer(self._store, f">u{width}", count, offset) if count else _NONE
+
+    def numbers(self, tag: int) -> list[int]:
+        """As array()."""
+        found: list[int] = self.array(tag).tolist()
+        return found
 
     def number(self, tag: int) -> int | None:
         """The first integer of a tag, None where it is absent. Raises HeaderError."""
@@ -156,41 +188,51 @@ class Header:
             raise HeaderError("an rpm header without a name")
         return name, f"{self.string(VERSION)}-{self.string(RELEASE)}"
 
-    def files(self) -> list[RpmFile]:
-        """The package's paths, directories among them; `directory` is absolute and ends in a slash.
+    def columns(self) -> RpmFiles:
+        """The package's paths, directories among them.
 
         Raises:
             HeaderError: the file tags do not agree in their number.
         """
         if BASENAMES in self:
             names = self.strings(BASENAMES)
-            folders = self.strings(DIRNAMES)
-            indexes = self.numbers(DIRINDEXES)
-            if len(indexes) != len(names) or (names and max(indexes) >= len(folders)):
+            directories = self.strings(DIRNAMES)
+            indexes = self.array(DIRINDEXES)
+            if len(indexes) != len(names) or (names and int(indexes.max()) >= len(directories)):
                 raise HeaderError("an rpm header whose directories and base names do not match")
-            directories = [folders[index] for index in indexes]
         else:
             split = [path.rpartition("/") for path in self.strings(OLDFILENAMES)]
             directories = [head + slash for head, slash, _ in split]
             names = [name for _, _, name in split]
+            indexes = np.arange(len(names))
         count = len(names)
-        sizes = self.numbers(LONGFILESIZES) if LONGFILESIZES in self else self.numbers(FILESIZES)
-        columns = (
-            _column(sizes, count, 0),
-            _column(self.numbers(FILEMODES), count, 0),
-            _column(self.numbers(FILEMTIMES), count, 0),
-            _column(self.numbers(FILESTATES), count, STATE_NORMAL),
-            _column(self.numbers(FILEFLAGS), count, 0),
-        )
+        sizes = self.array(LONGFILESIZES if LONGFILESIZES in self else FILESIZES)
         digests = self.strings(FILEDIGESTS) or [""] * count
         if len(digests) != count:
             raise HeaderError("an rpm header whose digests do not match its files")
-        return list(map(RpmFile, directories, names, *columns, digests))
+        return RpmFiles(
+            directories,
+            indexes,
+            names,
+            _column(sizes, count, 0).astype(np.uint64),
+            _column(self.array(FILEMODES), count, 0),
+            _column(self.array(FILEMTIMES), count, 0),
+            _column(self.array(FILESTATES), count, STATE_NORMAL),
+            _column(self.array(FILEFLAGS), count, 0),
+            digests,
+        )
+
+    def files(self) -> list[RpmFile]:
+        """As columns(), file by file."""
+        columns = self.columns()
+        directories = map(columns.directories.__getitem__, columns.indexes.tolist())
+        numbers = (column.tolist() for column in columns[3:8])
+        return list(map(RpmFile, directories, columns.names, *numbers, columns.digests))
 
 
-def _column(numbers: Sequence[int], count: int, default: int) -> Sequence[int]:
-    if not numbers:
-        return [default] * count
+def _column(numbers: Numbers, count: int, default: int) -> Numbers:
+    if not len(numbers):
+        return np.full(count, default)
     if len(numbers) != count:
         raise HeaderError("an rpm header whose file tags do not match in number")
     return numbers
