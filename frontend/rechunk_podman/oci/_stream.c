@@ -345,8 +345,12 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     self->file.fd = self->target = -1;
     self->total = END;
     confined_start(&self->confined, root);
-    if (add_members(self, paths, numbers, mtimes, more, links, make_header))
+    if (add_members(self, paths, numbers, mtimes, more, links, make_header)) {
         Py_CLEAR(self);
+    } else {
+        char *fitting = PyMem_Realloc(self->text, self->used + 1);
+        self->text = fitting ? fitting : self->text;
+    }
     return (PyObject *)self;
 }
 

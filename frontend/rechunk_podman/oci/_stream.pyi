@@ -1,5 +1,8 @@
 from collections.abc import Callable
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.model import More
 
 def ustar(
@@ -33,8 +36,9 @@ class TarStream:
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
-        paths: in the order of the layer. numbers: a row of 64-bit NUMBERS (model.py) for each. mtimes: those
-            of the layer, 64 bits each. more, links: as in Members (members.py). All are taken at once.
+        paths: in the order of the layer. numbers: a row of 64-bit NUMBERS (model.py) for each, one behind the
+            other. mtimes: those of the layer, 64 bits each. more, links: as in Members (members.py). All are
+            taken at once.
         make_header: called with the place of a member whose header ustar cannot hold.
 
     Raises:
@@ -45,8 +49,8 @@ class TarStream:
         cls,
         root: int,
         paths: list[str],
-        numbers: bytes,
-        mtimes: bytes,
+        numbers: bytes | npt.NDArray[np.int64],
+        mtimes: bytes | npt.NDArray[np.int64],
         more: dict[int, More],
         links: dict[int, str],
         make_header: Callable[[int], bytes],

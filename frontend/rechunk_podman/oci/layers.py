@@ -108,15 +108,15 @@ def write_layers(
         for number, job in jobs:
             yield number, write_layer(root, job.stream, job.target, compression, threads, ended)
         return
-    with ExitStack() as stack:
-        going: list[_Going] = []
-        more = True
+    going: list[_Going] = []
+    more = True
+    try:
         while True:
             while more and not (len(going) == 2 or any(one.job.alone for one in going)):
                 numbered = next(jobs, None)
                 more = numbered is not None
                 if numbered is not None:
-                    going.append(stack.enter_context(_Going(*numbered)))
+                    going.append(_Going(*numbered))
             if not going:
                 return
             _advance(root, going)
@@ -124,30 +124,31 @@ def write_layers(
                 going.remove(one)
                 yield one.number, one.written()
             _go_on(ended)
+    finally:
+        for one in going:
+            one.close()
 
 
 class _Going:
-    """A layer that is being hashed and written; a context manager, which closes its blob."""
+    """A layer that is being hashed and written."""
 
-    __slots__ = ("_stack", "job", "number")
+    __slots__ = ("_opened", "job", "number")
 
     def __init__(self, number: int, job: Job) -> None:
         self.number = number
         self.job = job
-        self._stack = ExitStack()
+        with ExitStack() as stack:
+            fd = stack.enter_context(job.target.opened(job.stream.size)) if job.target else -1
+            job.stream.into(fd, job.target.offset if job.target else 0)
+            self._opened = stack.pop_all()
 
-    def __enter__(self) -> _Going:
-        target = self.job.target
-        fd = self._stack.enter_context(target.opened(self.job.stream.size)) if target else -1
-        self.job.stream.into(fd, target.offset if target else 0)
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._stack.close()
+    def close(self) -> None:
+        """Closes its blob; doing it twice is harmless."""
+        self._opened.close()
 
     def written(self) -> Written:
         """What came of it, once it is over."""
-        self._stack.close()
+        self.close()
         digest = "sha256:" + (self.job.stream.digest or b"").hex()
         return Written(digest, digest, self.job.stream.size, self.job.stream.size)
 

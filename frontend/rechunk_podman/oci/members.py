@@ -74,8 +74,8 @@ def members(source: Source, spec: LayerSpec) -> Members:
         RootfsError: the tree lacks a path of a component.
     """
     tree = source.tree
-    own: list[int] = []
-    clamps: list[npt.NDArray[np.int64]] = []
+    own: list[npt.NDArray[np.intp]] = [np.empty(0, np.intp)]
+    clamps: list[npt.NDArray[np.int64]] = [np.empty(0, np.int64)]
     with_root = False
     for component in spec.components:
         paths = component.paths
@@ -83,19 +83,18 @@ def members(source: Source, spec: LayerSpec) -> Members:
             with_root = True
             paths = tuple(filter(None, paths))
         try:
-            own += map(tree.position.__getitem__, paths)
+            own.append(np.fromiter(map(tree.position.__getitem__, paths), np.intp, len(paths)))
         except KeyError as error:
             raise RootfsError(
                 f"{source.root.show(error.args[0])} is planned, but not in the root filesystem"
             ) from None
         clamp = UNCLAMPED if component.mtime_clamp is None else component.mtime_clamp
         clamps.append(np.full(len(paths), clamp, np.int64))
-    placed = np.array(own, np.intp)
+    placed = np.concatenate(own)
     merged = np.sort(np.concatenate([placed, tree.ancestors(placed)]))
     positions = merged[np.diff(merged, prepend=-1) != 0]
     clamp_of = np.full(len(positions), UNCLAMPED, np.int64)
-    if own:
-        clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
+    clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
     numbers = tree.numbers[positions]
     mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
     found = Members(tree.names[positions].tolist(), numbers, mtimes, {}, {})
@@ -157,8 +156,8 @@ def tar_stream(source: Source, spec: LayerSpec) -> TarStream:
     return TarStream(
         source.root.fd,
         found.paths,
-        found.numbers.tobytes(),
-        found.mtimes.tobytes(),
+        found.numbers,
+        found.mtimes,
         found.more,
         found.links,
         found.header,

@@ -244,7 +244,9 @@ class _Scanner:
         if pruned:
             self.gone += [place for place, path in enumerate(self.paths) if path in pruned]
         numbers = np.frombuffer(b"".join(self.chunks), np.int64).reshape(-1, len(NUMBERS))
+        self.chunks.clear()
         parents = np.concatenate([np.empty(0, np.int64), *self.parents])
+        self.parents.clear()
         if self.gone:
             stays = np.ones(len(self.paths), np.bool_)
             stays[self.gone] = False
