@@ -56,6 +56,9 @@ More = tuple[str | None, tuple[int, int] | None, tuple[tuple[str, bytes], ...]]
 NUMBERS = Entry._fields[:9]
 """The fields of an Entry that are numbers: the columns of a Tree."""
 
+NO_TIME = -(1 << 63)
+"""In columns of epoch seconds: nothing is said."""
+
 _KINDS = tuple(Kind)
 _NO_MORE: More = (None, None, ())
 _CHUNK = 4096

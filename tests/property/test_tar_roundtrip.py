@@ -137,7 +137,7 @@ def layers_of(top: Path, count: int) -> list[bytes]:
     """The layers' tars, each of the size that was announced."""
     found = []
     with Root(top) as root, tempfile.TemporaryDirectory() as folder:
-        source = Source(root, scan(root), {})
+        source = Source(root, scan(root), None)
         for number, spec in enumerate(specs(source.tree, count)):
             path = Path(folder, str(number))
             stream = tar_stream(source, spec)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rechunk_podman.components.assign import Assignment, assign
-from rechunk_podman.model import Component
+from rechunk_podman.model import NO_TIME, Component, Tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
@@ -28,9 +28,11 @@ def make(top: Path, files: Mapping[str, str | bytes], mtime: int = INSTALLED) ->
 class Result:
     """An Assignment, looked up by path and by component."""
 
-    def __init__(self, assignment: Assignment) -> None:
+    def __init__(self, tree: Tree, assignment: Assignment) -> None:
         self.assignment = assignment
-        self.mtimes = assignment.mtimes
+        self.mtimes = {
+            path: time for path, time in zip(tree, assignment.mtimes, strict=True) if time != NO_TIME
+        }
         self.components = {str(component.id): component for component in assignment.components}
         self.owner = {path: str(c.id) for c in assignment.components for path in c.paths}
 
@@ -41,4 +43,5 @@ class Result:
 def assigned(top: Path, **options: object) -> Result:
     """The Result of assign() on a directory."""
     with Root(top) as root:
-        return Result(assign(root, scan(root), **options))  # type: ignore[arg-type]
+        tree = scan(root)
+        return Result(tree, assign(root, tree, **options))  # type: ignore[arg-type]

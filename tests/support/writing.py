@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rechunk_podman.model import Component, ComponentId, Kind, Tree
+from rechunk_podman.model import NO_TIME, Component, ComponentId, Kind, Tree
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write import ImageDocuments, LayerSpec, Output, WrittenImage, write_image
 from rechunk_podman.rootfs.root import Root
@@ -63,4 +63,5 @@ def write(
         tree = scan(root)
         chosen = layers(tree) if layers else specs(tree, count)
         options = {"finish": finish, "workers": workers, **options}
-        return write_image(root, tree, chosen, mtimes or {}, output=Output.parse(str(output)), **options)
+        times = [(mtimes or {}).get(path, NO_TIME) for path in tree]
+        return write_image(root, tree, chosen, times, output=Output.parse(str(output)), **options)

@@ -221,7 +221,7 @@ def test_sparse_files_are_expanded(top, place):
 
 def test_a_size_is_known_before_anything_is_read(top):
     with Root(top) as root:
-        source = Source(root, scan(root), {})
+        source = Source(root, scan(root), None)
         for spec in specs(source.tree, 4):
             stream = tar_stream(source, spec)
             written = write_layer(root, stream, None, Compression())
@@ -232,7 +232,7 @@ def test_a_size_is_known_before_anything_is_read(top):
 def test_a_long_layer_is_left_alone(top):
     """A thread takes two layers at once, and not another one beside one that all would wait for."""
     with Root(top) as root:
-        source = Source(root, scan(root), {})
+        source = Source(root, scan(root), None)
         taken = []
 
         def jobs():
@@ -273,7 +273,7 @@ def change_after_scan(top, place, change, threads):
                 root,
                 tree,
                 specs(tree, 4),
-                {},
+                None,
                 finish=finish,
                 output=Output.parse(f"{place}/image"),
                 workers=workers,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +36,13 @@ _PART = 4096
 class Assignment:
     """components: sorted by id; every path that needs one is in exactly one. `/` itself is ROOT_ID's.
 
-    mtimes: path -> epoch seconds, of each regular file whose time is not min(mtime, its component's
-    mtime_clamp); all those of components without a clamp are among them.
+    mtimes: of each position of the Tree, epoch seconds, where it is a regular file whose time is not
+    min(mtime, its component's mtime_clamp), else NO_TIME; all regular files of components without a clamp
+    have one.
     """
 
     components: tuple[Component, ...]
-    mtimes: Mapping[str, int]
+    mtimes: array[int]
 
 
 def assign(

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.base import Board
-from rechunk_podman.model import Kind
+from rechunk_podman.model import NO_TIME, Kind
 
 log = logging.getLogger("rechunk_podman")
 
@@ -81,11 +81,11 @@ def normalise(board: Board) -> array[int]:
     return array("q", times.tobytes())
 
 
-def exceptions(board: Board, times: array[int]) -> dict[str, int]:
-    """The paths whose time is not min(mtime, clamp of their component), and that time."""
+def exceptions(board: Board, times: array[int]) -> array[int]:
+    """The time of each position where it is not min(mtime, clamp of its component), else NO_TIME."""
     columns = board.columns
     clamps, clamped = columns.clamps(board)
     here = columns.owner
     expected = np.minimum(columns.mtime, clamps[here])
     found = columns.regular & (~clamped[here] | (np.asarray(times) != expected))
-    return {board.paths[position]: times[position] for position in np.flatnonzero(found).tolist()}
+    return array("q", np.where(found, np.asarray(times), NO_TIME).tobytes())

@@ -6,7 +6,7 @@ the last layer that has a directory decides what clients make of it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import NUMBERS, Component, Kind, More, Tree, make_entry
+from rechunk_podman.model import NO_TIME, NUMBERS, Component, Kind, More, Tree, make_entry
 from rechunk_podman.oci._stream import TarStream
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.tar import UNCLAMPED, entry_header, entry_mtimes
@@ -39,12 +39,13 @@ class LayerSpec:
 class Source:
     """What all layers are made from.
 
-    mtimes: times of single paths, else see entry_mtimes(). root_mode: permission bits of `./`.
+    mtimes: epoch seconds of positions of the tree, NO_TIME for those of entry_mtimes(); None: all are.
+    root_mode: permission bits of `./`.
     """
 
     root: Root
     tree: Tree
-    mtimes: Mapping[str, int]
+    mtimes: Sequence[int] | None
     root_mode: int = 0o755
 
 
@@ -97,11 +98,14 @@ def members(source: Source, spec: LayerSpec) -> Members:
     clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
     numbers = tree.numbers[positions]
     mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
+    if source.mtimes is not None:
+        # a link's time is its leader's
+        said = np.asarray(source.mtimes)
+        first = positions.copy()
+        for place, position in _those(positions, tree.leader):
+            first[place] = tree.leader[position]
+        mtimes = np.where(said[first] != NO_TIME, said[first], mtimes)
     found = Members(tree.names[positions].tolist(), numbers, mtimes, {}, {})
-    if source.mtimes:
-        for place, path in enumerate(found.paths):
-            if path in source.mtimes:
-                mtimes[place] = source.mtimes[path]
     _add_links(source, placed, positions, found)
     for place, position in _those(positions, tree.more):
         found.more[place] = tree.more[position]
@@ -117,7 +121,7 @@ def _those(positions: npt.NDArray[np.intp], keys: Collection[int]) -> list[tuple
 def _add_links(
     source: Source, own: npt.NDArray[np.intp], positions: npt.NDArray[np.intp], found: Members
 ) -> None:
-    """Notes what is a hard link to what; a link's time is its leader's."""
+    """Notes what is a hard link to what."""
     tree = source.tree
     links = _those(positions, tree.leader)
     leaders = {tree.leader[position] for _, position in links}
@@ -125,8 +129,6 @@ def _add_links(
     firsts: dict[int, int] = {}
     for place, position in links:
         leader = tree.leader[position]
-        if tree.paths[leader] in source.mtimes:
-            found.mtimes[place] = source.mtimes[tree.paths[leader]]
         if leader not in held:
             leader = firsts.setdefault(leader, position)
         if leader != position:

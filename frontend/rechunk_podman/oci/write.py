@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +43,7 @@ def write_image(
     root: Root,
     tree: Tree,
     layers: Sequence[LayerSpec],
-    mtimes: Mapping[str, int],
+    mtimes: Sequence[int] | None,
     *,
     finish: Callable[[Sequence[Layer]], ImageDocuments],
     output: Output,
@@ -59,7 +59,7 @@ def write_image(
 
     Args:
         layers: bottom first.
-        mtimes: times of single paths that the rule does not give (oci/tar.py: entry_mtimes).
+        mtimes: see Source.
         finish: makes config and annotations once the layers are known; its errors leave nothing behind.
         workers: threads that write layers; as many may compress one. Without them this one does.
         tag: the full reference that the image carries, or None for none.
