@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import random
 import socket
@@ -232,13 +233,16 @@ def members(root, *directories):
 
 
 def stream_of(root, rows, make_header=entry_header):
-    """The TarStream of (path, Entry, mtime, link)."""
+    """The TarStream of (path, Entry, mtime, link); an empty path is the root itself."""
+    inner = [row for row in rows if row[0]]
+    positions = itertools.accumulate(bool(path) for path, *_ in rows)
     return TarStream(
         root,
-        [path for path, *_ in rows],
-        np.array([entry[: len(NUMBERS)] for _, entry, *_ in rows], np.int64).tobytes(),
+        [path for path, *_ in inner],
+        np.array([entry[: len(NUMBERS)] for _, entry, *_ in inner], np.int64).tobytes(),
+        {place: row[1][len(NUMBERS) :] for place, row in enumerate(inner)},
+        np.array([at - 1 if row[0] else -1 for at, row in zip(positions, rows, strict=True)], np.int64),
         np.array([mtime for _, _, mtime, _ in rows], np.int64).tobytes(),
-        {place: row[1][len(NUMBERS) :] for place, row in enumerate(rows)},
         {place: row[3] for place, row in enumerate(rows) if row[3] is not None},
         lambda place: make_header(*rows[place]),
     )
@@ -303,25 +307,30 @@ ROW = bytes(8 * len(NUMBERS))
 @pytest.mark.parametrize(
     "arguments",
     [
-        (["a"], ROW, bytes(8), {}, {}),
-        (("a",), ROW, bytes(8), {}, {}, broken),
-        ([1], ROW, bytes(8), {}, {}, broken),
-        ([b"a"], ROW, bytes(8), {}, {}, broken),
-        (["a"], ROW[:-8], bytes(8), {}, {}, broken),
-        (["a"], ROW + ROW, bytes(8), {}, {}, broken),
-        (["a"], ROW, bytes(7), {}, {}, broken),
-        (["a"], b"\x07" + ROW[1:], bytes(8), {}, {}, broken),
-        (["a"], bytes([255] * 8) + ROW[8:], bytes(8), {}, {}, broken),
-        (["a"], ROW[:32] + bytes([255] * 8) + ROW[40:], bytes(8), {}, {}, broken),
-        (["a"], ROW, bytes(8), {0: None}, {}, broken),
-        (["a"], ROW, bytes(8), {0: (None, None)}, {}, broken),
-        (["a"], ROW, bytes(8), {0: (1, None, ())}, {}, broken),
-        (["a"], ROW, bytes(8), {0: (None, 7, ())}, {}, broken),
-        (["a"], ROW, bytes(8), {0: (None, (1,), ())}, {}, broken),
-        (["a"], ROW, bytes(8), {0: (None, None, 5)}, {}, broken),
-        (["a"], ROW, bytes(8), {}, {0: 1}, broken),
-        (["ä"], ROW, bytes(8), {}, {}, lambda place: "text"),
-        (["ä"], ROW, bytes(8), {}, {}, None),
+        (["a"], ROW, {}, bytes(8), bytes(8), {}),
+        (("a",), ROW, {}, bytes(8), bytes(8), {}, broken),
+        ([1], ROW, {}, bytes(8), bytes(8), {}, broken),
+        ([b"a"], ROW, {}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW[:-8], {}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW + ROW, {}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {}, bytes(8), bytes(7), {}, broken),
+        (["a"], ROW, {}, bytes(7), bytes(7), {}, broken),
+        (["a"], ROW, {}, bytes(8), bytes(16), {}, broken),
+        (["a"], ROW, {}, (1).to_bytes(8, "little"), bytes(8), {}, broken),
+        (["a"], ROW, {}, (-2).to_bytes(8, "little", signed=True), bytes(8), {}, broken),
+        (["a"], b"\x07" + ROW[1:], {}, bytes(8), bytes(8), {}, broken),
+        (["a"], bytes([255] * 8) + ROW[8:], {}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW[:32] + bytes([255] * 8) + ROW[40:], {}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: None}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: (None, None)}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: (1, None, ())}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: (None, 7, ())}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: (None, (1,), ())}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {0: (None, None, 5)}, bytes(8), bytes(8), {}, broken),
+        (["a"], ROW, {}, bytes(8), bytes(8), {0: 1}, broken),
+        (["ä"], ROW, {}, bytes(8), bytes(8), {}, lambda place: "text"),
+        (["ä"], ROW, {}, bytes(8), bytes(8), {}, lambda place: b""),
+        (["ä"], ROW, {}, bytes(8), bytes(8), {}, None),
     ],
 )
 def test_wrong_members(root, arguments):
@@ -331,9 +340,9 @@ def test_wrong_members(root, arguments):
 
 def test_an_error_of_the_header_arrives(root):
     with pytest.raises(RuntimeError, match="no header"):
-        TarStream(root, ["ä"], ROW, bytes(8), {}, {}, broken)
+        TarStream(root, ["ä"], ROW, {}, bytes(8), bytes(8), {}, broken)
     with pytest.raises(TypeError):
-        TarStream(root, [], b"", b"", {}, {}, broken, more=1)
+        TarStream(root, [], b"", {}, b"", b"", {}, broken, more=1)
 
 
 def test_wrong_buffers(root):

@@ -150,7 +150,7 @@ static PyObject *stream_advance(Stream *self, PyObject *arguments)
 static int keep_text(Stream *self, const char *text, size_t length, size_t *place)
 {
     if (self->used + length + 1 > self->text_room) {
-        size_t room = 2 * self->text_room + length + 4096;
+        size_t room = self->text_room + self->text_room / 4 + length + 4096;
         char *grown = PyMem_Realloc(self->text, room);
         if (!grown) {
             PyErr_NoMemory();
@@ -192,17 +192,24 @@ static int fits(const Stream *self, const Member *member, const long long *row)
 {
     size_t length = member->path_length + (member->type == TYPES[KIND_DIRECTORY]);
     return member->path_length && length <= NAME && is_ascii(self->text + member->path, member->path_length) &&
-           member->target_length <= NAME && is_ascii(self->text + member->target, member->target_length) &&
+           member->target_length <= NAME && is_ascii(self->text + member->head, member->target_length) &&
            row[ROW_UID] < MAX_ID && row[ROW_GID] < MAX_ID && member->size < LARGE && member->mtime >= 0 &&
            member->mtime < LARGE;
 }
 
 /* Notes a text of the member. Returns 0, or -1 and an exception. */
-static int take_text(Stream *self, PyObject *given, size_t *place, size_t *length)
+static int take_text(Stream *self, PyObject *given, size_t *place, uint32_t *length)
 {
     PyObject *owner = NULL;
-    const char *text = path_bytes(given, length, &owner);
-    int bad = !text || keep_text(self, text, *length, place);
+    size_t count = 0;
+    const char *text = path_bytes(given, &count, &owner);
+    int bad = !text || keep_text(self, text, count, place);
+
+    if (!bad && count > UINT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "no such path");
+        bad = 1;
+    }
+    *length = (uint32_t)count;
     Py_XDECREF(owner);
     return bad ? -1 : 0;
 }
@@ -220,12 +227,17 @@ static int take_more(Stream *self, Member *member, PyObject *more, int *attribut
     rdev = PyTuple_GetItem(more, MORE_RDEV);
     *attributed = PyObject_Size(PyTuple_GetItem(more, MORE_XATTRS)) != 0;
     if (target != Py_None && member->type != HARD_LINK &&
-        take_text(self, target, &member->target, &member->target_length))
+        take_text(self, target, &member->head, &member->target_length))
         return -1;
-    if (rdev != Py_None && (!PyTuple_Check(rdev) || !PyArg_ParseTuple(rdev, "II", &member->major, &member->minor))) {
-        if (!PyErr_Occurred())
-            PyErr_SetString(PyExc_TypeError, "a device number is a pair");
-        return -1;
+    if (rdev != Py_None) {
+        unsigned int major, minor;
+        if (!PyTuple_Check(rdev) || !PyArg_ParseTuple(rdev, "II", &major, &minor)) {
+            if (!PyErr_Occurred())
+                PyErr_SetString(PyExc_TypeError, "a device number is a pair");
+            return -1;
+        }
+        member->major = major;
+        member->minor = minor;
     }
     return PyErr_Occurred() ? -1 : 0;
 }
@@ -246,11 +258,11 @@ static int add_member(Stream *self, size_t index, PyObject *path, const long lon
     member->size = link ? 0 : row[ROW_SIZE];
     member->mtime = mtime;
     member->seen = row[ROW_MTIME];
-    member->mode = (unsigned int)row[ROW_MODE];
-    member->uid = (unsigned int)row[ROW_UID];
-    member->gid = (unsigned int)row[ROW_GID];
+    member->mode = (uint16_t)row[ROW_MODE];
+    member->uid = (uint32_t)row[ROW_UID];
+    member->gid = (uint32_t)row[ROW_GID];
     if (take_text(self, path, &member->path, &member->path_length) ||
-        (link && take_text(self, link, &member->target, &member->target_length)) ||
+        (link && take_text(self, link, &member->head, &member->target_length)) ||
         (more && take_more(self, member, more, &attributed)))
         return -1;
     if (attributed || !fits(self, member, row)) {
@@ -259,8 +271,12 @@ static int add_member(Stream *self, size_t index, PyObject *path, const long lon
         PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)index);
         int bad = !head || PyBytes_AsStringAndSize(head, &bytes, &count) ||
                   keep_text(self, bytes, (size_t)count, &member->head);
+        if (!bad && (count < BLOCK || count > INT32_MAX)) {
+            PyErr_SetString(PyExc_ValueError, "no such header");
+            bad = 1;
+        }
         if (!bad)
-            member->head_length = (size_t)count;
+            member->head_length = (uint32_t)count;
         Py_XDECREF(head);
         if (bad)
             return -1;
@@ -282,25 +298,64 @@ static PyObject *at_place(PyObject *dictionary, size_t place)
     return found;
 }
 
-static int add_members(Stream *self, PyObject *paths, const char *numbers, const char *mtimes, PyObject *more, PyObject *links,
-                       PyObject *make_header)
-{
-    size_t index, count = (size_t)PyList_Size(paths);
+/* Columns, as stream_new() got them. */
+typedef struct {
+    PyObject *paths, *more, *links, *make_header;
+    const char *numbers, *positions, *mtimes;
+    Py_ssize_t count;
+} Columns;
 
+static int add_at(Stream *self, size_t index, const Columns *columns)
+{
+    static const long long root[ROW] = {KIND_DIRECTORY};
+    long long row[ROW], position, mtime;
+    PyObject *path, *more = NULL, *link = at_place(columns->links, index);
+
+    memcpy(&position, columns->positions + index * sizeof position, sizeof position);
+    memcpy(&mtime, columns->mtimes + index * sizeof mtime, sizeof mtime);
+    if (PyErr_Occurred())
+        return -1;
+    if (position < -1 || position >= PyList_Size(columns->paths)) {
+        PyErr_SetString(PyExc_ValueError, "no such position");
+        return -1;
+    }
+    if (position < 0) {
+        int bad;
+        memcpy(row, root, sizeof row);
+        path = PyUnicode_FromStringAndSize("", 0);
+        bad = !path || add_member(self, index, path, row, mtime, NULL, link, columns->make_header);
+        Py_XDECREF(path);
+        return bad ? -1 : 0;
+    }
+    memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
+    path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
+    more = at_place(columns->more, (size_t)position);
+    return PyErr_Occurred() ? -1 : add_member(self, index, path, row, mtime, more, link, columns->make_header);
+}
+
+static int add_members(Stream *self, const Columns *columns)
+{
+    size_t index, count = (size_t)columns->count;
+
+    /* mostly all that it will take; grown bit by bit it takes twice the memory */
+    for (index = 0; index < count; index++) {
+        long long position;
+        memcpy(&position, columns->positions + index * sizeof position, sizeof position);
+        if (position >= 0 && position < PyList_Size(columns->paths)) {
+            PyObject *path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
+            self->text_room += PyUnicode_Check(path) ? (size_t)PyUnicode_GetLength(path) + 1 : 0;
+        }
+    }
+    self->text_room += BLOCK;
+    self->text = PyMem_Malloc(self->text_room);
     self->members = PyMem_Malloc((count + 1) * sizeof *self->members);
-    if (!self->members) {
+    if (!self->text || !self->members) {
         PyErr_NoMemory();
         return -1;
     }
-    for (index = 0; index < count; index++) {
-        long long row[ROW], mtime;
-        PyObject *rest = at_place(more, index), *link = PyErr_Occurred() ? NULL : at_place(links, index);
-        memcpy(row, numbers + index * sizeof row, sizeof row);
-        memcpy(&mtime, mtimes + index * sizeof mtime, sizeof mtime);
-        if (PyErr_Occurred() ||
-            add_member(self, index, PyList_GetItem(paths, (Py_ssize_t)index), row, mtime, rest, link, make_header))
+    for (index = 0; index < count; index++)
+        if (add_at(self, index, columns))
             return -1;
-    }
     return 0;
 }
 
@@ -320,9 +375,8 @@ static void stream_dealloc(Stream *self)
 static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    PyObject *paths, *more, *links, *make_header;
-    const char *numbers, *mtimes;
-    Py_ssize_t count, numbers_length, mtimes_length;
+    Columns columns;
+    Py_ssize_t numbers_length, positions_length, mtimes_length;
     Stream *self;
     int root;
 
@@ -330,12 +384,14 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         PyErr_SetString(PyExc_TypeError, "no keywords are taken");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "iO!y#y#O!O!O", &root, &PyList_Type, &paths, &numbers, &numbers_length, &mtimes,
-                          &mtimes_length, &PyDict_Type, &more, &PyDict_Type, &links, &make_header))
+    if (!PyArg_ParseTuple(arguments, "iO!y#O!y#y#O!O", &root, &PyList_Type, &columns.paths, &columns.numbers, &numbers_length,
+                          &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes, &mtimes_length,
+                          &PyDict_Type, &columns.links, &columns.make_header))
         return NULL;
-    count = PyList_Size(paths);
-    if (numbers_length != count * ROW * (Py_ssize_t)sizeof(long long) || mtimes_length != count * (Py_ssize_t)sizeof(long long)) {
-        PyErr_SetString(PyExc_ValueError, "a row of numbers and a time are expected for each path");
+    columns.count = mtimes_length / (Py_ssize_t)sizeof(long long);
+    if (numbers_length != PyList_Size(columns.paths) * ROW * (Py_ssize_t)sizeof(long long) ||
+        positions_length != mtimes_length || mtimes_length % (Py_ssize_t)sizeof(long long)) {
+        PyErr_SetString(PyExc_ValueError, "a row of numbers is expected for each path, a time for each position");
         return NULL;
     }
     self = (Stream *)allocate(type, 0);
@@ -345,7 +401,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     self->file.fd = self->target = -1;
     self->total = END;
     confined_start(&self->confined, root);
-    if (add_members(self, paths, numbers, mtimes, more, links, make_header)) {
+    if (add_members(self, &columns)) {
         Py_CLEAR(self);
     } else {
         char *fitting = PyMem_Realloc(self->text, self->used + 1);

@@ -36,13 +36,14 @@ class TarStream:
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
-        paths: in the order of the layer. numbers: a row of 64-bit NUMBERS (model.py) for each, one behind the
-            other. mtimes: those of the layer, 64 bits each. more, links: as in Members (members.py). All are
-            taken at once.
-        make_header: called with the place of a member whose header ustar cannot hold.
+        paths, numbers, more: of a Tree (model.py).
+        positions: of the members in it, in the order of the layer, 64 bits each; -1 is the root itself.
+        mtimes: those that the layer has, 64 bits each. links: as in Members (members.py).
+        make_header: called with the place of a member whose header ustar cannot hold, and with that of the
+            root. All is taken at once.
 
     Raises:
-        ValueError: the columns are of different lengths; a number is impossible.
+        ValueError: the columns are of different lengths; a position or number is impossible.
     """
 
     def __new__(
@@ -50,8 +51,9 @@ class TarStream:
         root: int,
         paths: list[str],
         numbers: bytes | npt.NDArray[np.int64],
-        mtimes: bytes | npt.NDArray[np.int64],
         more: dict[int, More],
+        positions: bytes | npt.NDArray[np.int64],
+        mtimes: bytes | npt.NDArray[np.int64],
         links: dict[int, str],
         make_header: Callable[[int], bytes],
         /,

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import NO_TIME, NUMBERS, Component, Kind, More, Tree, make_entry
+from rechunk_podman.model import NO_TIME, NUMBERS, Component, Kind, Tree, make_entry
 from rechunk_podman.oci._stream import TarStream
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.tar import UNCLAMPED, entry_header, entry_mtimes
@@ -52,20 +52,25 @@ class Source:
 class Members(NamedTuple):
     """The entries of a layer in path order, ancestors before what they hold, a hard link after its target.
 
-    numbers: rows as in a Tree. mtimes: as the layer has them. more: place -> what an Entry has besides its
-    numbers. links: place of a hard link -> the path, in this layer, that it is a link to.
+    positions: in the tree, -1 for the root itself. mtimes: as the layer has them. links: place of a hard
+    link -> the path, in this layer, that it is a link to.
     """
 
-    paths: list[str]
-    numbers: npt.NDArray[np.int64]
+    source: Source
+    positions: npt.NDArray[np.intp]
     mtimes: npt.NDArray[np.int64]
-    more: dict[int, More]
     links: dict[int, str]
 
     def header(self, place: int) -> bytes:
         """The header blocks of one of them."""
-        entry = make_entry(self.numbers[place].tolist(), *filter(None, [self.more.get(place)]))
-        return entry_header(self.paths[place], entry, int(self.mtimes[place]), self.links.get(place))
+        position = int(self.positions[place])
+        if position < 0:
+            entry = make_entry([Kind.DIRECTORY, self.source.root_mode, *[0] * (len(NUMBERS) - 2)])
+            return entry_header("", entry, int(self.mtimes[place]))
+        tree = self.source.tree
+        return entry_header(
+            tree.paths[position], tree.entry(position), int(self.mtimes[place]), self.links.get(place)
+        )
 
 
 def members(source: Source, spec: LayerSpec) -> Members:
@@ -96,8 +101,7 @@ def members(source: Source, spec: LayerSpec) -> Members:
     positions = merged[np.diff(merged, prepend=-1) != 0]
     clamp_of = np.full(len(positions), UNCLAMPED, np.int64)
     clamp_of[np.searchsorted(positions, placed)] = np.concatenate(clamps)
-    numbers = tree.numbers[positions]
-    mtimes = entry_mtimes(numbers[:, NUMBERS.index("kind")], numbers[:, NUMBERS.index("mtime")], clamp_of)
+    mtimes = entry_mtimes(tree.column("kind")[positions], tree.column("mtime")[positions], clamp_of)
     if source.mtimes is not None:
         # a link's time is its leader's
         said = np.asarray(source.mtimes)
@@ -105,11 +109,13 @@ def members(source: Source, spec: LayerSpec) -> Members:
         for place, position in _those(positions, tree.leader):
             first[place] = tree.leader[position]
         mtimes = np.where(said[first] != NO_TIME, said[first], mtimes)
-    found = Members(tree.names[positions].tolist(), numbers, mtimes, {}, {})
-    _add_links(source, placed, positions, found)
-    for place, position in _those(positions, tree.more):
-        found.more[place] = tree.more[position]
-    return _below_root(found, source.root_mode) if with_root else found
+    before = [0] * with_root
+    return Members(
+        source,
+        np.concatenate([np.array(before, np.intp) - 1, positions]),
+        np.concatenate([np.array(before, np.int64), mtimes]),
+        {place + with_root: path for place, path in _links(source, placed, positions).items()},
+    )
 
 
 def _those(positions: npt.NDArray[np.intp], keys: Collection[int]) -> list[tuple[int, int]]:
@@ -118,34 +124,21 @@ def _those(positions: npt.NDArray[np.intp], keys: Collection[int]) -> list[tuple
     return list(zip(places.tolist(), positions[places].tolist(), strict=True))
 
 
-def _add_links(
-    source: Source, own: npt.NDArray[np.intp], positions: npt.NDArray[np.intp], found: Members
-) -> None:
-    """Notes what is a hard link to what."""
+def _links(source: Source, own: npt.NDArray[np.intp], positions: npt.NDArray[np.intp]) -> dict[int, str]:
+    """Place of a hard link -> the path that it is a link to."""
     tree = source.tree
     links = _those(positions, tree.leader)
     leaders = {tree.leader[position] for _, position in links}
     held = set(own[np.isin(own, list(leaders))].tolist()) if leaders else set()
     firsts: dict[int, int] = {}
+    found = {}
     for place, position in links:
         leader = tree.leader[position]
         if leader not in held:
             leader = firsts.setdefault(leader, position)
         if leader != position:
-            found.links[place] = tree.paths[leader]
-
-
-def _below_root(found: Members, mode: int) -> Members:
-    """With the root, `./`, in front."""
-    row = np.zeros((1, len(NUMBERS)), np.int64)
-    row[0, :2] = Kind.DIRECTORY, mode
-    return Members(
-        ["", *found.paths],
-        np.concatenate([row, found.numbers]),
-        np.concatenate([row[0, :1] * 0, found.mtimes]),
-        {place + 1: rest for place, rest in found.more.items()},
-        {place + 1: link for place, link in found.links.items()},
-    )
+            found[place] = tree.paths[leader]
+    return found
 
 
 def tar_stream(source: Source, spec: LayerSpec) -> TarStream:
@@ -155,12 +148,14 @@ def tar_stream(source: Source, spec: LayerSpec) -> TarStream:
         RootfsError: as members().
     """
     found = members(source, spec)
+    tree = source.tree
     return TarStream(
         source.root.fd,
-        found.paths,
-        found.numbers,
+        tree.paths,
+        tree.numbers,
+        tree.more,
+        found.positions.astype(np.int64, copy=False),
         found.mtimes,
-        found.more,
         found.links,
         found.header,
     )

@@ -74,13 +74,14 @@ static void format(char *block, const Header *header)
  * itself, and no more at once: page caches look for memory in one piece for larger ones. */
 #define PIECE (1 << 16)
 
-/* One entry of the layer. Places are those in Stream.text. */
+/* One entry of the layer; there are very many. Places are those in Stream.text. */
 typedef struct {
-    size_t path, path_length;   /* as the root filesystem has it */
-    size_t head, head_length;   /* header blocks that were made elsewhere; else none, and what follows counts */
-    size_t target, target_length;
+    size_t path;               /* as the root filesystem has it */
+    size_t head;               /* header blocks that were made elsewhere, and then what follows does not count; or the target */
     long long size, mtime, seen;
-    unsigned int mode, uid, gid, major, minor;
+    uint32_t path_length, head_length, target_length;
+    uint32_t uid, gid, major, minor;
+    uint16_t mode;
     char type;
 } Member;
 
@@ -143,7 +144,7 @@ static int fill(Stream *self, char *buffer, size_t limit, size_t *filled)
                 self->rest_length = member->head_length;
             } else {
                 char name[NAME];
-                Header header = {.name = path, .name_length = member->path_length, .target = self->text + member->target,
+                Header header = {.name = path, .name_length = member->path_length, .target = self->text + member->head,
                                  .target_length = member->target_length, .size = (unsigned long long)member->size,
                                  .mtime = (unsigned long long)member->mtime, .mode = member->mode, .uid = member->uid,
                                  .gid = member->gid, .major = member->major, .minor = member->minor, .type = member->type};
