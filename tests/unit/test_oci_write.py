@@ -252,6 +252,28 @@ def test_a_long_layer_is_left_alone(top):
             assert written[number] == write_layer(root, tar_stream(source, spec), None, Compression())
 
 
+def test_layers_that_are_only_hashed_among_those_that_are_compressed(top, place):
+    zstd = Compression.parse("zstd")
+    with Root(top) as root:
+        source = Source(root, scan(root), None)
+        chosen = specs(source.tree, 6)
+
+        def job(number, name):
+            target = None if number % 2 else layers.Target(str(place / f"{name}{number}"))
+            return layers.Job(tar_stream(source, chosen[number]), target)
+
+        jobs = ((number, job(number, "one")) for number in range(len(chosen)))
+        written = dict(layers.write_layers(root, jobs, zstd))
+        assert sorted(written) == list(range(len(chosen)))
+        for number, layer in written.items():
+            stream, target, _ = job(number, "other")
+            assert layer == write_layer(root, stream, target, zstd)
+            assert (layer.digest == layer.diff_id) == (target is None)
+    assert len(list(place.iterdir())) == len(chosen) // 2 * 2
+    for path in place.glob("one*"):
+        assert path.read_bytes() == (place / path.name.replace("one", "other")).read_bytes()
+
+
 def test_progress_is_reported(top, place):
     for threads in (1, 2):
         told: list = []

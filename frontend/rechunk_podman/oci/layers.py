@@ -104,10 +104,6 @@ def write_layers(
         RootfsError: a file is unreadable, or is not what the scan saw.
         RechunkError: a blob cannot be written; nobody wants it.
     """
-    if compression.kind != "none" or not can_advance():
-        for number, job in jobs:
-            yield number, write_layer(root, job.stream, job.target, compression, threads, ended)
-        return
     going: list[_Going] = []
     more = True
     try:
@@ -115,8 +111,13 @@ def write_layers(
             while more and not (len(going) == 2 or any(one.job.alone for one in going)):
                 numbered = next(jobs, None)
                 more = numbered is not None
-                if numbered is not None:
-                    going.append(_Going(*numbered))
+                if numbered is None:
+                    continue
+                number, job = numbered
+                if can_advance() and (job.target is None or compression.kind == "none"):
+                    going.append(_Going(number, job))
+                else:
+                    yield number, write_layer(root, job.stream, job.target, compression, threads, ended)
             if not going:
                 return
             _advance(root, going)
