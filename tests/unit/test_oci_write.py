@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -353,6 +355,44 @@ def test_an_older_archive_is_replaced_only_by_a_whole_one(top, place):
     assert (place / "image").read_text() == "old"
     write(top, f"{place}/image")
     validate(place / "image").check()
+
+
+def refuse(name):
+    """What `os.name` becomes where a file system knows no files without a name, or gives them none."""
+    real = getattr(os, name)
+
+    def call(*arguments, **options):
+        if name == "link" or arguments[1] & os.O_TMPFILE == os.O_TMPFILE:
+            raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+        return real(*arguments, **options)
+
+    return call
+
+
+@pytest.mark.parametrize("missing", ["open", "link", None])
+def test_an_archive_has_no_name_until_it_is_whole(top, place, monkeypatch, missing):
+    if missing:
+        monkeypatch.setattr(os, missing, refuse(missing))
+    during = []
+    write(top, f"{place}/image", on_layer=lambda *_: during.append(os.listdir(place)))
+    assert os.listdir(place) == ["image"]
+    sound(place, "image")
+    names = {name for listed in during for name in listed}
+    assert len(names) == bool(missing)
+    assert "image" not in names
+    assert (place / "image").stat().st_nlink == 1
+
+
+def test_whoever_is_killed_leaves_nothing(repository, top, place):
+    text = """
+import os, signal, sys
+from support.writing import write
+write(sys.argv[1], sys.argv[2], on_layer=lambda *_: os.kill(os.getpid(), signal.SIGKILL))
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{repository}/tests:{repository}/frontend"}
+    command = [sys.executable, "-c", text, top, place / "image"]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert os.listdir(place) == []
 
 
 def test_a_symlink_to_an_archive_stays(top, place):

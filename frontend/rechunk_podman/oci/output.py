@@ -89,6 +89,31 @@ def beside(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
+def _open_unseen(place: Path) -> tuple[int, Path | None]:
+    """A new file for what shall be at `place`, and its name beside it (OSError).
+
+    Where the file system can, it has none: whatever ends this process ends the file (open(2), O_TMPFILE).
+    """
+    aside = beside(place)
+    try:
+        probe = os.open(place.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+        try:
+            # the name can be given once: whether that is allowed here, another file has to tell
+            _name(probe, aside)
+            aside.unlink()
+        finally:
+            os.close(probe)
+        return os.open(place.parent, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o666), None
+    except OSError:
+        return os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666), aside
+
+
+def _name(fd: int, path: Path) -> None:
+    """Gives an open file its first name."""
+    # with a descriptor os.link() calls linkat(2), which can follow the symlink in /proc
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
 def spool_directory() -> str:
     """Where large temporary files belong: TMPDIR, else /var/tmp (/tmp is often in memory)."""
     chosen = os.environ.get("TMPDIR")
@@ -100,8 +125,9 @@ def spool_directory() -> str:
 class OutputFile:
     """A file that appears whole or not at all; a context manager: left without commit() it is discarded.
 
-    A path is written beside and renamed. Standard output, where it is a plain file, is written in place
-    (and cut off again on failure); any other stream gets a copy of a temporary file at the end.
+    A path is written without a name, or under another beside it, and gets its name at the end. Standard
+    output, where it is a plain file, is written in place (and cut off again on failure); any other stream
+    gets a copy of a temporary file at the end.
 
     Attributes:
         fd: the descriptor to pwrite(2) to, from `base` on.
@@ -114,6 +140,7 @@ class OutputFile:
 
     def __init__(self, path: str | None, stdout: int = 1) -> None:
         self.base = 0
+        self._path: Path | None = None
         self._aside: Path | None = None
         self._stream: int | None = None
         self._done = False
@@ -122,8 +149,8 @@ class OutputFile:
             self._open_stream(os.dup(stdout))
             return
         self.name = path
-        self._path = Path(os.path.realpath(path))
-        self.directory = str(self._path.parent)
+        place = Path(os.path.realpath(path))
+        self.directory = str(place.parent)
         try:
             # by the name that was given: that of a pipe in /proc/self/fd leads nowhere
             kind = stat.S_IFMT(Path(path).stat().st_mode)
@@ -137,9 +164,8 @@ class OutputFile:
             if kind != stat.S_IFREG:
                 self._open_stream(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
                 return
-            aside = beside(self._path)
-            self.fd = os.open(aside, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-            self._aside = aside
+            self.fd, self._aside = _open_unseen(place)
+            self._path = place
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -186,10 +212,15 @@ class OutputFile:
                 self.name = self._shown
                 copy(self.fd, self._stream, size)
                 os.close(self._stream)
-            elif self._aside is None:
+            elif self._path is None:
                 os.lseek(self.fd, self.base + size, os.SEEK_SET)
-            os.close(self.fd)
-            if self._aside is not None:
+            elif self._aside is None:
+                aside = beside(self._path)
+                _name(self.fd, aside)
+                self._aside = aside
+            fd, self.fd = self.fd, -1
+            os.close(fd)  # some file systems find only here that there is no room
+            if self._aside is not None and self._path is not None:
                 self._aside.rename(self._path)
         except BrokenPipeError as error:
             raise RechunkError(f"{self.name} was closed before the image was complete") from error
@@ -202,9 +233,10 @@ class OutputFile:
             self._aside.unlink()
         elif self._stream is not None:
             os.close(self._stream)
-        else:
+        elif self._path is None and self.fd >= 0:
             os.ftruncate(self.fd, self.base)
-        os.close(self.fd)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 def copy(source: int, stream: int, size: int) -> None:
