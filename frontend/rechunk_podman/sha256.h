@@ -111,7 +111,7 @@ static SHA256_CODE void sha256_one(Sha256 *message, const unsigned char *data, s
     sha256_lanes(&message, &data, blocks, 1);
 }
 
-static inline SHA256_CODE void sha256_two(Sha256 **messages, const unsigned char **data, size_t blocks)
+static SHA256_CODE void sha256_two(Sha256 **messages, const unsigned char **data, size_t blocks)
 {
     sha256_lanes(messages, data, blocks, 2);
 }
@@ -133,12 +133,26 @@ static void sha256_one(Sha256 *message, const unsigned char *data, size_t blocks
     (void)message, (void)data, (void)blocks;
 }
 
-static inline void sha256_two(Sha256 **messages, const unsigned char **data, size_t blocks)
+static void sha256_two(Sha256 **messages, const unsigned char **data, size_t blocks)
 {
     (void)messages, (void)data, (void)blocks;
 }
 
 #endif
+
+/* The whole blocks in so many bytes of one message or two, both at once as far as the shorter reaches. */
+static void sha256_blocks(Sha256 **messages, const unsigned char **data, const size_t *lengths, int count)
+{
+    size_t both = 0;
+    int at;
+
+    if (count == 2) {
+        both = (lengths[0] < lengths[1] ? lengths[0] : lengths[1]) / SHA256_BLOCK;
+        sha256_two(messages, data, both);
+    }
+    for (at = 0; at < count; at++)
+        sha256_one(messages[at], data[at] + both * SHA256_BLOCK, lengths[at] / SHA256_BLOCK - both);
+}
 
 /* The last bytes of a message, fewer than a block, and 5.1.1; the digest of all of it. */
 static void sha256_end(Sha256 *self, const unsigned char *rest, size_t length, unsigned char digest[SHA256_SIZE])

@@ -430,6 +430,10 @@ static PyObject *stream_digest(Stream *self, void *closure)
     (void)closure;
     if (!self->over)
         Py_RETURN_NONE;
+    if (hash.blocks * SHA256_BLOCK != self->total) {
+        PyErr_SetString(PyExc_RuntimeError, "the layer has other bytes than were announced");
+        return NULL;
+    }
     sha256_end(&hash, (unsigned char *)self->piece, 0, digest);
     return PyBytes_FromStringAndSize((char *)digest, sizeof digest);
 }

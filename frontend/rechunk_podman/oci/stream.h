@@ -193,18 +193,17 @@ static int refill(Stream *self)
 
 static void hash(Stream **streams, int count)
 {
-    size_t both = 0;
+    Sha256 *hashes[2];
+    const unsigned char *data[2];
+    size_t lengths[2];
     int at;
 
-    if (count == 2) {
-        Sha256 *hashes[2] = {&streams[0]->hash, &streams[1]->hash};
-        const unsigned char *data[2] = {(unsigned char *)streams[0]->piece, (unsigned char *)streams[1]->piece};
-        both = (streams[0]->filled < streams[1]->filled ? streams[0]->filled : streams[1]->filled) / SHA256_BLOCK;
-        sha256_two(hashes, data, both);
+    for (at = 0; at < count; at++) {
+        hashes[at] = &streams[at]->hash;
+        data[at] = (unsigned char *)streams[at]->piece;
+        lengths[at] = streams[at]->filled;
     }
-    for (at = 0; at < count; at++)
-        sha256_one(&streams[at]->hash, (unsigned char *)streams[at]->piece + both * SHA256_BLOCK,
-                   streams[at]->filled / SHA256_BLOCK - both);
+    sha256_blocks(hashes, data, lengths, count);
 }
 
 /* Writes the piece. Returns 0 or an errno. */

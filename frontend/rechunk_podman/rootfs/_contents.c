@@ -69,20 +69,20 @@ static int fill_piece(Lane *lane)
     return code;
 }
 
-/* Hashes what two lanes have read, or one. */
+/* Hashes what one lane has read, or two. */
 static void hash_pieces(Lane **lanes, int count)
 {
-    size_t both = 0;
+    Sha256 *hashes[LANES];
+    const unsigned char *data[LANES];
+    size_t lengths[LANES];
     int at;
 
-    if (count == LANES) {
-        Sha256 *hashes[] = {&lanes[0]->hash, &lanes[1]->hash};
-        const unsigned char *data[] = {lanes[0]->piece, lanes[1]->piece};
-        both = (lanes[0]->used < lanes[1]->used ? lanes[0]->used : lanes[1]->used) / SHA256_BLOCK;
-        sha256_two(hashes, data, both);
+    for (at = 0; at < count; at++) {
+        hashes[at] = &lanes[at]->hash;
+        data[at] = lanes[at]->piece;
+        lengths[at] = lanes[at]->used;
     }
-    for (at = 0; at < count; at++)
-        sha256_one(&lanes[at]->hash, lanes[at]->piece + both * SHA256_BLOCK, lanes[at]->used / SHA256_BLOCK - both);
+    sha256_blocks(hashes, data, lengths, count);
 }
 
 static int finish_file(Lane *lane, char *data)
