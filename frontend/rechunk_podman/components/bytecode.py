@@ -38,9 +38,9 @@ def source_of(path: str) -> str | None:
 
 def pairs(board: Board) -> Iterator[tuple[int, int]]:
     """(position of a .pyc, position of its .py) wherever both are there."""
-    for position, path in enumerate(board.paths):
-        if path.endswith(".pyc") and board.regular[position]:
-            source = source_of(path)
+    for position in [position for position, path in enumerate(board.paths) if path.endswith(".pyc")]:
+        if board.regular[position]:
+            source = source_of(board.paths[position])
             other = board.position.get(source) if source else None
             if other is not None and not board.inner[other]:
                 yield position, other

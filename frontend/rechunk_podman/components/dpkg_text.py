@@ -30,6 +30,7 @@ _MONTHS = {
     )
 }
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+_DIGITS = {b"%02d" % number: number for number in range(100)}
 _SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 _ODD = ("", ".", "/", " ", "*")
@@ -159,20 +160,21 @@ def changelog_times(data: bytes) -> list[int]:
         raise ValueError(str(error)) from error
     times = []
     for day, month, year, hour, minute, second, sign, zone_hours, zone_minutes in _TRAILER.findall(log):
-        days = _days(day, month, year)
-        if days is None:
+        midnight = _midnight(day, month, year)
+        if midnight is None:
             continue
-        zone = (int(zone_hours) * 60 + int(zone_minutes)) * (-60 if sign == b"-" else 60)
-        time = ((days * 24 + int(hour)) * 60 + int(minute)) * 60 + int(second) - zone
+        time = midnight + 3600 * _DIGITS[hour] + 60 * _DIGITS[minute] + _DIGITS[second]
+        zone = 3600 * _DIGITS[zone_hours] + 60 * _DIGITS[zone_minutes]
+        time += zone if sign == b"-" else -zone
         if time > 0:
             times.append(time)
     return times
 
 
 @lru_cache(maxsize=1 << 14)
-def _days(day: bytes, month: bytes, year: bytes) -> int | None:
-    """Days since the epoch, None where there is no such day."""
+def _midnight(day: bytes, month: bytes, year: bytes) -> int | None:
+    """Epoch seconds at which a day begins, None where there is no such day."""
     try:
-        return date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY
+        return 86400 * (date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY)
     except (KeyError, ValueError):
         return None
