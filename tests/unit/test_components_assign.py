@@ -73,6 +73,24 @@ def test_places_of_databases_that_are_something_else(top):
     assert {"etc/a", "var/lib/rpm", "var/lib/dpkg", "usr/share/doc/foo", DATABASE} <= paths
 
 
+@pytest.mark.parametrize("source", ["dpkg", "rpm"])
+def test_packages_of_which_nothing_is_left(top, source):
+    """Databases are read though they are pruned themselves, here with everything else."""
+    make(top, {"usr/x": "x"})
+    if source == "rpm":
+        sqlite_database(top / "usr/lib/sysimage/rpm/rpmdb.sqlite", [package("a", top, ["/usr/x"])])
+    else:
+        status = "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1\n"
+        make(
+            top, {"usr/lib/sysimage/dpkg/status": status, "usr/lib/sysimage/dpkg/info/a.list": "/.\n/usr/x\n"}
+        )
+    with Root(top) as root:
+        found = assign(root, scan(root, prune=["/usr"]))
+        assert [str(component.id) for component in found.components] == ["filesystem/root"]
+        kept = assign(root, scan(root, prune=["/usr/x"]))
+    assert f"database/{source}" in [str(component.id) for component in kept.components]
+
+
 def test_an_empty_root(top):
     assert [str(c.id) for c in assigned(top).assignment.components] == ["filesystem/root"]
 

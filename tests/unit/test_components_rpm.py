@@ -9,7 +9,9 @@ import stat
 import pytest
 import xattr
 
+from rechunk_podman.components import rpm_header
 from rechunk_podman.errors import DatabaseError
+from support import rpm_headers
 from support.assigning import INSTALLED, assigned, make
 from support.rpm_headers import package, sqlite_database
 
@@ -197,3 +199,30 @@ def test_an_xattr_on_a_packaged_file_wins_and_the_package_still_describes_it(top
     assert result.owner["usr/lib/one"] == "xattr/mine"
     assert result.mtimes["usr/lib/one"] == BUILT - 10
     assert result["xattr/mine"].changes == (7, 5)
+
+
+@pytest.mark.parametrize("broken", ["zz" * 32, "abc", " " * 64])
+def test_a_broken_digest_costs_its_file_alone(top, broken):
+    """The content of one file is believed to be what is recorded, that of the other is read."""
+    make(top, {"usr/lib/a": "content", "usr/lib/b": "content"}, mtime=BUILT)
+    good = hashlib.sha256(b"content").hexdigest()
+    install(top, package("pkg", top, ["/usr/lib/a", "/usr/lib/b"], FILEDIGESTS=[good, broken]))
+    before = assigned(top)["rpm/pkg"].fingerprint
+    make(top, {"usr/lib/a": "CONTENT"}, mtime=BUILT)
+    assert assigned(top)["rpm/pkg"].fingerprint == before
+    make(top, {"usr/lib/b": "CONTENT"}, mtime=BUILT)
+    assert assigned(top)["rpm/pkg"].fingerprint != before
+
+
+@pytest.mark.parametrize("tag", ["FILEMODES", "FILEFLAGS", "FILEMTIMES", "FILESTATES", "FILESIZES"])
+@pytest.mark.parametrize("kind", [(1, "B"), (3, "H"), (5, "Q")])
+def test_numbers_of_another_width_do_not_end_the_build(top, monkeypatch, tag, kind):
+    make(top, {"usr/lib/file": "content"}, mtime=BUILT)
+    monkeypatch.setitem(rpm_headers.KINDS, getattr(rpm_header, tag), kind)
+    most = 256 ** {"B": 1, "H": 2, "Q": 8}[kind[1]] - 1
+    for value in (0, most):
+        (top / DATABASE).unlink(missing_ok=True)
+        install(top, package("pkg", top, ["/usr/lib/file"], **{tag: [value]}))
+        result = assigned(top)
+        installed = tag != "FILESTATES" or not value
+        assert result.owner["usr/lib/file"] == ("rpm/pkg" if installed else "unclaimed/usr/lib")

@@ -79,7 +79,8 @@ def _files(board: Board, installed: Installed) -> _Files:
             for place, path in zip(places, installed.paths, strict=True)
         ]
     positions = np.array([NOBODY if place is None else place for place in places], np.intp)
-    stays = (positions != NOBODY) & (board.columns.inner[positions] == 0)
+    stays = positions != NOBODY
+    stays[stays] = board.columns.inner[positions[stays]] == 0
     recorded = np.frombuffer(installed.recorded, np.bool_)
     digests = np.zeros((len(recorded), _MD5_SIZE), np.uint8)
     digests[recorded] = np.frombuffer(installed.digests, np.uint8).reshape(-1, _MD5_SIZE)

@@ -235,4 +235,5 @@ def _column(numbers: Numbers, count: int, default: int) -> Numbers:
         return np.full(count, default)
     if len(numbers) != count:
         raise HeaderError("an rpm header whose file tags do not match in number")
-    return numbers
+    # a broken header may have them narrower than what they are compared with
+    return numbers if numbers.dtype.itemsize == 8 else numbers.astype(np.int64)
