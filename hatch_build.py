@@ -12,14 +12,14 @@ from setuptools.command.build_ext import build_ext
 
 SOURCES = "frontend"
 MODULES = (
-    "rechunk_podman/rootfs/_contents",
-    "rechunk_podman/rootfs/_listing",
-    "rechunk_podman/oci/_stream",
+    "rechunk_podman/native/_contents",
+    "rechunk_podman/native/_listing",
+    "rechunk_podman/native/_stream",
 )
 HEADERS = (
-    "rechunk_podman/sha256.h",
-    "rechunk_podman/rootfs/confined.h",
-    "rechunk_podman/oci/stream.h",
+    "rechunk_podman/native/sha256.h",
+    "rechunk_podman/native/confined.h",
+    "rechunk_podman/native/stream.h",
 )
 FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra", "-Wno-cast-function-type")
 LARGE = (("_FILE_OFFSET_BITS", "64"), ("_TIME_BITS", "64"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
 from typing import TypeVar
@@ -130,3 +132,15 @@ def _go_through(
     except BaseException:
         items.failed = True
         raise
+
+
+@contextmanager
+def gc_paused() -> Iterator[None]:
+    """Disable cyclic garbage collection while many objects without cycles are allocated."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()

@@ -8,8 +8,8 @@ import shutil
 
 import pytest
 
-from rechunk_podman import scaffold
-from rechunk_podman.engine.containerfile import templates
+from rechunk_podman.init import scaffold
+from rechunk_podman.split.containerfile import templates
 from support.machine import Machine
 
 ANSWERS = {

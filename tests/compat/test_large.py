@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
 from support import tools
 
 

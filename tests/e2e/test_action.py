@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
 from support import tools, workflow
 from support.bootable import bootable_image
 from support.needs import require

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
 from support import compare, tools
 from support.needs import require
 

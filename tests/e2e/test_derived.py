@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from images import debian
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
 from support import chunker, linters, tools, workflow
 from support.needs import require
 

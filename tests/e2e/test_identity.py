@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.oci.read import open_image
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.validate.image import validate
 from support import tools
 from support.bootable import bootable_image
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from images import oddities
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
 from support import compare, tools
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
-from rechunk_podman.lint import registry
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.lint import run as registry
+from rechunk_podman.oci.validate.image import validate
 from support import tools
 from support.oci_material import Layout, directory, make_tar, member
 

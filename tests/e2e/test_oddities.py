@@ -16,8 +16,8 @@ import pytest
 
 from images import oddities
 from rechunk_podman.model import Entry, Kind
-from rechunk_podman.oci.tar import entry_header
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.validate.image import validate
+from rechunk_podman.oci.write.tar import entry_header
 from support import compare, tools
 from support.needs import unavailable
 

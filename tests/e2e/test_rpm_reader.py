@@ -11,10 +11,11 @@ import pytest
 
 from images import rpm as rpm_image
 from images.cache import MissingTool, unpack
-from rechunk_podman.components import rpm_db, rpm_header
 from rechunk_podman.components.assign import assign
-from rechunk_podman.components.rpm_header import Header
 from rechunk_podman.model import ComponentId
+from rechunk_podman.packages.rpm import database as rpm_db
+from rechunk_podman.packages.rpm import header as rpm_header
+from rechunk_podman.packages.rpm.header import Header
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 

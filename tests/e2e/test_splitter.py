@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine.containerfile import FinalStage, render
+from rechunk_podman.split.containerfile import FinalStage, render
 from support import chunker, compare, tools
 
 

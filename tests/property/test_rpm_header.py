@@ -7,9 +7,11 @@ import contextlib
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rechunk_podman.components import rpm_bdb, rpm_header, rpm_ndb
-from rechunk_podman.components.rpm_header import Header, HeaderError
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.rpm import bdb as rpm_bdb
+from rechunk_podman.packages.rpm import header as rpm_header
+from rechunk_podman.packages.rpm import ndb as rpm_ndb
+from rechunk_podman.packages.rpm.header import Header, HeaderError
 from support.rpm_headers import header, package
 
 TAGS = [number for name, number in vars(rpm_header).items() if name.isupper() and isinstance(number, int)]

@@ -17,9 +17,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rechunk_podman.model import Kind
-from rechunk_podman.oci.compress import Compression
-from rechunk_podman.oci.layers import Target, write_layer
-from rechunk_podman.oci.members import Source, tar_stream
+from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.oci.write.layers import Target, write_layer
+from rechunk_podman.oci.write.members import Source, tar_stream
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.writing import specs

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from rechunk_podman import record
+from rechunk_podman.build import image_ledger as record
 from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.oci.config import HistoryEntry, ImageConfig, image_config_json
 from rechunk_podman.oci.documents import ImageRecord, image_record

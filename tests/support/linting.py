@@ -6,8 +6,8 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
-from rechunk_podman.lint import registry
-from rechunk_podman.lint.base import Result, Subject
+from rechunk_podman.lint import run as registry
+from rechunk_podman.lint.checks import Result, Subject
 from rechunk_podman.lint.subject import of_directory
 from rechunk_podman.oci.config import ImageConfig, image_config_json
 from rechunk_podman.oci.documents import ImageRecord, image_record

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
-from rechunk_podman.components import rpm_header as tags
+from rechunk_podman.packages.rpm import header as tags
 
 Value = str | int | Sequence[int] | Sequence[str]
 

@@ -11,7 +11,7 @@ from zlib import crc32
 
 from rechunk_podman.model import NO_TIME, Component, ComponentId, Kind, Tree
 from rechunk_podman.oci.spec import Layer
-from rechunk_podman.oci.write import ImageDocuments, LayerSpec, Output, WrittenImage, write_image
+from rechunk_podman.oci.write.image import ImageDocuments, LayerSpec, Output, WrittenImage, write_image
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers

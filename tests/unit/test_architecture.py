@@ -7,27 +7,31 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-BASE = {"errors", "model"}
+VALUES = {"errors", "model", "log", "units", "workers"}
+"""What every folder may use."""
+
 ALLOWED = {
     "errors": set(),
     "model": {"errors"},
+    "log": set(),
+    "units": set(),
     "workers": set(),
-    "collector": set(),
-    "rootfs": BASE | {"workers", "collector", "rootfs"},
-    "components": BASE | {"workers", "rootfs", "components"},
-    "planning": BASE | {"planning"},
-    "oci": BASE | {"workers", "rootfs", "oci"},
-    "verify": BASE | {"rootfs", "oci"},
-    "identity": BASE,
-    "record": BASE | {"planning", "oci"},
-    "explain": BASE | {"planning", "oci", "record"},
-    "update": BASE | {"planning", "explain"},
-    "scaffold": BASE,
-    "lint": BASE | {"rootfs", "components", "oci", "lint"},
-    "changelog": BASE | {"rootfs", "components", "planning", "oci", "explain", "update", "changelog"},
-    "pipeline": BASE
-    | {"workers", "collector", "rootfs", "components", "planning", "oci", "record", "identity", "__init__"},
-    "engine": BASE | {"rootfs", "oci", "planning", "pipeline", "record", "engine", "__init__"},
+    "native": {"errors", "model"},
+    "rootfs": VALUES | {"native", "rootfs"},
+    "packages": VALUES | {"rootfs", "packages"},
+    "components": VALUES | {"native", "rootfs", "packages", "components"},
+    "planning": VALUES | {"planning"},
+    "oci": VALUES | {"native", "rootfs", "oci"},
+    "programs": VALUES | {"oci", "programs"},
+    "registry": VALUES | {"oci", "programs", "registry"},
+    "build": VALUES
+    | {"rootfs", "components", "planning", "oci", "programs", "registry", "build", "__init__"},
+    "split": VALUES | {"oci", "programs", "registry", "build", "split", "__init__"},
+    "publish": VALUES | {"oci", "programs", "registry", "build", "split", "publish", "__init__"},
+    "explain": VALUES | {"rootfs", "planning", "oci", "build", "explain"},
+    "lint": VALUES | {"rootfs", "packages", "components", "oci", "lint"},
+    "changelog": VALUES | {"rootfs", "packages", "planning", "oci", "explain", "changelog"},
+    "init": VALUES | {"init"},
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""
 

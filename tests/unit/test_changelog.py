@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from rechunk_podman.changelog.compare import package_changes
 from rechunk_podman.changelog.document import REVISION_LABEL, VERSION_LABEL, Changelog, Side
-from rechunk_podman.changelog.packages import Packages, Version, databases_of, of_ledger, of_root
+from rechunk_podman.changelog.installed import Packages, Version, databases_of, of_ledger, of_root
 from rechunk_podman.changelog.render import (
     Tags,
     escape,
@@ -23,13 +23,13 @@ from rechunk_podman.changelog.render import (
     without_controls,
 )
 from rechunk_podman.cli.app import application
-from rechunk_podman.engine.git import Commit, commits
-from rechunk_podman.engine.process import CommandError
 from rechunk_podman.errors import UsageError
-from rechunk_podman.explain import describe
-from rechunk_podman.oci.read import open_image
+from rechunk_podman.explain.download import compare
+from rechunk_podman.explain.inspect import describe
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.programs.git import Commit, commits
+from rechunk_podman.programs.process import CommandError
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.update import compare
 from support.described import NOW, component, image, layer, ledger_of
 from support.linting import make
 from support.oci_material import Layout, directory, make_tar, member

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rechunk_podman.changelog.versions import compare, compare_dpkg, compare_rpm, rpmvercmp, verrevcmp
+from rechunk_podman.packages.versions import compare, compare_dpkg, compare_rpm, rpmvercmp, verrevcmp
 
 RPM = [
     ("1.0", "1.0", 0),

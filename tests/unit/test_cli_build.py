@@ -14,8 +14,8 @@ from rechunk_podman.cli.app import COMMANDS, application
 from rechunk_podman.cli.inputs import compression_of, config_text, find_rootfs
 from rechunk_podman.cli.profiles import PROFILES, parse_max_layers
 from rechunk_podman.errors import UsageError
-from rechunk_podman.oci.read import open_image
-from rechunk_podman.oci.validate import validate
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.validate.image import validate
 
 NO_OWN = {"RECHUNK_ROOTFS", "CHUNKAH_ROOTFS", "RECHUNK_CONFIG_STR", "CHUNKAH_CONFIG_STR", "SOURCE_DATE_EPOCH"}
 

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from rechunk_podman import scaffold
 from rechunk_podman.cli.app import application
 from rechunk_podman.cli.console import report
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.scaffold import State
+from rechunk_podman.init import scaffold
+from rechunk_podman.init.scaffold import State
 
 RECHUNK = (sys.executable, "-m", "rechunk_podman")
 

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from rechunk_podman.components.ahead import Ahead
 from rechunk_podman.components.assign import assign
+from rechunk_podman.components.preload import Ahead
 from rechunk_podman.errors import DatabaseError
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 import xattr
 
-from rechunk_podman.components import content, unclaimed
+from rechunk_podman.components import content
 from rechunk_podman.components.assign import assign
-from rechunk_podman.components.bytecode import recorded_mtime, source_of
 from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtimes
+from rechunk_podman.components.sources import unclaimed
+from rechunk_podman.components.sources.bytecode import recorded_mtime, source_of
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan

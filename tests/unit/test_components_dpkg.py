@@ -8,9 +8,9 @@ import os
 
 import pytest
 
-from rechunk_podman.components import dpkg_text
 from rechunk_podman.components.mtimes import CONTENT_EPOCH
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.dpkg import text as dpkg_text
 from support.assigning import INSTALLED, assigned, make
 
 BUILT = 1_700_000_000

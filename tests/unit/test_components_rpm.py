@@ -9,8 +9,8 @@ import stat
 import pytest
 import xattr
 
-from rechunk_podman.components import rpm_header
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.rpm import header as rpm_header
 from support import rpm_headers
 from support.assigning import INSTALLED, assigned, make
 from support.rpm_headers import package, sqlite_database

@@ -9,9 +9,12 @@ from contextlib import closing
 
 import pytest
 
-from rechunk_podman.components import rpm_bdb, rpm_db, rpm_header, rpm_ndb
-from rechunk_podman.components.rpm_header import Header, HeaderError
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.rpm import bdb as rpm_bdb
+from rechunk_podman.packages.rpm import database as rpm_db
+from rechunk_podman.packages.rpm import header as rpm_header
+from rechunk_podman.packages.rpm import ndb as rpm_ndb
+from rechunk_podman.packages.rpm.header import Header, HeaderError
 from rechunk_podman.rootfs.root import Root
 from support.rpm_headers import package, sqlite_database
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import xattr
 
-from rechunk_podman.components.kernel import flavour
-from rechunk_podman.components.xattr import parse_interval
+from rechunk_podman.components.sources.kernel import flavour
+from rechunk_podman.components.sources.xattr import parse_interval
 from rechunk_podman.errors import RootfsError
 from support.assigning import assigned, make
 from support.rpm_headers import package, sqlite_database

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rechunk_podman.engine.containerfile import FinalStage, arguments_text, quoted, render, templates
 from rechunk_podman.errors import UsageError
+from rechunk_podman.split.containerfile import FinalStage, arguments_text, quoted, render, templates
 
 
 def test_the_checked_in_file_is_the_rendered_default(repository: Path) -> None:

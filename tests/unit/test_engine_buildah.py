@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rechunk_podman.engine.buildah import build_command, parse_version
-from rechunk_podman.engine.podman import Image
-from rechunk_podman.engine.request import Request
 from rechunk_podman.errors import ToolError
+from rechunk_podman.programs.podman import Image
+from rechunk_podman.split.in_buildah import build_command, parse_version
+from rechunk_podman.split.request import Request
 
 REQUEST = Request(Image("ab" * 32, (), b"{}", b"{}", 0), b"{}", "localhost/x:y", ())
 

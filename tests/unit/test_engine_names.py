@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rechunk_podman.engine.names import Name, default_tag, normalised_tag, parse
 from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.reference import Name, default_tag, normalised_tag, parse
 
 HEX = "0123456789abcdef" * 4
 DIGEST = f"sha256:{HEX}"

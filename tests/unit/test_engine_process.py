@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine import process
 from rechunk_podman.errors import ToolError
+from rechunk_podman.programs import process
 
 
 def python(code: str) -> list[str]:
@@ -139,7 +139,7 @@ def test_an_interruption_ends_the_child(way: signal.Signals) -> None:
     """A process that runs a command gets a signal, handled as cli/ does: the command is gone, too."""
     code = (
         "import signal, sys\n"
-        "from rechunk_podman.engine import process\n"
+        "from rechunk_podman.programs import process\n"
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "signal.signal(signal.SIGTERM, signal.default_int_handler)\n"
         "inner = 'import os, sys, signal; print(os.getpid(), file=sys.stderr, flush=True); signal.pause()'\n"

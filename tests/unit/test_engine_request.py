@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.cli.console import report
-from rechunk_podman.engine.podman import Image, local_environment
-from rechunk_podman.engine.request import chunker_error, size_below, work_directory
 from rechunk_podman.errors import ImageError, RechunkError, ToolError
+from rechunk_podman.programs.podman import Image, local_environment
+from rechunk_podman.split.request import chunker_error, size_below, work_directory
 
 
 def test_work_directory_is_private_and_goes(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from rechunk_podman.explain import describe, parse_comment
+from rechunk_podman.explain.inspect import describe, parse_comment
 from rechunk_podman.oci.config import HistoryEntry
 from support.described import NOW, component, image, layer, ledger_of
 

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
-from rechunk_podman.oci._stream import TarStream, can_advance, ustar
-from rechunk_podman.oci.tar import entry_header
-from rechunk_podman.rootfs._contents import digest_files, read_files
-from rechunk_podman.rootfs._listing import read_directories
+from rechunk_podman.native._contents import digest_files, read_files
+from rechunk_podman.native._listing import read_directories
+from rechunk_podman.native._stream import TarStream, can_advance, ustar
+from rechunk_podman.oci.write.tar import entry_header
 
 SOCKET = len(Kind)
 

@@ -30,7 +30,7 @@ def test_they_keep_to_their_memory(repository, tmp_path):
         "-fno-sanitize-recover=all",
         f"-I{sysconfig.get_paths()['include']}",
     ]
-    for module in ("rootfs/_contents", "rootfs/_listing", "oci/_stream"):
+    for module in ("native/_contents", "native/_listing", "native/_stream"):
         target = copy / f"{module}.abi3.so"
         target.unlink()
         subprocess.run(["cc", *flags, *watch, package / f"{module}.c", "-o", target], check=True)

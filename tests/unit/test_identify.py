@@ -5,8 +5,8 @@ import json
 import pytest
 
 from rechunk_podman.cli.identify import Identity
-from rechunk_podman.engine.notes import NOTE
 from rechunk_podman.errors import UsageError
+from rechunk_podman.log import NOTE
 from rechunk_podman.oci.config import ImageConfig
 
 DAY = 1_700_000_000  # 2023-11-14

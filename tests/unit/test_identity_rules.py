@@ -2,8 +2,7 @@
 
 import pytest
 
-from rechunk_podman.errors import UsageError
-from rechunk_podman.identity import (
+from rechunk_podman.build.labels import (
     PARENT_PREFIXES,
     PARENTS,
     bootable_labels,
@@ -12,6 +11,7 @@ from rechunk_podman.identity import (
     labelling,
     version,
 )
+from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Entry, Kind, Tree
 from rechunk_podman.oci.config import ImageConfig
 

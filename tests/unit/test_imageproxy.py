@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine.imageproxy import BlobError, proxy
 from rechunk_podman.errors import ToolError
 from rechunk_podman.oci import spec
-from rechunk_podman.oci.image import LAYOUT_FILE, dump
 from rechunk_podman.oci.spec import Descriptor, Digest
+from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
+from rechunk_podman.programs.imageproxy import BlobError, proxy
 from support.needs import require
 
 DATA = random.Random(1).randbytes(3 << 20)

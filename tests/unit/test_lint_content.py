@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.lint.base import Severity, Subject
+from rechunk_podman.lint.checks import Severity, Subject
 from rechunk_podman.lint.inodes import MAX_LINKS
 from rechunk_podman.model import Entry, Kind, Tree
 from support.linting import found, link, make, results

@@ -10,9 +10,9 @@ from typer.testing import CliRunner
 
 from rechunk_podman.cli.app import application
 from rechunk_podman.errors import UsageError
-from rechunk_podman.lint import registry
+from rechunk_podman.lint import run as registry
 from rechunk_podman.lint.layers import compare
-from rechunk_podman.oci.read import open_image
+from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.spec import MEDIA_LAYER_GZIP
 from support.linting import make
 from support.oci_material import Layout, directory, make_tar, member

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from rechunk_podman.lint import registry
-from rechunk_podman.lint.base import Severity, Subject
+from rechunk_podman.lint import run as registry
+from rechunk_podman.lint.checks import Severity, Subject
 from rechunk_podman.lint.subject import of_image
 from rechunk_podman.model import Entry, Kind, Tree
-from rechunk_podman.oci.read import open_image
+from rechunk_podman.oci.read.image import open_image
 from support.described import image, layer
 from support.linting import found, labelled, make, results
 from support.oci_material import Layout, make_tar, member

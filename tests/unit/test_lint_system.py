@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rechunk_podman.lint.base import Severity
+from rechunk_podman.lint.checks import Severity
 from support.linting import found, labelled, make
 
 GOOD_RELEASE = {"usr/lib/os-release": "ID=x\n", "etc/os-release": "->../usr/lib/os-release"}

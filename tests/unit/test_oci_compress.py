@@ -10,7 +10,7 @@ import pytest
 import zstandard
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.oci.compress import Compression
+from rechunk_podman.oci.write.compress import Compression
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ import pytest
 import zstandard
 
 from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.explain.files import read_directory, verify
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.documents import image_record
-from rechunk_podman.oci.flatten import read_tree
-from rechunk_podman.oci.read import open_image, parse_reference
-from rechunk_podman.oci.validate import validate
-from rechunk_podman.verify import read_directory, verify
+from rechunk_podman.oci.read.flatten import read_tree
+from rechunk_podman.oci.read.image import open_image, parse_reference
+from rechunk_podman.oci.validate.image import validate
 from support.oci_material import (
     LAYER,
     Layout,

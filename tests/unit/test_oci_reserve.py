@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from rechunk_podman.oci.reserve import reserve
+from rechunk_podman.oci.write.reserve import reserve
 
 
 def test_what_is_reserved_reads_as_zeros(tmp_path):

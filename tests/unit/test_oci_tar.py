@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from rechunk_podman.model import Entry, Kind
-from rechunk_podman.oci.tar import (
+from rechunk_podman.oci.write.tar import (
     END,
     UNCLAMPED,
     directory_header,

@@ -15,14 +15,14 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.errors import RechunkError, RootfsError, UsageError
-from rechunk_podman.oci import layers
-from rechunk_podman.oci.compress import Compression
-from rechunk_podman.oci.layers import write_layer
-from rechunk_podman.oci.members import LayerSpec, Source, tar_stream
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest
-from rechunk_podman.oci.validate import validate
-from rechunk_podman.oci.write import ImageDocuments, Output, OutputKind, write_image
+from rechunk_podman.oci.validate.image import validate
+from rechunk_podman.oci.write import layers
+from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.oci.write.image import ImageDocuments, Output, OutputKind, write_image
+from rechunk_podman.oci.write.layers import write_layer
+from rechunk_podman.oci.write.members import LayerSpec, Source, tar_stream
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
@@ -465,7 +465,7 @@ def script(repository, tmp_path, top, *arguments, compression="none", **options)
     text = SCRIPT.format(compression=compression).replace(
         f"compression={compression!r}", f"compression=Compression.parse({compression!r})"
     )
-    text = "from rechunk_podman.oci.compress import Compression\n" + text
+    text = "from rechunk_podman.oci.write.compress import Compression\n" + text
     environment = {
         **os.environ,
         "PYTHONPATH": f"{repository}/tests:{repository}/frontend",

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from rechunk_podman.cli.simulate import simulate
+from rechunk_podman.cli.commands.simulate import simulate
 from rechunk_podman.planning.simulate import History, HistoryError, parse_history, replay
 
 CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from rechunk_podman.engine.tags import date_of, is_attached, newest
 from rechunk_podman.errors import UsageError
+from rechunk_podman.registry.tags import date_of, is_attached, newest
 
 DAY = 86400
 

@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.engine import answers, push, state
-from rechunk_podman.engine.previous import found
-from rechunk_podman.engine.push import LostBlobsError, Pinned, Target
-from rechunk_podman.engine.reference import Registry, options_of
+from rechunk_podman.build.previous import found
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.oci.spec import Digest
+from rechunk_podman.publish import push
+from rechunk_podman.publish.push import LostBlobsError, Pinned, Target
+from rechunk_podman.registry import retry as answers
+from rechunk_podman.registry import state
+from rechunk_podman.registry.documents import Registry, options_of
 
 DIGEST = Digest("sha256:" + "a" * 64)
 

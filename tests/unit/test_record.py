@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 
-from rechunk_podman import record
+from rechunk_podman.build import image_ledger as record
 from rechunk_podman.model import Plan, PlannedLayer
 from rechunk_podman.oci.config import HistoryEntry, ImageConfig
 from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, ANNOTATION_STABILITY

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.cli.references import registry_of
-from rechunk_podman.engine import answers
-from rechunk_podman.engine.answers import DeniedError, MissingImageError, UnreachableError, explained
-from rechunk_podman.engine.process import CommandError
-from rechunk_podman.engine.reference import (
+from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.programs.process import CommandError
+from rechunk_podman.registry import retry as answers
+from rechunk_podman.registry.documents import (
     Place,
     Registry,
     choose_platform,
@@ -21,8 +21,8 @@ from rechunk_podman.engine.reference import (
     options_of,
     previous_documents,
 )
-from rechunk_podman.engine.tags import list_tags
-from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.registry.retry import DeniedError, MissingImageError, UnreachableError, explained
+from rechunk_podman.registry.tags import list_tags
 from support.oci_material import Layout, archive_of, make_tar, member, run
 
 

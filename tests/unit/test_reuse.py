@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from rechunk_podman.build.image_ledger import expected_layers
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.oci import spec
@@ -14,7 +15,6 @@ from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.sparse import parse_sparse, sparse_document
 from rechunk_podman.oci.spec import Descriptor
 from rechunk_podman.planning.ledger import Ledger
-from rechunk_podman.record import expected_layers
 
 ENCRYPTED = spec.MEDIA_LAYER_GZIP + "+encrypted"
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"

@@ -8,10 +8,10 @@ import re
 import pytest
 import yaml
 
-from rechunk_podman import scaffold
-from rechunk_podman.engine.containerfile import templates
 from rechunk_podman.errors import RechunkError, UsageError
-from rechunk_podman.scaffold import Action, State
+from rechunk_podman.init import scaffold
+from rechunk_podman.init.scaffold import Action, State
+from rechunk_podman.split.containerfile import templates
 from support import linters, workflow
 
 FILES = {

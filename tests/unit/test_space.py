@@ -6,9 +6,9 @@ import logging
 
 import pytest
 
-from rechunk_podman.engine import space
 from rechunk_podman.errors import ToolError
-from rechunk_podman.oci.compress import Compression
+from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.programs import space
 
 
 def test_what_is_needed_is_said_with_the_place(tmp_path, caplog):

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from rechunk_podman.cli.diff import why
-from rechunk_podman.explain import describe
+from rechunk_podman.cli.commands.diff import why
+from rechunk_podman.explain.download import Update, compare
+from rechunk_podman.explain.inspect import describe
 from rechunk_podman.oci.config import HistoryEntry
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.planning.ledger import TAR_FORMAT
-from rechunk_podman.update import Update, compare
 from support.described import NOW, Content, component, image, layer, ledger_of
 
 SSL1, SSL2 = component("dpkg/openssl", version="3.0.1"), component("dpkg/openssl", version="3.0.2")

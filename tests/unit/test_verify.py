@@ -11,9 +11,9 @@ import sys
 
 import pytest
 
-from rechunk_podman.cli.verify import read_operand
+from rechunk_podman.cli.commands.verify import read_operand
 from rechunk_podman.errors import RootfsError, UsageError
-from rechunk_podman.verify import read_directory, verify
+from rechunk_podman.explain.files import read_directory, verify
 from support.oci_material import Layout, archive_of, make_tar, member, odd_rootfs, run
 
 NOT_UTF8 = "etc/not-utf8-\udcff\udcfe"

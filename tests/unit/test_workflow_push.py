@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rechunk_podman import scaffold
-from rechunk_podman.engine.containerfile import templates
+from rechunk_podman.init import scaffold
+from rechunk_podman.split.containerfile import templates
 
 ANSWERS = {
     "image": "acme/desktop",

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
-from rechunk_podman.changelog.packages import Packages, Version
-from rechunk_podman.changelog.versions import compare
+from rechunk_podman.changelog.installed import Packages, Version
+from rechunk_podman.packages.versions import compare
 
 ADDED, REMOVED, UPGRADED, DOWNGRADED, CHANGED = "added", "removed", "upgraded", "downgraded", "changed"
 """changed: two spellings of one version, or a version that is not known."""

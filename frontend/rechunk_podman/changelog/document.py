@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rechunk_podman.changelog.compare import PackageChanges
-from rechunk_podman.explain import ImageFacts, date_text
-from rechunk_podman.update import Update
+from rechunk_podman.explain.download import Update
+from rechunk_podman.explain.inspect import ImageFacts, date_text
 
 VERSION_LABEL = "org.opencontainers.image.version"
 REVISION_LABEL = "org.opencontainers.image.revision"

@@ -16,7 +16,7 @@ import jinja2
 
 from rechunk_podman.changelog.compare import ADDED, REMOVED
 from rechunk_podman.changelog.document import Changelog
-from rechunk_podman.changelog.packages import Packages, Version
+from rechunk_podman.changelog.installed import Packages, Version
 from rechunk_podman.errors import UsageError
 
 FORMATTERS: Mapping[str, str] = {

@@ -57,7 +57,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback()(_top)
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked or COMMANDS:
-        module = import_module(f"rechunk_podman.cli.{COMMANDS[name]}")
+        module = import_module(f"rechunk_podman.cli.commands.{COMMANDS[name]}")
         app.command(name)(getattr(module, name))
     return app
 

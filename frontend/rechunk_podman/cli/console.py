@@ -15,10 +15,10 @@ from typing import Any, NoReturn
 
 import typer
 
-from rechunk_podman.engine.notes import NOTE, human_size
 from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.log import NOTE
 
-__all__ = ["guarded", "human_size", "print_json", "report", "set_up_logging", "write_line"]
+__all__ = ["guarded", "print_json", "report", "set_up_logging", "write_line"]
 
 LEVELS = (NOTE, logging.INFO, logging.DEBUG)
 

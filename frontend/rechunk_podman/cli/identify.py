@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rechunk_podman import identity
-from rechunk_podman.engine.notes import note
+from rechunk_podman.build import labels as identity
 from rechunk_podman.errors import UsageError
+from rechunk_podman.log import note
 from rechunk_podman.oci.config import ImageConfig
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.reference import Registry
+    from rechunk_podman.registry.documents import Registry
 
 log = logging.getLogger("rechunk_podman")
 
@@ -87,7 +87,7 @@ class Identity:
         Raises:
             RechunkError: there is no such image, or its registry does not answer.
         """
-        from rechunk_podman.engine.reference import image_documents
+        from rechunk_podman.registry.documents import image_documents
 
         if self.version is None:
             return self

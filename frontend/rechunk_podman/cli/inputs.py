@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.oci.output import Output, OutputKind
+from rechunk_podman.oci.write.output import Output, OutputKind
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.previous import Previous
+    from rechunk_podman.build.previous import Previous
     from rechunk_podman.planning.ledger import Ledger
 
 log = logging.getLogger("rechunk_podman")
@@ -66,7 +66,7 @@ def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]
             )
         output, named = replace(output, tag=None), output.tag
     if named is not None and not (_TAG.match(named) and output.kind is not OutputKind.DOCKER_ARCHIVE):
-        from rechunk_podman.engine import names
+        from rechunk_podman.oci import reference as names
 
         if names.parse(named).digest:
             raise UsageError(f"a digest cannot be given as a name: {named}", hint="give -t NAME[:TAG]")
@@ -132,7 +132,7 @@ def memories(previous: Previous | None, config_text: str | None) -> tuple[Ledger
     Raises:
         UsageError: the config is malformed.
     """
-    from rechunk_podman import record
+    from rechunk_podman.build import image_ledger as record
     from rechunk_podman.oci.config import ImageConfig
 
     before = None if previous is None else record.remembered(previous.record.config, previous.reference)

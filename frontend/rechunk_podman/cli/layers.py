@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from rechunk_podman.cli.console import human_size
 from rechunk_podman.errors import ImageError
+from rechunk_podman.units import human_size
 
 
 def layers_document(

@@ -12,10 +12,10 @@ from rechunk_podman.cli.identify import Identity, today
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.podman import Image
-    from rechunk_podman.engine.previous import Previous
-    from rechunk_podman.engine.reference import Registry
-    from rechunk_podman.engine.request import Request
+    from rechunk_podman.build.previous import Previous
+    from rechunk_podman.programs.podman import Image
+    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.split.request import Request
 
 
 def request_of(
@@ -37,7 +37,7 @@ def request_of(
     Raises:
         UsageError: that file cannot be read. RechunkError: as Identity.operations().
     """
-    from rechunk_podman.engine.request import Request
+    from rechunk_podman.split.request import Request
 
     document = image.document() if config is None else _read(config)
     known = None if before is None else before.record.config.labels

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.request import Progress
+    from rechunk_podman.split.request import Progress
 
 
 @contextmanager

@@ -10,7 +10,7 @@ import typer
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.reference import Registry
+    from rechunk_podman.registry.documents import Registry
 
 PreviousOption = Annotated[
     str | None,
@@ -91,8 +91,8 @@ def registry_of(
     Raises:
         UsageError: a value is not what it should be.
     """
-    from rechunk_podman.engine import names
-    from rechunk_podman.engine.reference import DOCKER, Registry
+    from rechunk_podman.oci import reference as names
+    from rechunk_podman.registry.documents import DOCKER, Registry
 
     if tls_verify not in (None, "true", "false"):
         raise UsageError(

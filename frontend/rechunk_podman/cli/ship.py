@@ -16,12 +16,12 @@ from rechunk_podman.cli.sidefiles import require_place
 from rechunk_podman.errors import RechunkError, UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.podman import Image, Podman
-    from rechunk_podman.engine.previous import Previous
-    from rechunk_podman.engine.publish import Published
-    from rechunk_podman.engine.push import Target
-    from rechunk_podman.engine.reference import Registry
-    from rechunk_podman.engine.request import Progress, Request
+    from rechunk_podman.build.previous import Previous
+    from rechunk_podman.programs.podman import Image, Podman
+    from rechunk_podman.publish.publish import Published
+    from rechunk_podman.publish.push import Target
+    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.split.request import Progress, Request
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
     Raises:
         UsageError: one of them is none, or other destinations are named as well.
     """
-    from rechunk_podman.engine.push import Target
+    from rechunk_podman.publish.push import Target
 
     targets = tuple(Target.parse(text) for text in push or ())
     if targets and (tag is not None or output is not None):
@@ -104,7 +104,7 @@ def absolute_output(text: str, tag: str | None) -> str:
     Raises:
         UsageError: it is none, or standard output, or names the image where --tag does.
     """
-    from rechunk_podman.oci.output import Output
+    from rechunk_podman.oci.write.output import Output
 
     output = Output.parse(text)
     if output.path is None:
@@ -123,11 +123,11 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
     Raises:
         UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
     """
-    from rechunk_podman import record
-    from rechunk_podman.engine.answers import DeniedError, MissingImageError
-    from rechunk_podman.engine.previous import found, resolve
-    from rechunk_podman.engine.reference import Place, image_documents
-    from rechunk_podman.engine.state import load
+    from rechunk_podman.build import image_ledger as record
+    from rechunk_podman.build.previous import found, resolve
+    from rechunk_podman.registry.documents import Place, image_documents
+    from rechunk_podman.registry.retry import DeniedError, MissingImageError
+    from rechunk_podman.registry.state import load
 
     here = None
     if not shipping.push and shipping.output is None and service.exists(target):
@@ -149,7 +149,7 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
             return None, None
         previous = found(first, documents, state)
     elif here is not None:
-        from rechunk_podman.engine.previous import Previous
+        from rechunk_podman.build.previous import Previous
         from rechunk_podman.oci.documents import image_record
 
         documents = image_record(target, here.manifest, here.config)
@@ -168,7 +168,7 @@ def publish(
     by_digest: bool = False,
 ) -> Published:
     """Splits and pushes; see engine/publish.py."""
-    from rechunk_podman.engine import publish
+    from rechunk_podman.publish import publish
 
     return publish.publish(
         publish.Publication(
@@ -204,7 +204,7 @@ def write_digest(path: Path, digest: str) -> None:
     Raises:
         RechunkError: it cannot be written.
     """
-    from rechunk_podman.oci.output import OutputFile
+    from rechunk_podman.oci.write.output import OutputFile
 
     with OutputFile(str(path)) as file:
         data = digest.encode()

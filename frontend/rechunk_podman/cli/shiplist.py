@@ -15,9 +15,9 @@ from rechunk_podman.cli.ship import Shipping, after_push, previous_of, publish, 
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.engine.podman import Podman
-    from rechunk_podman.engine.previous import Previous
-    from rechunk_podman.engine.request import Request
+    from rechunk_podman.build.previous import Previous
+    from rechunk_podman.programs.podman import Podman
+    from rechunk_podman.split.request import Request
 
 
 Job = tuple[Shipping, "Request", "Previous | None"]
@@ -75,8 +75,8 @@ def publish_list(
     Raises:
         UsageError: two are for one platform; nothing is pushed then. RechunkError: as publish().
     """
-    from rechunk_podman.engine import multiarch
-    from rechunk_podman.engine.push import Pinned
+    from rechunk_podman.publish import index as multiarch
+    from rechunk_podman.publish.push import Pinned
 
     seen: dict[str | None, str] = {}
     for own, request, _ in jobs:

@@ -7,8 +7,8 @@ import stat
 from pathlib import Path
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.oci.layers import output_error
-from rechunk_podman.oci.output import beside
+from rechunk_podman.oci.write.layers import output_error
+from rechunk_podman.oci.write.output import beside
 
 
 def require_place(path: Path, option: str) -> None:

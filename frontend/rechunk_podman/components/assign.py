@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rechunk_podman.components import bigfiles, bytecode, dpkg, kernel, rpm, unclaimed, xattr
-from rechunk_podman.components.ahead import Ahead
-from rechunk_podman.components.base import NOBODY, Board, Group, Numbers, Source
+from rechunk_podman.components.board import NOBODY, Board, Group, Numbers, Source
 from rechunk_podman.components.content import digest_rest
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import exceptions, keep_paths, normalise, will_change
+from rechunk_podman.components.preload import Ahead
+from rechunk_podman.components.sources import bigfiles, bytecode, dpkg, kernel, rpm, unclaimed, xattr
 from rechunk_podman.model import Component, ComponentId, Kind, Tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers

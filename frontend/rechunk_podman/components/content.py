@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.base import ALGORITHMS, DIGEST_SIZE, SHA256, Board, Numbers
-from rechunk_podman.rootfs._contents import can_digest, digest_files, read_files
+from rechunk_podman.components.board import ALGORITHMS, DIGEST_SIZE, SHA256, Board, Numbers
+from rechunk_podman.native._contents import can_digest, digest_files, read_files
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 

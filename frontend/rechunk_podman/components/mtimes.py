@@ -13,7 +13,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.base import Board
+from rechunk_podman.components.board import Board
 from rechunk_podman.model import NO_TIME, Kind
 
 log = logging.getLogger("rechunk_podman")

@@ -11,7 +11,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 
-from rechunk_podman.lint.base import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 from rechunk_podman.model import Kind
 
 MAX_LINKS = 65_000

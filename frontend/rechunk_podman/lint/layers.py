@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rechunk_podman.lint.base import Check, Finding, Severity, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, plural
 from rechunk_podman.model import Kind
-from rechunk_podman.oci.decompress import PLAIN
 from rechunk_podman.oci.documents import LAYER_COMPRESSION
-from rechunk_podman.oci.read import ImageSource
+from rechunk_podman.oci.read.decompress import PLAIN
+from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.tar import Member, members
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.oci.tarread import Member, members
 
 KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
     "kept",

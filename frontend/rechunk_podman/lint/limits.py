@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rechunk_podman.lint.base import Check, Finding, Severity, Subject
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
 
 DOCKER_LAYERS, OLD_LAYERS, NEW_LAYERS = 125, 128, 500
 GHCR_LAYER_BYTES = 10 * 10**9

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rechunk_podman.components.rpm_db import PLACES
-from rechunk_podman.lint.base import Check, Finding, Severity, Subject
-from rechunk_podman.lint.look import RPM_DATABASES
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
+from rechunk_podman.lint.content import RPM_DATABASES
 from rechunk_podman.model import Kind
+from rechunk_podman.packages.rpm.database import PLACES
 
 _BASE = "usr/lib/sysimage/rpm-ostree-base-db"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 
-from rechunk_podman.lint.base import Check, Facts, Finding, Severity, Subject
-from rechunk_podman.lint.look import tokens_in
+from rechunk_podman.lint.checks import Check, Facts, Finding, Severity, Subject
+from rechunk_podman.lint.content import tokens_in
 
 _SAMPLES = re.compile(
     r"(?:^|/)(?:tests?|testing|testdata|test[-_]data|fixtures|examples?|samples?|site-packages/.*/tests?|doc|docs)/",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 
-from rechunk_podman.lint.base import Buried, Facts, Subject
-from rechunk_podman.lint.look import look, wanted
+from rechunk_podman.lint.checks import Buried, Facts, Subject
+from rechunk_podman.lint.content import look, wanted
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.oci.documents import ImageRecord
-from rechunk_podman.oci.flatten import read_tree
-from rechunk_podman.oci.read import ImageSource
-from rechunk_podman.oci.tarread import Content, Member
+from rechunk_podman.oci.read.flatten import read_tree
+from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.tar import Content, Member
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rechunk_podman.lint.base import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 from rechunk_podman.model import Kind
 
 _OS_RELEASE, _ETC_OS_RELEASE = "usr/lib/os-release", "etc/os-release"

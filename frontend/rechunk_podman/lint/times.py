@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from rechunk_podman.components.bytecode import source_of
-from rechunk_podman.lint.base import Check, Finding, Severity, Subject, plural
+from rechunk_podman.components.sources.bytecode import source_of
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 
 _WEB_ROOTS = (
     "var/www",

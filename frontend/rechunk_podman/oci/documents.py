@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from rechunk_podman.errors import ImageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.config import HistoryEntry, ImageConfig
-from rechunk_podman.oci.decompress import GZIP, PLAIN, ZSTD
+from rechunk_podman.oci.read.decompress import GZIP, PLAIN, ZSTD
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
 from rechunk_podman.oci.text import load_json
 

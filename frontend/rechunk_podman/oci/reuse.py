@@ -11,8 +11,8 @@ from collections.abc import Collection, Mapping
 from types import MappingProxyType
 
 from rechunk_podman.oci import spec
-from rechunk_podman.oci.decompress import GZIP, ZSTD
 from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.read.decompress import GZIP, ZSTD
 from rechunk_podman.oci.spec import Descriptor, DiffId
 
 Reuse = Mapping[DiffId, Descriptor | None]

@@ -15,12 +15,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.collector import paused
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
-from rechunk_podman.rootfs._listing import read_directories
+from rechunk_podman.native._listing import read_directories
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.workers import Workers
+from rechunk_podman.workers import Workers, gc_paused
 
 log = logging.getLogger("rechunk_podman")
 
@@ -63,7 +62,7 @@ def scan(
             that begins with `.wh.`, a character device 0:0); an xattr whose name contains `=`.
     """
     options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux)
-    with paused():
+    with gc_paused():
         scanner = _Scanner(root, options)
         pending = scanner.start()
         _read_all(scanner, pending, workers or Workers(1))

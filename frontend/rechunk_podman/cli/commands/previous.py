@@ -1,0 +1,72 @@
+"""`rechunk-podman previous docker://REPO --pattern RE`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from rechunk_podman.cli.commands.inspect import ArchOption, VerboseOption, print_lines
+from rechunk_podman.cli.console import print_json, set_up_logging
+from rechunk_podman.cli.references import AuthfileOption, CredsOption, TlsVerifyOption, registry_of
+from rechunk_podman.errors import RechunkError, UsageError
+
+
+def previous(
+    repository: Annotated[
+        str, typer.Argument(metavar="docker://REPO", help="A repository: registry and path, no tag.")
+    ],
+    pattern: Annotated[
+        str,
+        typer.Option(
+            metavar="RE", help=r"Regular expression for the tags of the series, such as ^40-[0-9]{8}$."
+        ),
+    ] = ".",
+    before: Annotated[str | None, typer.Option(metavar="TAG", help="Only tags older than this one.")] = None,
+    fail: Annotated[bool, typer.Option("--fail", help="None found is an error (exit code 1).")] = False,
+    reference: Annotated[
+        bool, typer.Option("--reference", help="Print docker://REPO:TAG instead of the tag alone.")
+    ] = False,
+    arch: ArchOption = None,
+    tls_verify: TlsVerifyOption = None,
+    authfile: AuthfileOption = None,
+    creds: CredsOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print tag, reference and date as JSON.")] = False,
+    verbose: VerboseOption = 0,
+) -> None:
+    """Print the newest tag of a series in a registry: the previous image.
+
+    The newest is told by the date in the tag (and a counter behind it), else by when the image was created.
+    Signatures, attestations and SBOMs (sha256-….sig) are never taken. Where none is there yet, nothing
+    is printed and the exit code is 0, so that a first build needs no special case.
+    """
+    set_up_logging(verbose)
+    from rechunk_podman.explain.inspect import date_text
+    from rechunk_podman.registry.documents import DOCKER
+    from rechunk_podman.registry.tags import previous_tag
+
+    if "://" in repository and not repository.startswith(DOCKER):
+        raise UsageError(f"not a repository in a registry: {repository}", hint="docker://REGISTRY/PATH")
+    name = repository.removeprefix(DOCKER)
+    found = previous_tag(
+        name, pattern, before=before, registry=registry_of(tls_verify, authfile, creds, arch)
+    )
+    if found is None and fail:
+        raise RechunkError(
+            f"no tag of {DOCKER}{name} matches {pattern}"
+            + (f" and is older than {before}" if before else ""),
+            hint=f"skopeo list-tags {DOCKER}{name} shows what is there",
+        )
+    if as_json:
+        print_json(
+            None
+            if found is None
+            else {
+                "tag": found.tag,
+                "reference": f"{DOCKER}{name}:{found.tag}",
+                "date": date_text(found.when),
+                "date_from": "tag" if found.named else "created",
+            }
+        )
+    elif found is not None:
+        print_lines([f"{DOCKER}{name}:{found.tag}" if reference else found.tag])

@@ -1,0 +1,104 @@
+"""Python's byte code: which .py a .pyc belongs to, and which times it records.
+
+Sources: PEP 3147 (__pycache__), PEP 488 (.opt-N), PEP 552 (the header of a .pyc),
+Lib/importlib/_bootstrap_external.py.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.components.board import Board
+from rechunk_podman.rootfs.root import Root
+
+name = "bytecode"
+
+_OPTIMISED = re.compile(r"\.opt-[0-9a-zA-Z]+\Z")
+
+
+def source_of(path: str) -> str | None:
+    """The path of the .py that a .pyc was compiled from, None where the path is no .pyc's. Pure."""
+    if not path.endswith(".pyc"):
+        return None
+    head, _, file = path.rpartition("/")
+    directory, _, cache = head.rpartition("/")
+    if cache != "__pycache__":
+        return path[:-1]
+    module, dot, _tag = _OPTIMISED.sub("", file[:-4]).rpartition(".")
+    if not (module and dot):
+        return None
+    return f"{directory}/{module}.py" if directory else f"{module}.py"
+
+
+def pairs(board: Board) -> Iterator[tuple[int, int]]:
+    """(position of a .pyc, position of its .py) wherever both are there."""
+    for position in [position for position, path in enumerate(board.paths) if path.endswith(".pyc")]:
+        if board.regular[position]:
+            source = source_of(board.paths[position])
+            other = board.position.get(source) if source else None
+            if other is not None and not board.inner[other]:
+                yield position, other
+
+
+def claim(root: Root, board: Board) -> None:
+    """Lets every free .pyc follow its .py, into whatever component that comes."""
+    for compiled, source in pairs(board):
+        compiled, source = board.leader.get(compiled, compiled), board.leader.get(source, source)
+        # by the leaders' own names: a .py that is a hard link to a .pyc would follow itself
+        if (
+            board.is_free(compiled)
+            and board.paths[compiled].endswith(".pyc")
+            and not board.paths[source].endswith(".pyc")
+        ):
+            board.followers[compiled] = source
+
+
+def recorded_mtime(header: bytes) -> int | None:
+    """The time of the .py that the first 16 bytes of a .pyc record: epoch seconds modulo 2**32.
+
+    None where it is validated by hash, or is no .pyc. There are no flags before magic number 3390
+    (Python 3.7).
+    """
+    if len(header) < 8 or header[2:4] != b"\r\n":
+        return None
+    magic, _, first, second = struct.unpack("<HHII", header[:12].ljust(12, b"\0"))
+    if magic >= 20000 or 3000 <= magic < 3390:
+        return int(first)
+    if first or len(header) < 16:
+        return None
+    return int(second)
+
+
+def keep_recorded(root: Root, board: Board, changes: npt.NDArray[np.bool_]) -> None:
+    """Marks every .py as kept whose time is about to change although a .pyc records it.
+
+    Args:
+        changes: true at the positions whose normal time is not the present one.
+
+    Raises:
+        RootfsError: a .pyc cannot be read.
+    """
+    leaders = set(board.leader.values())
+    changing = np.flatnonzero(changes).tolist()
+    if not any(board.paths[position].endswith(".py") or position in leaders for position in changing):
+        return
+    for compiled, source in pairs(board):
+        source = board.leader.get(source, source)
+        if not changes[source] or board.keep[source]:
+            continue
+        path = board.paths[compiled]
+        descriptor = root.open(path)
+        try:
+            header = os.read(descriptor, 16)
+        except OSError as error:
+            raise root.error(path, error) from error
+        finally:
+            os.close(descriptor)
+        if recorded_mtime(header) == board.entry(source).mtime & 0xFFFFFFFF:
+            board.keep[source] = 1

@@ -1,0 +1,92 @@
+"""Components of the kernels: initramfs, modules and vmlinuz change apart from each other, and are big.
+
+Their names do not hold the kernel's version where there is one kernel: a component must keep its name over
+updates.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rechunk_podman.components.board import Board
+from rechunk_podman.rootfs.root import Root
+
+name = "kernel"
+
+_MODULE_DIRECTORIES = ("usr/lib/modules", "lib/modules")
+_INITRAMFS = re.compile(
+    r"(?:initramfs|initrd)(?:\.img)?[-.](?P<version>.+?)(?P<kdump>kdump)?(?:\.img)?(?:\.old-dkms)?\Z"
+)
+_IMAGE = re.compile(r"\.?(?:vmlinuz|vmlinux|bzImage|Image|System\.map|config|symvers)-(?P<version>.+?)\Z")
+_IMAGE_SUFFIX = re.compile(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
+
+
+def claim(root: Root, board: Board) -> None:
+    """Claims usr/lib/modules/VERSION/** and boot/*-VERSION of every kernel."""
+    parts: dict[int, tuple[str, str]] = {}
+    kernels: set[str] = set()
+    for directory in _MODULE_DIRECTORIES:
+        for position in board.below(directory):
+            version, _, rest = board.paths[position][len(directory) + 1 :].partition("/")
+            if not rest:
+                continue
+            part = _part_of_modules(rest, version)
+            parts[position] = (version, part)
+            if part != "modules" or rest.startswith(("kernel/", "modules.dep")):
+                kernels.add(version)
+    for position in board.below("boot"):
+        file = board.paths[position].removeprefix("boot/")
+        found = None if "/" in file else _part_of_boot(file)
+        if found is not None:
+            parts[position] = found
+            if found[1] == "vmlinuz":
+                kernels.add(found[0])
+    suffixes = _suffixes(kernels)
+    for position, (version, part) in parts.items():
+        if version in suffixes:
+            number = board.group(name, part + suffixes[version])
+            board.groups[number].version = version
+            board.claim(position, number)
+
+
+def _part_of_modules(rest: str, version: str) -> str:
+    """The part to which usr/lib/modules/VERSION/`rest` belongs."""
+    if rest.startswith(("initramfs", "initrd")):
+        return "initramfs"
+    if rest in (f"{version}.efi", "aboot.img") or rest.lstrip(".").startswith(
+        ("vmlinuz", "vmlinux", "bzImage", "Image", "System.map", "config", "symvers")
+    ):
+        return "vmlinuz"
+    return "modules"
+
+
+def _part_of_boot(file: str) -> tuple[str, str] | None:
+    """(kernel version, part) of a file in /boot, None where it is no kernel's."""
+    found = _INITRAMFS.match(file)
+    if found:
+        return found["version"], "initramfs"
+    found = _IMAGE.match(_IMAGE_SUFFIX.sub("", file))
+    if found:
+        return found["version"], "vmlinuz"
+    return None
+
+
+def flavour(version: str) -> str:
+    """What tells the kernels of one release apart: 6.1.0-18-rt-amd64 -> rt-amd64, 6.8.5-1+debug -> debug."""
+    release, _, variant = version.partition("+")
+    words = release.split("-")
+    while words and (not words[0] or words[0][0].isdigit()):
+        del words[0]
+    return "-".join([*words, *([variant] if variant else [])])
+
+
+def _suffixes(kernels: set[str]) -> dict[str, str]:
+    """Kernel version -> what its components' names end in: nothing, its flavour, or its version."""
+    if len(kernels) == 1:
+        return dict.fromkeys(kernels, "")
+    flavours = [flavour(version) for version in kernels]
+    return {
+        version: f"-{version}" if flavours.count(kind) > 1 else f"-{kind}" if kind else ""
+        for version in sorted(kernels)
+        for kind in [flavour(version)]
+    }

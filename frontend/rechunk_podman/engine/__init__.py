@@ -1,1 +1,0 @@
-"""Driving podman, buildah and skopeo."""

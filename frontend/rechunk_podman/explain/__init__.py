@@ -1,0 +1,1 @@
+"""Facts for people: an image (inspect), an update (download), two trees (files)."""

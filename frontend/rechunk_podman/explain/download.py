@@ -1,0 +1,338 @@
+"""What a client of one image downloads for another, layer by layer, and why. Pure: facts in, facts out.
+
+A client has the blobs of the old image, by digest. A layer with an old diff_id in another blob (compressed
+anew) counts as downloaded: containers/storage takes the one for the other only where it happens to know both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
+from rechunk_podman.planning.ledger import Record
+
+KEPT, CHANGED, RECOMPRESSED, REPEATED = "kept", "changed", "recompressed", "repeated"
+"""Of a layer: the client has the blob; has to fetch it; has the same content as another blob; fetches it once
+for several places."""
+
+NEW, UNCHANGED, UNKNOWN = "new", "unchanged", "unknown"
+"""Of a component, besides CHANGED."""
+
+
+@dataclass(frozen=True, slots=True)
+class ComponentUpdate:
+    """A component of the new image. status: changed, new, unchanged or unknown; versions "" where unknown."""
+
+    name: str
+    status: str
+    old_version: str = ""
+    new_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LayerUpdate:
+    """A layer of the new image. old: number of the same layer (by diff_id, else digest) in the old one.
+
+    removed: components that are gone, and that lay in old layers of which this one is the heir.
+    came_from: numbers of the old layers that held its unchanged components.
+    ride_bytes: of unchanged components that are downloaded with it, as far as their sizes are known: where
+    a set of them was, or is, a whole layer. ride_known: whether that is all of them.
+    """
+
+    layer: LayerFacts
+    status: str
+    old: int | None
+    components: tuple[ComponentUpdate, ...]
+    removed: tuple[str, ...] = ()
+    came_from: tuple[int, ...] = ()
+    ride_bytes: int = 0
+    ride_known: bool = True
+
+    @property
+    def downloaded(self) -> bool:
+        """Whether the client has to fetch its blob."""
+        return self.status in (CHANGED, RECOMPRESSED)
+
+    def of(self, status: str) -> list[ComponentUpdate]:
+        """Its components of one status."""
+        return [component for component in self.components if component.status == status]
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """An update from one image to another. Sizes are bytes as the new image's manifest has them.
+
+    first_changed: number of the lowest layer that local storage unpacks anew, together with all above it;
+    None where there is none. removed: components of the old image that the new one lacks.
+    """
+
+    old: ImageFacts
+    new: ImageFacts
+    layers: tuple[LayerUpdate, ...]
+    removed: tuple[ComponentUpdate, ...]
+    first_changed: int | None
+    notes: tuple[str, ...]
+
+    def bytes(self, *statuses: str) -> int:
+        """Known bytes of the layers of these statuses."""
+        return sum(entry.layer.size or 0 for entry in self.layers if entry.status in statuses)
+
+    def count(self, *statuses: str) -> int:
+        """Layers of these statuses."""
+        return sum(entry.status in statuses for entry in self.layers)
+
+    @property
+    def downloaded(self) -> int:
+        """Known bytes that the client fetches."""
+        return self.bytes(CHANGED, RECOMPRESSED)
+
+    @property
+    def unknown_sizes(self) -> int:
+        """Layers to be fetched whose size no document tells."""
+        return sum(entry.downloaded and entry.layer.size is None for entry in self.layers)
+
+    @property
+    def reextracted(self) -> int:
+        """Known bytes of the layers from first_changed on, which local storage unpacks."""
+        first = self.first_changed
+        return 0 if first is None else sum(entry.layer.size or 0 for entry in self.layers[first - 1 :])
+
+    def components(self, status: str) -> list[ComponentUpdate]:
+        """The components of one status in the whole image, by name."""
+        return sorted(
+            (component for entry in self.layers for component in entry.of(status)), key=lambda c: c.name
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields of `diff --json`, explained in docs/inspect.md."""
+        return {
+            "old": _image_json(self.old),
+            "new": _image_json(self.new),
+            "download": {
+                "bytes": self.downloaded,
+                "layers": self.count(CHANGED, RECOMPRESSED),
+                "unknown_sizes": self.unknown_sizes,
+            },
+            "recompressed": {"bytes": self.bytes(RECOMPRESSED), "layers": self.count(RECOMPRESSED)},
+            "kept": {"bytes": self.bytes(KEPT), "layers": self.count(KEPT)},
+            "first_changed": self.first_changed,
+            "reextracted": self.reextracted,
+            "layers": [_layer_json(entry) for entry in self.layers],
+            "components": {
+                "changed": [_component_json(component) for component in self.components(CHANGED)],
+                "new": [_component_json(component) for component in self.components(NEW)],
+                "removed": [_component_json(component) for component in self.removed],
+                "unchanged": len(self.components(UNCHANGED)),
+                "unknown": len(self.components(UNKNOWN)),
+            },
+            "notes": list(self.notes),
+        }
+
+
+def compare(old: ImageFacts, new: ImageFacts) -> Update:
+    """What a client that has `old` downloads for `new`, and why."""
+    blobs = {layer.digest: layer.number for layer in old.layers if layer.digest is not None}
+    contents = {layer.diff_id: layer.number for layer in old.layers}
+    holders = _holders(old)
+    changes = _Changes(old, new, holders)
+    heirs = _heirs(old, new, holders)
+    layers = []
+    seen = set()
+    for layer in new.layers:
+        number = contents.get(layer.diff_id)
+        if layer.digest in blobs:
+            status, number = KEPT, blobs[layer.digest] if number is None else number
+        elif number is None:
+            status = CHANGED
+        else:
+            unknown = layer.digest is None or old.layers[number - 1].digest is None
+            status = KEPT if unknown else RECOMPRESSED
+        identity = layer.digest or layer.diff_id
+        if status in (CHANGED, RECOMPRESSED) and identity in seen:
+            status = REPEATED
+        seen.add(identity)
+        layers.append(changes.layer(layer, status, number, heirs.get(layer.number, ())))
+    return Update(
+        old, new, tuple(layers), changes.removed, _first_changed(old, new), tuple(_notes(old, new, layers))
+    )
+
+
+def _first_changed(old: ImageFacts, new: ImageFacts) -> int | None:
+    """Local storage knows a layer by the chain of diff_ids below it and its own (config.md, "ChainID")."""
+    same = 0
+    for before, now in zip(old.layers, new.layers, strict=False):
+        if before.diff_id != now.diff_id:
+            break
+        same += 1
+    return same + 1 if same < len(new.layers) else None
+
+
+def _holders(facts: ImageFacts) -> Mapping[str, int]:
+    """Component name -> number of the layer that holds it (the topmost, where several do)."""
+    return {name: layer.number for layer in facts.layers for name in layer.components}
+
+
+def _heirs(old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> dict[int, tuple[int, ...]]:
+    """Number of a new layer -> the old layers that are gone, and of whose components it holds the most."""
+    kept = {layer.diff_id for layer in new.layers}
+    shares: dict[int, dict[int, int]] = {}
+    for layer in new.layers:
+        for name in layer.components:
+            if name in holders:
+                counts = shares.setdefault(holders[name], {})
+                counts[layer.number] = counts.get(layer.number, 0) + 1
+    heirs: dict[int, tuple[int, ...]] = {}
+    for layer in old.layers:
+        share = shares.get(layer.number)
+        if share and layer.diff_id not in kept:
+            heir = max(share, key=lambda number: (share[number], -number))
+            heirs[heir] = (*heirs.get(heir, ()), layer.number)
+    return heirs
+
+
+class _Changes:
+    """Compares components: by the fingerprints of both Ledgers, else by what the layers tell."""
+
+    def __init__(self, old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> None:
+        self.old = old
+        self.holders = holders
+        self.before = _records(old)
+        self.now = _records(new)
+        self.both = old.ledger is not None and new.ledger is not None
+        self.same_format = self.both and old.ledger.tar_format == new.ledger.tar_format  # type: ignore[union-attr]
+        self.told = bool(old.layers) and all(layer.told for layer in old.layers)
+        self.alone = {
+            layer.components[0] for layer in old.layers if layer.told and len(layer.components) == 1
+        }
+        present = _holders(new)
+        told = bool(new.layers) and all(layer.told for layer in new.layers)
+        gone = sorted(set(holders) - set(present)) if told else []
+        self.removed = tuple(
+            ComponentUpdate(name, "removed", old_version=self._version(self.before, name)) for name in gone
+        )
+
+    def layer(
+        self, layer: LayerFacts, status: str, number: int | None, ancestors: tuple[int, ...]
+    ) -> LayerUpdate:
+        """The update of one layer; ancestors: the old layers that it is the heir of."""
+        components = tuple(self._component(name, layer, status) for name in layer.components)
+        if status not in (CHANGED, RECOMPRESSED):
+            return LayerUpdate(layer, status, number, components)
+        removed = tuple(c.name for c in self.removed if self.holders[c.name] in ancestors)
+        riders = {component.name for component in components if component.status == UNCHANGED}
+        came_from = tuple(sorted({self.holders[name] for name in riders if name in self.holders}))
+        ride_bytes, ride_known = self._ride(layer, riders, came_from)
+        return LayerUpdate(layer, status, number, components, removed, came_from, ride_bytes, ride_known)
+
+    def _component(self, name: str, layer: LayerFacts, status: str) -> ComponentUpdate:
+        versions = self._version(self.before, name), self._version(self.now, name)
+        return ComponentUpdate(name, self._status(name, layer, status), *versions)
+
+    def _status(self, name: str, layer: LayerFacts, status: str) -> str:
+        if status in (KEPT, RECOMPRESSED):
+            return UNCHANGED
+        before, now = self.before.get(name), self.now.get(name)
+        if before is not None and now is not None:
+            if self.same_format or not (before.version and now.version):
+                return UNCHANGED if _same_fingerprint(before, now) else CHANGED
+            return UNCHANGED if before.version == now.version else CHANGED
+        if name not in self.holders:
+            return NEW if self.told else UNKNOWN
+        if layer.told and len(layer.components) == 1 and name in self.alone:
+            return CHANGED
+        return UNKNOWN
+
+    def _version(self, table: Mapping[str, Record], name: str) -> str:
+        return table[name].version if name in table else ""
+
+    def _ride(self, layer: LayerFacts, riders: set[str], came_from: tuple[int, ...]) -> tuple[int, bool]:
+        if layer.told and len(riders) == len(layer.components):
+            return layer.size or 0, layer.size is not None
+        total = 0
+        for number in came_from:
+            source = self.old.layers[number - 1]
+            if source.told and source.size is not None and riders.issuperset(source.components):
+                total += source.size
+                riders = riders - set(source.components)
+        return total, not riders
+
+
+def _records(facts: ImageFacts) -> dict[str, Record]:
+    if facts.ledger is None:
+        return {}
+    return {str(ident): entry for ident, entry in facts.ledger.components.items()}
+
+
+def _same_fingerprint(one: Record, other: Record) -> bool:
+    """A Ledger that was short of space keeps fewer bytes of each fingerprint."""
+    width = min(len(one.fingerprint), len(other.fingerprint))
+    return one.fingerprint[:width] == other.fingerprint[:width]
+
+
+def _notes(old: ImageFacts, new: ImageFacts, layers: list[LayerUpdate]) -> list[str]:
+    notes = []
+    forms = [{layer.compressed for layer in facts.layers} - {None} for facts in (old, new)]
+    if any(entry.status == RECOMPRESSED for entry in layers) and forms[0] != forms[1]:
+        notes.append(
+            "the two are not compressed alike (local storage keeps layers uncompressed): once both are in "
+            "one registry, layers marked recompressed may be the same blobs there"
+        )
+    elif False in forms[1]:
+        notes.append(
+            "sizes are of uncompressed layers: what a registry sends is smaller once they are compressed"
+        )
+    if any(layer.digest is None for facts in (old, new) for layer in facts.layers):
+        notes.append(
+            "blobs are not known of both images: layers are matched by their content (diff_id) alone"
+        )
+    for facts in (old, new):
+        if facts.problem is not None:
+            notes.append(f"{facts.name}: {facts.problem.message}")
+    if old.ledger is not None and new.ledger is not None and old.ledger.tar_format != new.ledger.tar_format:
+        notes.append("the layers were written by different rules: every one of them is new")
+    return notes
+
+
+def _image_json(facts: ImageFacts) -> dict[str, Any]:
+    return {
+        "name": facts.name,
+        "digest": facts.record.digest,
+        "size": facts.size,
+        "layers": len(facts.layers),
+        "ledger": facts.ledger is not None,
+    }
+
+
+def _layer_json(entry: LayerUpdate) -> dict[str, Any]:
+    layer = entry.layer
+    return {
+        "number": layer.number,
+        "old_number": entry.old,
+        "status": entry.status,
+        "diff_id": layer.diff_id,
+        "digest": layer.digest,
+        "size": layer.size,
+        "created_by": layer.created_by,
+        "described_by": layer.described_by,
+        "components": [
+            {"status": component.status, **_component_json(component)} for component in entry.components
+        ],
+        "more": layer.more,
+        "removed": list(entry.removed),
+        "along_for_the_ride": {
+            "components": len(entry.of(UNCHANGED)) if entry.downloaded else 0,
+            "bytes": entry.ride_bytes,
+            "complete": entry.ride_known,
+            "came_from": list(entry.came_from),
+        },
+    }
+
+
+def _component_json(component: ComponentUpdate) -> dict[str, Any]:
+    return {
+        "id": component.name,
+        "old_version": component.old_version,
+        "new_version": component.new_version,
+    }

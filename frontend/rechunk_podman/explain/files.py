@@ -1,0 +1,300 @@
+"""Whether two trees hold the same files: the proof that a split image lost and changed nothing.
+
+mtimes may differ (a split image clamps them) and `/` is the client's business: both are reported apart.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from rechunk_podman.errors import RootfsError, UsageError
+from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.oci.read.flatten import TreeDigest
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import scan
+
+CHUNK = 1 << 20
+EXAMPLES = 10
+"""So many differing mtimes are named."""
+
+_KIND_NAMES = {
+    Kind.FILE: "file",
+    Kind.DIRECTORY: "directory",
+    Kind.SYMLINK: "symlink",
+    Kind.FIFO: "FIFO",
+    Kind.CHAR: "character device",
+    Kind.BLOCK: "block device",
+}
+# Marks of storage drivers and of the machine, which no layer of this project holds.
+_OF_STORAGE = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
+_SELINUX = "security.selinux"
+
+
+class Difference(NamedTuple):
+    """What differs at a path. what: missing, type, content, mode, owner, xattrs, target, device or links.
+
+    path: as in a Tree, "" for the root. a, b: how each side has it, None where it has nothing.
+    """
+
+    path: str
+    what: str
+    a: str | None
+    b: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """The result of verify(): `entries` alone decide whether the trees are the same.
+
+    root: what differs at `/` itself. mtimes: how many paths differ in nothing but this, or in this as well;
+    mtime_examples: the first of them.
+    """
+
+    a: str
+    b: str
+    entries: tuple[Difference, ...]
+    root: tuple[Difference, ...] = ()
+    mtimes: int = 0
+    mtime_examples: tuple[Difference, ...] = ()
+    paths: int = 0
+    counts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def same(self) -> bool:
+        """Whether both hold the same files."""
+        return not self.entries
+
+    def to_json(self) -> dict[str, Any]:
+        """For machines; undecodable bytes in names are escaped as surrogates."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            "same": self.same,
+            "paths": self.paths,
+            "counts": dict(self.counts),
+            "differences": [difference._asdict() for difference in self.entries],
+            "root": [difference._asdict() for difference in self.root],
+            "mtimes": {
+                "count": self.mtimes,
+                "examples": [difference._asdict() for difference in self.mtime_examples],
+            },
+        }
+
+
+def read_directory(
+    path: str | os.PathLike[str],
+    *,
+    name: str | None = None,
+    prune: Sequence[str] = (),
+    keep_selinux: bool = False,
+    skip_special_files: bool = False,
+) -> TreeDigest:
+    """Reads a root filesystem on disk; each content once, hard links once together.
+
+    Args:
+        name: what to call it; the path by default.
+        prune: as verify() takes `ignore`: it is not read, and may hold what no image can.
+        keep_selinux, skip_special_files: as scan() takes them.
+
+    Raises:
+        RootfsError: something is unreadable, or what no image can hold.
+    """
+    with Root(path) as root:
+        tree = scan(
+            root,
+            prune=[path for path in prune if _is_there(root, path)],
+            skip_special_files=skip_special_files,
+            keep_selinux=keep_selinux,
+        )
+        hashes: dict[str, bytes] = {}
+        for file, entry in tree.items():
+            if entry.kind is Kind.FILE:
+                first = tree.links.get(file)
+                hashes[file] = hashes[first] if first is not None else _hash(root, file)
+    return TreeDigest(name or str(path), tree, hashes)
+
+
+def _is_there(root: Root, path: str) -> bool:
+    """Whether a path to ignore is there under this very name, not by way of a symlink."""
+    name = path.strip("/")
+    try:
+        return path.startswith("/") and root.resolve(name) == name and bool(name and root.stat(name))
+    except RootfsError:
+        return False
+
+
+def _hash(root: Root, path: str) -> bytes:
+    found = hashlib.sha256()
+    fd = root.open(path)
+    try:
+        while chunk := os.read(fd, CHUNK):
+            found.update(chunk)
+    except OSError as error:
+        raise root.error(path, error) from error
+    finally:
+        os.close(fd)
+    return found.digest()
+
+
+def verify(
+    a: TreeDigest,
+    b: TreeDigest,
+    *,
+    selinux: bool = False,
+    ignore: Sequence[str] = (),
+    skip_special_files: bool = False,
+) -> Differences:
+    """Compares two trees.
+
+    Args:
+        selinux: compare security.selinux, too. Other attributes that layers leave out are never compared.
+        ignore: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds.
+        skip_special_files: leave out FIFOs and devices.
+
+    Raises:
+        UsageError: a path to ignore is not absolute, or `/` alone.
+    """
+    ignored = _Ignored(ignore, skip_special_files)
+    entries: list[Difference] = []
+    mtimes: list[Difference] = []
+    count = paths = 0
+    common: list[str] = []
+    for path in _union(a.tree, b.tree):
+        one, two = a.tree.get(path), b.tree.get(path)
+        if ignored.covers(path, one, two):
+            continue
+        paths += 1
+        if one is None or two is None:
+            shown = [None if entry is None else _KIND_NAMES[entry.kind] for entry in (one, two)]
+            entries.append(Difference(path, "missing", shown[0], shown[1]))
+            continue
+        common.append(path)
+        entries += _compare(path, one, two, a.sha256.get(path), b.sha256.get(path), selinux)
+        if one.mtime != two.mtime:
+            count += 1
+            if len(mtimes) < EXAMPLES:
+                mtimes.append(Difference(path, "mtime", str(one.mtime), str(two.mtime)))
+    entries += _compare_links(common, a.tree, b.tree)
+    root = list(_compare("", a.tree.root, b.tree.root, None, None, selinux))
+    if a.tree.root.mtime != b.tree.root.mtime:
+        root.append(Difference("", "mtime", str(a.tree.root.mtime), str(b.tree.root.mtime)))
+    counts = Counter(difference.what for difference in entries)
+    return Differences(
+        a.name, b.name, tuple(entries), tuple(root), count, tuple(mtimes), paths, dict(sorted(counts.items()))
+    )
+
+
+def _union(a: Tree, b: Tree) -> Iterator[str]:
+    """The paths of both: all of `a` in its order, then those that only `b` has."""
+    yield from a
+    yield from (path for path in b if path not in a)
+
+
+class _Ignored:
+    def __init__(self, paths: Sequence[str], skip_special_files: bool) -> None:
+        self.subtrees: set[str] = set()
+        self.contents: set[str] = set()
+        self.special = skip_special_files
+        for path in paths:
+            parts = [part for part in path.split("/") if part not in ("", ".")]
+            if not path.startswith("/") or not parts or ".." in parts:
+                raise UsageError(
+                    f"not an absolute path below /: {path!r}",
+                    hint="/PATH leaves out a subtree, /PATH/ what the directory holds",
+                )
+            (self.contents if path.endswith("/") else self.subtrees).add("/".join(parts))
+
+    def covers(self, path: str, one: Entry | None, two: Entry | None) -> bool:
+        if self.special and all(
+            entry is None or entry.kind in (Kind.FIFO, Kind.CHAR, Kind.BLOCK) for entry in (one, two)
+        ):
+            return True
+        if not (self.subtrees or self.contents):
+            return False
+        if path in self.subtrees:
+            return True
+        while "/" in path:
+            path = path.rpartition("/")[0]
+            if path in self.subtrees or path in self.contents:
+                return True
+        return False
+
+
+def _compare(
+    path: str, a: Entry, b: Entry, hash_a: bytes | None, hash_b: bytes | None, selinux: bool
+) -> Iterator[Difference]:
+    if a.kind is not b.kind:
+        yield Difference(path, "type", _KIND_NAMES[a.kind], _KIND_NAMES[b.kind])
+    elif a.kind is Kind.FILE and hash_a != hash_b:
+        yield Difference(path, "content", _content(a, hash_a), _content(b, hash_b))
+    elif a.target != b.target:
+        yield Difference(path, "target", a.target, b.target)
+    elif a.rdev != b.rdev:
+        yield Difference(path, "device", _device(a), _device(b))
+    # Nobody can set the mode of a symlink; tar writers put there what they like.
+    if a.mode != b.mode and not (a.kind is b.kind is Kind.SYMLINK):
+        yield Difference(path, "mode", f"{a.mode:04o}", f"{b.mode:04o}")
+    if (a.uid, a.gid) != (b.uid, b.gid):
+        yield Difference(path, "owner", f"{a.uid}:{a.gid}", f"{b.uid}:{b.gid}")
+    if a.xattrs != b.xattrs:
+        one, two = _xattrs(a, selinux), _xattrs(b, selinux)
+        for name in sorted(one.keys() | two.keys()):
+            if one.get(name) != two.get(name):
+                yield Difference(path, "xattrs", _xattr(name, one), _xattr(name, two))
+
+
+def _content(entry: Entry, digest: bytes | None) -> str:
+    return f"{entry.size} bytes, sha256:{digest.hex() if digest is not None else 'unknown'}"
+
+
+def _device(entry: Entry) -> str:
+    return "{}:{}".format(*entry.rdev) if entry.rdev is not None else "none"
+
+
+def _xattrs(entry: Entry, selinux: bool) -> dict[str, bytes]:
+    return {
+        name: value
+        for name, value in entry.xattrs
+        if not name.startswith(_OF_STORAGE) and name != "security.evm" and (selinux or name != _SELINUX)
+    }
+
+
+def _xattr(name: str, xattrs: Mapping[str, bytes]) -> str | None:
+    value = xattrs.get(name)
+    if value is None:
+        return None
+    shown = value.hex()
+    return f"{name}=0x{shown}" if len(shown) <= 80 else f"{name}=0x{shown[:80]}… ({len(value)} bytes)"
+
+
+def _compare_links(paths: Sequence[str], a: Tree, b: Tree) -> Iterator[Difference]:
+    """Where the partition of the common paths into hard-link groups differs.
+
+    A group is named by its first common path: what only one side has is reported once, as missing.
+    """
+    leaders_a, leaders_b = _leaders(paths, a), _leaders(paths, b)
+    for path in paths:
+        one, two = leaders_a.get(path, path), leaders_b.get(path, path)
+        if one != two:
+            yield Difference(path, "links", _group(path, one), _group(path, two))
+
+
+def _leaders(paths: Sequence[str], tree: Tree) -> dict[str, str]:
+    """Common path -> the first common path of its group, for those that are not it."""
+    first: dict[str, str] = {}
+    leaders: dict[str, str] = {}
+    for path in paths:
+        group = tree.links.get(path, path)
+        leader = first.setdefault(group, path)
+        if leader is not path:
+            leaders[path] = leader
+    return leaders
+
+
+def _group(path: str, leader: str) -> str:
+    return "a file of its own" if leader == path else f"a hard link to /{leader}"

@@ -1,0 +1,1 @@
+"""Copy-in files for repositories of derived images."""

@@ -1,0 +1,154 @@
+"""What the content of a file tells, so that contents are read once and not kept. Pure.
+
+Sources: PEP 552 (the header of a .pyc); sqlite.org/fileformat.html (bytes 18 and 19 of a database are 2 in
+WAL mode); RFC 7468 and RFC 4880 section 6.2 (what a private key in text looks like); the documented forms
+of tokens: GitHub ("About authentication to GitHub"), GitLab ("Token overview"), AWS IAM ("unique
+identifiers"), npm, Slack, Docker, Google's service account keys.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rechunk_podman.components.sources.bytecode import recorded_mtime
+from rechunk_podman.lint.checks import Facts
+
+SMALL = 64 << 10
+"""Bytes of the largest file that is searched for secrets."""
+
+TEXTS = frozenset(
+    {
+        "usr/lib/os-release",
+        "etc/os-release",
+        "etc/passwd",
+        "etc/group",
+        "usr/lib/passwd",
+        "usr/lib/group",
+        "etc/nsswitch.conf",
+        "usr/etc/passwd",
+        "usr/etc/group",
+        "usr/etc/nsswitch.conf",
+        "etc/machine-id",
+        "usr/etc/machine-id",
+        "var/lib/dbus/machine-id",
+    }
+)
+"""Files that checks read whole."""
+
+RPM_DATABASES = ("rpmdb.sqlite", "Packages.db", "Packages")
+
+_SQLITE = b"SQLite format 3\0"
+_DULL = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/icons/", "usr/share/zoneinfo/")
+_DULL_SUFFIXES: tuple[str, ...] = (
+    ".so",
+    ".o",
+    ".a",
+    ".mo",
+    ".gz",
+    ".xz",
+    ".zst",
+    ".png",
+    ".svg",
+    ".jpg",
+    ".ttf",
+    ".pyc",
+    ".ko",
+)
+_DULL_SUFFIXES += (".h", ".hpp", ".c", ".woff2", ".jar", ".zip", ".elc", ".go", ".rst", ".html", ".css")
+
+_PEM = re.compile(
+    rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----\r?\n"
+    rb"(?:[A-Za-z-]+: [^\n]*\r?\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
+)
+_TOKENS = (
+    ("GitHub token", re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})")),
+    ("GitLab token", re.compile(rb"\bglpat-[A-Za-z0-9_-]{20}")),
+    ("AWS access key", re.compile(rb"\bA(?:KI|SI)A(?![A-Z0-9]*EXAMPLE)[A-Z0-9]{16}\b")),
+    ("npm token", re.compile(rb"\bnpm_[A-Za-z0-9]{36}\b")),
+    ("Slack token", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
+    ("Docker token", re.compile(rb"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}")),
+)
+_SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
+
+# Path (its end) -> what has to be in the file, and what it is then. None: the file itself is one.
+_CREDENTIALS: tuple[tuple[re.Pattern[str], re.Pattern[bytes] | None, str], ...] = tuple(
+    (re.compile(rf"(?:^|/){path}\Z"), None if content is None else re.compile(content), what)
+    for path, content, what in (
+        (r"\.netrc", rb"\bpassword\s+\S", ".netrc with a password"),
+        (r"(?:\.docker/config|auth)\.json", rb'"(?:auth|identitytoken)"\s*:\s*"[^"]', "registry login"),
+        (r"\.dockercfg", rb'"auth"\s*:\s*"[^"]', "registry login"),
+        (r"\.aws/credentials", rb"aws_secret_access_key\s*=\s*\S", "AWS credentials"),
+        (r"\.config/gcloud/(?:.*\.json|credentials\.db|access_tokens\.db)", None, "Google Cloud credentials"),
+        (
+            r"\.azure/(?:accessTokens|msal_token_cache|service_principal_entries)\.(?:json|bin)",
+            None,
+            "Azure login",
+        ),
+        (r"\.kube/config", rb"(?:token|client-key-data|password)\s*:\s*\S", "Kubernetes login"),
+        (r"\.git-credentials", rb"://[^/\s:]+:[^@\s]+@", "git password"),
+        (r"\.?npmrc", rb"_(?:authToken|password|auth)\s*=\s*(?!\$)\S", "npm login"),
+        (r"\.pypirc", rb"(?m)^\s*password\s*[:=]\s*\S", "PyPI login"),
+        (r"\.pgpass", rb":[^:\s]+\s*$", "PostgreSQL password"),
+        (r"\.my\.cnf", rb"(?m)^\s*password\s*=\s*\S", "MySQL password"),
+        (r"\.config/gh/hosts\.yml", rb"oauth_token\s*:\s*\S", "GitHub login"),
+        (r"\.cargo/credentials(?:\.toml)?", rb"token\s*=\s*\S", "crates.io token"),
+        (r"\.vault-token", rb"\S", "Vault token"),
+        (r"\.terraform\.d/credentials\.tfrc\.json", rb'"token"\s*:\s*"[^"]', "Terraform token"),
+        (r"run/secrets/.+", rb"\S", "build secret"),
+    )
+)
+_KEYS = (
+    (re.compile(r"(?:^|/)\.gnupg/private-keys-v1\.d/.+\.key\Z"), "GnuPG private key"),
+    (re.compile(r"(?:^|/)\.gnupg/secring\.gpg\Z"), "GnuPG private key"),
+)
+
+
+def wanted(path: str, size: int) -> int:
+    """How many bytes of a file look() needs; 0: it need not be opened."""
+    if path.endswith(".pyc"):
+        return 16
+    if path.rpartition("/")[2] in RPM_DATABASES:
+        return 100
+    if size == 0 or size > SMALL:
+        return 0
+    if path in TEXTS:
+        return size
+    if path.startswith(_DULL) or path.endswith(_DULL_SUFFIXES):
+        return 0
+    return size
+
+
+def look(path: str, size: int, data: bytes) -> Facts | None:
+    """What the first wanted() bytes of a file tell; None where that is nothing."""
+    if path.endswith(".pyc"):
+        recorded = recorded_mtime(data)
+        return None if recorded is None else Facts(recorded=recorded)
+    if path.rpartition("/")[2] in RPM_DATABASES:
+        wal = data.startswith(_SQLITE) and data[18:20] == b"\2\2"
+        return Facts(wal=True) if wal else None
+    keys, tokens = _keys(path, data), _tokens(path, data)
+    text = data if path in TEXTS else None
+    return Facts(text, keys=keys, tokens=tokens) if text is not None or keys or tokens else None
+
+
+def _keys(path: str, data: bytes) -> tuple[str, ...]:
+    found = [what for pattern, what in _KEYS if pattern.search(path)]
+    if b"PRIVATE KEY" in data:
+        found += [match[1].decode().lower() for match in _PEM.finditer(data)]
+        if _SERVICE_ACCOUNT.search(data):
+            found.append("Google service account key")
+    return tuple(dict.fromkeys(found))
+
+
+def _tokens(path: str, data: bytes) -> tuple[str, ...]:
+    found = [
+        what
+        for pattern, content, what in _CREDENTIALS
+        if pattern.search(path) and (content is None or content.search(data))
+    ]
+    return tuple(dict.fromkeys([*found, *tokens_in(data)]))
+
+
+def tokens_in(data: bytes) -> list[str]:
+    """The kinds of tokens that stand in a text."""
+    return [what for what, pattern in _TOKENS if pattern.search(data)]

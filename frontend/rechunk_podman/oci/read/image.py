@@ -1,0 +1,326 @@
+"""Images as they lie in OCI layouts, OCI archives and docker archives: their documents and their layers.
+
+Sources: image-spec v1.1 image-layout.md, image-index.md, layer.md; the manifest.json of `docker save`.
+Nothing that an image says is trusted: documents are bounded, digests are checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.documents import (
+    INDEXES,
+    MANIFESTS,
+    ImageRecord,
+    image_record,
+    layer_compression,
+    parse_docker_manifest,
+    parse_index,
+    parse_manifest,
+    sha256_of,
+)
+from rechunk_podman.oci.read.decompress import GZIP, ZSTD, Frames, GzipReader, ZstdReader, detect, zstd_frames
+from rechunk_podman.oci.read.stores import ArchiveStore, DirectoryStore, Store
+from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
+
+OCI, OCI_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
+TRANSPORTS = (OCI, OCI_ARCHIVE, DOCKER_ARCHIVE)
+
+MAX_DOCUMENT = 4 << 20
+"""Bytes of an index, manifest or config: what containers/image reads at most."""
+
+MAX_DEPTH = 4
+"""Indexes within indexes that are followed."""
+
+
+class Reference(NamedTuple):
+    """`[TRANSPORT:]PATH[:TAG]`; transport None where it has to be found out."""
+
+    transport: str | None
+    path: str
+    tag: str | None
+
+
+def blob_name(identity: Digest) -> str:
+    """Where a layout keeps a blob (image-layout.md, "Blobs")."""
+    return "blobs/" + identity.replace(":", "/")
+
+
+def read_document(store: Store, name: str, descriptor: Descriptor | None = None) -> bytes:
+    """A JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
+
+    Raises:
+        ImageError: missing, too large, or not what the descriptor says.
+    """
+    with store.open(name) as file:
+        data = file.read(MAX_DOCUMENT + 1)
+    if len(data) > MAX_DOCUMENT:
+        raise ImageError(
+            f"{store.name}: {name} is larger than {MAX_DOCUMENT} bytes",
+            hint="no client reads such a document",
+        )
+    if descriptor is not None and (descriptor.size, descriptor.digest) != (len(data), sha256_of(data)):
+        raise ImageError(
+            f"{store.name}: {name} is not what its descriptor says",
+            context=[f"{len(data)} bytes, {sha256_of(data)}; expected {descriptor.size} bytes"],
+            hint="the image is damaged: write or fetch it anew",
+        )
+    return data
+
+
+class HashingReader(io.RawIOBase):
+    """Passes a stream through, hashing and counting it."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = self._source.readinto(buffer) or 0
+        self._hash.update(memoryview(buffer)[:count])
+        self.size += count
+        return int(count)
+
+    def drain(self) -> None:
+        """Reads what is left."""
+        scratch = bytearray(1 << 20)
+        while self.readinto(scratch):
+            pass
+
+    @property
+    def digest(self) -> Digest:
+        """Of what was read so far."""
+        return Digest("sha256:" + self._hash.hexdigest())
+
+
+def check_container(file: BinaryIO, size: int, compression: str, name: str) -> Frames | None:
+    """Checks a seekable blob's magic number, and walks the frames of zstd; leaves the file at its start.
+
+    Returns:
+        The frames, of zstd data.
+
+    Raises:
+        ImageError: the file is of another compression, or zstd data that is cut off.
+    """
+    file.seek(0)
+    found = detect(file.read(8))
+    if found != compression:
+        raise ImageError(
+            f"{name} should be compressed by {compression}, but it looks like {found}",
+            hint="its media type is wrong, or the blob is damaged",
+        )
+    frames = zstd_frames(file, size, name) if compression == ZSTD else None
+    file.seek(0)
+    return frames
+
+
+def decompressor(source: Any, compression: str, name: str) -> Any:
+    """A raw stream of the uncompressed bytes of `source` (itself where there is no compression)."""
+    if compression == GZIP:
+        return GzipReader(source, name)
+    return ZstdReader(source, name) if compression == ZSTD else source
+
+
+class ImageSource:
+    """One image in a store: its record, and its layers as streams. A context manager."""
+
+    def __init__(self, store: Store, record: ImageRecord, files: tuple[str, ...]) -> None:
+        self.store = store
+        self.record = record
+        self._files = files
+
+    @property
+    def name(self) -> str:
+        """Where it lies, for messages."""
+        return self.record.name
+
+    @contextmanager
+    def layer(self, index: int) -> Iterator[BinaryIO]:
+        """The uncompressed tar of a layer (0 is the bottom), hashed while it is read.
+
+        Raises:
+            ImageError: the blob is missing, damaged or of another size, and, when the block ends well, where
+                the tar is not the one that the diff_id names.
+        """
+        record = self.record.layers[index]
+        name = f"{self.name}: layer {index + 1} of {len(self.record.layers)}"
+        with self.store.open(self._files[index]) as file:
+            size = file.seek(0, io.SEEK_END)
+            file.seek(0)
+            descriptor = record.descriptor
+            if descriptor is None:
+                compression = detect(file.read(8))
+                file.seek(0)
+            else:
+                compression = layer_compression(descriptor.media_type, name)
+                if size != descriptor.size:
+                    raise ImageError(f"{name} has {size} bytes, its descriptor says {descriptor.size}")
+            check_container(file, size, compression, name)
+            stream = HashingReader(decompressor(file, compression, name))
+            yield io.BufferedReader(stream, 1 << 20)
+            stream.drain()
+        if DiffId(stream.digest) != record.diff_id:
+            raise ImageError(
+                f"{name} is not the one that its diff_id names",
+                context=[f"it is {stream.digest}, the config says {record.diff_id}"],
+                hint="the image is damaged or forged: do not use it",
+            )
+
+    def close(self) -> None:
+        """Lets go of the store."""
+        self.store.close()
+
+    def __enter__(self) -> ImageSource:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def parse_reference(text: str) -> Reference:
+    """Reads `[oci:|oci-archive:|docker-archive:]PATH[:TAG]`; a path that exists as it stands has no tag."""
+    transport, colon, rest = text.partition(":")
+    if not (colon and transport in TRANSPORTS):
+        transport, rest = "", text
+    path, tag = rest, None
+    if not Path(rest).exists():
+        for match in re.finditer(":", rest):
+            if Path(rest[: match.start()]).exists():
+                path, tag = rest[: match.start()], rest[match.end() :]
+                break
+    return Reference(transport or None, path, tag or None)
+
+
+def is_layout(path: Path) -> bool:
+    """Whether a directory is an OCI layout (image-layout.md)."""
+    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
+
+
+def open_store(reference: Reference) -> tuple[str, Store]:
+    """(transport, store) of a reference, the transport found out where it does not name one.
+
+    Raises:
+        UsageError: nothing is there, or it is no image.
+        ImageError: it is damaged.
+    """
+    path = Path(reference.path)
+    transport = reference.transport
+    if not path.exists():
+        raise UsageError(
+            f"no such file or directory: {path}",
+            hint="name an OCI layout, an OCI archive or a docker archive",
+        )
+    if transport == OCI or (transport is None and path.is_dir()):
+        if not is_layout(path):
+            raise UsageError(f"not an OCI layout: {path}", hint="a layout holds oci-layout and index.json")
+        return OCI, DirectoryStore(path)
+    if path.is_dir():
+        raise UsageError(f"not an archive but a directory: {path}", hint=f"for a layout, give oci:{path}")
+    store = ArchiveStore(path)
+    names = store.sizes()
+    if transport is None:
+        transport = OCI_ARCHIVE if "index.json" in names else DOCKER_ARCHIVE
+    needed = "index.json" if transport == OCI_ARCHIVE else "manifest.json"
+    if needed not in names:
+        store.close()
+        raise UsageError(f"not an image archive ({transport}): {path}", context=[f"it lacks {needed}"])
+    return transport, store
+
+
+def open_image(reference: str | Path | Reference) -> ImageSource:
+    """Opens one image.
+
+    Raises:
+        UsageError: nothing is there, it is no image, or one of several and the reference does not say which.
+        ImageError: it is damaged.
+    """
+    if not isinstance(reference, Reference):
+        reference = parse_reference(str(reference))
+    transport, store = open_store(reference)
+    try:
+        if transport == DOCKER_ARCHIVE:
+            return _open_docker(store, reference.tag)
+        return _open_oci(store, reference.tag)
+    except BaseException:
+        store.close()
+        raise
+
+
+def _open_oci(store: Store, tag: str | None) -> ImageSource:
+    descriptor = _choose(store, read_document(store, "index.json"), tag)
+    for _ in range(MAX_DEPTH):
+        if descriptor.media_type not in INDEXES:
+            break
+        descriptor = _choose(store, read_document(store, blob_name(descriptor.digest), descriptor), None)
+    if descriptor.media_type not in MANIFESTS:
+        raise ImageError(f"{store.name} holds no image but {descriptor.media_type!r}")
+    data = read_document(store, blob_name(descriptor.digest), descriptor)
+    manifest = parse_manifest(data, f"the manifest of {store.name}")
+    config = read_document(store, blob_name(manifest.config.digest), manifest.config)
+    record = image_record(store.name, data, config)
+    return ImageSource(store, record, tuple(blob_name(layer.digest) for layer in manifest.layers))
+
+
+def _choose(store: Store, index: bytes, tag: str | None) -> Descriptor:
+    """The descriptor of that name (or digest); without a name the only one, or that of this machine."""
+    entries = parse_index(index, f"the index of {store.name}")
+    names = [
+        descriptor.annotations.get(spec.ANNOTATION_REF_NAME) or descriptor.digest for descriptor, _ in entries
+    ]
+    if tag is not None:
+        entries = [
+            entry for entry, name in zip(entries, names, strict=True) if tag in (name, entry[0].digest)
+        ]
+    elif len(entries) > 1:
+        host = ImageConfig().with_architecture(None)
+        entries = [
+            entry
+            for entry in entries
+            if (entry[1].get("os"), entry[1].get("architecture")) == (host.os, host.architecture)
+        ]
+    if len(entries) == 1:
+        return entries[0][0]
+    raise UsageError(
+        f"{store.name} holds no image {tag}" if tag else f"{store.name} holds {len(names)} images",
+        context=["it holds: " + ", ".join(names[:10])] if names else [],
+        hint="name one as PATH:NAME" if names else None,
+    )
+
+
+def _open_docker(store: Store, tag: str | None) -> ImageSource:
+    images = parse_docker_manifest(read_document(store, "manifest.json"), store.name)
+    chosen = [image for image in images if tag is None or _familiar(tag) in map(_familiar, image.tags)]
+    if len(chosen) != 1:
+        names = [", ".join(image.tags) or image.config for image in images]
+        raise UsageError(
+            f"{store.name} holds no image {tag}" if tag else f"{store.name} holds {len(images)} images",
+            context=["it holds: " + ", ".join(names[:10])] if names else [],
+            hint="name one as docker-archive:PATH:NAME",
+        )
+    image = chosen[0]
+    record = image_record(store.name, None, read_document(store, image.config))
+    if len(record.layers) != len(image.layers):
+        raise ImageError(
+            f"{store.name}: {len(image.layers)} layers, but {len(record.layers)} diff_ids in the config"
+        )
+    return ImageSource(store, record, image.layers)
+
+
+def _familiar(name: str) -> str:
+    """A name with its tag and without docker's default registry, which writers add or leave out."""
+    for default in ("docker.io/library/", "docker.io/"):
+        name = name.removeprefix(default)
+    return name if ":" in name.rpartition("/")[2] else name + ":latest"

@@ -1,0 +1,217 @@
+"""Where the files of an image lie: a directory or a plain tar archive, read in place, never unpacked.
+
+Sources: image-spec image-layout.md; `docker save` archives, as moby and containers/image read them.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import posixpath
+import stat
+import tarfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from rechunk_podman.errors import ImageError
+from rechunk_podman.oci.read.decompress import GZIP, PLAIN, ZSTD, detect
+from rechunk_podman.oci.read.tar import StrictTarInfo, tar_errors
+
+MAX_MEMBERS = 200_000
+_MAX_LINKS = 8
+_MAGIC_AT = 257
+"""Where a tar header says `ustar` (pax(1), "ustar Interchange Format"; GNU tar, too)."""
+
+
+class Store(Protocol):
+    """Named files of one image or several. Names are relative, without `.` and `..`."""
+
+    name: str
+    duplicates: tuple[str, ...]
+    """Names that an archive holds twice; the last one is read."""
+
+    def sizes(self) -> Mapping[str, int]:
+        """Name -> bytes of every regular file (links resolved)."""
+
+    def open(self, name: str) -> BinaryIO:
+        """A seekable reader, independent of all others.
+
+        Raises:
+            ImageError: there is no such file.
+        """
+
+    def close(self) -> None:
+        """Lets go of the archive."""
+
+
+class DirectoryStore:
+    """The files below a directory. Links to files are followed: builders with a cache of blobs make them."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self.duplicates: tuple[str, ...] = ()
+        self._path = path
+
+    def sizes(self) -> Mapping[str, int]:
+        """As Store says."""
+        found = {}
+        for directory, _, files in os.walk(self._path):
+            for file in files:
+                path = Path(directory, file)
+                try:
+                    status = path.stat()
+                except OSError:
+                    continue
+                if stat.S_ISREG(status.st_mode):
+                    found[path.relative_to(self._path).as_posix()] = status.st_size
+        return found
+
+    def open(self, name: str) -> BinaryIO:
+        """As Store says."""
+        path = self._path / name
+        try:
+            # A FIFO in place of a blob must not block.
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise _missing(self.name, name, error.strerror) from error
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            os.close(fd)
+            raise _missing(self.name, name, "not a regular file")
+        return os.fdopen(fd, "rb")
+
+    def close(self) -> None:
+        """Nothing to do."""
+
+
+class ArchiveStore:
+    """The members of an uncompressed tar archive, found in one pass over its headers.
+
+    Raises:
+        ImageError: no such file, not a tar archive (or a compressed one), or one that ends too early.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._members: dict[str, tuple[int, int]] = {}
+        try:
+            self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError as error:
+            raise ImageError(f"cannot read {path}", context=[str(error.strerror)]) from error
+        try:
+            self.duplicates = self._index()
+        except BaseException:
+            os.close(self._fd)
+            raise
+
+    def _index(self) -> tuple[str, ...]:
+        status = os.fstat(self._fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise ImageError(f"{self.name} is not a regular file", hint="save the archive to a file first")
+        compression = detect(os.pread(self._fd, 8, 0))
+        if compression != PLAIN:
+            tool = {GZIP: "gunzip", ZSTD: "unzstd"}.get(compression, compression)
+            raise ImageError(
+                f"{self.name} is a compressed archive ({compression}), which cannot be read in place",
+                hint=f"decompress it first ({tool})",
+            )
+        links: dict[str, str] = {}
+        twice: list[str] = []
+        if os.pread(self._fd, 5, _MAGIC_AT) != b"ustar" and os.pread(self._fd, 512, 0).strip(b"\0"):
+            raise ImageError(
+                f"{self.name} is no image archive",
+                hint="an archive is what `skopeo copy` or `podman save` write",
+            )
+        whole = _Section(self._fd, 0, status.st_size)
+        with tar_errors(self.name):
+            archive = tarfile.open(  # noqa: SIM115 (it does not own the file)
+                fileobj=io.BufferedReader(whole, 65536),
+                mode="r:",
+                tarinfo=StrictTarInfo,
+                encoding="utf-8",
+                errors="surrogateescape",
+            )
+            for count in range(MAX_MEMBERS + 1):
+                member = archive.next()
+                if member is None:
+                    break
+                archive.members.clear()  # type: ignore[attr-defined]
+                name = posixpath.normpath(member.name)
+                if member.isdir() or name == ".":
+                    continue
+                if count == MAX_MEMBERS:
+                    raise ImageError(f"{self.name} has more than {MAX_MEMBERS} members: no image archive has")
+                if name.startswith(("/", "../")) or name == "..":
+                    raise ImageError(f"{self.name} has a member outside of it: {member.name!r}")
+                if name in self._members or name in links:
+                    twice.append(name)
+                self._members.pop(name, None)
+                links.pop(name, None)
+                if member.issym():
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
+                elif member.islnk():
+                    links[name] = posixpath.normpath(member.linkname)
+                elif member.isreg() and not member.issparse():
+                    if member.offset_data + member.size > status.st_size:
+                        raise ImageError(
+                            f"{self.name} ends within its member {name}", hint="it was cut off: write it anew"
+                        )
+                    self._members[name] = (member.offset_data, member.size)
+        for name in links:
+            target = name
+            for _ in range(_MAX_LINKS):
+                target = links.get(target, target)
+            if target in self._members:
+                self._members[name] = self._members[target]
+        return tuple(twice)
+
+    def sizes(self) -> Mapping[str, int]:
+        """As Store says."""
+        return {name: size for name, (_, size) in self._members.items()}
+
+    def open(self, name: str) -> BinaryIO:
+        """As Store says."""
+        if name not in self._members:
+            raise _missing(self.name, name, "no such member")
+        return _Section(self._fd, *self._members[name])  # type: ignore[return-value]
+
+    def close(self) -> None:
+        """Closes the archive; what open() gave cannot be read any more."""
+        os.close(self._fd)
+
+
+class _Section(io.RawIOBase):
+    """`size` bytes of a file from `offset` on, by pread(2): readers do not disturb each other."""
+
+    def __init__(self, fd: int, offset: int, size: int) -> None:
+        self._fd, self._offset, self._size, self._at = fd, offset, size, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        base = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._size}[whence]
+        self._at = max(0, base + offset)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def readinto(self, buffer) -> int:  # type: ignore[no-untyped-def]
+        wanted = min(len(buffer), self._size - self._at)
+        if wanted <= 0:
+            return 0
+        count = os.preadv(self._fd, [memoryview(buffer)[:wanted]], self._offset + self._at)
+        self._at += count
+        return count
+
+
+def _missing(store: str, name: str, reason: str | None) -> ImageError:
+    return ImageError(
+        f"{store} lacks {name}",
+        context=[reason or ""],
+        hint="the image is incomplete: write or fetch it anew",
+    )

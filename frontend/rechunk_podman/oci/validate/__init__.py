@@ -1,0 +1,1 @@
+"""Checking an image against all that it says of itself."""

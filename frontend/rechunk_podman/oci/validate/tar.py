@@ -1,0 +1,124 @@
+"""How a layer's tar has to be made so that every client unpacks the same files from it.
+
+Sources: image-spec layer.md; what clients do differently: docs of this project, "The tar rules".
+"""
+
+from __future__ import annotations
+
+import io
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, BinaryIO, NamedTuple
+
+from rechunk_podman.errors import ImageError
+from rechunk_podman.model import Kind
+from rechunk_podman.oci.read.tar import Member, members
+
+SHOWN = 5
+"""So many problems of one sort are told apart in one layer."""
+
+
+class TarProblem(NamedTuple):
+    """As validate.Problem, without the place."""
+
+    code: str
+    message: str
+    strict: bool = True
+
+
+def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
+    """Reads an uncompressed layer to its end.
+
+    Raises:
+        ImageError: the tar cannot be read to its end.
+    """
+    found: list[TarProblem] = []
+    counts: Counter[str] = Counter()
+    tail = _Tail(stream)
+    for problem in _Checker().run(io.BufferedReader(tail, 1 << 20), name):
+        counts[problem.code] += 1
+        if counts[problem.code] <= SHOWN:
+            found.append(problem)
+    if tail.size % 512 or tail.last != bytes(1024):
+        found.append(TarProblem("tar-end", "the tar does not end in two blocks of zeros"))
+    for code, count in counts.items():
+        if count > SHOWN:
+            strict = all(problem.strict for problem in found if problem.code == code)
+            found.append(TarProblem(code, f"and {count - SHOWN} more of this sort", strict))
+    return found
+
+
+class _Tail(io.RawIOBase):
+    """Passes a stream through; remembers its size and its last two blocks."""
+
+    def __init__(self, source: Any) -> None:
+        self._source = source
+        self.size = 0
+        self.last = b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        count = int(self._source.readinto(buffer) or 0)
+        self.size += count
+        self.last = (self.last + bytes(memoryview(buffer)[max(0, count - 1024) : count]))[-1024:]
+        return count
+
+
+class _Checker:
+    def __init__(self) -> None:
+        self.directories = {""}
+        self.files: dict[str, int] = {}
+        self.complained: set[str] = set()
+        self.root_seen = False
+
+    def run(self, stream: BinaryIO, name: str) -> Iterator[TarProblem]:
+        for member, _ in members(stream, name):
+            if member.path:
+                yield from self._member(member)
+                continue
+            if member.kind is not Kind.DIRECTORY or member.link is not None:
+                raise ImageError(f"{name}: the root is not a directory")
+            if self.root_seen:
+                yield TarProblem("duplicate-path", "it holds the root directory twice")
+            self.root_seen = True
+
+    def _member(self, member: Member) -> Iterator[TarProblem]:
+        path, shown = member.path, repr(member.name)
+        parent, _, base = path.rpartition("/")
+        if base.startswith(".wh."):
+            yield TarProblem("whiteout", f"{shown} is a whiteout")
+            return
+        if member.kind is Kind.CHAR and member.rdev == (0, 0):
+            yield TarProblem("whiteout", f"{shown} is a character device 0:0, to overlay a whiteout")
+        if path in self.directories or path in self.files:
+            yield TarProblem("duplicate-path", f"{shown} is there twice")
+        if parent in self.files:
+            yield TarProblem("parent", f"{shown} lies below something that is no directory", strict=False)
+        elif parent not in self.directories and parent not in self.complained:
+            self.complained.add(parent)
+            yield TarProblem("parent", f"{shown} has no directory before it")
+        if member.link is not None:
+            yield from self._link(member, shown)
+        if member.kind is Kind.DIRECTORY:
+            self.directories.add(path)
+            self.files.pop(path, None)
+        else:
+            self.files[path] = _metadata(member)
+            self.directories.discard(path)
+
+    def _link(self, member: Member, shown: str) -> Iterator[TarProblem]:
+        target = member.link or ""
+        if target in self.directories:
+            yield TarProblem("hard-link", f"{shown} is a hard link to a directory", strict=False)
+        elif target not in self.files:
+            yield TarProblem("hard-link", f"{shown} is a hard link to {target!r}, which is not before it")
+        elif self.files[target] != _metadata(member):
+            text = f"{shown} has another owner, mode, time or attributes than its target {target!r}"
+            yield TarProblem("link-metadata", text)
+
+
+def _metadata(member: Member) -> int:
+    # The hash alone: a layer may hold hundreds of thousands of files.
+    return hash((member.mode, member.uid, member.gid, member.mtime, member.xattrs))

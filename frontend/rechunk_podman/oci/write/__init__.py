@@ -1,0 +1,1 @@
+"""Writing images: layers, documents, layouts and archives."""

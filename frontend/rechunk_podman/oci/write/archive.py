@@ -1,0 +1,150 @@
+"""An OCI layout as one tar file: blobs go straight to their places, their headers follow.
+
+Source: containers-transports(5) "oci-archive"; image-spec image-layout.md for what it holds. The size of
+an uncompressed layer is known beforehand, so it has its place in the file before it is written, in the order
+in which places are asked for; only its name, the digest, is not known, and is written afterwards. Compressed
+layers are written beside the archive and appended in order.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from rechunk_podman.errors import RechunkError
+from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
+from rechunk_podman.oci.write.layers import Target, Written, output_error
+from rechunk_podman.oci.write.output import OutputFile, copy
+from rechunk_podman.oci.write.reserve import reserve
+from rechunk_podman.oci.write.tar import END, directory_header, file_header, file_header_size, padded
+
+
+class TarWriter:
+    """A tar file with blobs among its members, whose names are known last.
+
+    Args:
+        head: the members in front of them.
+        suffix: of the blobs' names, which are `prefix` + 64 hex digits + suffix.
+        compressed: whether the blobs will be of other sizes than their tars.
+    """
+
+    def __init__(self, path: str | None, head: bytes, prefix: str, suffix: str, *, compressed: bool) -> None:
+        self.file = OutputFile(path)
+        self.prefix, self.suffix = prefix, suffix
+        self.staging: str | None = None
+        self.places: dict[int, tuple[int, int]] = {}  # blob -> its offset and size
+        self.waiting: dict[int, Written] = {}
+        self.following = 0
+        try:
+            self.file.write(head, 0)
+            self.end = len(head)
+            if compressed:
+                self._stage()
+        except BaseException:
+            self.file.__exit__(None, None, None)
+            raise
+
+    def _stage(self) -> None:
+        try:
+            self.staging = tempfile.mkdtemp(prefix=".rechunk-podman-", dir=self.file.directory)
+        except OSError as error:
+            raise output_error(self.file.directory, error) from error
+
+    def _reserve(self, start: int) -> None:
+        try:
+            reserve(self.file.fd, self.file.base + start, self.end - start)
+        except OSError as error:
+            raise output_error(self.file.name, error) from error
+
+    def _header_size(self, size: int) -> int:
+        return file_header_size(len(self.prefix) + 64 + len(self.suffix), size)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.file.__exit__(kind, value, traceback)
+        if self.staging:
+            shutil.rmtree(self.staging, ignore_errors=True)
+
+    def target(self, index: int, size: int) -> Target:
+        """See Destination."""
+        if self.staging:
+            return Target(str(self._staged(index)))
+        before = self.end
+        start = before + self._header_size(size)
+        self.places[index] = (start, size)
+        self.end = start + padded(size)
+        self._reserve(before)
+        return Target(self.file.name, self.file.fd, self.file.base + start)
+
+    def _staged(self, index: int) -> Path:
+        return Path(self.staging or "", str(index))
+
+    def name(self, digest: str) -> str:
+        """The member that holds a blob."""
+        return self.prefix + digest.removeprefix("sha256:") + self.suffix
+
+    def placed(self, index: int, written: Written) -> None:
+        """Blob `index` is complete."""
+        if not self.staging:
+            start, size = self.places[index]
+            if written.size != size:
+                raise RechunkError(f"a blob came to {written.size} bytes, not {size}")
+            head = file_header(self.name(written.digest), written.size)
+            self.file.write(head, start - len(head))
+            return
+        self.waiting[index] = written
+        while self.following in self.waiting:
+            self._append(self.following, self.waiting.pop(self.following))
+            self.following += 1
+
+    def _append(self, index: int, written: Written) -> None:
+        head = file_header(self.name(written.digest), written.size)
+        self.file.write(head, self.end)
+        path = self._staged(index)
+        try:
+            source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                os.lseek(self.file.fd, self.file.base + self.end + len(head), os.SEEK_SET)
+                copy(source, self.file.fd, written.size)
+            finally:
+                os.close(source)
+            path.unlink()
+        except OSError as error:
+            raise output_error(self.file.name, error) from error
+        self.end += len(head) + padded(written.size)
+
+    def add(self, name: str, data: bytes) -> None:
+        """Appends a member."""
+        head = file_header(name, len(data))
+        self.file.write(head + data, self.end)
+        self.end += len(head) + padded(len(data))
+
+    def close(self) -> None:
+        """Ends the archive and makes it appear."""
+        self.file.write(END, self.end)
+        self.file.commit(self.end + len(END))
+
+
+class ArchiveWriter(TarWriter):
+    """The Destination `oci-archive:PATH`. compressed: whether its layers are."""
+
+    def __init__(self, path: str | None, *, compressed: bool) -> None:
+        head = file_header("oci-layout", len(LAYOUT_FILE)) + LAYOUT_FILE.ljust(
+            padded(len(LAYOUT_FILE)), b"\0"
+        )
+        head += directory_header("blobs") + directory_header("blobs/sha256")
+        super().__init__(path, head, "blobs/sha256/", "", compressed=compressed)
+
+    def commit(self, image: WrittenImage) -> None:
+        """See Destination."""
+        self.add(self.name(image.config_descriptor.digest), image.config)
+        self.add(self.name(image.manifest_descriptor.digest), image.manifest)
+        self.add("index.json", image.index)
+        self.close()

@@ -1,0 +1,113 @@
+"""An image's documents: config, manifest and index, made from its layers; and what takes them.
+
+Sources: image-spec manifest.md, image-index.md, image-layout.md ("index.json file").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol
+
+from rechunk_podman.oci.spec import (
+    ANNOTATION_REF_NAME,
+    MEDIA_CONFIG,
+    MEDIA_INDEX,
+    MEDIA_MANIFEST,
+    Descriptor,
+    Digest,
+    Layer,
+)
+from rechunk_podman.oci.write.layers import Target, Written
+
+LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
+
+
+@dataclass(frozen=True, slots=True)
+class ImageDocuments:
+    """What is made once the layers are known. config: the blob; annotations: of the manifest."""
+
+    config: bytes
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenImage:
+    """An image that was written. The bytes of its documents, and their descriptors.
+
+    tag: the full reference it carries (`org.opencontainers.image.ref.name`, RepoTags), or None.
+    elsewhere: the blobs that were not written, since the place that the image goes to has them.
+    origin: the image that has them, as a reference.
+    """
+
+    layers: tuple[Layer, ...]
+    config: bytes
+    config_descriptor: Descriptor
+    manifest: bytes
+    manifest_descriptor: Descriptor
+    index: bytes
+    tag: str | None
+    elsewhere: tuple[Digest, ...] = ()
+    origin: str | None = None
+
+
+class Destination(Protocol):
+    """Takes the blobs of one image; a context manager: left without commit() nothing remains."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None: ...
+
+    def target(self, index: int, size: int) -> Target:
+        """Where layer `index` is to be written, whose tar has `size` bytes."""
+
+    def placed(self, index: int, written: Written) -> None:
+        """Layer `index` is complete."""
+
+    def commit(self, image: WrittenImage) -> None:
+        """Every layer is complete: adds the documents and makes the image appear."""
+
+
+def sha256(data: bytes) -> Digest:
+    """The digest of a blob."""
+    return Digest("sha256:" + hashlib.sha256(data).hexdigest())
+
+
+def dump(document: Any) -> bytes:
+    """JSON without white space; keys in the order in which they were set."""
+    return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def assemble(documents: ImageDocuments, layers: Sequence[Layer], tag: str | None) -> WrittenImage:
+    """The manifest of these layers and this config, and an index that holds it alone."""
+    config = Descriptor(MEDIA_CONFIG, sha256(documents.config), len(documents.config))
+    manifest: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": MEDIA_MANIFEST,
+        "config": config.to_json(),
+        "layers": [layer.descriptor.to_json() for layer in layers],
+    }
+    if documents.annotations:
+        manifest["annotations"] = dict(sorted(documents.annotations.items()))
+    data = dump(manifest)
+    named = {ANNOTATION_REF_NAME: tag} if tag else {}
+    index = {
+        "schemaVersion": 2,
+        "mediaType": MEDIA_INDEX,
+        "manifests": [Descriptor(MEDIA_MANIFEST, sha256(data), len(data), named).to_json()],
+    }
+    return WrittenImage(
+        layers=tuple(layers),
+        config=documents.config,
+        config_descriptor=config,
+        manifest=data,
+        manifest_descriptor=Descriptor(MEDIA_MANIFEST, sha256(data), len(data)),
+        index=dump(index),
+        tag=tag,
+    )

@@ -1,0 +1,102 @@
+"""An OCI layout: a directory with `oci-layout`, `index.json` and `blobs/sha256/`.
+
+Source: image-spec image-layout.md. One that lacks blobs on purpose says so: see sparse.py.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from types import TracebackType
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
+from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
+from rechunk_podman.oci.write.layers import Target, Written, output_error, write_at
+from rechunk_podman.oci.write.output import beside
+
+
+class LayoutWriter:
+    """The Destination `oci:PATH`: a directory that is not there yet, or is empty.
+
+    It is written aside and renamed. Into a directory that is there (it may be a mount point, which
+    cannot be replaced) the parts are moved at the end, index.json last.
+
+    Raises:
+        UsageError: the directory holds something.
+        RechunkError: it cannot be written.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._path = Path(os.path.realpath(path))
+        self._inside = False
+        self._done = False
+        try:
+            if self._path.exists():
+                if any(self._path.iterdir()):
+                    raise UsageError(
+                        f"{path} is there and not empty", hint="remove it, or name another directory"
+                    )
+                self._inside = True
+                self._staging = beside(self._path / "layout")
+            else:
+                self._staging = beside(self._path)
+            self._staging.mkdir()
+            self._blob("").mkdir(parents=True)
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def _blob(self, name: str) -> Path:
+        return self._staging / "blobs" / "sha256" / name
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._done:
+            shutil.rmtree(self._staging, ignore_errors=True)
+
+    def target(self, index: int, size: int) -> Target:
+        """See Destination."""
+        return Target(str(self._blob(f"layer-{index}")))
+
+    def placed(self, index: int, written: Written) -> None:
+        """See Destination."""
+        try:
+            self._blob(f"layer-{index}").rename(self._blob(written.digest.removeprefix("sha256:")))
+        except OSError as error:
+            raise output_error(self.path, error) from error
+
+    def commit(self, image: WrittenImage) -> None:
+        """See Destination."""
+        self._write(self._blob(image.config_descriptor.digest.removeprefix("sha256:")), image.config)
+        self._write(self._blob(image.manifest_descriptor.digest.removeprefix("sha256:")), image.manifest)
+        self._write(self._staging / "oci-layout", LAYOUT_FILE)
+        if image.elsewhere:
+            self._write(self._staging / SPARSE_FILE, sparse_document(image.elsewhere, image.origin))
+        self._write(self._staging / "index.json", image.index)
+        try:
+            if self._inside:
+                sparse = [SPARSE_FILE] if image.elsewhere else []
+                for name in ("blobs", "oci-layout", *sparse, "index.json"):
+                    (self._staging / name).rename(self._path / name)
+                self._staging.rmdir()
+            else:
+                self._staging.rename(self._path)
+        except OSError as error:
+            raise output_error(self.path, error) from error
+        self._done = True
+
+    def _write(self, path: Path, data: bytes) -> None:
+        try:
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            raise output_error(str(path), error) from error
+        try:
+            write_at(fd, data, 0, str(path))
+        finally:
+            os.close(fd)

@@ -1,0 +1,186 @@
+"""Deterministic tar headers: POSIX ustar where an entry fits it, pax extended headers where not.
+
+Sources: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; image-spec layer.md;
+`SCHILY.xattr.` records as star, GNU tar, libarchive and Go's archive/tar write and read them.
+
+A header is a function of the entry alone: no user names, no access times, constant names for the
+extended headers. `FORMAT` is raised whenever an entry's bytes would differ from what they were.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.model import Entry, Kind
+from rechunk_podman.native._stream import ustar
+
+FORMAT = 1
+UNCLAMPED = (1 << 63) - 1
+"""A clamp that clamps nothing."""
+BLOCK = 512
+END = bytes(2 * BLOCK)
+
+FILE, DIRECTORY = b"0", b"5"
+_TYPES = {
+    Kind.FILE: FILE,
+    Kind.SYMLINK: b"2",
+    Kind.CHAR: b"3",
+    Kind.BLOCK: b"4",
+    Kind.DIRECTORY: DIRECTORY,
+    Kind.FIFO: b"6",
+}
+_HARD_LINK = b"1"
+LARGE = 8**11  # what eleven octal digits no longer hold: 8 GiB, and a time in the year 2242
+_MAX_ID = 8**7
+NAME, _PREFIX = 100, 155
+_ODD = bytes(byte if 0x20 < byte < 0x7F else ord("_") for byte in range(256))
+
+
+def entry_mtimes(
+    kinds: npt.NDArray[np.int64], mtimes: npt.NDArray[np.int64], clamps: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """The times (epoch seconds) of entries in a layer, if nothing else is said: the one place of the rule.
+
+    Directories have 0, symlinks and special files 1, regular files the earlier of their own time and their
+    component's clamp (UNCLAMPED where it has none).
+    """
+    others = np.where(kinds == Kind.DIRECTORY, 0, 1)
+    return np.where(kinds == Kind.FILE, np.minimum(mtimes, clamps), others)
+
+
+def padded(size: int) -> int:
+    """`size` bytes of content, rounded up to whole blocks."""
+    return (size + BLOCK - 1) & -BLOCK
+
+
+def entry_type(entry: Entry, link: str | None = None) -> bytes:
+    """The type flag of an entry, or of a hard link to it."""
+    return _HARD_LINK if link is not None else _TYPES[entry.kind]
+
+
+def entry_header(path: str, entry: Entry, mtime: int, link: str | None = None) -> bytes:
+    """The header blocks of one entry, any extended header in front.
+
+    Args:
+        path: as model.py defines it; "" is the root, written as `./`. A directory's ends in `/`.
+        mtime: epoch seconds, any sign.
+        link: the path of the entry that this one is a hard link to; there is no content then.
+    """
+    type_flag = entry_type(entry, link)
+    size, target = (entry.size, entry.target or "") if link is None else (0, link)
+    major, minor = entry.rdev or (0, 0)
+    return header(
+        entry_name(path, type_flag),
+        type_flag,
+        entry.mode,
+        entry.uid,
+        entry.gid,
+        size,
+        mtime,
+        os.fsencode(target),
+        major,
+        minor,
+        entry.xattrs,
+    )
+
+
+def entry_name(path: str, type_flag: bytes) -> bytes:
+    """The name of an entry in the archive."""
+    name = path.encode("utf-8", "surrogateescape")
+    if type_flag == DIRECTORY:
+        return name + b"/" if name else b"./"
+    return name
+
+
+def entry_size(path: str, entry: Entry, mtime: int, link: str | None = None) -> int:
+    """Bytes that one entry takes: headers, content and padding."""
+    return len(entry_header(path, entry, mtime, link)) + (padded(entry.size) if link is None else 0)
+
+
+def file_header(name: str, size: int) -> bytes:
+    """The header of a regular file of an archive that we make up: 0644, owner 0, time 0."""
+    return header(name.encode(), FILE, 0o644, 0, 0, size, 0)
+
+
+def directory_header(name: str) -> bytes:
+    """The header of a directory of an archive that we make up: 0755, owner 0, time 0."""
+    return header(name.encode() + b"/", DIRECTORY, 0o755, 0, 0, 0, 0)
+
+
+def file_header_size(name_length: int, size: int) -> int:
+    """Bytes of file_header() for a name of so many ASCII characters, before the name is known."""
+    return len(file_header("x" * name_length, size))
+
+
+def header(
+    name: bytes,
+    type_flag: bytes,
+    mode: int,
+    uid: int,
+    gid: int,
+    size: int,
+    mtime: int,
+    target: bytes = b"",
+    major: int = 0,
+    minor: int = 0,
+    xattrs: tuple[tuple[str, bytes], ...] = (),
+) -> bytes:
+    """The header blocks of one entry, from raw values. `target`: of a symlink or hard link."""
+    prefix = b""
+    records: dict[bytes, bytes] = {}
+    if len(name) > NAME or not name.isascii():
+        short = _split(name)
+        if short is None:
+            records[b"path"] = name
+            name = name[:NAME].translate(_ODD)
+        else:
+            prefix, name = short
+    if target and (len(target) > NAME or not target.isascii()):
+        records[b"linkpath"] = target
+        target = target[:NAME].translate(_ODD)
+    if size >= LARGE:
+        records[b"size"] = b"%d" % size
+        size = 0
+    if not 0 <= mtime < LARGE:
+        records[b"mtime"] = b"%d" % mtime
+        mtime = 0
+    if uid >= _MAX_ID:
+        records[b"uid"] = b"%d" % uid
+        uid = 0
+    if gid >= _MAX_ID:
+        records[b"gid"] = b"%d" % gid
+        gid = 0
+    for key, value in xattrs:
+        records[b"SCHILY.xattr." + os.fsencode(key)] = value
+    block = ustar(name, type_flag, mode, uid, gid, size, mtime, target, major, minor, prefix)
+    return b"".join(_extended(records)) + block if records else block
+
+
+def _split(name: bytes) -> tuple[bytes, bytes] | None:
+    """`name` as ustar's prefix and name, the prefix as long as may be; None where it does not fit."""
+    if not name.isascii():
+        return None
+    slash = name.rfind(b"/", 1, min(_PREFIX + 1, len(name) - 1))
+    if slash < 1 or len(name) - slash - 1 > NAME:
+        return None
+    return name[:slash], name[slash + 1 :]
+
+
+def _extended(records: Mapping[bytes, bytes]) -> Iterator[bytes]:
+    """A pax extended header of these records, in order of their names; the values go in raw."""
+    body = b"".join(pax_record(key, records[key]) for key in sorted(records))
+    yield ustar(b"././@PaxHeader", b"x", 0o644, 0, 0, len(body), 0, b"", 0, 0, b"")
+    yield body.ljust(padded(len(body)), b"\0")
+
+
+def pax_record(key: bytes, value: bytes) -> bytes:
+    """`LENGTH KEY=VALUE\\n`; LENGTH counts the whole record, its own digits included."""
+    rest = len(key) + len(value) + 3
+    length = rest + len(str(rest))
+    if len(str(length)) != len(str(rest)):
+        length = rest + len(str(length))
+    return b"%d %s=%s\n" % (length, key, value)

@@ -1,0 +1,1 @@
+"""dpkg's database: its files read, and parsed."""

@@ -1,0 +1,1 @@
+"""The rpm database: its three formats and the package headers in it."""

@@ -1,0 +1,1 @@
+"""Other people's programs: podman, skopeo, git, and how child processes are run."""

@@ -1,0 +1,222 @@
+"""Blobs from wherever skopeo can read, as streams, without a file: `skopeo experimental-image-proxy`.
+
+Source: skopeo, cmd/skopeo/proxy.go (protocol 0.2.x). One JSON document a packet over a SOCK_SEQPACKET socket
+that is the proxy's standard input; a blob comes through a pipe whose reading end is passed along with the
+reply. The proxy keeps the writing end open until FinishPipe, so that is asked for at once: its reply, after
+the end of the data, says whether the blob was what its digest and size say.
+"""
+
+from __future__ import annotations
+
+import array
+import io
+import json
+import os
+import select
+import socket
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import IO, Any, NamedTuple
+
+from rechunk_podman.errors import RechunkError, ToolError
+from rechunk_podman.oci.spec import Descriptor
+from rechunk_podman.programs.process import TAIL_LINES, end, failure, find, redact
+
+MAX_PACKET = 32 * 1024
+"""Bytes of a request or reply, by proxy.go."""
+
+PROTOCOL = "0.2."
+SILENCE_SECONDS = 120.0
+"""How long the proxy may say nothing before it counts as stuck."""
+
+
+class BlobError(RechunkError):
+    """The proxy could not give a blob: it is not there, or is not what its digest says."""
+
+
+class _Reply(NamedTuple):
+    value: Any
+    pipe: int
+    fd: int | None
+
+
+class ImageProxy:
+    """A running proxy; made by proxy()."""
+
+    def __init__(self, sock: socket.socket, secrets: Sequence[str]) -> None:
+        self._socket = sock
+        self._secrets = secrets
+        version = self._call("Initialize").value
+        if not (isinstance(version, str) and version.startswith(PROTOCOL)):
+            raise ToolError(
+                f"skopeo's image proxy speaks version {version!r}, not {PROTOCOL}x",
+                hint="--no-verify-previous does without it, if you trust the previous image",
+            )
+
+    def open(self, reference: str) -> int:
+        """A handle of an image, by skopeo's name for it.
+
+        Raises:
+            BlobError: skopeo cannot open it. ToolError: the proxy is broken.
+        """
+        handle = self._call("OpenImage", reference).value
+        if not isinstance(handle, int):
+            raise ToolError("skopeo's image proxy gave no handle of an image")
+        return handle
+
+    @contextmanager
+    def blob(self, image: int, descriptor: Descriptor) -> Iterator[io.RawIOBase]:
+        """A blob as a stream; what its reader leaves is not fetched.
+
+        Raises:
+            BlobError: it is not there; and, when the block ends well with everything read, where it is not
+                what its descriptor says. ToolError: the proxy is broken.
+        """
+        reply = self._call("GetBlob", image, descriptor.digest, descriptor.size)
+        if reply.fd is None:
+            raise ToolError("skopeo's image proxy gave no pipe for a blob")
+        with io.FileIO(reply.fd, "rb") as raw:
+            self._send("FinishPipe", reply.pipe)
+            stream = _Patient(raw)
+            try:
+                yield stream
+            except BaseException:
+                raw.close()
+                self._finish()
+                raise
+            complete = not stream.read(1)
+        error = self._finish()
+        if error is not None and complete:
+            raise error
+
+    def close_image(self, handle: int) -> None:
+        """Lets go of a handle."""
+        self._call("CloseImage", handle)
+
+    def shutdown(self) -> None:
+        """Asks the proxy to end."""
+        self._send("Shutdown")
+
+    def _finish(self) -> BlobError | None:
+        try:
+            self._receive()
+        except BlobError as error:
+            return error
+        return None
+
+    def _call(self, method: str, *arguments: object) -> _Reply:
+        self._send(method, *arguments)
+        return self._receive()
+
+    def _send(self, method: str, *arguments: object) -> None:
+        try:
+            self._socket.send(json.dumps({"method": method, "args": arguments}).encode())
+        except OSError as error:
+            raise ToolError("skopeo's image proxy does not answer", context=[str(error)]) from error
+
+    def _receive(self) -> _Reply:
+        try:
+            data, ancillary, _, _ = self._socket.recvmsg(
+                MAX_PACKET, socket.CMSG_LEN(array.array("i").itemsize)
+            )
+        except OSError as error:
+            raise ToolError("skopeo's image proxy does not answer", context=[str(error)]) from error
+        numbers = array.array("i")
+        for level, kind, content in ancillary:
+            if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+                numbers.frombytes(content[: len(content) - len(content) % numbers.itemsize])
+        fd = numbers[0] if numbers else None
+        try:
+            if not data:
+                raise ToolError("skopeo's image proxy does not answer", context=["it has gone"])
+            reply = _parse(data)
+            if not reply.get("success"):
+                raise BlobError(redact(str(reply.get("error") or "no reason given"), self._secrets))
+        except BaseException:
+            if fd is not None:
+                os.close(fd)
+            raise
+        return _Reply(reply.get("value"), int(reply.get("pipeid") or 0), fd)
+
+
+def _parse(data: bytes) -> dict[str, Any]:
+    try:
+        reply = json.loads(data)
+    except ValueError as error:
+        raise ToolError("skopeo's image proxy does not speak JSON", context=[str(error)]) from error
+    if not isinstance(reply, dict):
+        raise ToolError("skopeo's image proxy gave a reply that is none")
+    return reply
+
+
+class _Patient(io.RawIOBase):
+    """The reading end of a pipe; ToolError where nothing comes for SILENCE_SECONDS."""
+
+    def __init__(self, raw: io.FileIO) -> None:
+        self._raw = raw
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        self._wait()
+        return self._raw.readinto(buffer) or 0
+
+    def _wait(self) -> None:
+        if not select.select([self._raw], [], [], SILENCE_SECONDS)[0]:
+            raise ToolError(
+                f"no data from skopeo's image proxy for {SILENCE_SECONDS:.0f} s",
+                hint="is the registry there?",
+            )
+
+
+@contextmanager
+def proxy(
+    options: Sequence[str] = (), *, env: Mapping[str, str] | None = None, secrets: Sequence[str] = ()
+) -> Iterator[ImageProxy]:
+    """A proxy for as long as the context lasts.
+
+    Args:
+        options: of `skopeo experimental-image-proxy`: --authfile=, --tls-verify=, --cert-dir=.
+        env: the whole environment; this process's own by default.
+        secrets: what is shown as *** in errors.
+
+    Raises:
+        ToolError: skopeo is not installed, too old, or the proxy did not start.
+    """
+    command = [find("skopeo", env), "--insecure-policy", "experimental-image-proxy", *options]
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours, tempfile.TemporaryFile() as talk:
+        ours.settimeout(SILENCE_SECONDS)
+        with theirs:
+            process = subprocess.Popen(
+                command,
+                env=None if env is None else dict(env),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=talk,
+            )
+        try:
+            try:
+                connection = ImageProxy(ours, secrets)
+            except ToolError as error:
+                end(process)
+                raise _explained(process.returncode, talk, secrets) or error from error
+            yield connection
+            if process.poll() is None:
+                connection.shutdown()
+        finally:
+            end(process)
+
+
+def _explained(status: int, talk: IO[bytes], secrets: Sequence[str]) -> ToolError | None:
+    """The error of a proxy that ended by itself before it said anything."""
+    talk.seek(0)
+    lines = redact(talk.read().decode("utf-8", "backslashreplace"), secrets).splitlines()
+    tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]
+    if not tail:
+        return None
+    hint = "blobs are verified by skopeo 1.6 or newer; --no-verify-previous does without"
+    return failure("skopeo", "skopeo experimental-image-proxy", status, tail, hint)

@@ -1,0 +1,380 @@
+"""podman, by its API: resolve an image, tag and remove it; by its command line: mount it.
+
+The API is that of podman-py over a Unix socket: one that listens and serves the storage which the command
+line tools use here, else `podman system service` on a private socket for as long as it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import requests
+from podman import PodmanClient
+from podman.errors import APIError, ImageNotFound, PodmanError
+
+from rechunk_podman.errors import ImageError, ToolError, UsageError
+from rechunk_podman.oci import reference as names
+from rechunk_podman.programs import skopeo
+from rechunk_podman.programs.process import (
+    MOUNT_HINT,
+    TAIL_LINES,
+    CommandError,
+    end_group,
+    failure,
+    find,
+    run,
+)
+
+log = logging.getLogger(__name__)
+
+START_SECONDS = 30.0
+POLL_SECONDS = 0.02
+SOCKET_PARENT_LIMIT = 107 - len("/rechunk-podman-01234567/podman.sock")
+"""Bytes: a Unix socket's path holds 107 (unix(7))."""
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An image in storage.
+
+    id: hex digits, without `sha256:`. names: full names with tags. config, manifest: verbatim.
+    size: bytes in storage. driver: of that storage, as podman calls it.
+    """
+
+    id: str
+    names: tuple[str, ...]
+    config: bytes
+    manifest: bytes
+    size: int
+    driver: str = ""
+
+    @property
+    def annotations(self) -> Mapping[str, str]:
+        """The manifest's annotations."""
+        found = json.loads(self.manifest).get("annotations") or {}
+        return {str(key): str(value) for key, value in found.items()}
+
+    def document(self) -> bytes:
+        """The config with the manifest's annotations at its top, as `build --config` takes it.
+
+        Raises:
+            ImageError: the config is not a JSON object.
+        """
+        document = json.loads(self.config)
+        if not isinstance(document, dict):
+            raise ImageError(f"the config of image {self.id[:12]} is not a JSON object")
+        if self.annotations:
+            document = {**document, "annotations": dict(self.annotations)}
+        return json.dumps(document, ensure_ascii=True).encode()
+
+
+def local_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """The environment for command line tools that have to work on local storage, not on a remote service."""
+    drop = {"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "SOURCE_DATE_EPOCH"}
+    return {key: value for key, value in (os.environ if env is None else env).items() if key not in drop}
+
+
+class Podman:
+    """A connection to podman's API; made by connect()."""
+
+    def __init__(self, client: PodmanClient) -> None:
+        self._client = client
+
+    def resolve(self, name: str) -> Image:
+        """An image by name, short name, digest reference or id.
+
+        Raises:
+            UsageError: there is no such image in local storage.
+            ToolError: podman or skopeo failed.
+        """
+        names.parse(name)
+        try:
+            with _api_errors(f"look for {name}"):
+                found = self._client.images.get(name)
+        except ImageNotFound as error:
+            raise _not_found(name) from error
+        image_id = str(found.id).removeprefix("sha256:")
+        env = local_environment()
+        return Image(
+            id=image_id,
+            names=tuple(found.attrs.get("RepoTags") or ()),
+            config=skopeo.config(image_id, env),
+            manifest=skopeo.manifest(image_id, env),
+            size=int(found.attrs.get("Size") or 0),
+            driver=str((found.attrs.get("GraphDriver") or {}).get("Name") or ""),
+        )
+
+    def instances(self, name: str) -> tuple[str, ...] | None:
+        """Full ids of the images of an image list (podman-manifest(1)), in its order; None: it is no list.
+
+        Raises:
+            UsageError: some are not in local storage. ToolError: podman failed.
+        """
+        names.parse(name)
+        with _api_errors(f"look for {name}"):
+            if not self._client.manifests.exists(name):
+                return None
+            wanted = [
+                entry["digest"] for entry in self._client.manifests.get(name).attrs.get("manifests") or ()
+            ]
+            ids: dict[str, str] = {}
+            for image in self._client.images.list(all=True):
+                known = [text.rpartition("@")[2] for text in image.attrs.get("RepoDigests") or ()]
+                ids.update(dict.fromkeys((*known, str(image.attrs.get("Digest"))), str(image.id)))
+        missing = [digest for digest in wanted if digest not in ids]
+        if missing or not wanted:
+            raise UsageError(
+                f"images of the list {name} are not in local storage"
+                if missing
+                else f"the image list {name} is empty",
+                context=missing,
+                hint=f"podman pull them by digest, or build them here, and podman manifest add {name} …",
+            )
+        return tuple(ids[digest].removeprefix("sha256:") for digest in wanted)
+
+    def exists(self, name: str) -> bool:
+        """Whether an image is in local storage.
+
+        Raises:
+            ToolError: podman failed.
+        """
+        with _api_errors(f"look for {name}"):
+            return bool(self._client.images.exists(name))
+
+    def tag(self, image_id: str, name: str) -> None:
+        """Gives an image one more name (full, with tag).
+
+        Raises:
+            ToolError: podman failed.
+        """
+        repository, _, tag = name.rpartition(":")
+        with _api_errors(f"tag {image_id[:12]} as {name}"):
+            self._client.images.get(image_id).tag(repository, tag)
+
+    def remove(self, name: str) -> None:
+        """Takes a name away, and the image with it where it was the last one; nothing where there is none.
+
+        Raises:
+            ToolError: podman failed, for example because a container uses the image.
+        """
+        try:
+            with _api_errors(f"remove {name}"):
+                self._client.images.remove(name)
+        except ImageNotFound:
+            log.debug("no image %s to remove", name)
+
+
+@contextmanager
+def connect() -> Iterator[Podman]:
+    """Podman's API, for local storage.
+
+    Raises:
+        ToolError: podman is not installed, its service does not start, or CONTAINER_HOST names another
+            machine or another storage.
+    """
+    find("podman")
+    with ExitStack() as stack:
+        client = _existing(stack)
+        if client is None:
+            client = _client(stack, stack.enter_context(_service()))
+        yield Podman(client)
+
+
+@contextmanager
+def mounted(image_id: str) -> Iterator[str]:
+    """The path of an image's root filesystem, mounted read-only while the context lasts.
+
+    Without root this works only inside `buildah unshare` or `podman unshare`.
+
+    Raises:
+        ToolError: podman is not installed, or may not mount.
+    """
+    env = local_environment()
+    try:
+        path = run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT).text
+    except CommandError as error:
+        # An image without layers has nothing that could be mounted, and podman says no more than this.
+        if not any("layer not known" in line for line in error.context):
+            raise
+        raise ToolError(
+            f"image {image_id[:12]} has no layers, or storage has lost them",
+            context=error.context,
+            hint="there is nothing to read in it: build or pull it anew",
+        ) from error
+    unmount = ["podman", "image", "unmount", image_id]
+    try:
+        if not Path(path).is_dir():
+            raise ToolError(
+                "podman mounted the image, but the mount is not there", context=[path], hint=MOUNT_HINT
+            )
+        yield path
+    except BaseException:
+        try:
+            run(unmount, env=env)
+        except ToolError as error:
+            log.warning("the mount of image %s is left behind: %s", image_id[:12], error.message)
+        raise
+    run(unmount, env=env)
+
+
+def _existing(stack: ExitStack) -> PodmanClient | None:
+    """A client of a service that listens already and serves our storage, or None."""
+    named = os.environ.get("CONTAINER_HOST")
+    if named and not named.startswith("unix://"):
+        raise ToolError(
+            f"CONTAINER_HOST names a service elsewhere: {named.split('@')[-1]}",
+            hint="split needs the storage of this machine: unset CONTAINER_HOST, or run it over there",
+        )
+    paths = [named.removeprefix("unix://")] if named else _default_sockets()
+    for path in paths:
+        if not Path(path).is_socket():
+            continue
+        client = _client(stack, path)
+        try:
+            info = client.info()  # type: ignore[no-untyped-call]
+        except (requests.exceptions.RequestException, PodmanError, OSError) as error:
+            log.debug("nobody answers at %s: %s", path, error)
+            continue
+        serves = (info.get("store") or {}).get("graphRoot")
+        if serves == _own_storage():
+            log.debug("using the podman service at %s", path)
+            return client
+        if named:
+            raise ToolError(
+                f"the service at CONTAINER_HOST serves another storage: {serves}",
+                hint="unset CONTAINER_HOST, or point CONTAINERS_STORAGE_CONF at the same storage",
+            )
+    if named:
+        raise ToolError(
+            f"no podman service answers at {named}", hint="unset CONTAINER_HOST, or start that service"
+        )
+    return None
+
+
+def _default_sockets() -> list[str]:
+    if os.geteuid() == 0:
+        return ["/run/podman/podman.sock"]
+    runtime = os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.getuid()}"
+    return [f"{runtime}/podman/podman.sock"]
+
+
+def _own_storage() -> str:
+    return run(["podman", "info", "--format", "{{.Store.GraphRoot}}"], env=local_environment()).text
+
+
+def _client(stack: ExitStack, path: str) -> PodmanClient:
+    client = PodmanClient(base_url=f"unix://{path}")
+    stack.callback(client.close)
+    return client
+
+
+@contextmanager
+def _service() -> Iterator[str]:
+    """A service of our own; gives the path of its socket and stops it in every case."""
+    folder = _socket_folder()
+    path = os.path.join(folder, "podman.sock")
+    command = [find("podman"), "system", "service", "--time=0", f"unix://{path}"]
+    try:
+        with tempfile.TemporaryFile(dir=folder) as talk:
+            # A session of its own: Ctrl-C is for us, who then stop it in order.
+            process = subprocess.Popen(
+                command,
+                env=local_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=talk,
+                start_new_session=True,
+            )
+            try:
+                _wait_for(process, path, talk.fileno())
+                log.debug("started a podman service at %s", path)
+                yield path
+            finally:
+                end_group(process)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _socket_folder() -> str:
+    """A private directory (0700) whose path is short enough for a socket."""
+    for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108
+        if (
+            parent
+            and len(os.fsencode(parent)) <= SOCKET_PARENT_LIMIT
+            and os.access(parent, os.W_OK | os.X_OK)
+        ):
+            return tempfile.mkdtemp(prefix="rechunk-podman-", dir=parent)
+    raise ToolError(
+        "no directory for a private socket", hint="set TMPDIR to a directory of yours with a short path"
+    )
+
+
+def _wait_for(process: subprocess.Popen[bytes], path: str, talk: int) -> None:
+    """Returns as soon as the service answers on its socket."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        if Path(path).is_socket():
+            client = PodmanClient(base_url=f"unix://{path}")
+            try:
+                if client.ping():
+                    return
+            except (requests.exceptions.RequestException, PodmanError, OSError) as error:
+                log.debug("the podman service does not answer yet: %s", error)
+            finally:
+                client.close()  # type: ignore[no-untyped-call]
+        try:
+            status = process.wait(POLL_SECONDS)
+        except subprocess.TimeoutExpired:
+            status = None
+        if status is not None or time.monotonic() > deadline:
+            _service_failed(status, talk)
+
+
+def _service_failed(status: int | None, talk: int) -> NoReturn:
+    os.lseek(talk, 0, os.SEEK_SET)
+    lines = os.read(talk, 1 << 16).decode("utf-8", "backslashreplace").splitlines()
+    tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]
+    hint = "does `podman info` work for this user?"
+    if status is None:
+        raise ToolError(
+            f"podman system service did not answer within {START_SECONDS:.0f} s", context=tail, hint=hint
+        )
+    raise failure("podman", "podman system service", status, tail, hint)
+
+
+def _not_found(name: str) -> UsageError:
+    return UsageError(
+        f"no image {name} in local storage", hint=f"podman pull {name}   (podman images lists what is there)"
+    )
+
+
+@contextmanager
+def _api_errors(doing: str) -> Iterator[None]:
+    """Turns what podman-py raises into ToolError; ImageNotFound passes."""
+    try:
+        yield
+    except ImageNotFound:
+        raise
+    except (APIError, PodmanError) as error:
+        raise ToolError(f"podman could not {doing}", context=[_explanation(error)]) from error
+    except (requests.exceptions.RequestException, OSError) as error:
+        raise ToolError(
+            f"podman did not answer when asked to {doing}",
+            context=[str(error)],
+            hint="does `podman info` work for this user?",
+        ) from error
+
+
+def _explanation(error: Any) -> str:
+    return str(getattr(error, "explanation", None) or error)

@@ -1,0 +1,77 @@
+"""skopeo: exact documents of an image in storage, and the way from an OCI layout into storage."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from rechunk_podman.programs.process import run
+
+
+def config(image_id: str, env: Mapping[str, str] | None = None) -> bytes:
+    """The config blob of an image in containers-storage, byte for byte.
+
+    Args:
+        image_id: full id, hex digits.
+
+    Raises:
+        ToolError: skopeo is not installed or failed.
+    """
+    return _inspect(["--config"], image_id, env)
+
+
+def manifest(image_id: str, env: Mapping[str, str] | None = None) -> bytes:
+    """The manifest of an image in containers-storage, byte for byte; raises as config() does."""
+    return _inspect([], image_id, env)
+
+
+def _inspect(options: list[str], image_id: str, env: Mapping[str, str] | None) -> bytes:
+    return run(["skopeo", "inspect", *options, "--raw", f"containers-storage:@{image_id}"], env=env).stdout
+
+
+def import_layout(
+    layout: str,
+    name: str,
+    *,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+    tick: Callable[[], None] | None = None,
+) -> None:
+    """Copies the one image of an OCI layout into containers-storage as `name` (full, with registry and tag).
+
+    The policy for signatures is for what comes from elsewhere; this layout is our own.
+
+    Args:
+        layout: path, relative to cwd, without a colon (skopeo takes what follows one for a reference).
+
+    Raises:
+        ToolError: skopeo is not installed or failed.
+    """
+    command = [
+        "skopeo",
+        "--insecure-policy",
+        "copy",
+        "--quiet",
+        f"oci:{layout}",
+        f"containers-storage:{name}",
+    ]
+    run(command, cwd=cwd, env=env, tick=tick)
+
+
+def export_layout(
+    image_id: str,
+    layout: str,
+    *,
+    cwd: str,
+    env: Mapping[str, str] | None = None,
+) -> None:
+    """Copies an image of containers-storage into an OCI layout, its layers as they are: not compressed.
+
+    Args:
+        image_id: full id, hex digits.
+        layout: path, relative to cwd, without a colon.
+
+    Raises:
+        ToolError: skopeo is not installed or failed.
+    """
+    command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-oci-accept-uncompressed-layers"]
+    run([*command, f"containers-storage:@{image_id}", f"oci:{layout}"], cwd=cwd, env=env)

@@ -1,0 +1,1 @@
+"""Into registries: push, more tags, an index of several platforms."""

@@ -1,0 +1,1 @@
+"""Registries: access, documents, tags, errors that pass, what was pushed."""

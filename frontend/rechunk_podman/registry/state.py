@@ -1,0 +1,101 @@
+"""What this user pushed: a JSON file of theirs, by which a digest in a registry is known to be their own.
+
+`{"version": 1, "repositories": {REPOSITORY: {TAG: DIGEST}}}`; written aside and renamed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.write.layers import output_error
+from rechunk_podman.oci.write.output import beside
+
+VERSION = 1
+MAX_BYTES = 4 << 20
+
+_HINT = "it is not written over: name another file with --state, or remove this one"
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """repositories: repository -> tag -> digest of what was pushed there last."""
+
+    repositories: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def knows(self, repository: str, digest: str | None) -> bool:
+        """Whether this very image was pushed there by the state's owner."""
+        return digest is not None and digest in self.repositories.get(repository, {}).values()
+
+    def pushed(self, repository: str, tag: str, digest: str) -> State:
+        """The state after one more push."""
+        tags = {**self.repositories.get(repository, {}), tag: digest}
+        return State({**self.repositories, repository: tags})
+
+
+def parse(data: bytes, name: str) -> State:
+    """Reads a state file.
+
+    Raises:
+        UsageError: it is none, or of another version.
+    """
+    try:
+        document = json.loads(data)
+        if document["version"] != VERSION:
+            raise UsageError(f"the state file {name} is not of version {VERSION}", hint=_HINT)
+        return State(
+            {
+                str(repository): {str(tag): str(spec.digest(digest)) for tag, digest in tags.items()}
+                for repository, tags in document["repositories"].items()
+            }
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, ImageError, RecursionError) as error:
+        raise UsageError(f"{name} is no state file", context=[str(error)], hint=_HINT) from error
+
+
+def load(path: str | None) -> State:
+    """The state in a file; an empty one where there is no file yet, or none was named.
+
+    Raises:
+        UsageError: it cannot be read, or is none.
+    """
+    if path is None:
+        return State()
+    try:
+        with open(path, "rb") as file:
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return State()
+    except OSError as error:
+        raise UsageError(f"cannot read the state file {path}", context=[str(error)]) from error
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"{path} is no state file", context=["it is too large"], hint=_HINT)
+    return parse(data, path)
+
+
+def save(state: State, path: str) -> None:
+    """Writes a state file: the new one whole, or the old one stays.
+
+    Raises:
+        RechunkError: it cannot be written.
+    """
+    document = {"version": VERSION, "repositories": state.repositories}
+    data = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True).encode() + b"\n"
+    target = Path(os.path.realpath(path))
+    aside = beside(target)
+    try:
+        try:
+            with aside.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.rename(target)
+        finally:
+            aside.unlink(missing_ok=True)
+    except OSError as error:
+        raise output_error(path, error) from error

@@ -1,0 +1,185 @@
+"""The newest of a repository's tags: what the previous image of a series is called.
+
+Sources: skopeo-list-tags(1); sigstore's cosign SPECIFICATION.md (sha256-HEX.sig, .att, .sbom);
+distribution-spec v1.1 ("Referrers Tag Schema": ALGORITHM-HEX).
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import date
+
+from rechunk_podman.errors import ToolError, UsageError
+from rechunk_podman.oci import reference as names
+from rechunk_podman.registry.documents import DEFAULT, DOCKER, Registry, ask, image_documents, options_of
+from rechunk_podman.registry.retry import DeniedError, MissingImageError
+
+log = logging.getLogger(__name__)
+
+_ATTACHED = re.compile(r"sha(?:256|384|512)-[0-9a-f]{32,128}(?:\.[A-Za-z0-9._-]+)?\Z")
+_LONG_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-._]?)(\d\d)\2(\d\d)(?!\d)")
+_SHORT_DATE = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?!\d)")
+_COUNTER = re.compile(r"[.-](\d{1,4})(?!\d)")
+
+Key = tuple[int, int, int, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Dated:
+    """A tag and where it stands among others.
+
+    when: epoch seconds: of midnight (UTC) for a date in the tag, else of the image's Created.
+    counter: of a second build of the same day (`.1`, `.2`), 0 where there is none. named: whether the tag
+    holds the date.
+    """
+
+    tag: str
+    when: int
+    counter: int = 0
+    named: bool = True
+
+    @property
+    def key(self) -> Key:
+        """By what tags are ordered: the day, the counter, the time, the name."""
+        return self.when // 86400, self.counter, self.when, self.tag
+
+
+def date_of(tag: str) -> Dated | None:
+    """The last date in a tag (YYYYMMDD, YYYY-MM-DD, YYYY.MM.DD or YYMMDD) and a counter behind it.
+
+    None where it holds none, or one that no calendar has.
+    """
+    for pattern, century in ((_LONG_DATE, 0), (_SHORT_DATE, 2000)):
+        for match in reversed(list(pattern.finditer(tag))):
+            year, month, day = int(match[1]) + century, *(int(text) for text in match.groups()[-2:])
+            try:
+                days = date(year, month, day).toordinal() - date(1970, 1, 1).toordinal()
+            except ValueError:
+                continue
+            counter = _COUNTER.match(tag, match.end())
+            return Dated(tag, days * 86400, int(counter[1]) if counter else 0)
+    return None
+
+
+def expression_of(pattern: str) -> re.Pattern[str]:
+    """The regular expression of a series.
+
+    Raises:
+        UsageError: it is none.
+    """
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise UsageError(
+            f"--pattern is no regular expression: {pattern!r}",
+            context=[str(error)],
+            hint=r"for example ^40-\d{8}$",
+        ) from error
+
+
+def is_attached(tag: str) -> bool:
+    """Whether a tag is one of those by which signatures, attestations and SBOMs hang on an image."""
+    return _ATTACHED.match(tag) is not None
+
+
+def newest(
+    tags: Iterable[str],
+    pattern: str,
+    *,
+    before: str | None = None,
+    created: Callable[[str], int | None],
+) -> Dated | None:
+    """The newest tag that matches; None where none does.
+
+    Args:
+        pattern: a regular expression, searched for in each tag (anchor it with ^ and $).
+        before: only tags older than this one, which need not be there if its name holds a date.
+        created: epoch seconds of a tag's image, None where it says nothing; asked only where the tag holds no
+            date.
+
+    Raises:
+        UsageError: the pattern is none, or nobody knows how old `before` is.
+    """
+    expression = expression_of(pattern)
+    there = set(tags)
+
+    def dated(tag: str) -> Dated | None:
+        found = date_of(tag)
+        if found is not None:
+            return found
+        when = created(tag)
+        return None if when is None else Dated(tag, when, named=False)
+
+    limit: Key | None = None
+    if before is not None:
+        found = date_of(before) or (dated(before) if before in there else None)
+        if found is None:
+            raise UsageError(
+                f"--before {before}: there is no such tag, and its name holds no date",
+                hint="name one with a date, such as 40-20250131, or one that is there",
+            )
+        limit = found.key
+    candidates = []
+    for tag in sorted(there):
+        if tag == before or is_attached(tag) or not expression.search(tag):
+            continue
+        entry = dated(tag)
+        if entry is None:
+            log.warning("%s is left out: neither the tag nor the image says when it was made", tag)
+        elif limit is None or entry.key < limit:
+            candidates.append(entry)
+    return max(candidates, key=lambda entry: entry.key, default=None)
+
+
+def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
+    """The tags of a repository (`REGISTRY/PATH`), as the registry lists them.
+
+    Raises:
+        MissingImageError: the registry does not know the repository.
+        UsageError: its name is none, or has a tag.
+        DeniedError, UnreachableError: what the registry said. ToolError: skopeo is missing or failed.
+    """
+    parsed = names.parse(repository)
+    if parsed.tag or parsed.digest:
+        raise UsageError(
+            f"a repository has no tag or digest: {repository}", hint=f"docker://{parsed.repository}"
+        )
+    with options_of(repository, registry) as (options, secrets):
+        command = ["list-tags", *options, DOCKER + repository]
+        said = ask(DOCKER + repository, repository, command, secrets, registry)
+    try:
+        found = json.loads(said)["Tags"] or []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ToolError("skopeo list-tags printed something else than tags", context=[str(error)]) from error
+    return [str(tag) for tag in found]
+
+
+def previous_tag(
+    repository: str, pattern: str, *, before: str | None = None, registry: Registry = DEFAULT
+) -> Dated | None:
+    """The newest tag of a repository that matches; None where there is none yet, or no repository.
+
+    A registry that denies access may mean that the repository does not exist: that is a warning, and None.
+
+    Raises:
+        UsageError: the name, the pattern or `before` is wrong. UnreachableError: the registry did not answer.
+        ToolError: skopeo is missing or failed.
+    """
+    expression_of(pattern)
+    try:
+        tags = list_tags(repository, registry)
+    except MissingImageError:
+        log.info("there is no repository %s yet", repository)
+        tags = []
+    except DeniedError as error:
+        log.warning("%s", "; ".join((error.message, *error.context[:1])))
+        tags = []
+
+    def created(tag: str) -> int | None:
+        return image_documents(f"{DOCKER}{repository}:{tag}", registry).config.created
+
+    return newest(tags, pattern, before=before, created=created)
