@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from rechunk_podman.cli.commands.simulate import simulate
 from rechunk_podman.planning.simulate import History, HistoryError, parse_history, replay
 
-CORPORA = Path(__file__).resolve().parents[3] / "shared" / "corpora"
+CORPORA = Path(__file__).resolve().parents[4] / "shared" / "corpora"
 
 SMALL = {
     "series": "small",

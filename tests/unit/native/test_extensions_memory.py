@@ -44,8 +44,13 @@ def test_they_keep_to_their_memory(repository, tmp_path):
         "ASAN_OPTIONS": "detect_leaks=0",
         "PYTHONPATH": str(tmp_path),
     }
-    chosen = ["test_extensions.py", "test_rootfs_scan.py", "test_oci_tar.py", "test_components_assign.py"]
-    here = Path(__file__).parent
+    chosen = [
+        "native/test_extensions.py",
+        "rootfs/test_scan.py",
+        "oci/test_tar.py",
+        "components/test_assign.py",
+    ]
+    here = Path(__file__).parents[1]
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"]
     command += [str(here / name) for name in chosen]
     done = subprocess.run(
