@@ -1,4 +1,4 @@
-"""podman, by its API: resolve an image, tag and remove it; by its command line: mount it.
+"""podman, by its API: images and image lists by name; by its command line: mount an image.
 
 The API is that of podman-py over a Unix socket: one that listens and serves the storage which the command
 line tools use here, else `podman system service` on a private socket for as long as it is needed.
@@ -33,6 +33,7 @@ from rechunk_podman.programs.process import (
     end_group,
     failure,
     find,
+    local_environment,
     run,
 )
 
@@ -77,12 +78,6 @@ class Image:
         if self.annotations:
             document = {**document, "annotations": dict(self.annotations)}
         return json.dumps(document, ensure_ascii=True).encode()
-
-
-def local_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
-    """The environment for command line tools that have to work on local storage, not on a remote service."""
-    drop = {"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "SOURCE_DATE_EPOCH"}
-    return {key: value for key, value in (os.environ if env is None else env).items() if key not in drop}
 
 
 class Podman:
@@ -151,28 +146,6 @@ class Podman:
         """
         with _api_errors(f"look for {name}"):
             return bool(self._client.images.exists(name))
-
-    def tag(self, image_id: str, name: str) -> None:
-        """Gives an image one more name (full, with tag).
-
-        Raises:
-            ToolError: podman failed.
-        """
-        repository, _, tag = name.rpartition(":")
-        with _api_errors(f"tag {image_id[:12]} as {name}"):
-            self._client.images.get(image_id).tag(repository, tag)
-
-    def remove(self, name: str) -> None:
-        """Takes a name away, and the image with it where it was the last one; nothing where there is none.
-
-        Raises:
-            ToolError: podman failed, for example because a container uses the image.
-        """
-        try:
-            with _api_errors(f"remove {name}"):
-                self._client.images.remove(name)
-        except ImageNotFound:
-            log.debug("no image %s to remove", name)
 
 
 @contextmanager

@@ -76,6 +76,12 @@ class CommandError(ToolError):
         self.status = status
 
 
+def local_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment for tools that have to work on local storage, not on a remote service."""
+    drop = {"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "SOURCE_DATE_EPOCH"}
+    return {key: value for key, value in (os.environ if env is None else env).items() if key not in drop}
+
+
 def find(tool: str, env: Mapping[str, str] | None = None) -> str:
     """The path of an executable.
 

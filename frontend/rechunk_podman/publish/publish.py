@@ -18,8 +18,8 @@ from rechunk_podman.oci.read.image import blob_name
 from rechunk_podman.oci.sparse import SPARSE_FILE, Sparse, parse_sparse
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs import space
-from rechunk_podman.programs.podman import local_environment, mounted
-from rechunk_podman.programs.process import find
+from rechunk_podman.programs.podman import mounted
+from rechunk_podman.programs.process import find, local_environment
 from rechunk_podman.publish import push
 from rechunk_podman.publish.push import LostBlobsError, Pinned, Target
 from rechunk_podman.registry import state

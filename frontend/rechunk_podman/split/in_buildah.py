@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
 
 from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
-from rechunk_podman.programs.podman import local_environment
-from rechunk_podman.programs.process import CommandError, redact, run, shorten
+from rechunk_podman.programs import buildah
+from rechunk_podman.programs.buildah import Version
+from rechunk_podman.programs.process import CommandError, local_environment, run, shorten
 from rechunk_podman.split import containerfile
 from rechunk_podman.split.in_place import relay
 from rechunk_podman.split.request import (
@@ -32,8 +29,6 @@ CONTAINERFILE = "Containerfile.splitter"
 PREVIOUS = "rechunk-previous.json"
 MARK = "/run/rechunk-podman-context"
 
-Version = tuple[int, ...]
-
 FIRST_USABLE: Version = (1, 27)
 """The first with --skip-unused-stages."""
 
@@ -51,27 +46,6 @@ _CHATTER = re.compile(
 
 class NoContainersError(CommandError):
     """buildah cannot run any container here, whatever is in it."""
-
-
-def version(env: Mapping[str, str] | None = None) -> Version:
-    """The version of the buildah that is installed.
-
-    Raises:
-        ToolError: it is not installed, or says something else.
-    """
-    return parse_version(run(["buildah", "--version"], env=env).text)
-
-
-def parse_version(text: str) -> Version:
-    """(1, 28, 2) of `buildah version 1.28.2 (image-spec …)`.
-
-    Raises:
-        ToolError: there is no version in it.
-    """
-    match = re.search(r"version v?(\d+(?:\.\d+)*)", text)
-    if match is None:
-        raise ToolError("buildah does not tell its version", context=[text[:200]])
-    return tuple(int(part) for part in match[1].split("."))
 
 
 def has_triggers(config: bytes) -> bool:
@@ -100,7 +74,7 @@ def split(request: Request, progress: Progress, *, chunker: str, pull: bool = Fa
             hint="--engine native keeps them",
         )
     env = tool_environment(local_environment(), request.workdir)
-    found = version(env)
+    found = buildah.version(env)
     if found < FIRST_USABLE:
         raise ToolError(
             f"buildah {'.'.join(map(str, found))} is too old",
@@ -117,7 +91,7 @@ def split(request: Request, progress: Progress, *, chunker: str, pull: bool = Fa
         arguments = containerfile.arguments_text(flags)
         write(os.path.join(context, containerfile.ARGS_FILE), arguments.encode("utf-8", "surrogateescape"))
         command = build_command(request, context, chunker=chunker, pull=pull, found=found)
-        with _no_containers_left(context, env):
+        with buildah.removing_containers(context, env):
             _build(command, request, context, env, progress)
 
 
@@ -178,39 +152,3 @@ def _build(
                 hint="--engine native needs none; BUILDAH_ISOLATION=chroot may do",
             ) from error
         raise CommandError(error.message, error.status, context=said, hint=error.hint) from error
-
-
-@contextmanager
-def _no_containers_left(context: str, env: dict[str, str]) -> Iterator[None]:
-    """Removes the working containers that buildah leaves behind.
-
-    buildah 1.28 keeps, mounted, those of stages without instructions even when all went well; others when
-    they are interrupted. Ours are known by the volume that names our private context directory: other builds
-    may be running.
-    """
-    before = _containers(env)
-    try:
-        yield
-    finally:
-        left = [name for name in _containers(env) - before if _is_ours(name, context, env)]
-        if left:
-            run(["buildah", "rm", *left], env=env)
-
-
-def _containers(env: dict[str, str]) -> set[str]:
-    found = json.loads(run(["buildah", "containers", "--json"], env=env).stdout or b"[]") or []
-    return {str(container["id"]) for container in found if container.get("builder")}
-
-
-def _is_ours(container: str, context: str, env: dict[str, str]) -> bool:
-    """Whether buildah's own record of a working container names the context directory among its volumes."""
-    store = run(["buildah", "info"], env=env).stdout
-    info = json.loads(store)["store"]
-    root = Path(info["GraphRoot"]) / f"{info['GraphDriverName']}-containers" / container
-    try:
-        record = json.loads((root / "userdata" / "buildah.json").read_bytes())
-    except (OSError, ValueError) as error:
-        log.debug("container %s: %s", redact(container), error)
-        return False
-    volumes = ((record.get("common_build_opts") or record.get("CommonBuildOpts")) or {}).get("Volumes") or []
-    return any(str(volume).startswith(context + ":") for volume in volumes)

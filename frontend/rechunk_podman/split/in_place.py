@@ -14,13 +14,11 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
-from rechunk_podman.errors import ToolError
 from rechunk_podman.log import note
 from rechunk_podman.programs import skopeo
-from rechunk_podman.programs.podman import local_environment, mounted
-from rechunk_podman.programs.process import MOUNT_HINT, CommandError, find, run, which
+from rechunk_podman.programs.podman import mounted
+from rechunk_podman.programs.process import CommandError, find, local_environment, run
 from rechunk_podman.split.request import (
     Progress,
     Request,
@@ -42,8 +40,6 @@ HELD = "held.json"
 LOST_BLOB = re.compile(r"open \S*/blobs/sha256/([0-9a-f]{64}): no such file or directory")
 """What skopeo says of a blob that neither the layout nor the destination has."""
 
-_CAP_SYS_ADMIN = 21
-
 _OWN = {
     *("RECHUNK_ROOTFS", "CHUNKAH_ROOTFS", "RECHUNK_CONFIG_STR", "CHUNKAH_CONFIG_STR"),
     *("RECHUNK_PREVIOUS", "RECHUNK_CREDS", "RECHUNK_TLS_VERIFY", "RECHUNK_CERT_DIR", "REGISTRY_AUTH_FILE"),
@@ -54,7 +50,7 @@ _OWN = {
 def split(request: Request, progress: Progress) -> None:
     """Splits the image into `request.tag` in the same storage.
 
-    Must run as root, be it that of a user namespace: see in_namespace().
+    Must run as root, be it that of a user namespace: see programs/namespace.
 
     Raises:
         ToolError: podman or skopeo is missing or failed, no space.
@@ -172,48 +168,3 @@ def relay(line: str, lines: list[str]) -> None:
         log.debug("%s", line.removeprefix("debug: "))
     elif not line.startswith(("error: ", "hint: ", "  ")):
         log.info("%s", line)
-
-
-def in_namespace(arguments: Sequence[str]) -> NoReturn:
-    """Replaces this process by the same command line, as root of a user namespace.
-
-    Args:
-        arguments: what follows `rechunk-podman`.
-
-    Raises:
-        ToolError: neither buildah nor podman is installed, or the kernel or the user's subordinate ids do not
-            allow it.
-    """
-    tool = "buildah" if which("buildah") else "podman"
-    hint = "install uidmap (Fedora: shadow-utils) and give the user ids in /etc/subuid and /etc/subgid"
-    run([tool, "unshare", "true"], env=local_environment(), hint=hint)
-    command = [find(tool), "unshare", sys.executable, "-m", "rechunk_podman", *arguments]
-    log.info("running under %s unshare", tool)
-    sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606
-
-
-def require_mounting() -> None:
-    """Refuses to start as a root that may not mount, before any tool falls back to ways of its own.
-
-    Raises:
-        ToolError: this process is root and lacks CAP_SYS_ADMIN (capabilities(7)).
-    """
-    if os.geteuid() == 0 and not _effective_capabilities() >> _CAP_SYS_ADMIN & 1:
-        raise ToolError("root may not mount here: it lacks CAP_SYS_ADMIN", hint=MOUNT_HINT)
-
-
-def _effective_capabilities() -> int:
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    return ~0
-
-
-def in_user_namespace() -> bool:
-    """Whether root here is not root of the machine: not every id is mapped (user_namespaces(7))."""
-    try:
-        fields = Path("/proc/self/uid_map").read_text().split()
-    except OSError:
-        return False
-    return fields != ["0", "0", "4294967295"]

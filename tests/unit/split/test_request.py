@@ -10,7 +10,8 @@ import pytest
 
 from rechunk_podman.cli.console import report
 from rechunk_podman.errors import ImageError, RechunkError, ToolError
-from rechunk_podman.programs.podman import Image, local_environment
+from rechunk_podman.programs.podman import Image
+from rechunk_podman.programs.process import local_environment
 from rechunk_podman.split.request import chunker_error, size_below, work_directory
 
 

@@ -134,10 +134,10 @@ def _packages(reference: str, facts: ImageFacts) -> Packages | None:
     """The packages of an image, as well as they can be known without fetching layers; None: not at all."""
     from rechunk_podman.changelog.installed import databases_of, of_ledger, of_root
     from rechunk_podman.oci.read.image import open_image
+    from rechunk_podman.programs.namespace import reexecute_in_namespace
     from rechunk_podman.programs.podman import connect, mounted
     from rechunk_podman.registry.documents import Place, locate
     from rechunk_podman.rootfs.root import Root
-    from rechunk_podman.split.in_place import in_namespace
 
     found: Packages | None = None
     place, name = locate(reference)
@@ -149,7 +149,7 @@ def _packages(reference: str, facts: ImageFacts) -> Packages | None:
             with connect() as podman:
                 image_id = podman.resolve(name).id
             if os.geteuid() != 0:
-                in_namespace(sys.argv[1:])
+                reexecute_in_namespace(sys.argv[1:])
             with mounted(image_id) as path, Root(path) as root:
                 found = of_root(root)
     except RechunkError as error:

@@ -113,13 +113,13 @@ def opened(reference: str, bootable: bool | None, zstd_chunked: bool) -> Iterato
     if place is Place.REGISTRY:
         raise _elsewhere(reference)
     if place is Place.STORAGE:
+        from rechunk_podman.programs.namespace import reexecute_in_namespace
         from rechunk_podman.programs.podman import connect, mounted
-        from rechunk_podman.split.in_place import in_namespace
 
         with connect() as podman:
             found = podman.resolve(name)
         if os.geteuid() != 0:
-            in_namespace(sys.argv[1:])
+            reexecute_in_namespace(sys.argv[1:])
         record = image_record(reference, found.manifest, found.config)
         with mounted(found.id) as path, Root(path) as root:
             yield subject.of_directory(
@@ -143,7 +143,8 @@ def with_layers(reference: str) -> Iterator[ImageSource]:
         UsageError: there is nothing of that name, or it has no layers.
     """
     from rechunk_podman.oci.read.image import open_image
-    from rechunk_podman.programs.podman import connect, local_environment
+    from rechunk_podman.programs.podman import connect
+    from rechunk_podman.programs.process import local_environment
     from rechunk_podman.programs.skopeo import export_layout
     from rechunk_podman.registry.documents import Place, locate
 

@@ -242,7 +242,7 @@ def _run(
     from rechunk_podman.oci.read.image import open_image
     from rechunk_podman.oci.reference import default_tag, normalised_tag
     from rechunk_podman.oci.write.output import Output, OutputKind, spool_directory
-    from rechunk_podman.programs import podman, space
+    from rechunk_podman.programs import namespace, podman, space
     from rechunk_podman.split import in_buildah as buildah
     from rechunk_podman.split import in_place as native
     from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
@@ -251,13 +251,13 @@ def _run(
     if shipping.push or shipping.output is not None:
         engine = Engine.NATIVE
     if engine is Engine.NATIVE:
-        native.require_mounting()
+        namespace.require_mounting()
     with podman.connect() as service:
         members = service.instances(name)
         if members is not None:
             require_push(name, len(members), shipping, config)
             if os.geteuid() != 0:
-                native.in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
+                namespace.reexecute_in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
             jobs = jobs_of(members, service, flags, workdir, shipping, identity)
             publish_list(name, shipping, jobs, as_json=as_json)
             return
@@ -273,10 +273,10 @@ def _run(
             shipping = replace(shipping, registry=for_platform(shipping.registry, image))
             before, held = previous_of(shipping, service, target)
     if chosen is Engine.NATIVE and os.geteuid() != 0:
-        native.in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
+        namespace.reexecute_in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
     if chosen is Engine.NATIVE:
-        native.require_mounting()
-    if native.in_user_namespace() or os.geteuid() != 0:
+        namespace.require_mounting()
+    if namespace.is_in_namespace() or os.geteuid() != 0:
         log.warning(
             "storage of an ordinary user holds no device nodes: where the image has some, the result has none"
         )
@@ -332,8 +332,8 @@ def _in_chunker(request: Request, chunker: str, *, pull: bool, asked: bool) -> E
     Raises:
         RechunkError: as buildah.split().
     """
+    from rechunk_podman.programs import namespace
     from rechunk_podman.split import in_buildah as buildah
-    from rechunk_podman.split import in_place as native
 
     try:
         with progress_bar() as progress:
@@ -343,8 +343,8 @@ def _in_chunker(request: Request, chunker: str, *, pull: bool, asked: bool) -> E
             raise
         log.warning("%s: splitting in place instead", error.message)
         if os.geteuid() != 0:
-            native.in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
-        native.require_mounting()
+            namespace.reexecute_in_namespace(with_engine(sys.argv[1:], Engine.NATIVE.value))
+        namespace.require_mounting()
         return Engine.NATIVE
     return Engine.BUILDAH
 

@@ -146,13 +146,13 @@ def _image(reference: str, name: str) -> TreeDigest:
 
 def _local_image(name: str, selinux: bool, skip_special_files: bool, ignore: tuple[str, ...]) -> TreeDigest:
     from rechunk_podman.explain.files import read_directory
+    from rechunk_podman.programs.namespace import reexecute_in_namespace
     from rechunk_podman.programs.podman import connect, mounted
-    from rechunk_podman.split.in_place import in_namespace
 
     with connect() as podman:
         image_id = podman.resolve(name).id
     if os.geteuid() != 0:
-        in_namespace(sys.argv[1:])
+        reexecute_in_namespace(sys.argv[1:])
     with mounted(image_id) as path:
         return read_directory(
             path,

@@ -1,0 +1,66 @@
+"""User namespaces: whether this process may mount, and how it becomes root of a namespace that may.
+
+Sources: user_namespaces(7), capabilities(7), subuid(5), buildah-unshare(1), podman-unshare(1).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from rechunk_podman.errors import ToolError
+from rechunk_podman.programs.process import MOUNT_HINT, find, local_environment, run, which
+
+log = logging.getLogger(__name__)
+
+_CAP_SYS_ADMIN = 21
+_ALL_IDS = ["0", "0", "4294967295"]
+"""The map of a process that is in no user namespace of its own."""
+
+
+def reexecute_in_namespace(arguments: Sequence[str]) -> NoReturn:
+    """Replace this process by the same command line, as root of a user namespace.
+
+    Args:
+        arguments: the arguments of `rechunk-podman`.
+
+    Raises:
+        ToolError: neither buildah nor podman is installed, or the kernel or the user's subordinate ids do not
+            allow it.
+    """
+    tool = "buildah" if which("buildah") else "podman"
+    hint = "install uidmap (Fedora: shadow-utils) and give the user ids in /etc/subuid and /etc/subgid"
+    run([tool, "unshare", "true"], env=local_environment(), hint=hint)
+    command = [find(tool), "unshare", sys.executable, "-m", "rechunk_podman", *arguments]
+    log.info("running under %s unshare", tool)
+    sys.stdout.flush()
+    os.execv(command[0], command)  # noqa: S606
+
+
+def require_mounting() -> None:
+    """Refuse to go on as a root that may not mount, before any tool falls back to ways of its own.
+
+    Raises:
+        ToolError: this process is root and lacks CAP_SYS_ADMIN.
+    """
+    if os.geteuid() == 0 and not _effective_capabilities() >> _CAP_SYS_ADMIN & 1:
+        raise ToolError("root may not mount here: it lacks CAP_SYS_ADMIN", hint=MOUNT_HINT)
+
+
+def _effective_capabilities() -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return int(line.split()[1], 16)
+    return ~0
+
+
+def is_in_namespace() -> bool:
+    """Return True if this process is in a user namespace, where not every id of the machine is mapped."""
+    try:
+        return Path("/proc/self/uid_map").read_text().split() != _ALL_IDS
+    except OSError:
+        return False
