@@ -59,6 +59,12 @@ NUMBERS = Entry._fields[:9]
 NO_TIME = -(1 << 63)
 """In columns of epoch seconds: nothing is said."""
 
+TAR_FORMAT = 1
+"""Number of the rules by which layers are written: a change of any entry's bytes needs another number.
+
+A Ledger records it; layers of another number are all repacked. tests/data/golden.json has digests for each.
+"""
+
 _KINDS = tuple(Kind)
 _NO_MORE: More = (None, None, ())
 _CHUNK = 4096

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.model import Component, ComponentId, Plan
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan
 from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
 
 FORMAT = 1
@@ -18,9 +18,6 @@ FORMAT = 1
 
 BUDGET = 34 * 1024
 """Bytes of an encoded Ledger by default; with the layers' comments it stays below 40 KiB."""
-
-TAR_FORMAT = 1
-"""Number of the rules by which tar layers are written; layers of another number are all repacked."""
 
 MAX_RELEASES = 64
 """Releases of which changes are remembered."""

@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
-from rechunk_podman.planning.ledger import TAR_FORMAT, Ledger, LedgerLayer
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.planning.ledger import Ledger, LedgerLayer
 from rechunk_podman.planning.plan import plan
 
 OWN_SHARE = 8

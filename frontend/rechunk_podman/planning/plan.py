@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import Component, Plan, PlannedLayer
+from rechunk_podman.model import TAR_FORMAT, Component, Plan, PlannedLayer
 from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
-from rechunk_podman.planning.ledger import TAR_FORMAT, Ledger, quantized
+from rechunk_podman.planning.ledger import Ledger, quantized
 from rechunk_podman.planning.pack import Closed, pack
 from rechunk_podman.planning.rates import Tuning, first_rate, rates, record
 from rechunk_podman.planning.scenarios import Forecast, forecast, release_weights

@@ -8,9 +8,9 @@ from dataclasses import replace
 from rechunk_podman.cli.commands.diff import why
 from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.inspect import describe
+from rechunk_podman.model import TAR_FORMAT
 from rechunk_podman.oci.config import HistoryEntry
 from rechunk_podman.oci.documents import ImageRecord
-from rechunk_podman.planning.ledger import TAR_FORMAT
 from support.described import NOW, Content, component, image, layer, ledger_of
 
 SSL1, SSL2 = component("dpkg/openssl", version="3.0.1"), component("dpkg/openssl", version="3.0.2")

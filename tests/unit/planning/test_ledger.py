@@ -10,12 +10,11 @@ import zlib
 
 import pytest
 
-from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.planning import codec
 from rechunk_podman.planning.ledger import (
     FINGERPRINT_BYTES,
     MAX_RELEASES,
-    TAR_FORMAT,
     Compressor,
     Ledger,
     LedgerError,

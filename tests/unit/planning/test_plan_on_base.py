@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import Component, ComponentId, Plan
-from rechunk_podman.planning.ledger import TAR_FORMAT, Ledger, decode, encode
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan
+from rechunk_podman.planning.ledger import Ledger, decode, encode
 from rechunk_podman.planning.on_base import OWN_SHARE, plan_on_base, without
 from rechunk_podman.planning.plan import plan
 

@@ -4,7 +4,7 @@ Sources: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header";
 `SCHILY.xattr.` records as star, GNU tar, libarchive and Go's archive/tar write and read them.
 
 A header is a function of the entry alone: no user names, no access times, constant names for the
-extended headers. `FORMAT` is raised whenever an entry's bytes would differ from what they were.
+extended headers. `model.TAR_FORMAT` is raised whenever an entry's bytes would differ from what they were.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import numpy.typing as npt
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.native._stream import ustar
 
-FORMAT = 1
 UNCLAMPED = (1 << 63) - 1
 """A clamp that clamps nothing."""
 BLOCK = 512
