@@ -173,6 +173,7 @@ class GoldenRoot:
         self.file("usr/lib/gamma/two", "2", mtime=BUILT + 10)
         self.file("usr/lib/delta/three", content("three", 9_000), mtime=BUILT - 20)
         (self.top / "usr/lib/delta/link").symlink_to("three")
+        os.utime(self.top / "usr/lib/delta/link", (INSTALLED, INSTALLED), follow_symlinks=False)
         os.link(self.top / "usr/lib/delta/three", self.top / "usr/lib/delta/again")
         delta = ["/usr/lib/delta/again", "/usr/lib/delta/link", "/usr/lib/delta/three"]
         records = [
