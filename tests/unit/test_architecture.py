@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-VALUES = {"errors", "model", "log", "units", "workers"}
+VALUES = {"errors", "model", "log", "units", "files", "workers"}
 """What every folder may use."""
 
 ALLOWED = {
@@ -15,6 +15,7 @@ ALLOWED = {
     "model": {"errors"},
     "log": set(),
     "units": set(),
+    "files": {"errors"},
     "workers": set(),
     "native": {"errors", "model"},
     "rootfs": VALUES | {"native", "rootfs"},

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rechunk_podman.cli.console import print_json, write_line
-from rechunk_podman.cli.sidefiles import require_place
 from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.files import require_writable, write_file
 
 if TYPE_CHECKING:
     from rechunk_podman.build.previous import Previous
@@ -88,14 +88,14 @@ def require_places(**files: Path | str | None) -> None:
         files: by the option that names each, without its dashes.
 
     Raises:
-        UsageError: as require_place(); or there is no TMPDIR.
+        UsageError: as require_writable(); or there is no TMPDIR.
     """
     temporary = os.environ.get("TMPDIR")
     if temporary and not Path(temporary).is_dir():
         raise UsageError(f"TMPDIR is no directory: {temporary}", hint="make it, or leave the variable out")
     for option, file in files.items():
         if file is not None:
-            require_place(Path(file), f"--{option}")
+            require_writable(file, f"--{option}")
 
 
 def absolute_output(text: str, tag: str | None) -> str:
@@ -192,24 +192,10 @@ def after_push(targets: Sequence[Target], digest: str, digestfile: Path | None, 
         RechunkError: the file cannot be written.
     """
     if digestfile is not None:
-        write_digest(digestfile, digest)
+        write_file(digestfile, digest.encode())
     if sign_hint:
         for repository in dict.fromkeys(target.repository for target in targets):
             write_line(f"cosign sign {repository}@{digest}", error=True)
-
-
-def write_digest(path: Path, digest: str) -> None:
-    """Writes a digest file, whole or not at all.
-
-    Raises:
-        RechunkError: it cannot be written.
-    """
-    from rechunk_podman.oci.write.output import OutputFile
-
-    with OutputFile(str(path)) as file:
-        data = digest.encode()
-        file.write(data, 0)
-        file.commit(len(data))
 
 
 def push_document(shipping: Shipping, published: Published, source: str) -> dict[str, Any]:

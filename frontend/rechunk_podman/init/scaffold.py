@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import unified_diff
@@ -22,6 +20,7 @@ from typing import Any
 import jinja2
 
 from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.files import output_error, write_file
 
 STATE = ".rechunk-podman.json"
 STATE_FORMAT = 1
@@ -353,25 +352,17 @@ def read(folder: Path, paths: Iterable[str]) -> dict[str, bytes | None]:
 
 
 def write(folder: Path, path: str, data: bytes) -> None:
-    """Writes a file whole or not at all, executable where it begins with `#!`; directories are made.
+    """Write a file whole or not at all, executable if it begins with `#!`; make the directories above it.
 
     Raises:
-        UsageError: as read() does. OSError: it cannot be written.
+        UsageError: as read() does. RechunkError: it cannot be written.
     """
     target = _inside(folder, path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    mode = 0o777 if data.startswith(b"#!") else 0o666
-    mask = os.umask(0)
-    os.umask(mask)
-    handle, name = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            os.fchmod(file.fileno(), mode & ~mask)
-        Path(name).replace(target)
-    except BaseException:
-        Path(name).unlink()
-        raise
+        target.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise output_error(str(target), error) from error
+    write_file(target, data, executable=data.startswith(b"#!"))
 
 
 def _read(path: Path) -> bytes | None:

@@ -6,15 +6,12 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.files import write_file
 from rechunk_podman.oci import spec
-from rechunk_podman.oci.write.layers import output_error
-from rechunk_podman.oci.write.output import beside
 
 VERSION = 1
 MAX_BYTES = 4 << 20
@@ -86,16 +83,4 @@ def save(state: State, path: str) -> None:
     """
     document = {"version": VERSION, "repositories": state.repositories}
     data = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=True).encode() + b"\n"
-    target = Path(os.path.realpath(path))
-    aside = beside(target)
-    try:
-        try:
-            with aside.open("xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            aside.rename(target)
-        finally:
-            aside.unlink(missing_ok=True)
-    except OSError as error:
-        raise output_error(path, error) from error
+    write_file(path, data, durable=True)

@@ -35,8 +35,8 @@ from rechunk_podman.cli.references import (
     VerifyPreviousOption,
     registry_of,
 )
-from rechunk_podman.cli.sidefiles import is_stream, require_place, write_whole
 from rechunk_podman.errors import ToolError, UsageError
+from rechunk_podman.files import is_stream, require_writable, write_file
 
 if TYPE_CHECKING:
     from rechunk_podman.build.pipeline import BuildRequest, Prepared
@@ -218,7 +218,7 @@ def build(
     }
     for option, path in beside.items():
         if path is not None:
-            require_place(path, option)
+            require_writable(path, option)
     profile = chosen_layers(max_layers, bootc=bootc)
     source, layers = find_rootfs(rootfs), parse_max_layers(profile)
     if target is not None:
@@ -269,12 +269,12 @@ def build(
             without=tuple(without_blob or ()),
         )
         if write_manifest_to is not None:
-            write_whole(write_manifest_to, manifest_document(image.manifest, prepared))
+            write_file(write_manifest_to, manifest_document(image.manifest, prepared))
         if write_oci_manifest_to is not None:
-            write_whole(write_oci_manifest_to, image.manifest)
+            write_file(write_oci_manifest_to, image.manifest)
     if write_peak_mem_to is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_whole(write_peak_mem_to, f"{peak}\n".encode())
+        write_file(write_peak_mem_to, f"{peak}\n".encode())
 
 
 def _resolve(reference: str, registry: Registry, state: str | None) -> Previous | None:
@@ -334,7 +334,7 @@ def _held(path: Path | None) -> Reuse:
 
 def _room(target: Output, compression: Compression, size: int) -> None:
     """Says what the layers to be written will need; a ToolError where that is certainly not there."""
-    if target.path is None or is_stream(Path(target.path)):
+    if target.path is None or is_stream(target.path):
         return
     from rechunk_podman.programs import space
 

@@ -12,7 +12,7 @@ import typer
 
 from rechunk_podman import __version__
 from rechunk_podman.cli.console import set_up_logging, write_line
-from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
     from rechunk_podman.init.scaffold import Question, State, Step
@@ -114,18 +114,11 @@ def init(
             raise typer.Exit(1)
         return
     state = scaffold.remember(template, __version__, answers, steps, before)
-    try:
-        for step in steps:
-            if step.action.writes and step.new is not None:
-                scaffold.write(directory, step.path, step.new)
-        if state != before:
-            scaffold.write(directory, scaffold.STATE, state.text().encode())
-    except OSError as error:
-        raise RechunkError(
-            f"cannot write into {directory}",
-            context=[str(error)],
-            hint="nothing is half written: put it right and run it again",
-        ) from error
+    for step in steps:
+        if step.action.writes and step.new is not None:
+            scaffold.write(directory, step.path, step.new)
+    if state != before:
+        scaffold.write(directory, scaffold.STATE, state.text().encode())
     _say(steps, writing=True)
 
 

@@ -238,10 +238,11 @@ def _run(
     *,
     as_json: bool,
 ) -> None:
+    from rechunk_podman.files import spool_directory
     from rechunk_podman.log import NOTE
     from rechunk_podman.oci.read.image import open_image
     from rechunk_podman.oci.reference import default_tag, normalised_tag
-    from rechunk_podman.oci.write.output import Output, OutputKind, spool_directory
+    from rechunk_podman.oci.write.output import Output, OutputKind
     from rechunk_podman.programs import namespace, podman, space
     from rechunk_podman.split import in_buildah as buildah
     from rechunk_podman.split import in_place as native

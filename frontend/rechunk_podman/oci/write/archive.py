@@ -15,9 +15,9 @@ from pathlib import Path
 from types import TracebackType
 
 from rechunk_podman.errors import RechunkError
+from rechunk_podman.files import OutputFile, copy_to, output_error
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
-from rechunk_podman.oci.write.layers import Target, Written, output_error
-from rechunk_podman.oci.write.output import OutputFile, copy
+from rechunk_podman.oci.write.layers import Target, Written
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.oci.write.tar import END, directory_header, file_header, file_header_size, padded
 
@@ -112,7 +112,7 @@ class TarWriter:
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.lseek(self.file.fd, self.file.base + self.end + len(head), os.SEEK_SET)
-                copy(source, self.file.fd, written.size)
+                copy_to(self.file.fd, source, written.size)
             finally:
                 os.close(source)
             path.unlink()

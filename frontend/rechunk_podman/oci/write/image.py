@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.files import output_error
 from rechunk_podman.model import Tree
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import MEDIA_LAYER, Descriptor, DiffId, Digest, Layer
@@ -16,7 +17,7 @@ from rechunk_podman.oci.write.archive import ArchiveWriter
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.docker_archive import DockerArchiveWriter
 from rechunk_podman.oci.write.documents import Destination, ImageDocuments, WrittenImage, assemble
-from rechunk_podman.oci.write.layers import Job, Target, Written, output_error, write_layers
+from rechunk_podman.oci.write.layers import Job, Target, Written, write_layers
 from rechunk_podman.oci.write.layout import LayoutWriter
 from rechunk_podman.oci.write.members import LayerSpec, Source, tar_stream
 from rechunk_podman.oci.write.output import Output, OutputKind

@@ -5,7 +5,6 @@ Source: image-spec layer.md.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ from threading import Event
 from typing import NamedTuple
 
 from rechunk_podman.errors import RechunkError
+from rechunk_podman.files import output_error, write_at
 from rechunk_podman.native._stream import TarStream, can_advance
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
 from rechunk_podman.oci.write.compress import Compression
@@ -247,25 +247,3 @@ class _Sink:
         return Written(
             "sha256:" + self.raw.hexdigest(), "sha256:" + self.stored.hexdigest(), self.written, self.taken
         )
-
-
-def write_at(fd: int, data: bytes | memoryview, offset: int, path: str) -> None:
-    """pwrite(2) of everything; `path` names the file in errors (RechunkError)."""
-    try:
-        written = os.pwrite(fd, data, offset)
-        while written < len(data):
-            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
-    except OSError as error:
-        raise output_error(path, error) from error
-
-
-def output_error(path: str, cause: OSError) -> RechunkError:
-    """The RechunkError that an OSError on the output becomes; to be raised from it."""
-    hint = None
-    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
-        hint = "free some space, or write to another file system"
-    elif cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
-        hint = "name a place that exists and may be written to (--output)"
-    elif cause.errno == errno.EFBIG:
-        hint = "raise the limit of file sizes (ulimit -f), or use another file system"
-    return RechunkError(f"cannot write {path}: {cause.strerror}", hint=hint)

@@ -11,10 +11,10 @@ from pathlib import Path
 from types import TracebackType
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.files import output_error, partial_path, write_file
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
-from rechunk_podman.oci.write.layers import Target, Written, output_error, write_at
-from rechunk_podman.oci.write.output import beside
+from rechunk_podman.oci.write.layers import Target, Written
 
 
 class LayoutWriter:
@@ -40,9 +40,9 @@ class LayoutWriter:
                         f"{path} is there and not empty", hint="remove it, or name another directory"
                     )
                 self._inside = True
-                self._staging = beside(self._path / "layout")
+                self._staging = partial_path(self._path / "layout")
             else:
-                self._staging = beside(self._path)
+                self._staging = partial_path(self._path)
             self._staging.mkdir()
             self._blob("").mkdir(parents=True)
         except OSError as error:
@@ -73,12 +73,12 @@ class LayoutWriter:
 
     def commit(self, image: WrittenImage) -> None:
         """See Destination."""
-        self._write(self._blob(image.config_descriptor.digest.removeprefix("sha256:")), image.config)
-        self._write(self._blob(image.manifest_descriptor.digest.removeprefix("sha256:")), image.manifest)
-        self._write(self._staging / "oci-layout", LAYOUT_FILE)
+        write_file(self._blob(image.config_descriptor.digest.removeprefix("sha256:")), image.config)
+        write_file(self._blob(image.manifest_descriptor.digest.removeprefix("sha256:")), image.manifest)
+        write_file(self._staging / "oci-layout", LAYOUT_FILE)
         if image.elsewhere:
-            self._write(self._staging / SPARSE_FILE, sparse_document(image.elsewhere, image.origin))
-        self._write(self._staging / "index.json", image.index)
+            write_file(self._staging / SPARSE_FILE, sparse_document(image.elsewhere, image.origin))
+        write_file(self._staging / "index.json", image.index)
         try:
             if self._inside:
                 sparse = [SPARSE_FILE] if image.elsewhere else []
@@ -90,13 +90,3 @@ class LayoutWriter:
         except OSError as error:
             raise output_error(self.path, error) from error
         self._done = True
-
-    def _write(self, path: Path, data: bytes) -> None:
-        try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o666)
-        except OSError as error:
-            raise output_error(str(path), error) from error
-        try:
-            write_at(fd, data, 0, str(path))
-        finally:
-            os.close(fd)

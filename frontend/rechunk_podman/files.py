@@ -1,0 +1,269 @@
+"""The one way to write a file: aside, then renamed, so that it appears whole or not at all.
+
+* A symlink is followed, and the file that it names is replaced.
+* A new file has the mode 0666 (0777 if it is executable) without the umask, whatever mode the old one had.
+* The name of a pipe, a FIFO or a device (/dev/stderr) stands for that stream: it is written directly.
+* With `durable` the bytes are on the disk before the file gets its name: a crash leaves the old or the new one.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import secrets
+import stat
+import tempfile
+from pathlib import Path
+from types import TracebackType
+
+from rechunk_podman.errors import RechunkError, UsageError
+
+_CHUNK = 1 << 20
+_NEW = os.O_RDWR | os.O_CLOEXEC
+
+
+def write_file(
+    path: str | os.PathLike[str], data: bytes, *, executable: bool = False, durable: bool = False
+) -> None:
+    """Write a small file.
+
+    Raises:
+        RechunkError: it cannot be written. UsageError: there is a directory of that name.
+    """
+    if is_stream(path):
+        try:
+            Path(path).write_bytes(data)
+        except OSError as error:
+            raise output_error(os.fspath(path), error) from error
+        return
+    with OutputFile(os.fspath(path), mode=0o777 if executable else 0o666) as file:
+        file.write(data, 0)
+        file.commit(len(data), durable=durable)
+
+
+def is_stream(path: str | os.PathLike[str]) -> bool:
+    """Return True if there is a pipe, a FIFO or a device of that name, neither a file nor a directory."""
+    try:
+        mode = Path(path).stat().st_mode
+    except OSError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def require_writable(path: str | os.PathLike[str], option: str) -> None:
+    """Refuse a name under which nothing can be written, before the long work.
+
+    Args:
+        option: the option that gives the name, for the message.
+
+    Raises:
+        UsageError: it is a directory, or in no directory, or in one in which this user may not write.
+    """
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir():
+        reason = "it is a directory"
+    elif not folder.is_dir():
+        reason = f"there is no directory {folder}"
+    elif not os.access(path if is_stream(path) else folder, os.W_OK):
+        reason = "permission denied"
+    else:
+        return
+    raise UsageError(
+        f"{option} {os.fspath(path)}: {reason}", hint="name a file in a directory that you can write to"
+    )
+
+
+def partial_path(path: Path) -> Path:
+    """Return a new name in the directory of `path`, for what is renamed to it in the end."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+
+
+def spool_directory() -> str:
+    """Return the directory for large temporary files: TMPDIR, else /var/tmp (/tmp is often in memory)."""
+    chosen = os.environ.get("TMPDIR")
+    if chosen:
+        return chosen
+    return "/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir()  # noqa: S108
+
+
+class OutputFile:
+    """A file that appears whole or not at all; a context manager: left without commit() it is discarded.
+
+    A path is written without a name, or under another beside it, and gets its name at the end. Standard
+    output, where it is a plain file, is written in place (and cut off again on failure); any other stream
+    gets a copy of a temporary file at the end.
+
+    Args:
+        path: None is standard output.
+        mode: of a new file, before the umask.
+
+    Attributes:
+        fd: the descriptor to pwrite(2) to, from `base` on.
+        name: for messages.
+        directory: where other temporary files may be kept.
+
+    Raises:
+        RechunkError, UsageError: it cannot be written.
+    """
+
+    def __init__(self, path: str | None, stdout: int = 1, *, mode: int = 0o666) -> None:
+        self.base = 0
+        self._path: Path | None = None
+        self._aside: Path | None = None
+        self._stream: int | None = None
+        self._done = False
+        if path is None:
+            self.name = "standard output"
+            self._open_stream(os.dup(stdout))
+            return
+        self.name = path
+        target = Path(os.path.realpath(path))
+        self.directory = str(target.parent)
+        try:
+            # by the name that was given: that of a pipe in /proc/self/fd leads nowhere
+            kind = stat.S_IFMT(Path(path).stat().st_mode)
+        except FileNotFoundError:
+            kind = stat.S_IFREG
+        except OSError as error:
+            raise output_error(path, error) from error
+        if kind == stat.S_IFDIR:
+            raise UsageError(f"{path} is a directory", hint="name a file, or oci:PATH for an OCI layout")
+        try:
+            if kind != stat.S_IFREG:
+                self._open_stream(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
+                return
+            self.fd, self._aside = _open_nameless(target, mode)
+            self._path = target
+        except OSError as error:
+            raise output_error(path, error) from error
+
+    def _open_stream(self, stream: int) -> None:
+        if os.isatty(stream):
+            os.close(stream)
+            raise UsageError(f"{self.name} is a terminal", hint="redirect it, or give --output PATH")
+        self.directory = spool_directory()
+        appends = fcntl.fcntl(stream, fcntl.F_GETFL) & os.O_APPEND
+        if stat.S_ISREG(os.fstat(stream).st_mode) and not appends:
+            self.fd = stream
+            self.base = os.lseek(stream, 0, os.SEEK_CUR)
+            os.ftruncate(stream, self.base)
+            return
+        self._stream = stream
+        self._shown, self.name = self.name, f"{self.name}, by way of {self.directory}"
+        try:
+            self.fd, path = tempfile.mkstemp(prefix="rechunk-podman-", dir=self.directory)
+            Path(path).unlink()
+        except OSError as error:
+            os.close(stream)
+            raise output_error(self.directory, error) from error
+
+    def __enter__(self) -> OutputFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if not self._done:
+            self._discard()
+
+    def write(self, data: bytes, offset: int) -> None:
+        """Write all of `data` at `offset` (counted from `base`)."""
+        write_at(self.fd, data, self.base + offset, self.name)
+
+    def commit(self, size: int, *, durable: bool = False) -> None:
+        """Give the complete file, `size` bytes long, its name; of a stream, copy it there."""
+        try:
+            if self._stream is not None:
+                self.name = self._shown
+                copy_to(self._stream, self.fd, size)
+                os.close(self._stream)
+            elif self._path is None:
+                os.lseek(self.fd, self.base + size, os.SEEK_SET)
+            elif durable:
+                os.fsync(self.fd)
+            if self._path is not None and self._aside is None:
+                aside = partial_path(self._path)
+                _give_name(self.fd, aside)
+                self._aside = aside
+            fd, self.fd = self.fd, -1
+            os.close(fd)  # some file systems find only here that there is no room
+            if self._aside is not None and self._path is not None:
+                self._aside.rename(self._path)
+        except BrokenPipeError as error:
+            raise RechunkError(f"{self.name} was closed before the image was complete") from error
+        except OSError as error:
+            raise output_error(self.name, error) from error
+        self._done = True
+
+    def _discard(self) -> None:
+        if self._aside is not None:
+            self._aside.unlink()
+        elif self._stream is not None:
+            os.close(self._stream)
+        elif self._path is None and self.fd >= 0:
+            os.ftruncate(self.fd, self.base)
+        if self.fd >= 0:
+            os.close(self.fd)
+
+
+def _open_nameless(path: Path, mode: int) -> tuple[int, Path | None]:
+    """Open a new file for what will be at `path`; return it, and its name beside `path` (OSError).
+
+    Where the file system can, it has no name: whatever ends this process ends the file (open(2), O_TMPFILE).
+    """
+    aside = partial_path(path)
+    try:
+        probe = os.open(path.parent, _NEW | os.O_TMPFILE, 0o600)
+        try:
+            # a file gets its first name once: whether that is allowed here, another file has to tell
+            _give_name(probe, aside)
+            aside.unlink()
+        finally:
+            os.close(probe)
+        return os.open(path.parent, _NEW | os.O_TMPFILE, mode), None
+    except OSError:
+        return os.open(aside, _NEW | os.O_CREAT | os.O_EXCL, mode), aside
+
+
+def _give_name(fd: int, path: Path) -> None:
+    """Give an open file without a name its first one."""
+    # with a descriptor os.link() calls linkat(2), which can follow the symlink in /proc
+    os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
+
+
+def copy_to(stream: int, source: int, size: int) -> None:
+    """Copy the first `size` bytes of the file `source` to a stream, at its position (OSError)."""
+    offset = 0
+    while offset < size:
+        data = os.pread(source, min(_CHUNK, size - offset), offset)
+        if not data:
+            raise RechunkError("a temporary file was cut short")
+        offset += len(data)
+        while data:
+            data = data[os.write(stream, data) :]
+
+
+def write_at(fd: int, data: bytes | memoryview, offset: int, path: str) -> None:
+    """Write all of `data` by pwrite(2); `path` names the file in errors (RechunkError)."""
+    try:
+        written = os.pwrite(fd, data, offset)
+        while written < len(data):
+            written += os.pwrite(fd, memoryview(data)[written:], offset + written)
+    except OSError as error:
+        raise output_error(path, error) from error
+
+
+def output_error(path: str, cause: OSError) -> RechunkError:
+    """Return the RechunkError for an OSError on a file that is written; raise it from `cause`."""
+    hint = None
+    if cause.errno in (errno.ENOSPC, errno.EDQUOT):
+        hint = "free some space, or write to another file system"
+    elif cause.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR):
+        hint = "name a directory that exists and that you can write to"
+    elif cause.errno == errno.EFBIG:
+        hint = "raise the limit of file sizes (ulimit -f), or use another file system"
+    return RechunkError(f"cannot write {path}: {cause.strerror}", hint=hint)
