@@ -163,6 +163,23 @@ def retag(
         copy(str(source), target, source.digest, registry, whole_index=whole_index, tick=tick)
 
 
+def promote(image: str, tags: Sequence[str], registry: Registry) -> tuple[Pinned, list[Target]]:
+    """Give an image, named by its digest, more tags in its repository; return it and the new names.
+
+    Raises:
+        UsageError: the image is not named by its digest, or a tag is malformed. ToolError: as push().
+    """
+    source = Pinned.parse(image)
+    targets = []
+    for tag in tags:
+        if names.parse(f"{source.repository}:{tag}").tag != tag:
+            raise UsageError(f"not a tag: {tag!r}", hint="letters, digits, `.`, `_` and `-`")
+        targets.append(Target(source.repository, tag))
+    with private_credentials(registry, source.repository) as private:
+        retag(source, targets, private)
+    return source, targets
+
+
 def copy(
     source: str,
     target: Target | Pinned,

@@ -6,16 +6,17 @@ from typing import Annotated
 
 import typer
 
-from rechunk_podman.cli.commands.inspect import ArchOption, VerboseOption, print_lines
-from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.references import AuthfileOption, CredsOption, TlsVerifyOption, registry_of
+from rechunk_podman.cli.console import print_json, set_up_logging, write_line
+from rechunk_podman.cli.options import Access, Arch, Json, Verbose, command
 from rechunk_podman.errors import RechunkError, UsageError
 
 
+@command
 def previous(
     repository: Annotated[
         str, typer.Argument(metavar="docker://REPO", help="A repository: registry and path, no tag.")
     ],
+    access: Access,
     pattern: Annotated[
         str,
         typer.Option(
@@ -27,12 +28,9 @@ def previous(
     reference: Annotated[
         bool, typer.Option("--reference", help="Print docker://REPO:TAG instead of the tag alone.")
     ] = False,
-    arch: ArchOption = None,
-    tls_verify: TlsVerifyOption = None,
-    authfile: AuthfileOption = None,
-    creds: CredsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print tag, reference and date as JSON.")] = False,
-    verbose: VerboseOption = 0,
+    arch: Arch = None,
+    as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Print the newest tag of a series in a registry: the previous image.
 
@@ -48,9 +46,7 @@ def previous(
     if "://" in repository and not repository.startswith(DOCKER):
         raise UsageError(f"not a repository in a registry: {repository}", hint="docker://REGISTRY/PATH")
     name = repository.removeprefix(DOCKER)
-    found = previous_tag(
-        name, pattern, before=before, registry=registry_of(tls_verify, authfile, creds, arch)
-    )
+    found = previous_tag(name, pattern, before=before, registry=access.registry(platform=arch))
     if found is None and fail:
         raise RechunkError(
             f"no tag of {DOCKER}{name} matches {pattern}"
@@ -69,4 +65,4 @@ def previous(
             }
         )
     elif found is not None:
-        print_lines([f"{DOCKER}{name}:{found.tag}" if reference else found.tag])
+        write_line(f"{DOCKER}{name}:{found.tag}" if reference else found.tag)

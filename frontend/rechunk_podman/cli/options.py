@@ -1,0 +1,307 @@
+"""Every option that several commands share, declared once: name, metavar, help, variable and help panel.
+
+A command takes an alias (`verbose: Verbose = 0`) or a group of them (`access: Access`, see `command()`).
+Options without a panel are those that people need first; the help shows them before the panels.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass
+from functools import partial, wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
+
+import typer
+
+from rechunk_podman.errors import UsageError
+
+if TYPE_CHECKING:
+    from rechunk_podman.registry.documents import Registry
+
+_input = partial(typer.Option, rich_help_panel="Input")
+_output = partial(typer.Option, rich_help_panel="Output")
+_layers = partial(typer.Option, rich_help_panel="Layers")
+_labels = partial(typer.Option, rich_help_panel="Labels")
+_registry = partial(typer.Option, rich_help_panel="Registry")
+_work = partial(typer.Option, rich_help_panel="Work")
+
+# Every command
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]
+Verbose = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv everything.")]
+
+# Input
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="FILE",
+        help="Image config, of OCI or as podman or docker inspect print it; split: instead of IMG's own.",
+    ),
+]
+Previous = Annotated[
+    str | None,
+    typer.Option(
+        metavar="REF",
+        envvar="RECHUNK_PREVIOUS",
+        help="The image before this one: a local name, docker://NAME, oci:DIR, an archive or a saved config.",
+    ),
+]
+Prune = Annotated[
+    list[str] | None, _input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
+]
+SkipSpecialFiles = Annotated[
+    bool, _input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
+]
+KeepSelinux = Annotated[bool, _input("--keep-selinux", help="Record security.selinux labels, too.")]
+KeepMtime = Annotated[
+    list[str] | None,
+    _input(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),
+]
+RootMode = Annotated[str | None, _input(metavar="OCTAL", help="Permissions of / in the image (0755).")]
+Bootc = Annotated[
+    bool | None,
+    typer.Option(
+        "--bootc/--no-bootc",
+        help="The image is bootable. build and split leave out what /sysroot holds, set containers.bootc=1, "
+        "drop the labels of an ostree commit, and write 120 layers by default. lint finds it out by itself.",
+    ),
+]
+
+Arch = Annotated[
+    str | None,
+    _input(
+        metavar="ARCH",
+        help="Architecture to record in the image that is written, and to choose from an index that is read.",
+    ),
+]
+
+# Output
+
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="[oci:|oci-archive:|docker-archive:]PATH",
+        help="Write the image there; by default split writes to local storage, build an OCI archive to "
+        "standard output.",
+    ),
+]
+Tag = Annotated[
+    str | None,
+    typer.Option("--tag", "-t", metavar="NAME", help="Name of the result; split: IMG-chunked by default."),
+]
+Push = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="docker://REPO:TAG", help="Push the result there; once or more, the first is uploaded."
+    ),
+]
+Digestfile = Annotated[
+    Path | None, _output(metavar="FILE", help="Write the digest of the pushed image there.")
+]
+SignHint = Annotated[
+    bool, _output("--sign-by-digest-hint", help="Print how to sign the pushed image, by its digest.")
+]
+PlanOnly = Annotated[bool, _output("--plan-only", help="Print the plan, write no image.")]
+
+# Layers
+
+MaxLayers = Annotated[
+    str | None,
+    typer.Option(
+        metavar="N|PROFILE", help="A number, or docker, podman, bootc (120), podman-new (400); 64 by default."
+    ),
+]
+CompressionKind = Annotated[
+    str | None,
+    typer.Option(
+        "--compression",
+        metavar="none|gzip|zstd",
+        help="none by default; with --push zstd, or gzip with --max-layers docker.",
+    ),
+]
+CompressionLevel = Annotated[int | None, _layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]
+Fresh = Annotated[bool, _layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
+NoLedger = Annotated[bool, _layers("--no-ledger", help="Record nothing in the image for the next one.")]
+Reuse = Annotated[
+    bool, _layers("--reuse/--no-reuse", help="Name unchanged blobs of the previous image again.")
+]
+VerifyPrevious = Annotated[
+    bool | None,
+    _layers(
+        "--verify-previous/--no-verify-previous",
+        help="Fetch and hash the blobs that are reused; default: unless REF has a digest or is in the state.",
+    ),
+]
+State = Annotated[
+    str | None,
+    _layers(metavar="FILE", help="Record of what you pushed; an image that is in it needs no verification."),
+]
+
+# Labels
+
+Label = Annotated[
+    list[str] | None,
+    typer.Option(metavar="KEY=VALUE|KEY-|-", help="Set a label, drop one, or drop all so far; in order."),
+]
+Annotation = Annotated[
+    list[str] | None, _labels(metavar="KEY=VALUE|KEY-|-", help="The same for manifest annotations.")
+]
+SourceDateEpoch = Annotated[
+    int | None,
+    _labels(
+        envvar="SOURCE_DATE_EPOCH",
+        min=0,
+        metavar="SECONDS",
+        help="Creation time of the image, epoch seconds; else that of the source image.",
+    ),
+]
+Version = Annotated[
+    str | None,
+    _labels(
+        "--version",
+        metavar="TEMPLATE",
+        help="Version of the image: <date> is the day as YYMMDD, <date:FORMAT> as strftime has it; "
+        ".1, .2 … where the previous image bears the same.",
+    ),
+]
+Revision = Annotated[str | None, _labels(metavar="COMMIT", help="Commit that the image is built from.")]
+Description = Annotated[str | None, _labels(metavar="TEXT", help="What the image is.")]
+Pretty = Annotated[
+    str | None, _labels(metavar="TEXT", help="Text that <pretty> stands for; <version> is understood in it.")
+]
+LabelLines = Annotated[
+    str | None,
+    _labels(
+        "--labels",
+        metavar="LINES",
+        help="Labels, a line each KEY=VALUE; <version>, <date>, <pretty>, <revision>, <description> are "
+        "filled in.",
+    ),
+]
+KeepLabel = Annotated[
+    list[str] | None,
+    _labels(metavar="KEY", help="Keep this label of the base, though it describes the base."),
+]
+
+# Registry
+
+TlsVerify = Annotated[
+    str | None,
+    _registry(
+        "--tls-verify",
+        metavar="true|false",
+        envvar="RECHUNK_TLS_VERIFY",
+        help="Insist on HTTPS and valid certificates of registries.",
+    ),
+]
+Authfile = Annotated[
+    str | None,
+    _registry(metavar="FILE", envvar="REGISTRY_AUTH_FILE", help="Where credentials for registries are."),
+]
+Creds = Annotated[
+    str | None,
+    _registry(
+        metavar="USER:PASSWORD",
+        envvar="RECHUNK_CREDS",
+        help="For the registry, the first --push's where there are several; better in RECHUNK_CREDS.",
+    ),
+]
+CertDir = Annotated[
+    str | None,
+    _registry(
+        metavar="DIR",
+        envvar="RECHUNK_CERT_DIR",
+        help="Certificates for registries: *.crt of authorities, *.cert and *.key of yours.",
+    ),
+]
+
+# Work
+
+Threads = Annotated[
+    int,
+    _work(
+        "--threads",
+        "-T",
+        min=0,
+        metavar="N",
+        envvar=["RECHUNK_THREADS", "CHUNKAH_THREADS"],
+        help="0: all cores.",
+    ),
+]
+Workdir = Annotated[Path | None, _work(metavar="DIR", help="For temporary files, else TMPDIR or /var/tmp.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """How registries are reached: a group of options for every command that reads or writes there."""
+
+    tls_verify: TlsVerify = None
+    authfile: Authfile = None
+    creds: Creds = None
+    cert_dir: CertDir = None
+
+    def registry(self, *references: str, platform: str | None = None) -> Registry:
+        """Return the options as a Registry.
+
+        Args:
+            references: what is asked for; the credentials are for the first registry among them alone.
+            platform: [OS/]ARCH[/VARIANT] to choose from an index.
+
+        Raises:
+            UsageError: a value is not what it should be.
+        """
+        from rechunk_podman.oci import reference as names
+        from rechunk_podman.registry.documents import DOCKER, Registry
+
+        if self.tls_verify not in (None, "true", "false"):
+            raise UsageError(
+                f"neither true nor false: {self.tls_verify!r}", hint="--tls-verify=false, or leave it out"
+            )
+        registry = Registry(
+            tls_verify=None if self.tls_verify is None else self.tls_verify == "true",
+            authfile=self.authfile,
+            creds=self.creds,
+            platform=platform,
+            cert_dir=self.cert_dir,
+        )
+        for reference in references:
+            if reference.startswith(DOCKER):
+                return registry.only_for(names.parse(reference.removeprefix(DOCKER)).repository)
+        return registry
+
+
+def command(function: Callable[..., None]) -> Callable[..., None]:
+    """Decorate a command: a parameter whose type is a dataclass of options becomes these options.
+
+    typer sees one option for each field, in order; the function gets the instance.
+    """
+    groups: dict[str, Any] = {}
+    parameters = []
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        group = parameter.annotation
+        if not is_dataclass(group):
+            parameters.append(parameter.replace(kind=parameter.KEYWORD_ONLY))
+            continue
+        groups[parameter.name] = group
+        declared = get_type_hints(group, include_extras=True)
+        parameters += [
+            inspect.Parameter(
+                field.name, parameter.KEYWORD_ONLY, default=field.default, annotation=declared[field.name]
+            )
+            for field in fields(group)
+        ]
+
+    @wraps(function)
+    def call(**values: Any) -> None:
+        for name, group in groups.items():
+            values[name] = group(**{field.name: values.pop(field.name) for field in fields(group)})
+        function(**values)
+
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return call
