@@ -1,6 +1,7 @@
 # make test    every check, with all its own set-up (Debian 12 as root; elsewhere it says what is missing)
 # make demo    splits a real image and shows the result: IMG=NAME, else one built from the distribution's packages
-# make lint unit e2e compat bench, each with its set-up
+# make unit lint types    need a C compiler and Python's headers, but neither root nor podman
+# make tools e2e compat bench, each with its set-up
 
 BIN := .venv/bin
 export PIP_NO_INPUT := 1
@@ -10,34 +11,38 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-
 # make unit ARGS='-k rpm'
 ARGS ?=
 
-.PHONY: test setup packages lint format types unit e2e compat bench demo clean
+.PHONY: test setup packages lint format types unit tools e2e compat bench demo clean
 
-test: lint types
+test: setup lint types
 	$(PYTEST) -m "not compat" $(ARGS)
 
-setup: packages $(BIN)/.dev
+setup: packages
+	@$(MAKE) --no-print-directory $(BIN)/.dev
 
 packages:
 	@tools/install-packages test
 
-$(BIN)/.dev: pyproject.toml tools/make-venv hatch_build.py $(shell find frontend -name '*.[ch]') | packages
+$(BIN)/.dev: pyproject.toml tools/make-venv hatch_build.py $(shell find frontend -name '*.[ch]')
 	tools/make-venv dev
 	@touch $@
 
-lint: setup
+lint: $(BIN)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-format: setup
+format: $(BIN)/.dev
 	$(BIN)/ruff check --fix-only --quiet .
 	$(BIN)/ruff format .
 
-types: setup
+types: $(BIN)/.dev
 	$(BIN)/mypy
 	MYPYPATH=frontend:tests $(BIN)/mypy tests/images tests/support
 
-unit: setup
-	$(PYTEST) tests --ignore=tests/e2e --ignore=tests/compat $(ARGS)
+unit: $(BIN)/.dev
+	$(PYTEST) tests/unit tests/property $(ARGS)
+
+tools: setup
+	$(PYTEST) tests/tools $(ARGS)
 
 e2e: setup
 	$(PYTEST) tests/e2e $(ARGS)

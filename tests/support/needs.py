@@ -21,3 +21,7 @@ def unavailable(reason: str) -> NoReturn:
     if os.environ.get("CI") == "true":
         pytest.fail(reason, pytrace=False)
     pytest.skip(reason)
+
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes devices, owners or mounts")
+"""Marks a test, or as `pytestmark` a module, of tests/tools."""

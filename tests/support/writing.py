@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -65,3 +66,16 @@ def write(
         options = {"finish": finish, "workers": workers, **options}
         times = [(mtimes or {}).get(path, NO_TIME) for path in tree]
         return write_image(root, tree, chosen, times, output=Output.parse(str(output)), **options)
+
+
+def make_sizes(top: Path) -> Path:
+    """Make a tree with files of many sizes, links, and a directory whose mode matters; return its top."""
+    (top / "usr/share/closed").mkdir(parents=True)
+    (top / "usr/share/empty").mkdir()
+    for number, size in enumerate([0, 1, 511, 512, 513, 100_000, 1_048_064, 1_048_576, 3_145_735]):
+        (top / f"usr/share/closed/file-{number}").write_bytes(bytes([number % 256, 7]) * (size // 2 + 1))
+    os.link(top / "usr/share/closed/file-3", top / "usr/hard")
+    (top / "usr/share/closed").chmod(0o750)
+    (top / "usr/link").symlink_to("share")
+    (top / "größe").write_text("ä" * 1000)
+    return top

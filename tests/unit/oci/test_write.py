@@ -26,7 +26,7 @@ from rechunk_podman.oci.write.members import LayerSpec, Source, tar_stream
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
-from support.writing import component, finish, specs, write
+from support.writing import component, finish, make_sizes, specs, write
 
 MIB = 1 << 20
 
@@ -42,17 +42,7 @@ def processor(request, monkeypatch):
 
 @pytest.fixture
 def top(tmp_path):
-    """Some files of many sizes, links, and a directory whose mode matters."""
-    top = tmp_path / "top"
-    (top / "usr/share/closed").mkdir(parents=True)
-    (top / "usr/share/empty").mkdir()
-    for number, size in enumerate([0, 1, 511, 512, 513, 100_000, MIB - 512, MIB, 3 * MIB + 7]):
-        (top / f"usr/share/closed/file-{number}").write_bytes(bytes([number % 256, 7]) * (size // 2 + 1))
-    os.link(top / "usr/share/closed/file-3", top / "usr/hard")
-    (top / "usr/share/closed").chmod(0o750)
-    (top / "usr/link").symlink_to("share")
-    (top / "größe").write_text("ä" * 1000)
-    return top
+    return make_sizes(tmp_path / "top")
 
 
 @pytest.fixture
@@ -436,22 +426,6 @@ def test_file_modes_follow_the_umask(top, place):
         assert stat.S_IMODE(path.stat().st_mode) == (0o750 if path.is_dir() else 0o640)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("name", ["oci:image", "oci-archive:image", "docker-archive:image"])
-def test_a_full_disk(top, place, name, threads):
-    if os.geteuid():
-        pytest.skip("mounting a small tmpfs needs root")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=True)
-    try:
-        kind, _, path = name.partition(":")
-        with pytest.raises(RechunkError, match="No space left") as caught:
-            write(top, f"{kind}:{place}/{path}", threads=threads)
-        assert "free some space" in caught.value.hint
-        assert list(place.iterdir()) == []
-    finally:
-        subprocess.run(["umount", place], check=True)
-
-
 SCRIPT = """
 import sys
 from support.writing import write
@@ -652,22 +626,6 @@ def test_an_image_without_layers(top, place):
     image = write(top, f"{place}/image", layers=lambda tree: [], threads=2)
     assert image.layers == ()
     validate(place / "image", strict=False).check()
-
-
-def test_real_tools_read_what_is_written(top, place, tmp_path):
-    write(
-        top, f"oci:{place}/layout", tag="example.org/a/b:c", compression=Compression.parse("zstd"), threads=2
-    )
-    write(top, f"oci-archive:{place}/archive", compression=Compression.parse("gzip"), threads=2)
-    write(top, f"docker-archive:{place}/docker", threads=2)
-    for source in (
-        f"oci:{place}/layout:example.org/a/b:c",
-        f"oci-archive:{place}/archive",
-        f"docker-archive:{place}/docker",
-    ):
-        target = tmp_path / "copy"
-        subprocess.run(["skopeo", "copy", "--quiet", source, f"dir:{target}"], check=True)
-        assert (target / "manifest.json").is_file()
 
 
 def test_documents_need_only_a_config():

@@ -23,7 +23,7 @@ from rechunk_podman.registry.documents import (
 )
 from rechunk_podman.registry.retry import DeniedError, MissingImageError, UnreachableError, explained
 from rechunk_podman.registry.tags import list_tags
-from support.oci_material import Layout, archive_of, make_tar, member, run
+from support.oci_material import Layout, archive_of, make_tar, member
 
 
 @pytest.fixture
@@ -95,12 +95,6 @@ def test_documents_of_files(here, reference):
     assert found.config.architecture == "amd64"
 
 
-def test_documents_of_a_docker_archive(here):
-    run("skopeo", "--insecure-policy", "copy", "-q", "oci:layout", "docker-archive:d.tar:x:1", cwd=here)
-    for reference in ("d.tar", "docker-archive:d.tar", "docker-archive:d.tar:x:1"):
-        assert image_documents(reference).layers[0].diff_id == image_documents("layout").layers[0].diff_id
-
-
 @pytest.mark.parametrize(
     ("reference", "error"),
     [
@@ -136,13 +130,6 @@ def test_a_previous_image_that_is_not_there_is_a_warning(here, warnings, referen
 def test_a_previous_image_that_cannot_be_meant_is_an_error(here, reference):
     with pytest.raises(UsageError):
         previous_documents(reference)
-
-
-def test_a_registry_that_does_not_answer_is_an_error_even_then(here):
-    """Its memory would be lost for every later image. Nothing listens at port 1."""
-    with pytest.raises(UnreachableError) as caught:
-        previous_documents("docker://127.0.0.1:1/x:1")
-    assert "--fresh" in (caught.value.hint or "")
 
 
 AMD64 = {"os": "linux", "architecture": "amd64"}

@@ -11,7 +11,6 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-import pytest
 import xattr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -22,9 +21,10 @@ from rechunk_podman.oci.write.layers import Target, write_layer
 from rechunk_podman.oci.write.members import Source, tar_stream
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from support.needs import needs_root
 from support.writing import specs
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="owners and devices need root")
+pytestmark = needs_root
 
 # The names are bytes, of which pathlib knows nothing.
 # ruff: noqa: PTH101, PTH102, PTH211

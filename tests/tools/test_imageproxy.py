@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.errors import ToolError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
@@ -92,26 +91,3 @@ def test_no_descriptors_are_left(layout):
     test_blobs_come_as_streams(layout)
     test_a_reader_may_leave_early(layout)
     assert len(os.listdir("/proc/self/fd")) == before
-
-
-SAYS = 'exec python3 -c \'import os; os.write(0, b"""{}"""); os.read(0, 9)\''
-
-
-@pytest.mark.parametrize(
-    ("script", "message"),
-    [
-        ("echo 'unknown command' >&2; exit 1", "failed with status 1"),
-        ("exit 0", "skopeo's image proxy does not answer"),
-        (SAYS.format("no json"), "does not speak JSON"),
-        (SAYS.format('{"success":true,"value":"9.0"}'), "speaks version '9.0'"),
-    ],
-)
-def test_a_proxy_that_is_none(tmp_path, script, message):
-    """Scripts: no skopeo at hand behaves so."""
-    path = tmp_path / "skopeo"
-    path.write_text(f"#!/bin/sh\n{script}\n")
-    path.chmod(0o755)
-    env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    with pytest.raises(ToolError) as caught, proxy(env=env):
-        pytest.fail("it is no proxy")
-    assert message in str(caught.value)

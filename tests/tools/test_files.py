@@ -14,10 +14,11 @@ import pytest
 from rechunk_podman.cli.commands.verify import read_operand
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.explain.files import read_directory, verify
+from support.needs import needs_root
 from support.oci_material import Layout, archive_of, make_tar, member, odd_rootfs, run
 
 NOT_UTF8 = "etc/not-utf8-\udcff\udcfe"
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes devices and owners: needs root")
+pytestmark = needs_root
 
 
 @pytest.fixture
