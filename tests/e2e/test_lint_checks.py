@@ -12,7 +12,7 @@ from rechunk_podman.oci.validate.image import validate
 from support import tools
 from support.oci_material import Layout, directory, make_tar, member
 
-#: A file of 10 GB is no matter for a test: tests/unit/test_lint_secrets_limits.py has it.
+#: A file of 10 GB is no matter for a test: tests/unit/lint/test_lint_secrets_limits.py has it.
 NOT_HERE = {"layer-size"}
 
 KEY = f"-----BEGIN {'PRIVATE'} KEY-----\n{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 4}\n"

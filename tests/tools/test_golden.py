@@ -2,7 +2,7 @@
 
 A layer of one component that has another diff_id is a mistake, or needs a new number (model.TAR_FORMAT), with
 which clients download every layer anew. Where only the planner puts components elsewhere, or a document
-changes, the digests of the images are recorded again: `python tests/unit/oci/test_golden.py`, as root.
+changes, the digests of the images are recorded again: `python tests/tools/test_golden.py`, as root.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Any
 import zstandard
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rechunk_podman.model import TAR_FORMAT
 from rechunk_podman.oci.validate.image import validate
 from support.golden_root import make_golden
 from support.needs import unavailable
 
-RECORDED = Path(__file__).parents[2] / "data" / "golden.json"
+RECORDED = Path(__file__).parents[1] / "data" / "golden.json"
 
 PROGRAMS = {"gzip": zlib.ZLIB_RUNTIME_VERSION, "zstd": ".".join(map(str, zstandard.ZSTD_VERSION))}
 """Compressors promise their bytes for one version of theirs alone."""
