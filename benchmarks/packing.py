@@ -14,14 +14,16 @@ from __future__ import annotations
 import argparse
 import math
 import statistics
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rechunk_podman.model import Component
 from rechunk_podman.planning.simulate import History, parse_history, replay
 
-CORPORA = Path(__file__).resolve().parents[2] / "shared" / "corpora"
+TOP = Path(__file__).resolve().parents[1]
+
+HISTORIES = (TOP.parent / "shared" / "corpora", TOP / "tests" / "data" / "histories")
+"""Where the histories lie, where none is named: the first folder that is there."""
 
 DAY = 86_400
 
@@ -156,10 +158,8 @@ def main() -> int:
     parser.add_argument("history", nargs="*", type=Path)
     parser.add_argument("--layers", default="32,64,128")
     arguments = parser.parse_args()
-    paths = arguments.history or sorted(CORPORA.glob("*.json.xz"))
-    if not paths:
-        print(f"no histories in {CORPORA}", file=sys.stderr)
-        return 2
+    folder = next(folder for folder in HISTORIES if folder.is_dir())
+    paths = arguments.history or sorted(folder.glob("*.json.xz"))
     histories = [parse_history(path.read_bytes()) for path in paths]
     for layers in (int(number) for number in arguments.layers.split(",")):
         _table(histories, layers)

@@ -1,4 +1,4 @@
-"""Replays: the rules, the figures on the open histories, the command."""
+"""Replays: the rules, a lost Ledger, the command. The figures of real histories: test_waste.py."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import typer
 from typer.testing import CliRunner
 
 from rechunk_podman.cli.commands.simulate import simulate
-from rechunk_podman.planning.simulate import History, HistoryError, parse_history, replay
+from rechunk_podman.planning.simulate import HistoryError, parse_history, replay
 
-CORPORA = Path(__file__).resolve().parents[4] / "shared" / "corpora"
+HISTORIES = Path(__file__).parents[2] / "data" / "histories"
 
 SMALL = {
     "series": "small",
@@ -32,13 +32,6 @@ SMALL = {
         {"id": "4", "date": 400, "set": {"b": "1"}},
     ],
 }
-
-
-def history(name: str) -> History:
-    path = CORPORA / f"{name}.json.xz"
-    if not path.exists():
-        pytest.skip(f"{path} is not there: no release histories to replay")
-    return parse_history(path.read_bytes())
 
 
 def test_the_rules_of_the_replay() -> None:
@@ -69,26 +62,8 @@ def test_what_is_no_history_is_refused(data: bytes) -> None:
         parse_history(data)
 
 
-@pytest.mark.parametrize(
-    ("name", "bound", "chunkah", "sketch", "unpacked"),
-    [("aks-azurelinux3", 178.8, 75.7, 11.8, 830), ("swag-alpine", 18.5, 4.0, 0.5, 130)],
-)
-def test_the_figures_on_open_histories(
-    name: str, bound: float, chunkah: float, sketch: float, unpacked: float
-) -> None:
-    series = history(name)
-    memory = replay(series, max_layers=64)
-    assert memory.bound[1] / 1e6 == pytest.approx(bound, abs=0.06)
-    assert memory.waste / 1e6 <= sketch * 1.1
-    assert memory.ledger_bytes < 16_000
-    assert memory.seconds_per_plan < 2.0
-    fresh = replay(series, max_layers=64, stateless=True)
-    assert fresh.waste / 1e6 <= chunkah / 2
-    assert memory.reextracted / 1e6 <= unpacked
-
-
 def test_a_ledger_lost_half_way_costs_one_update() -> None:
-    series = history("swag-alpine")
+    series = parse_history((HISTORIES / "swag-alpine.json.xz").read_bytes())
     half = len(series.releases) // 2
     whole = replay(series, max_layers=64)
     lost = replay(series, max_layers=64, lose_ledger_at=half)
