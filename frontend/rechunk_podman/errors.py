@@ -51,3 +51,10 @@ class ImageError(RechunkError):
 
 class ToolError(RechunkError):
     """podman, buildah or skopeo is missing, too old, or failed."""
+
+
+class NamespaceRequiredError(ToolError):
+    """The work needs root, at least of a user namespace, and this process is that of an ordinary user.
+
+    Raised before anything is written: the command line then starts anew in a user namespace.
+    """

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.explain.files import read_directory, verify
+from rechunk_podman.explain.files import read_tree_of, verify
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
@@ -87,7 +87,7 @@ FORMS = ("podman.oci", "podman.docker", "layout", "zstd", "plain", "skopeo.docke
 def test_real_image_is_the_mounted_root_filesystem(real, form):
     work, mounted = real
     tree = tree_of(work / form)
-    differences = verify(tree, read_directory(mounted))
+    differences = verify(tree, read_tree_of(str(mounted)))
     assert differences.entries == ()
     # vfs keeps the times; buildah's tar has them to the nanosecond, which are floored
     assert differences.mtimes == 0
@@ -136,7 +136,7 @@ def test_layer_by_gnu_tar(tmp_path, style):
     layout = Layout(tmp_path / "image")
     layout.layer((tmp_path / "t.tar").read_bytes())
     tree = tree_of(layout.finish())
-    differences = verify(tree, read_directory(top))
+    differences = verify(tree, read_tree_of(str(top)))
     assert differences.entries == ()
     assert differences.mtimes == 0
     assert tree.tree["etc/sparse"].size == 5_000_003
@@ -160,5 +160,5 @@ def test_umoci_whiteouts_and_opaque_directories(tmp_path):
     assert set(tree.tree) == {"first", "first/dir", "first/dir/b", "first/dir/c", "second", "second/only"}
     assert tree.sha256["second/only"] == content(b"new")
     run("umoci", "unpack", "--image", f"{layout}:t", tmp_path / "bundle")
-    assert verify(tree, read_directory(tmp_path / "bundle/rootfs")).same
+    assert verify(tree, read_tree_of(str(tmp_path / "bundle/rootfs"))).same
     validate(layout, strict=False).check()

@@ -11,9 +11,8 @@ import sys
 
 import pytest
 
-from rechunk_podman.cli.commands.verify import read_operand
 from rechunk_podman.errors import RootfsError, UsageError
-from rechunk_podman.explain.files import read_directory, verify
+from rechunk_podman.explain.files import read_tree_of, verify
 from support.needs import needs_root
 from support.oci_material import Layout, archive_of, make_tar, member, odd_rootfs, run
 
@@ -36,7 +35,7 @@ def tar_of(top, folder):
 
 
 def differences(pair, **options):
-    return verify(read_directory(pair[0]), read_directory(pair[1]), **options)
+    return verify(read_tree_of(str(pair[0])), read_tree_of(str(pair[1])), **options)
 
 
 def found(pair, **options):
@@ -156,7 +155,7 @@ def test_attributes_of_storage_are_left_out_and_selinux_on_demand(tmp_path):
         }
         pax["SCHILY.xattr.security.selinux"] = f"label{number}"
         layout.layer(make_tar([member("x", pax=pax)]))
-        trees.append(read_operand(str(layout.finish())))
+        trees.append(read_tree_of(str(layout.finish())))
     assert verify(*trees).same
     result = verify(*trees, selinux=True)
     assert [difference.what for difference in result.entries] == ["xattrs"]
@@ -187,10 +186,8 @@ def test_special_files_can_be_left_out(pair):
 def test_sockets_are_an_error_of_the_scan(pair):
     os.mknod(pair[1] / "socket", 0o140755)
     with pytest.raises(RootfsError):
-        read_directory(pair[1])
-    assert verify(
-        read_directory(pair[0], skip_special_files=True), read_directory(pair[1], skip_special_files=True)
-    ).same
+        read_tree_of(str(pair[1]))
+    assert verify(*(read_tree_of(str(path), skip_special_files=True) for path in pair)).same
 
 
 # The command

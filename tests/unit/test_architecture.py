@@ -29,9 +29,11 @@ ALLOWED = {
     | {"rootfs", "components", "planning", "oci", "programs", "registry", "build", "__init__"},
     "split": VALUES | {"oci", "programs", "registry", "build", "split", "__init__"},
     "publish": VALUES | {"oci", "programs", "registry", "build", "split", "publish", "__init__"},
-    "explain": VALUES | {"rootfs", "planning", "oci", "build", "explain"},
-    "lint": VALUES | {"rootfs", "packages", "components", "oci", "lint"},
-    "changelog": VALUES | {"rootfs", "packages", "planning", "oci", "explain", "changelog"},
+    "images": VALUES | {"rootfs", "oci", "programs", "registry"},
+    "explain": VALUES | {"rootfs", "planning", "oci", "registry", "images", "build", "explain"},
+    "lint": VALUES | {"rootfs", "packages", "components", "oci", "images", "lint"},
+    "changelog": VALUES
+    | {"rootfs", "packages", "planning", "oci", "programs", "registry", "images", "explain", "changelog"},
     "init": VALUES | {"init"},
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""

@@ -1,4 +1,4 @@
-"""Two sets of packages -> what changed, the notable first. Pure."""
+"""The changes between two sets of packages, the notable ones first. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rechunk_podman.changelog.installed import Packages, Version
 from rechunk_podman.packages.versions import compare
 
 ADDED, REMOVED, UPGRADED, DOWNGRADED, CHANGED = "added", "removed", "upgraded", "downgraded", "changed"
-"""changed: two spellings of one version, or a version that is not known."""
+"""The kinds of a change. changed: two spellings of one version, or a version is unknown."""
 
 NOTABLE = (
     "kernel",
@@ -41,11 +41,11 @@ NOTABLE = (
     "bash",
     "python3",
 )
-"""Globs of packages that people ask for first, in that order."""
+"""Globs of packages that people ask for first, in this order."""
 
 
 class Change(NamedTuple):
-    """A package that is not as it was. old, new: None where it is not there."""
+    """A package that was added, removed or changed. old, new: None if it is absent."""
 
     name: str
     kind: str
@@ -54,7 +54,7 @@ class Change(NamedTuple):
     notable: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return its part of the JSON document."""
         return {
             "name": self.name,
             "kind": self.kind,
@@ -66,10 +66,11 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class PackageChanges:
-    """What changed.
+    """The changes between two images.
 
-    level: "binary" where both databases were read, "source" where one image has only its Ledger, None where
-    nothing is known of one of them. unchanged: how many packages are as they were.
+    level: "binary" if both databases were read, "source" if one image has only its Ledger, None if nothing is
+        known of one of them.
+    unchanged: the number of packages with the same version.
     """
 
     level: str | None
@@ -77,7 +78,7 @@ class PackageChanges:
     unchanged: int = 0
 
     def of(self, *kinds: str, notable: bool | None = None) -> list[Change]:
-        """The changes of these kinds (all without any), the notable first."""
+        """Return the changes of these kinds (of all if none is given), the notable first."""
         return [
             change
             for change in self.changes
@@ -88,10 +89,10 @@ class PackageChanges:
 def package_changes(
     old: Packages | None, new: Packages | None, notable: Sequence[str] = NOTABLE
 ) -> PackageChanges:
-    """What changed from one image to the other.
+    """Return the changes from one image to the other.
 
     Args:
-        notable: globs, in the order in which what matches them is named; the rest follows by name.
+        notable: globs. Packages that match come first, in the order of the globs, then all others by name.
     """
     if old is None or new is None:
         return PackageChanges(None)

@@ -1,4 +1,4 @@
-"""All that a changelog tells, as one value. Pure."""
+"""The content of a changelog as one value, and as a JSON document. Pure."""
 
 from __future__ import annotations
 
@@ -7,15 +7,17 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from rechunk_podman.changelog.compare import PackageChanges
+from rechunk_podman.changelog.installed import Packages
+from rechunk_podman.explain.documents import date_text, download_document
 from rechunk_podman.explain.download import Update
-from rechunk_podman.explain.inspect import ImageFacts, date_text
+from rechunk_podman.explain.inspect import ImageFacts
 
 VERSION_LABEL = "org.opencontainers.image.version"
 REVISION_LABEL = "org.opencontainers.image.revision"
 
 
 class Commit(Protocol):
-    """A commit, as engine/git.py gives it."""
+    """A commit, as programs/git.py returns it."""
 
     @property
     def short(self) -> str: ...
@@ -29,7 +31,7 @@ class Commit(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """One of the two images. version, revision: of its labels, "" where it has none. created: RFC 3339."""
+    """One of the two images. version, revision: from its labels, "" if it has none. created: RFC 3339."""
 
     name: str
     version: str
@@ -39,7 +41,7 @@ class Side:
 
     @classmethod
     def of(cls, facts: ImageFacts) -> Side:
-        """The image that the facts describe."""
+        """Return the image that the facts describe."""
         config = facts.record.config
         created = None if config.created is None else date_text(config.created)
         labels = config.labels
@@ -47,7 +49,7 @@ class Side:
         return cls(facts.name, version, revision, created, facts.record.digest)
 
     def to_json(self) -> dict[str, Any]:
-        """For machines."""
+        """Return its part of the JSON document."""
         return {
             "name": self.name,
             "version": self.version or None,
@@ -59,17 +61,26 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Changelog:
-    """commits: None where nobody looked, or the repository does not hold both revisions."""
+    """The content of a changelog.
+
+    commits: None if no repository was given, or it does not hold both revisions.
+    installed: the packages of the new image; None if they are unknown.
+    """
 
     old: Side
     new: Side
     packages: PackageChanges
     update: Update
     commits: Sequence[Commit] | None = None
+    installed: Packages | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The fields of `changelog --json`."""
-        download = self.update.to_json()["download"]
+        """Return the document of `changelog --json`."""
+        download = {
+            **download_document(self.update),
+            "of_bytes": self.update.new.size,
+            "of_layers": len(self.update.layers),
+        }
         commits = None
         if self.commits is not None:
             commits = [
@@ -84,7 +95,7 @@ class Changelog:
                 "unchanged": self.packages.unchanged,
                 "changes": [change.to_json() for change in self.packages.changes],
             },
-            "download": {**download, "of_bytes": self.update.new.size, "of_layers": len(self.update.layers)},
+            "download": download,
             "commits": commits,
             "notes": list(self.update.notes),
         }

@@ -1,4 +1,4 @@
-"""A Changelog as text: by a Jinja template, or a text with the tags of hhd-dev/rechunk.
+"""Render a Changelog by a Jinja template, or by a text with the tags of hhd-dev/rechunk.
 
 Source of the tags, their formatters and defaults: hhd-dev/rechunk, src/rechunk/utils.py and action.yml
 (v1.2).
@@ -16,7 +16,7 @@ import jinja2
 
 from rechunk_podman.changelog.compare import ADDED, REMOVED
 from rechunk_podman.changelog.document import Changelog
-from rechunk_podman.changelog.installed import Packages, Version
+from rechunk_podman.changelog.installed import Version
 from rechunk_podman.errors import UsageError
 
 FORMATTERS: Mapping[str, str] = {
@@ -27,7 +27,7 @@ FORMATTERS: Mapping[str, str] = {
     "pkgupd.add": " - **<package>**: x → <new>\n",
     "pkgupd.remove": " - **<package>**: <old> → x\n",
 }
-"""Name of a formatter -> its text where nobody says otherwise."""
+"""Name of a formatter -> its default text."""
 
 _TAG = re.compile(
     r"<(?:(?P<name>version|previous|date|timestamp|pretty|commits|pkgupd)"
@@ -38,16 +38,15 @@ _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 
 @dataclass(frozen=True, slots=True)
 class Tags:
-    """What the tags stand for. now: epoch seconds. pretty: the name of the version for people."""
+    """The values of the tags. now: epoch seconds. pretty: the name of the version for people."""
 
     changelog: Changelog
-    installed: Packages | None
     now: int
     pretty: str = ""
     formatters: Mapping[str, str] = field(default_factory=dict)
 
     def value(self, tag: re.Match[str]) -> str:
-        """What stands in the place of a tag; the tag itself where nothing is known for it."""
+        """Return the value of a tag, or the tag itself if its value is unknown."""
         if tag["of"]:
             return self._package(tag["of"], tag["package"]) or tag[0]
         log, name = self.changelog, tag["name"]
@@ -60,20 +59,21 @@ class Tags:
         return self.commits() if name == "commits" else self.packages()
 
     def _package(self, what: str, name: str) -> str | None:
-        if self.installed is None:
+        installed = self.changelog.installed
+        if installed is None:
             return None
-        version = self.installed.binary.get(name) or self.installed.sources.get(name)
+        version = installed.binary.get(name) or installed.sources.get(name)
         if version is None or not version.text:
             return None
         return version.upstream if what == "version" else version.with_release
 
     def format(self, name: str, values: Mapping[str, str]) -> str:
-        """A formatter's text with its tags filled in, each once: what is put in is not looked at again."""
+        """Return a formatter's text with its tags filled in; a value is not searched for tags again."""
         text = self.formatters.get(name, FORMATTERS[name])
         return re.sub(r"<([a-z]+)>", lambda match: values.get(match[1], match[0]), text)
 
     def commits(self) -> str:
-        """The commits, one `commits.commit` each."""
+        """Return the commits, one `commits.commit` each."""
         lines = [
             self.format(
                 "commits.commit", {"short": c.short, "hash": c.hash, "subject": c.subject, "author": c.author}
@@ -83,7 +83,7 @@ class Tags:
         return "".join(lines) or self.format("commits.none", {})
 
     def packages(self) -> str:
-        """The packages: added, then those of another version, then removed."""
+        """Return the packages: added ones, then changed ones, then removed ones."""
         found = self.changelog.packages
         rest = [change for change in found.changes if change.kind not in (ADDED, REMOVED)]
         lines = []
@@ -95,9 +95,9 @@ class Tags:
 
 
 def short_versions(old: Version | None, new: Version | None) -> tuple[str, str]:
-    """Both versions as people read them: without the release, save where only that tells them apart.
+    """Return both versions as people read them: without the release, unless only the release differs.
 
-    "" where the package is not there, "?" where its version is not known.
+    "" means that the package is absent, "?" that its version is unknown.
     """
     if old is None or new is None or not (old.text and new.text):
         return _shown(old), _shown(new)
@@ -113,10 +113,10 @@ def _shown(version: Version | None) -> str:
 
 
 def parse_formatters(lines: Sequence[str]) -> dict[str, str]:
-    """`NAME=TEXT` lines, `\\n` in the text for a line break; empty lines are left out.
+    """Parse `NAME=TEXT` lines, with `\\n` in the text for a line break; skip empty lines.
 
     Raises:
-        UsageError: a line is none, or there is no such formatter.
+        UsageError: a line has another form, or names an unknown formatter.
     """
     found = {}
     for line in (line for text in lines for line in text.splitlines()):
@@ -133,20 +133,20 @@ def parse_formatters(lines: Sequence[str]) -> dict[str, str]:
 
 
 def render_text(text: str, tags: Tags) -> str:
-    """A text with the tags of hhd-dev/rechunk filled in. What is put in is not looked at again."""
+    """Fill in the tags of hhd-dev/rechunk in a text; a value is not searched for tags again."""
     return _TAG.sub(tags.value, text)
 
 
 def render_template(source: str, tags: Tags, *, human_size: Callable[[float], str], name: str) -> str:
-    """A Jinja template, in which these tags may stand as well.
+    """Render a Jinja template, which may contain these tags as well.
 
     The template sees `old`, `new` (Side), `packages` (PackageChanges), `download` (bytes, layers, of_bytes,
-    of_layers), `commits` (None where nobody looked), `update` (Update), `now`, and the filters `size`
+    of_layers), `commits` (None without a repository), `update` (Update), `now`, and the filters `size`
     (bytes for people), `md` (text in which nothing is Markdown) and `versions` (old and new of a change,
     shortened).
 
     Raises:
-        UsageError: the template is none, or uses what is not there.
+        UsageError: the template is malformed, or uses an unknown name.
     """
     replaced: list[str] = []
 
@@ -186,12 +186,12 @@ def render_template(source: str, tags: Tags, *, human_size: Callable[[float], st
 
 
 def without_controls(text: str) -> str:
-    """Text in which control characters, but for line breaks and tabs, and undecodable bytes are replaced."""
+    """Replace control characters, except line breaks and tabs, and undecodable bytes."""
     return "".join(
         "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text
     )
 
 
 def escape(text: str) -> str:
-    """Text of others in Markdown: one line in which nothing is markup."""
+    """Return foreign text as one line of Markdown in which nothing is markup."""
     return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))

@@ -22,7 +22,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "split": "split",
         "build": "build",
         "verify": "verify",
-        "validate": "verify",
+        "validate": "validate",
         "inspect": "inspect",
         "diff": "diff",
         "simulate": "simulate",

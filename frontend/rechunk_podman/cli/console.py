@@ -1,4 +1,4 @@
-"""stdout is data, stderr is talk: the two consoles, the logging set-up and the one error boundary."""
+"""Write data to stdout and messages to stderr; set up the log; turn errors into text and exit codes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 import typer
 
-from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.errors import NamespaceRequiredError, RechunkError, UsageError
 from rechunk_podman.log import NOTE
 
 __all__ = ["guarded", "print_json", "report", "set_up_logging", "write_line"]
@@ -28,11 +28,11 @@ INTERRUPTED = 130
 WRONG_CALL: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
-"""What typer raises of arguments: click's, or that of the copy of click in newer versions of typer."""
+"""The class that typer raises for wrong arguments: click's, or that of the copy in newer typer."""
 
 
 class _Plain(logging.Formatter):
-    """`level: message`, the level only where it is not talk of the work's progress."""
+    """Format records as `level: message`; leave the level out for INFO, which tells the progress."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage().encode("utf-8", "backslashreplace").decode("utf-8")
@@ -40,13 +40,14 @@ class _Plain(logging.Formatter):
 
 
 def set_up_logging(verbosity: int, trace: Path | None = None) -> None:
-    """Sends the package's log to stderr: warnings and notes; with 1 also the stages; with 2 everything.
+    """Send the package's log to stderr.
 
     Args:
-        trace: a file that gets everything, whatever the verbosity.
+        verbosity: 0 shows warnings and notes, 1 also the stages of the work, 2 everything.
+        trace: a file that gets everything, for any verbosity.
 
     Raises:
-        UsageError: it cannot be written.
+        UsageError: the file cannot be written.
     """
     handler: logging.Handler = logging.StreamHandler(sys.stderr)
     handler.setLevel(LEVELS[min(verbosity, len(LEVELS) - 1)])
@@ -67,17 +68,17 @@ def set_up_logging(verbosity: int, trace: Path | None = None) -> None:
 
 
 def print_json(document: Any) -> None:
-    """Writes one JSON document to stdout; names that are not UTF-8 keep their bytes as \\udcXX escapes."""
+    """Write one JSON document to stdout; bytes that are not UTF-8 become \\udcXX escapes."""
     sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
 
 
 def write_line(text: str, *, error: bool = False) -> None:
-    """Writes one line to stdout, or to stderr."""
+    """Write one line to stdout, or to stderr."""
     (sys.stderr if error else sys.stdout).write(text + "\n")
 
 
 def report(error: RechunkError) -> None:
-    """Writes an error to stderr: what, the context, what to do; the traceback at -vv."""
+    """Write an error to stderr: the message, its context, the hint, and at -vv the traceback."""
     lines = [f"error: {error.message}"]
     lines += [f"  {line}" for line in error.context]
     if error.hint:
@@ -90,7 +91,7 @@ def report(error: RechunkError) -> None:
 
 
 def _wrong_call(error: Exception) -> int:
-    """Writes what typer says of wrong arguments as an error of ours; gives the exit code."""
+    """Report typer's error about wrong arguments; return the exit code."""
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()  # type: ignore[attr-defined]
         return 2
@@ -101,18 +102,30 @@ def _wrong_call(error: Exception) -> int:
     return 2
 
 
+def _rooted(command: Callable[[], object]) -> object:
+    """Call the command; replace this process by one in a user namespace if the command needs that."""
+    try:
+        return command()
+    except NamespaceRequiredError:
+        from rechunk_podman.programs.namespace import reexecute_in_namespace
+
+        reexecute_in_namespace(sys.argv[1:])
+
+
 def guarded(command: Callable[[], object]) -> NoReturn:
-    """Runs the command line and turns what it raises into text and an exit code.
+    """Run the command line, turn its errors into text, and exit.
+
+    A command that needs root of a user namespace is started anew in one, with the same arguments.
 
     Args:
-        command: gives an exit code, or None for 0.
+        command: returns an exit code, or None for 0.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A terminal that is closed is no reason to leave anything behind; under nohup it is none to end, either.
+    # A closed terminal must not leave temporary files behind; under nohup the work goes on.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     try:
-        given = command()
+        given = _rooted(command)
         sys.stdout.flush()
         code = given if isinstance(given, int) else 0
     except RechunkError as error:
@@ -121,11 +134,11 @@ def guarded(command: Callable[[], object]) -> NoReturn:
     except WRONG_CALL as error:
         code = _wrong_call(error)
     except BrokenPipeError:
-        # Whoever read our output has gone; the interpreter's own flush at exit would complain once more.
+        # The reader of our output has gone; without this the interpreter's flush at exit fails once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        # Files are named in errors of their own; what is left is standard output.
+        # An error of a file names the file; without a name the file is standard output.
         if (
             error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
             or error.filename is not None

@@ -1,29 +1,28 @@
-"""What a client of one image downloads for another, layer by layer, and why. Pure: facts in, facts out.
+"""The download of an update, layer by layer, with reasons. Pure: facts in, facts out.
 
-A client has the blobs of the old image, by digest. A layer with an old diff_id in another blob (compressed
-anew) counts as downloaded: containers/storage takes the one for the other only where it happens to know both.
+A client has the blobs of the old image, by digest. A layer whose diff_id it has in another blob (compressed
+anew) counts as downloaded: containers/storage recognises it only if it has recorded both digests before.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
 from rechunk_podman.planning.ledger import Record
 
 KEPT, CHANGED, RECOMPRESSED, REPEATED = "kept", "changed", "recompressed", "repeated"
-"""Of a layer: the client has the blob; has to fetch it; has the same content as another blob; fetches it once
-for several places."""
+"""The status of a layer: the client has its blob; must fetch it; has its content in another blob; fetches its
+blob for a lower layer already."""
 
 NEW, UNCHANGED, UNKNOWN = "new", "unchanged", "unknown"
-"""Of a component, besides CHANGED."""
+"""The status of a component, besides CHANGED."""
 
 
 @dataclass(frozen=True, slots=True)
 class ComponentUpdate:
-    """A component of the new image. status: changed, new, unchanged or unknown; versions "" where unknown."""
+    """A component. status: CHANGED, NEW, UNCHANGED, UNKNOWN or "removed". Versions are "" if unknown."""
 
     name: str
     status: str
@@ -33,12 +32,14 @@ class ComponentUpdate:
 
 @dataclass(frozen=True, slots=True)
 class LayerUpdate:
-    """A layer of the new image. old: number of the same layer (by diff_id, else digest) in the old one.
+    """A layer of the new image.
 
-    removed: components that are gone, and that lay in old layers of which this one is the heir.
-    came_from: numbers of the old layers that held its unchanged components.
-    ride_bytes: of unchanged components that are downloaded with it, as far as their sizes are known: where
-    a set of them was, or is, a whole layer. ride_known: whether that is all of them.
+    old: the number of the same layer (by diff_id, else digest) in the old image; None if it has none.
+    removed: components that the new image lacks, of the old layers whose heir this layer is.
+    came_from: the numbers of the old layers that held its unchanged components.
+    ride_bytes: bytes of the unchanged components that are downloaded with it. A size is known for a set of
+        components that was or is a whole layer.
+    ride_known: True if `ride_bytes` counts all of them.
     """
 
     layer: LayerFacts
@@ -52,20 +53,21 @@ class LayerUpdate:
 
     @property
     def downloaded(self) -> bool:
-        """Whether the client has to fetch its blob."""
+        """True if the client must fetch the blob."""
         return self.status in (CHANGED, RECOMPRESSED)
 
     def of(self, status: str) -> list[ComponentUpdate]:
-        """Its components of one status."""
+        """Return its components of one status."""
         return [component for component in self.components if component.status == status]
 
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """An update from one image to another. Sizes are bytes as the new image's manifest has them.
+    """An update from one image to another. Sizes are bytes, from the new image's manifest.
 
-    first_changed: number of the lowest layer that local storage unpacks anew, together with all above it;
-    None where there is none. removed: components of the old image that the new one lacks.
+    removed: the components of the old image that the new one lacks.
+    first_changed: the number of the lowest layer that local storage unpacks with all above it; None for none.
+    notes: sentences for people.
     """
 
     old: ImageFacts
@@ -76,63 +78,38 @@ class Update:
     notes: tuple[str, ...]
 
     def bytes(self, *statuses: str) -> int:
-        """Known bytes of the layers of these statuses."""
+        """Return the known bytes of the layers of these statuses."""
         return sum(entry.layer.size or 0 for entry in self.layers if entry.status in statuses)
 
     def count(self, *statuses: str) -> int:
-        """Layers of these statuses."""
+        """Return the number of layers of these statuses."""
         return sum(entry.status in statuses for entry in self.layers)
 
     @property
     def downloaded(self) -> int:
-        """Known bytes that the client fetches."""
+        """The known bytes that the client fetches."""
         return self.bytes(CHANGED, RECOMPRESSED)
 
     @property
     def unknown_sizes(self) -> int:
-        """Layers to be fetched whose size no document tells."""
+        """The number of layers to fetch whose size is unknown."""
         return sum(entry.downloaded and entry.layer.size is None for entry in self.layers)
 
     @property
     def reextracted(self) -> int:
-        """Known bytes of the layers from first_changed on, which local storage unpacks."""
+        """The known bytes of the layers from `first_changed` on, which local storage unpacks."""
         first = self.first_changed
         return 0 if first is None else sum(entry.layer.size or 0 for entry in self.layers[first - 1 :])
 
     def components(self, status: str) -> list[ComponentUpdate]:
-        """The components of one status in the whole image, by name."""
+        """Return the components of one status in the whole image, sorted by name."""
         return sorted(
             (component for entry in self.layers for component in entry.of(status)), key=lambda c: c.name
         )
 
-    def to_json(self) -> dict[str, Any]:
-        """The fields of `diff --json`, explained in docs/inspect.md."""
-        return {
-            "old": _image_json(self.old),
-            "new": _image_json(self.new),
-            "download": {
-                "bytes": self.downloaded,
-                "layers": self.count(CHANGED, RECOMPRESSED),
-                "unknown_sizes": self.unknown_sizes,
-            },
-            "recompressed": {"bytes": self.bytes(RECOMPRESSED), "layers": self.count(RECOMPRESSED)},
-            "kept": {"bytes": self.bytes(KEPT), "layers": self.count(KEPT)},
-            "first_changed": self.first_changed,
-            "reextracted": self.reextracted,
-            "layers": [_layer_json(entry) for entry in self.layers],
-            "components": {
-                "changed": [_component_json(component) for component in self.components(CHANGED)],
-                "new": [_component_json(component) for component in self.components(NEW)],
-                "removed": [_component_json(component) for component in self.removed],
-                "unchanged": len(self.components(UNCHANGED)),
-                "unknown": len(self.components(UNKNOWN)),
-            },
-            "notes": list(self.notes),
-        }
-
 
 def compare(old: ImageFacts, new: ImageFacts) -> Update:
-    """What a client that has `old` downloads for `new`, and why."""
+    """Return what a client that has `old` downloads for `new`, and why."""
     blobs = {layer.digest: layer.number for layer in old.layers if layer.digest is not None}
     contents = {layer.diff_id: layer.number for layer in old.layers}
     holders = _holders(old)
@@ -160,7 +137,7 @@ def compare(old: ImageFacts, new: ImageFacts) -> Update:
 
 
 def _first_changed(old: ImageFacts, new: ImageFacts) -> int | None:
-    """Local storage knows a layer by the chain of diff_ids below it and its own (config.md, "ChainID")."""
+    """Compare as local storage does, by the chain of diff_ids up to each layer (config.md, "ChainID")."""
     same = 0
     for before, now in zip(old.layers, new.layers, strict=False):
         if before.diff_id != now.diff_id:
@@ -170,12 +147,12 @@ def _first_changed(old: ImageFacts, new: ImageFacts) -> int | None:
 
 
 def _holders(facts: ImageFacts) -> Mapping[str, int]:
-    """Component name -> number of the layer that holds it (the topmost, where several do)."""
+    """Map each component name to the number of the (topmost) layer that holds it."""
     return {name: layer.number for layer in facts.layers for name in layer.components}
 
 
 def _heirs(old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> dict[int, tuple[int, ...]]:
-    """Number of a new layer -> the old layers that are gone, and of whose components it holds the most."""
+    """Map a new layer to the old layers that are gone and of whose components it holds the most."""
     kept = {layer.diff_id for layer in new.layers}
     shares: dict[int, dict[int, int]] = {}
     for layer in new.layers:
@@ -193,7 +170,7 @@ def _heirs(old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> dict
 
 
 class _Changes:
-    """Compares components: by the fingerprints of both Ledgers, else by what the layers tell."""
+    """Compare components by the fingerprints of both Ledgers, else by the names in the layers."""
 
     def __init__(self, old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> None:
         self.old = old
@@ -216,7 +193,7 @@ class _Changes:
     def layer(
         self, layer: LayerFacts, status: str, number: int | None, ancestors: tuple[int, ...]
     ) -> LayerUpdate:
-        """The update of one layer; ancestors: the old layers that it is the heir of."""
+        """Return the update of one layer. ancestors: the old layers whose heir it is."""
         components = tuple(self._component(name, layer, status) for name in layer.components)
         if status not in (CHANGED, RECOMPRESSED):
             return LayerUpdate(layer, status, number, components)
@@ -266,7 +243,7 @@ def _records(facts: ImageFacts) -> dict[str, Record]:
 
 
 def _same_fingerprint(one: Record, other: Record) -> bool:
-    """A Ledger that was short of space keeps fewer bytes of each fingerprint."""
+    """Compare the common bytes: a Ledger that was short of space keeps fewer of each fingerprint."""
     width = min(len(one.fingerprint), len(other.fingerprint))
     return one.fingerprint[:width] == other.fingerprint[:width]
 
@@ -293,46 +270,3 @@ def _notes(old: ImageFacts, new: ImageFacts, layers: list[LayerUpdate]) -> list[
     if old.ledger is not None and new.ledger is not None and old.ledger.tar_format != new.ledger.tar_format:
         notes.append("the layers were written by different rules: every one of them is new")
     return notes
-
-
-def _image_json(facts: ImageFacts) -> dict[str, Any]:
-    return {
-        "name": facts.name,
-        "digest": facts.record.digest,
-        "size": facts.size,
-        "layers": len(facts.layers),
-        "ledger": facts.ledger is not None,
-    }
-
-
-def _layer_json(entry: LayerUpdate) -> dict[str, Any]:
-    layer = entry.layer
-    return {
-        "number": layer.number,
-        "old_number": entry.old,
-        "status": entry.status,
-        "diff_id": layer.diff_id,
-        "digest": layer.digest,
-        "size": layer.size,
-        "created_by": layer.created_by,
-        "described_by": layer.described_by,
-        "components": [
-            {"status": component.status, **_component_json(component)} for component in entry.components
-        ],
-        "more": layer.more,
-        "removed": list(entry.removed),
-        "along_for_the_ride": {
-            "components": len(entry.of(UNCHANGED)) if entry.downloaded else 0,
-            "bytes": entry.ride_bytes,
-            "complete": entry.ride_known,
-            "came_from": list(entry.came_from),
-        },
-    }
-
-
-def _component_json(component: ComponentUpdate) -> dict[str, Any]:
-    return {
-        "id": component.name,
-        "old_version": component.old_version,
-        "new_version": component.new_version,
-    }

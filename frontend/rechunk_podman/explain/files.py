@@ -1,6 +1,6 @@
-"""Whether two trees hold the same files: the proof that a split image lost and changed nothing.
+"""The comparison of two trees, file by file: the proof that a split image lost and changed nothing.
 
-mtimes may differ (a split image clamps them) and `/` is the client's business: both are reported apart.
+mtimes may differ (a split image clamps them), and clients create `/` themselves: both are reported apart.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ import hashlib
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from rechunk_podman.errors import RootfsError, UsageError
+from rechunk_podman.images import open_root
 from rechunk_podman.model import Entry, Kind, Tree
-from rechunk_podman.oci.read.flatten import TreeDigest
+from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
 CHUNK = 1 << 20
 EXAMPLES = 10
-"""So many differing mtimes are named."""
+"""The number of differing mtimes that are named."""
 
 _KIND_NAMES = {
     Kind.FILE: "file",
@@ -30,15 +31,17 @@ _KIND_NAMES = {
     Kind.CHAR: "character device",
     Kind.BLOCK: "block device",
 }
-# Marks of storage drivers and of the machine, which no layer of this project holds.
+# Attributes of storage drivers, which no layer of this project holds.
 _OF_STORAGE = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 _SELINUX = "security.selinux"
 
 
 class Difference(NamedTuple):
-    """What differs at a path. what: missing, type, content, mode, owner, xattrs, target, device or links.
+    """A difference at a path.
 
-    path: as in a Tree, "" for the root. a, b: how each side has it, None where it has nothing.
+    path: as in a Tree, "" for the root.
+    what: missing, type, content, mode, owner, xattrs, target, device, links or mtime.
+    a, b: the value on each side, None if it has none.
     """
 
     path: str
@@ -49,10 +52,11 @@ class Difference(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """The result of verify(): `entries` alone decide whether the trees are the same.
+    """The result of `verify()`. The trees are the same if `entries` is empty.
 
-    root: what differs at `/` itself. mtimes: how many paths differ in nothing but this, or in this as well;
-    mtime_examples: the first of them.
+    a, b: the names of the trees. root: the differences at `/` itself.
+    mtimes: the number of paths whose mtimes differ. mtime_examples: the first of them.
+    paths: the number of compared paths. counts: the number of `entries` of each kind.
     """
 
     a: str
@@ -66,61 +70,67 @@ class Differences:
 
     @property
     def same(self) -> bool:
-        """Whether both hold the same files."""
+        """True if both hold the same files."""
         return not self.entries
 
-    def to_json(self) -> dict[str, Any]:
-        """For machines; undecodable bytes in names are escaped as surrogates."""
-        return {
-            "a": self.a,
-            "b": self.b,
-            "same": self.same,
-            "paths": self.paths,
-            "counts": dict(self.counts),
-            "differences": [difference._asdict() for difference in self.entries],
-            "root": [difference._asdict() for difference in self.root],
-            "mtimes": {
-                "count": self.mtimes,
-                "examples": [difference._asdict() for difference in self.mtime_examples],
-            },
-        }
 
-
-def read_directory(
-    path: str | os.PathLike[str],
+def read_tree_of(
+    reference: str,
     *,
-    name: str | None = None,
     prune: Sequence[str] = (),
     keep_selinux: bool = False,
     skip_special_files: bool = False,
 ) -> TreeDigest:
-    """Reads a root filesystem on disk; each content once, hard links once together.
+    """Read the files of an image or a directory by reference; each content and each layer is read once.
 
     Args:
-        name: what to call it; the path by default.
-        prune: as verify() takes `ignore`: it is not read, and may hold what no image can.
-        keep_selinux, skip_special_files: as scan() takes them.
+        prune, keep_selinux, skip_special_files: as `read_root()` takes them; layers are read whole.
 
     Raises:
-        RootfsError: something is unreadable, or what no image can hold.
+        RechunkError: as `images.open_root()`. RootfsError, ImageError: a file or layer cannot be read.
     """
-    with Root(path) as root:
-        tree = scan(
-            root,
-            prune=[path for path in prune if _is_there(root, path)],
-            skip_special_files=skip_special_files,
-            keep_selinux=keep_selinux,
-        )
-        hashes: dict[str, bytes] = {}
-        for file, entry in tree.items():
-            if entry.kind is Kind.FILE:
-                first = tree.links.get(file)
-                hashes[file] = hashes[first] if first is not None else _hash(root, file)
-    return TreeDigest(name or str(path), tree, hashes)
+    with open_root(reference) as opened:
+        if isinstance(opened.files, Root):
+            found = read_root(
+                opened.files, prune=prune, keep_selinux=keep_selinux, skip_special_files=skip_special_files
+            )
+        else:
+            found = read_tree(opened.files)
+    return replace(found, name=reference)
+
+
+def read_root(
+    root: Root,
+    *,
+    prune: Sequence[str] = (),
+    keep_selinux: bool = False,
+    skip_special_files: bool = False,
+) -> TreeDigest:
+    """Read a root filesystem on disk; the content of hard links is read once.
+
+    Args:
+        prune: paths as `verify()` takes `ignore`. They are not read, and may hold what no image can hold.
+        keep_selinux, skip_special_files: as `scan()` takes them.
+
+    Raises:
+        RootfsError: a file is unreadable, or no image can hold it.
+    """
+    tree = scan(
+        root,
+        prune=[path for path in prune if _is_there(root, path)],
+        skip_special_files=skip_special_files,
+        keep_selinux=keep_selinux,
+    )
+    hashes: dict[str, bytes] = {}
+    for file, entry in tree.items():
+        if entry.kind is Kind.FILE:
+            first = tree.links.get(file)
+            hashes[file] = hashes[first] if first is not None else _hash(root, file)
+    return TreeDigest(root.path, tree, hashes)
 
 
 def _is_there(root: Root, path: str) -> bool:
-    """Whether a path to ignore is there under this very name, not by way of a symlink."""
+    """Return True if a path to ignore exists under this very name, not through a symlink."""
     name = path.strip("/")
     try:
         return path.startswith("/") and root.resolve(name) == name and bool(name and root.stat(name))
@@ -149,7 +159,7 @@ def verify(
     ignore: Sequence[str] = (),
     skip_special_files: bool = False,
 ) -> Differences:
-    """Compares two trees.
+    """Compare two trees.
 
     Args:
         selinux: compare security.selinux, too. Other attributes that layers leave out are never compared.
@@ -190,7 +200,7 @@ def verify(
 
 
 def _union(a: Tree, b: Tree) -> Iterator[str]:
-    """The paths of both: all of `a` in its order, then those that only `b` has."""
+    """Yield all paths of `a` in its order, then the paths that only `b` has."""
     yield from a
     yield from (path for path in b if path not in a)
 
@@ -236,7 +246,7 @@ def _compare(
         yield Difference(path, "target", a.target, b.target)
     elif a.rdev != b.rdev:
         yield Difference(path, "device", _device(a), _device(b))
-    # Nobody can set the mode of a symlink; tar writers put there what they like.
+    # The mode of a symlink cannot be set, and tar writers put various values there.
     if a.mode != b.mode and not (a.kind is b.kind is Kind.SYMLINK):
         yield Difference(path, "mode", f"{a.mode:04o}", f"{b.mode:04o}")
     if (a.uid, a.gid) != (b.uid, b.gid):
@@ -273,9 +283,9 @@ def _xattr(name: str, xattrs: Mapping[str, bytes]) -> str | None:
 
 
 def _compare_links(paths: Sequence[str], a: Tree, b: Tree) -> Iterator[Difference]:
-    """Where the partition of the common paths into hard-link groups differs.
+    """Yield the common paths whose hard-link groups differ.
 
-    A group is named by its first common path: what only one side has is reported once, as missing.
+    A group is named by its first common path: a path of one side alone is reported once, as missing.
     """
     leaders_a, leaders_b = _leaders(paths, a), _leaders(paths, b)
     for path in paths:
@@ -285,7 +295,7 @@ def _compare_links(paths: Sequence[str], a: Tree, b: Tree) -> Iterator[Differenc
 
 
 def _leaders(paths: Sequence[str], tree: Tree) -> dict[str, str]:
-    """Common path -> the first common path of its group, for those that are not it."""
+    """Map each common path to the first common path of its group, unless it is the first itself."""
     first: dict[str, str] = {}
     leaders: dict[str, str] = {}
     for path in paths:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from rechunk_podman.errors import ToolError
+from rechunk_podman.errors import NamespaceRequiredError, ToolError
 from rechunk_podman.programs.process import MOUNT_HINT, find, local_environment, run, which
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,19 @@ def reexecute_in_namespace(arguments: Sequence[str]) -> NoReturn:
     log.info("running under %s unshare", tool)
     sys.stdout.flush()
     os.execv(command[0], command)  # noqa: S606
+
+
+def require_root() -> None:
+    """Raise unless this process is root, be it root of a user namespace.
+
+    Raises:
+        NamespaceRequiredError: this process is that of an ordinary user, who may not mount an image.
+    """
+    if os.geteuid() != 0:
+        raise NamespaceRequiredError(
+            "only root may mount an image, be it root of a user namespace",
+            hint="run the program under `podman unshare`",
+        )
 
 
 def require_mounting() -> None:

@@ -180,13 +180,15 @@ def document():
     )
     packages = [of_ledger(side.ledger) for side in (old, new)]
     log = [Commit("b1b1b1b", "b" * 40, "A. Uthor", "fix <version> & *more*")]
-    return Changelog(Side.of(old), Side.of(new), package_changes(*packages), compare(old, new), log)
+    installed = Packages({"bash": Version("rpm", "5.2-1"), "glibc": Version("rpm", "1:2.39-5")})
+    return Changelog(
+        Side.of(old), Side.of(new), package_changes(*packages), compare(old, new), log, installed
+    )
 
 
 @pytest.fixture
 def tags(document):
-    installed = Packages({"bash": Version("rpm", "5.2-1"), "glibc": Version("rpm", "1:2.39-5")})
-    return Tags(document, installed, NOW, pretty="Forty")
+    return Tags(document, NOW, pretty="Forty")
 
 
 def render(template, tags):

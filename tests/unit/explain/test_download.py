@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from rechunk_podman.cli.commands.diff import why
+from rechunk_podman.cli.diff_text import reason
+from rechunk_podman.explain.documents import update_document
 from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.inspect import describe
 from rechunk_podman.model import TAR_FORMAT
@@ -54,7 +55,7 @@ def test_a_package_and_what_came_with_it():
     assert [c.name for c in changed.of("unchanged")] == ["dpkg/curl", "dpkg/zlib"]
     assert changed.came_from == (2,)
     assert not changed.ride_known
-    assert why(changed) == "changed: dpkg/openssl 3.0.1 → 3.0.2; along for the ride: dpkg/curl, dpkg/zlib"
+    assert reason(changed) == "changed: dpkg/openssl 3.0.1 → 3.0.2; along for the ride: dpkg/curl, dpkg/zlib"
 
 
 def test_a_file_that_changed_in_a_package_of_one_version():
@@ -64,7 +65,7 @@ def test_a_file_that_changed_in_a_package_of_one_version():
     assert [(c.name, c.old_version, c.new_version) for c in found.components("changed")] == [
         ("dpkg/zlib", "1.3", "1.3")
     ]
-    assert why(found.layers[1]) == "changed: dpkg/zlib 1.3"
+    assert reason(found.layers[1]) == "changed: dpkg/zlib 1.3"
 
 
 def test_new_and_removed():
@@ -74,7 +75,7 @@ def test_new_and_removed():
     assert [c.name for c in found.components("new")] == ["dpkg/curl"]
     assert [(c.name, c.old_version) for c in found.removed] == [("dpkg/zlib", "1.3")]
     assert found.layers[0].removed == ("dpkg/zlib",)
-    assert why(found.layers[0]) == (
+    assert reason(found.layers[0]) == (
         "new: dpkg/curl 8.5; removed: dpkg/zlib; along for the ride: dpkg/openssl"
     )
 
@@ -84,10 +85,10 @@ def test_what_rides_along_has_a_size_where_it_was_a_layer():
     new = described(layer(SSL2, ZLIB, CURL, BASH, size=840))
     entry = update(old, new).layers[0]
     assert (entry.ride_bytes, entry.ride_known, entry.came_from) == (340, True, (2, 3))
-    assert "along for the ride (340 B)" in why(entry)
+    assert "along for the ride (340 B)" in reason(entry)
     partly = update(old, described(layer(SSL2, ZLIB, BASH, size=840))).layers[0]
     assert (partly.ride_bytes, partly.ride_known) == (40, False)
-    assert "along for the ride (at least 40 B)" in why(partly)
+    assert "along for the ride (at least 40 B)" in reason(partly)
 
 
 def test_packed_anew():
@@ -95,7 +96,7 @@ def test_packed_anew():
     new = described(layer(SSL1, ZLIB, size=800), layer(CURL, size=30))
     entry = update(old, new).layers[0]
     assert (entry.ride_bytes, entry.ride_known) == (800, True)
-    assert why(entry) == (
+    assert reason(entry) == (
         "packed anew (from layers 1, 2), along for the ride (800 B): dpkg/openssl, dpkg/zlib"
     )
 
@@ -121,7 +122,7 @@ def test_recompressed_counts_as_downloaded_and_is_told_apart():
     assert statuses(found) == ["recompressed"]
     assert (found.downloaded, found.bytes("recompressed"), found.first_changed) == (400, 400, None)
     assert [c.status for c in found.layers[0].components] == ["unchanged"]
-    assert why(found.layers[0]).startswith("recompressed: the content of layer 1 in another blob")
+    assert reason(found.layers[0]).startswith("recompressed: the content of layer 1 in another blob")
     assert found.notes == ()
 
 
@@ -163,7 +164,7 @@ def test_without_ledgers_only_names_are_known():
     assert [c.name for c in found.components("changed")] == ["rpm/zlib"]
     assert [c.name for c in found.components("unknown")] == ["rpm/bash", "rpm/glibc"]
     assert [c.name for c in found.removed] == ["rpm/gone"]
-    assert "something in: rpm/bash, rpm/glibc" in why(found.layers[0])
+    assert "something in: rpm/bash, rpm/glibc" in reason(found.layers[0])
     assert any("ledger missing" in note for note in found.notes)
 
 
@@ -172,7 +173,7 @@ def test_other_images_are_told_by_what_made_their_layers():
     app = layer(extra="app", history=HistoryEntry(created_by="COPY app /app"))
     found = update(image(base), image(base, app))
     assert statuses(found) == ["kept", "changed"]
-    assert why(found.layers[1]) == "new layer: COPY app /app"
+    assert reason(found.layers[1]) == "new layer: COPY app /app"
 
 
 def test_a_shorter_fingerprint_is_compared_as_far_as_it_goes():
@@ -196,7 +197,7 @@ def test_other_rules_of_writing_say_nothing_of_packages():
 def test_json():
     old = described(layer(SSL1, ZLIB, size=1000), layer(ETC1, size=10))
     new = described(layer(SSL2, ZLIB, size=1001), layer(ETC1, size=10), name="new")
-    document = json.loads(json.dumps(update(old, new).to_json()))
+    document = json.loads(json.dumps(update_document(update(old, new))))
     assert document["new"]["name"] == "new"
     assert document["download"] == {"bytes": 1001, "layers": 1, "unknown_sizes": 0}
     assert document["kept"] == {"bytes": 10, "layers": 1}

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from rechunk_podman.explain.documents import image_document
 from rechunk_podman.explain.inspect import describe, parse_comment
 from rechunk_podman.oci.config import HistoryEntry
 from support.described import NOW, component, image, layer, ledger_of
@@ -25,7 +26,7 @@ def test_by_its_ledger():
     assert facts.layers[0].expected == pytest.approx(800)
     assert facts.expected == pytest.approx(900)
     assert facts.size == 4100
-    document = json.loads(json.dumps(facts.to_json()))
+    document = json.loads(json.dumps(image_document(facts)))
     assert document["layers"][0]["components"][0] == {"id": "dpkg/openssl", "version": "3.0.1"}
     assert document["ledger"]["components"] == 3
     assert document["ledger_problem"] is None
@@ -51,7 +52,7 @@ def test_the_releases_on_record():
         (DAY, 1, 0),
         (2 * DAY, 0, 1),
     ]
-    assert facts.to_json()["ledger"]["releases"][0]["date"] == "2023-11-14T22:13:20Z"
+    assert image_document(facts)["ledger"]["releases"][0]["date"] == "2023-11-14T22:13:20Z"
 
 
 def test_layers_above_those_of_the_ledger():
@@ -121,7 +122,9 @@ def test_compressed_or_not():
 def test_a_date_that_no_calendar_has():
     contents = (layer(SSL),)
     facts = describe(image(*contents, ledger=ledger_of(contents, date=1 << 39)))
-    assert facts.to_json()["ledger"]["releases"] == [{"date": None, "epoch": 1 << 39, "changed": 0, "new": 1}]
+    assert image_document(facts)["ledger"]["releases"] == [
+        {"date": None, "epoch": 1 << 39, "changed": 0, "new": 1}
+    ]
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def previous(
     is printed and the exit code is 0, so that a first build needs no special case.
     """
     set_up_logging(verbose)
-    from rechunk_podman.explain.inspect import date_text
+    from rechunk_podman.explain.documents import date_text
     from rechunk_podman.registry.documents import DOCKER
     from rechunk_podman.registry.tags import previous_tag
 

@@ -1,0 +1,68 @@
+"""The findings of lint as lines for people."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rechunk_podman.cli.tables import shortened
+from rechunk_podman.lint.checks import Check, Result, plural
+from rechunk_podman.lint.layers import CONTENT_CHANGES, MOVED, Change, LayerChange
+from rechunk_podman.lint.report import Report
+from rechunk_podman.units import human_size
+
+PATHS, CHANGES = 5, 12
+"""The number of paths of a finding, and of changes of a layer, that are shown."""
+
+_ALL = 1 << 62
+_HINT = "-v shows them"
+
+
+def report_lines(report: Report, *, all_paths: bool) -> list[str]:
+    """Return the findings, each check's reason once, the layers of an update, and the totals."""
+    counts = [plural(number, name) for name, number in reversed(report.counts.items()) if number]
+    verdict = ", ".join(counts) or "nothing found"
+    layers = _layer_lines(report.changes, all_paths) if "new" in report.subject else []
+    return [*_result_lines(report.results, all_paths), *layers, verdict]
+
+
+def check_lines(checks: Sequence[Check]) -> list[str]:
+    """Return one line for each check."""
+    width = max((len(check.name) for check in checks), default=0)
+    return [f"{check.name:{width}}  {check.severity!s:7}  {check.summary}" for check in checks]
+
+
+def _result_lines(results: Sequence[Result], all_paths: bool) -> list[str]:
+    lines = []
+    for position, result in enumerate(results):
+        finding, check = result.finding, result.check
+        lines.append(f"{result.severity}: {check.name}: {finding.message}")
+        lines += shortened([f"/{path}" for path in finding.paths], _ALL if all_paths else PATHS, _HINT)
+        if all(later.check is not check for later in results[position + 1 :]):
+            lines += [f"  why: {check.why}", f"  fix: {check.fix}"]
+    return lines
+
+
+def _layer_lines(layers: Iterable[LayerChange], all_paths: bool) -> list[str]:
+    lines = []
+    counts: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for layer in layers:
+        counts[layer.verdict] += 1
+        sizes[layer.verdict] += layer.size or 0
+        if layer.changes:
+            lines.append(f"layer {layer.number}: {layer.verdict}")
+        changes = sorted(layer.changes, key=lambda change: change.what not in CONTENT_CHANGES)
+        lines += shortened(list(map(_change, changes)), _ALL if all_paths else CHANGES, _HINT)
+    summary = ", ".join(f"{name} {count} ({human_size(sizes[name])})" for name, count in counts.items())
+    return [*lines, f"layers: {summary}" if summary else "no layers"]
+
+
+def _change(change: Change) -> str:
+    text = f"/{change.path}: {change.what}"
+    if change.what == MOVED:
+        return f"{text} from layer {change.old}"
+    if change.old is None and change.new is None:
+        return text
+    old, new = ("-" if value is None else value for value in (change.old, change.new))
+    return f"{text}: {old} -> {new}"

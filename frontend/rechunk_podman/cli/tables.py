@@ -1,0 +1,88 @@
+"""Tables and lines for people on stdout. Text from images is escaped before it is printed."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterable, Sequence
+from datetime import datetime, timezone
+
+from rechunk_podman.units import human_size
+
+NAMES = 4
+"""The number of names that one line or cell lists."""
+
+
+def print_table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Collection[str] = ()
+) -> None:
+    """Print a table.
+
+    Args:
+        title: "" for none.
+        numbers: the columns that are aligned to the right and never wrapped.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(printable(title)) if title else None)
+    for column in columns:
+        number = column in numbers
+        table.add_column(Text(printable(column)), justify="right" if number else "left", no_wrap=number)
+    for row in rows:
+        table.add_row(*(Text(printable(cell)) for cell in row))
+    Console().print(table)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print plain lines."""
+    for line in lines:
+        sys.stdout.write(printable(line) + "\n")
+
+
+def printable(text: str) -> str:
+    """Return the text as one line; control characters and undecodable bytes are escaped."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    if 0xDC80 <= ord(character) <= 0xDCFF:
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()
+
+
+def first_of(names: Sequence[str], more: int = 0) -> str:
+    """Return the first names as a list, and the number of the others.
+
+    Args:
+        more: the number of further names, which are not known.
+    """
+    shown = ", ".join(names[:NAMES])
+    more += max(len(names) - NAMES, 0)
+    return shown + (f" and {more} more" if more else "")
+
+
+def shortened(lines: Sequence[str], limit: int, hint: str) -> list[str]:
+    """Return at most `limit` of the lines, indented, and one that counts the others.
+
+    Args:
+        hint: how to see all.
+    """
+    shown = [f"  {line}" for line in lines[:limit]]
+    more = len(lines) - len(shown)
+    return [*shown, f"  and {more} more ({hint})"] if more else shown
+
+
+def size_of(size: float | None, unknown: str = "unknown") -> str:
+    """Return bytes as people write them, or `unknown` for None."""
+    return unknown if size is None else human_size(size)
+
+
+def day(seconds: int) -> str:
+    """Return a date (epoch seconds) as YYYY-MM-DD, UTC, or as `@SECONDS` if no calendar has it."""
+    try:
+        return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d")
+    except (ValueError, OverflowError, OSError):
+        return f"@{seconds}"

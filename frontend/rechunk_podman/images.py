@@ -1,0 +1,116 @@
+"""Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
+
+A reference is whatever registry/documents.py, `locate()`, understands, except a name in a registry.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.documents import ImageRecord, image_record
+from rechunk_podman.oci.read.image import ImageSource, open_image
+from rechunk_podman.registry.documents import Place, locate
+from rechunk_podman.rootfs.root import Root
+
+if TYPE_CHECKING:
+    from rechunk_podman.programs.podman import Image
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRoot:
+    """A root filesystem that can be read as long as its context lasts.
+
+    name: the reference, as it was given.
+    files: a directory or a mounted image as Root; an image in a layout or archive as ImageSource, whose files
+        are read from its layers.
+    record: the documents of the image; None for a directory.
+    """
+
+    name: str
+    files: Root | ImageSource
+    record: ImageRecord | None = None
+
+
+@contextmanager
+def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
+    """Open the root filesystem that a reference names; mount it read-only if it is an image in storage.
+
+    Args:
+        is_image: take the name of a directory for the name of an image in storage.
+
+    Raises:
+        UsageError: the reference names nothing, or an image that must be fetched or unpacked first.
+        NamespaceRequiredError: the image is in storage, and this process is that of an ordinary user.
+        ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
+        RootfsError: the directory cannot be read.
+    """
+    place, name = locate(reference)
+    if place is Place.STORAGE or (is_image and place is Place.DIRECTORY):
+        from rechunk_podman.programs.namespace import require_root
+        from rechunk_podman.programs.podman import mounted
+
+        image = _in_storage(name)
+        require_root()
+        record = image_record(reference, image.manifest, image.config)
+        with mounted(image.id) as path, Root(path) as root:
+            yield OpenRoot(reference, root, record)
+    elif place is Place.DIRECTORY:
+        with Root(name) as root:
+            yield OpenRoot(reference, root)
+    elif place is Place.IMAGE:
+        with open_image(name) as source:
+            yield OpenRoot(reference, source, source.record)
+    else:
+        raise _unreadable(reference, place)
+
+
+@contextmanager
+def open_layers(reference: str) -> Iterator[ImageSource]:
+    """Open the image that a reference names, for reading its layers; copy it out of storage if it is there.
+
+    Raises:
+        UsageError: the reference names nothing, a directory, or an image that must be fetched first.
+        ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
+    """
+    place, name = locate(reference)
+    if place is Place.IMAGE:
+        with open_image(name) as source:
+            yield source
+    elif place is Place.STORAGE:
+        from rechunk_podman.programs.process import local_environment
+        from rechunk_podman.programs.skopeo import export_layout
+
+        image = _in_storage(name)
+        with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+            export_layout(image.id, "image", cwd=folder, env=local_environment())
+            with open_image(f"oci:{Path(folder) / 'image'}") as source:
+                yield source
+    elif place is Place.DIRECTORY:
+        raise UsageError(
+            f"a directory has no layers: {reference}", hint="`rechunk-podman verify A B` compares files"
+        )
+    else:
+        raise _unreadable(reference, place)
+
+
+def _in_storage(name: str) -> Image:
+    # podman-py takes longer to import than all modules of this package.
+    from rechunk_podman.programs.podman import connect
+
+    with connect() as podman:
+        return podman.resolve(name)
+
+
+def _unreadable(reference: str, place: Place) -> UsageError:
+    if place is Place.DOCUMENT:
+        return UsageError(f"a saved config has no files: {reference}", hint="name the image itself")
+    return UsageError(
+        f"cannot read {reference} in place",
+        hint="podman pull it, or: skopeo copy … oci:DIR; `rechunk-podman diff` needs no layers",
+    )
