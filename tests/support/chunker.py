@@ -13,7 +13,7 @@ from support import tools
 NAME = "localhost/rechunk-podman:latest"
 BASE = "localhost/chunker-base:latest"
 
-_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "frontend/Containerfile")
+_FILES = ("pyproject.toml", "hatch_build.py", "README.md", "LICENSE", "frontend/Containerfile")
 _SOURCES = (*_FILES, "frontend/rechunk_podman", "templates")
 
 
