@@ -3,7 +3,7 @@
 * A symlink is followed, and the file that it names is replaced.
 * A new file has the mode 0666 (0777 if it is executable) without the umask, whatever mode the old one had.
 * The name of a pipe, a FIFO or a device (/dev/stderr) stands for that stream: it is written directly.
-* With `durable` the bytes are on the disk before the file gets its name: a crash leaves the old or the new one.
+* With `durable` the bytes are on the disk before the file gets its name: a crash leaves the old or new file.
 """
 
 from __future__ import annotations
