@@ -18,6 +18,7 @@ from rechunk_podman.packages.rpm import header as rpm_header
 from rechunk_podman.packages.rpm.header import Header
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from support.rpm_headers import files
 
 pytestmark = pytest.mark.e2e
 
@@ -45,7 +46,7 @@ def top(tmp_path_factory):
 @pytest.fixture(scope="module")
 def headers(top):
     with Root(top) as root:
-        return [Header(record) for record in rpm_db.records(root, rpm_db.databases(root))]
+        return [Header(record) for _, record in rpm_db.records(root, rpm_db.databases(root))]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +82,7 @@ def test_packages(top, headers):
 
 
 def test_files(top, headers):
-    ours = [
-        [header.string(rpm_header.NAME), file.directory + file.name, *map(str, file[2:])]
-        for header in headers
-        for file in header.files()
-    ]
+    ours = [[header.string(rpm_header.NAME), *map(str, file)] for header in headers for file in files(header)]
     assert len(ours) > 5000
     assert sorted(ours) == query(top, FILE)
 
@@ -126,8 +123,8 @@ def test_a_whole_image_is_assigned_once_and_little_of_it_belongs_to_nobody(image
 def test_the_digests_of_the_database_are_those_of_the_files(top, headers):
     compared = 0
     for header in headers:
-        for file in header.files()[:3]:
-            path = top / (file.directory + file.name).lstrip("/")
+        for file in files(header)[:3]:
+            path = top / file.path.lstrip("/")
             if file.digest and path.is_file() and path.stat().st_mtime == file.mtime:
                 assert hashlib.new("sha256", path.read_bytes()).hexdigest() == file.digest
                 compared += 1

@@ -12,6 +12,7 @@ from rechunk_podman.packages.rpm import bdb as rpm_bdb
 from rechunk_podman.packages.rpm import header as rpm_header
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import Header, HeaderError
+from support import rpm_headers
 from support.rpm_headers import header, package
 
 TAGS = [number for name, number in vars(rpm_header).items() if name.isupper() and isinstance(number, int)]
@@ -36,7 +37,7 @@ def read_all(blob):
         for ask in (parsed.numbers, parsed.number, parsed.strings, parsed.string):
             with contextlib.suppress(HeaderError):
                 ask(tag)
-    for ask in (parsed.source, parsed.files):
+    for ask in (parsed.source, parsed.columns):
         with contextlib.suppress(HeaderError):
             ask()
 
@@ -97,8 +98,8 @@ def test_what_is_written_is_read(files):
             rpm_header.FILEMTIMES: [mtime for _, _, mtime in files],
         }
     )
-    assert [(file.directory, file.name, file.size, file.mtime) for file in Header(blob).files()] == [
-        (f"/{name}/", name, size << 10, mtime) for name, size, mtime in files
+    assert [(file.path, file.size, file.mtime) for file in rpm_headers.files(Header(blob))] == [
+        (f"/{name}/{name}", size << 10, mtime) for name, size, mtime in files
     ]
 
 

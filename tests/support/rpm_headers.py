@@ -9,6 +9,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import NamedTuple
 
 from rechunk_podman.packages.rpm import header as tags
 
@@ -77,6 +78,27 @@ def package(
     for key, value in overrides.items():
         values[getattr(tags, key)] = value
     return header(values)
+
+
+class RpmFile(NamedTuple):
+    """A path of a package, as a header records it. mode: with its file type."""
+
+    path: str
+    size: int
+    mode: int
+    mtime: int
+    state: int
+    flags: int
+    digest: str
+
+
+def files(parsed: tags.Header) -> list[RpmFile]:
+    """Return the columns of a header, path by path."""
+    columns = parsed.columns()
+    directories = map(columns.directories.__getitem__, columns.indexes.tolist())
+    paths = [directory + name for directory, name in zip(directories, columns.names, strict=True)]
+    numbers = (column.tolist() for column in columns[3:8])
+    return list(map(RpmFile, paths, *numbers, columns.digests))
 
 
 def _sha256(path: Path) -> str:

@@ -8,10 +8,13 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from rechunk_podman.changelog.installed import Packages, Version
-from rechunk_podman.packages.versions import compare
+from rechunk_podman.packages.ecosystems import compare
 
 ADDED, REMOVED, UPGRADED, DOWNGRADED, CHANGED = "added", "removed", "upgraded", "downgraded", "changed"
-"""The kinds of a change. changed: two spellings of one version, or a version is unknown."""
+"""The kinds of a change.
+
+changed: two spellings of one version, a version is unknown, or other versions beside the newest one.
+"""
 
 NOTABLE = (
     "kernel",

@@ -14,13 +14,13 @@ from rechunk_podman.components.content import digest_rest
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import exceptions, keep_paths, normalise, will_change
 from rechunk_podman.components.preload import Ahead
-from rechunk_podman.components.sources import bigfiles, bytecode, dpkg, kernel, rpm, unclaimed, xattr
+from rechunk_podman.components.sources import bigfiles, bytecode, kernel, packages, unclaimed, xattr
 from rechunk_podman.model import Component, ComponentId, Kind, Tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
-SOURCES: tuple[Source, ...] = (xattr, kernel, rpm, dpkg, bytecode, bigfiles, unclaimed)
-"""In order: the first claim of a path wins. apk and alpm go behind dpkg."""
+SOURCES: tuple[Source, ...] = (xattr, kernel, packages, bytecode, bigfiles, unclaimed)
+"""In order: the first claim of a path wins."""
 
 ROOT_ID = ComponentId("filesystem", "root")
 """The component of `/` itself, whose path is ""."""

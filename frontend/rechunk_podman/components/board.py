@@ -9,32 +9,18 @@ digest) holds whoever claims it.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ComponentId, Entry, Kind, Tree
+from rechunk_podman.packages.digests import DIGEST_SIZE
+from rechunk_podman.packages.protocol import Database
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
-
-DIGEST_SIZE = 32
-"""Bytes kept of a content digest; shorter ones are padded with zeros."""
-
-MD5, SHA1, SHA256 = 1, 2, 8
-ALGORITHMS = {
-    MD5: "md5",
-    SHA1: "sha1",
-    SHA256: "sha256",
-    9: "sha384",
-    10: "sha512",
-    11: "sha224",
-    12: "sha3_256",
-    14: "sha3_512",
-}
-"""OpenPGP's numbers (RFC 9580, 9.5), which rpm uses -> hashlib's names."""
 
 ALWAYS = 1 / 24
 """Days between changes of what changes at every build: the package databases themselves."""
@@ -180,9 +166,9 @@ class Board:
         "tree",
     )
 
-    def __init__(self, tree: Tree, loaded: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, tree: Tree, loaded: dict[str, Database | None] | None = None) -> None:
         self.tree = tree
-        # source -> its database, where it was read ahead
+        # ecosystem -> its database, where it was read ahead; taken out by the source of packages
         self.loaded = loaded or {}
         self.paths = tree.paths
         self.position = tree.position

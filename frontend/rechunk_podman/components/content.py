@@ -9,8 +9,9 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import ALGORITHMS, DIGEST_SIZE, SHA256, Board, Numbers
+from rechunk_podman.components.board import Board, Numbers
 from rechunk_podman.native._contents import can_digest, digest_files, read_files
+from rechunk_podman.packages.digests import ALGORITHMS, DIGEST_SIZE, SHA256
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 

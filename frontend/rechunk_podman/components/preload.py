@@ -1,44 +1,43 @@
-"""Package databases read by a worker while the tree is scanned: neither needs anything of the other."""
+"""Package databases that workers read while the root filesystem is scanned: neither needs the other."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Any
 
-from rechunk_podman.components.sources import dpkg
-from rechunk_podman.packages.dpkg import database as dpkg_load
+from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+from rechunk_podman.packages.protocol import Database, Ecosystem
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
-LOADERS: Mapping[str, Callable[[Root], Any]] = {dpkg.name: dpkg_load.load}
-"""Source -> what reads its database: from a Root, into plain values."""
-
 
 class Ahead:
-    """What is being read.
+    """The databases that are being read: of every ecosystem that does not need the scanned paths.
 
     Args:
-        root: what it is read from.
-        workers: who reads.
+        root: the root filesystem.
+        workers: threads that read.
     """
 
     __slots__ = ("_running",)
 
-    def __init__(self, root: Root, workers: Workers) -> None:
-        self._running: dict[str, Future[Any]] = {}
-        for name, load in LOADERS.items():
-            self._running[name] = workers.submit(_load, root, load)
+    def __init__(self, root: Root, workers: Workers, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> None:
+        self._running: dict[str, Future[Database | None]] = {
+            ecosystem.name: workers.submit(_load, root, ecosystem)
+            for ecosystem in ecosystems
+            if not ecosystem.locations.scattered
+        }
 
-    def take(self) -> Mapping[str, Any]:
-        """Waits for what was read: source -> its database, None where there is none.
+    def take(self) -> dict[str, Database | None]:
+        """Wait for the readers and return ecosystem -> database, None where there is none.
 
         Raises:
-            DatabaseError: a database is there and cannot be read.
+            DatabaseError: a database exists and cannot be read as a whole.
         """
-        return {name: future.result() for name, future in self._running.items()}
+        running, self._running = self._running, {}
+        return {name: future.result() for name, future in running.items()}
 
 
-def _load(root: Root, load: Callable[[Root], Any]) -> Any:
+def _load(root: Root, ecosystem: Ecosystem) -> Database | None:
     with root.again() as own:
-        return load(own)
+        return ecosystem.load(own)

@@ -12,6 +12,7 @@ import re
 
 from rechunk_podman.components.sources.bytecode import recorded_mtime
 from rechunk_podman.lint.checks import Facts
+from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 
 SMALL = 64 << 10
 """Bytes of the largest file that is searched for secrets."""
@@ -35,8 +36,12 @@ TEXTS = frozenset(
 )
 """Files that checks read whole."""
 
-RPM_DATABASES = ("rpmdb.sqlite", "Packages.db", "Packages")
+_DATABASES = frozenset(name for ecosystem in ECOSYSTEMS for name in ecosystem.locations.databases)
+"""Names of files that may be package databases."""
 
+
+_SQLITE_HEADER = 100
+"""Bytes."""
 _SQLITE = b"SQLite format 3\0"
 _DULL = ("usr/share/doc/", "usr/share/man/", "usr/share/locale/", "usr/share/icons/", "usr/share/zoneinfo/")
 _DULL_SUFFIXES: tuple[str, ...] = (
@@ -107,10 +112,8 @@ def wanted(path: str, size: int) -> int:
     """How many bytes of a file look() needs; 0: it need not be opened."""
     if path.endswith(".pyc"):
         return 16
-    if path.rpartition("/")[2] in RPM_DATABASES:
-        return 100
     if size == 0 or size > SMALL:
-        return 0
+        return _SQLITE_HEADER if path.rpartition("/")[2] in _DATABASES else 0
     if path in TEXTS:
         return size
     if path.startswith(_DULL) or path.endswith(_DULL_SUFFIXES):
@@ -123,9 +126,8 @@ def look(path: str, size: int, data: bytes) -> Facts | None:
     if path.endswith(".pyc"):
         recorded = recorded_mtime(data)
         return None if recorded is None else Facts(recorded=recorded)
-    if path.rpartition("/")[2] in RPM_DATABASES:
-        wal = data.startswith(_SQLITE) and data[18:20] == b"\2\2"
-        return Facts(wal=True) if wal else None
+    if data.startswith(_SQLITE) and path.rpartition("/")[2] in _DATABASES:
+        return Facts(wal=True) if data[18:20] == b"\2\2" else None
     keys, tokens = _keys(path, data), _tokens(path, data)
     text = data if path in TEXTS else None
     return Facts(text, keys=keys, tokens=tokens) if text is not None or keys or tokens else None

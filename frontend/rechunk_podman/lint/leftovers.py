@@ -11,28 +11,33 @@ from collections.abc import Iterator
 
 from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 from rechunk_podman.model import Kind
+from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+from rechunk_podman.packages.locations import matching
 
-_CACHES = re.compile(
-    r"(?:var/cache/(?:dnf|libdnf5|yum|zypp|apk|pacman|man|PackageKit|rpm-ostree|ldconfig|swcatalog|app-info)/.+"
-    r"|var/cache/apt/(?:archives/.+\.deb|(?:src)?pkgcache\.bin)"
-    r"|var/lib/apt/lists/.+"
-    r"|var/lib/(?:dnf|pacman)/(?:repos|sync)/.+"
-    r"|etc/apk/cache/.+"
-    r"|(?:root|home/[^/]+|var/roothome|var/home/[^/]+)/(?:\.cache|\.npm/_cacache|\.cargo/registry|go/pkg/mod/cache)/.+"
-    r"|usr/local/share/\.cache/.+)\Z"
+_ECOSYSTEMS = [ecosystem.locations for ecosystem in ECOSYSTEMS]
+_CACHES = matching(
+    (
+        *(glob for locations in _ECOSYSTEMS for glob in locations.caches),
+        *(f"var/cache/{tool}/**" for tool in ("man", "PackageKit", "ldconfig", "swcatalog", "app-info")),
+        # of package managers whose databases are not read yet
+        *("var/cache/apk/**", "etc/apk/cache/**"),
+        *("var/cache/pacman/**", "var/lib/pacman/repos/**", "var/lib/pacman/sync/**"),
+        *(
+            f"{home}/{cache}/**"
+            for home in ("root", "home/*", "var/roothome", "var/home/*")
+            for cache in (".cache", ".npm/_cacache", ".cargo/registry", "go/pkg/mod/cache")
+        ),
+        "usr/local/share/.cache/**",
+    )
 )
-_APT_LOCKS = re.compile(r"var/lib/apt/lists/(?:lock|partial(?:/.*)?)\Z")
 _LOGS = re.compile(r"(?:var/log/.+|var/lib/systemd/coredump/.+|var/crash/.+|root/[^/]*install\.log)\Z")
-_JOURNALS = re.compile(
-    r"(?:var/lib/dnf/history\.sqlite(?:-wal|-shm|-journal)?"
-    r"|usr/lib/sysimage/libdnf5/(?:transaction_history\.sqlite(?:-wal|-shm|-journal)?|.*\.toml)"
-    r"|var/lib/yum/history/.+"
-    r"|var/cache/debconf/[^/]+-old"
-    r"|var/lib/dpkg/(?:status|available|diversions|statoverride)-old"
-    r"|var/lib/(?:rpm|dpkg)/(?:__db\.\d+|\.rpm\.lock|\.dbenv\.lock|lock|lock-frontend|triggers/Lock)"
-    r"|usr/(?:lib/sysimage|share)/rpm/(?:__db\.\d+|\.rpm\.lock|\.dbenv\.lock)"
-    r"|var/lib/zypp/AutoInstalled|var/lib/alternatives/.+\.old"
-    r"|etc/(?:passwd|group|shadow|gshadow|subuid|subgid)-|etc/\.pwd\.lock)\Z"
+_JOURNALS = matching(
+    (
+        *(glob for locations in _ECOSYSTEMS for glob in locations.journals),
+        "var/lib/alternatives/**.old",
+        *(f"etc/{file}-" for file in ("passwd", "group", "shadow", "gshadow", "subuid", "subgid")),
+        "etc/.pwd.lock",
+    )
 )
 _RUNTIME = ("run", "tmp", "var/tmp", "var/run", "var/lock")
 _OF_BUILDERS = re.compile(r"run/(?:\.containerenv|secrets(?:/.*)?|lock|\.dockerenv)\Z")
@@ -73,7 +78,7 @@ def _runtime(subject: Subject) -> Iterator[Finding]:
 
 
 def _caches(subject: Subject) -> Iterator[Finding]:
-    paths = [p for p, _ in subject.files() if _CACHES.match(p) and not _APT_LOCKS.match(p)]
+    paths = [p for p, _ in subject.files() if _CACHES.match(p)]
     yield from _found(subject, paths, "cached file")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.lint import inodes, layers, leftovers, limits, rpmdb, secrets, system, times
+from rechunk_podman.lint import databases, inodes, layers, leftovers, limits, secrets, system, times
 from rechunk_podman.lint.checks import Check, Result, Subject
 from rechunk_podman.lint.layers import LayerChange
 
@@ -14,7 +14,7 @@ CHECKS: tuple[Check, ...] = (
     *leftovers.CHECKS,
     *times.CHECKS,
     *inodes.CHECKS,
-    *rpmdb.CHECKS,
+    *databases.CHECKS,
     *secrets.CHECKS,
     *limits.CHECKS,
 )

@@ -1,4 +1,4 @@
-"""Which of two package versions is newer. Pure.
+"""The order of package versions. Pure.
 
 Sources: deb-version(7) and Debian Policy 5.6.12; rpm-version(7), "Comparison" (tilde since rpm 4.10, caret
 since 4.15). apk and pacman versions are compared as rpm's, of whose algorithm pacman's is a descendant
@@ -8,39 +8,51 @@ since 4.15). apk and pacman versions are compared as rpm's, of whose algorithm p
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable
+from functools import cmp_to_key
+
+MOST_VERSIONS = 16
+"""A component names so many versions of its package, the newest: a Ledger holds texts of limited length."""
 
 _SEGMENT = re.compile(r"~|\^|[0-9]+|[A-Za-z]+")
 _RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 
-def compare(source: str, a: str, b: str) -> int:
-    """-1, 0 or 1: whether version `a` is older than, the same as, or newer than `b`.
+def join_versions(versions: Iterable[str], compare: Callable[[str, str], int]) -> str:
+    """Return the different versions, the newest last: at most MOST_VERSIONS, separated by spaces."""
+    # those that compare as equal stand in the order of their characters
+    found = sorted({version for version in versions if version})
+    found.sort(key=cmp_to_key(compare))
+    return " ".join(found[-MOST_VERSIONS:])
 
-    Args:
-        source: the kind of package, `dpkg` or `rpm`; others as rpm.
-    """
-    return compare_dpkg(a, b) if source == "dpkg" else compare_rpm(a, b)
+
+def newest(versions: str) -> str:
+    """Return the newest version of a text that join_versions() returned."""
+    return versions.rpartition(" ")[2]
 
 
 def compare_rpm(a: str, b: str) -> int:
-    """Compares [EPOCH:]VERSION[-RELEASE]; no epoch is 0; a release that one side lacks is not compared."""
+    """Compare [EPOCH:]VERSION[-RELEASE]: -1, 0 or 1.
+
+    No epoch is 0; a release that one side lacks is not compared.
+    """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
-    result = _sign(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
+    result = _numbers(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
     if result or not (release_a and release_b):
         return result
     return rpmvercmp(release_a, release_b)
 
 
-def _evr(text: str) -> tuple[int, str, str]:
+def _evr(text: str) -> tuple[str, str, str]:
     epoch, colon, rest = text.partition(":")
     if not (colon and epoch.isdecimal() and epoch.isascii()):
         epoch, rest = "0", text
     version, dash, release = rest.rpartition("-")
-    return int(epoch), version if dash else rest, release if dash else ""
+    return epoch, version if dash else rest, release if dash else ""
 
 
 def rpmvercmp(a: str, b: str) -> int:
-    """Compares one component (version or release) segment by segment.
+    """Compare one component (version or release) segment by segment: -1, 0 or 1.
 
     Segments are runs of digits or of letters; everything else separates them. A number is newer than
     letters, more segments are newer than fewer; `~` is older than anything, even than the end; `^` is newer
@@ -67,13 +79,16 @@ def rpmvercmp(a: str, b: str) -> int:
 
 
 def compare_dpkg(a: str, b: str) -> int:
-    """Compares [EPOCH:]UPSTREAM[-REVISION]; no revision is older than any, save that -0 equals none."""
+    """Compare [EPOCH:]UPSTREAM[-REVISION]: -1, 0 or 1.
+
+    No revision is older than any, except that -0 equals none.
+    """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
-    return _sign(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
+    return _numbers(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
 
 
 def verrevcmp(a: str, b: str) -> int:
-    """Compares one part: runs of other characters and runs of digits in turn.
+    """Compare one part, runs of other characters and runs of digits in turn: -1, 0 or 1.
 
     Other characters: `~` before the end, the end before letters, letters before the rest, by their codes.
     """
@@ -97,7 +112,7 @@ def _order(character: str) -> int:
 
 
 def _numbers(a: str, b: str) -> int:
-    """Digits of any length, without making numbers of them: int() refuses very long ones."""
+    """Compare digits of any length, not as int, which refuses very long ones."""
     a, b = a.lstrip("0"), b.lstrip("0")
     return _sign(len(a), len(b)) or _sign(a, b)
 

@@ -105,8 +105,8 @@ def trains(components: Sequence[Component]) -> Ints:
 
 @lru_cache(maxsize=1 << 14)
 def upstream(version: str) -> str:
-    """A version of dpkg, rpm, apk or pacman without its epoch and the packager's revision."""
-    return version.rpartition(":")[2].partition("-")[0]
+    """Return the newest (the last) version of a component without epoch and the packager's revision."""
+    return version.rpartition(" ")[2].rpartition(":")[2].partition("-")[0]
 
 
 def rates(components: Sequence[Component], past: Record, weights: Array, now: int, tuning: Tuning) -> Array:

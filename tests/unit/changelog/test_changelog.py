@@ -7,6 +7,8 @@ import os
 import shutil
 import subprocess
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from typer.testing import CliRunner
@@ -20,6 +22,7 @@ from rechunk_podman.changelog.render import (
     parse_formatters,
     render_template,
     render_text,
+    short_versions,
     without_controls,
 )
 from rechunk_podman.cli.app import application
@@ -89,9 +92,29 @@ def test_packages_of_rpm(tmp_path):
     assert {name: version.text for name, version in found.binary.items()} == {
         "epochal": "2:1-2",
         "glibc": "1-2",
-        "kernel": "6.10-2",
+        "kernel": "6.9-2 6.10-2",
     }
     assert found.sources["glibc"] == Version("rpm", "2.39-5")
+    assert found.sources["kernel"] == Version("rpm", "6.1-1 6.10-1")
+
+
+def test_an_update_of_one_of_two_kernels_is_an_update():
+    """As strings, 6.1.27-1 is newer than all the others."""
+    status = "Package: linux-image-{0}\nStatus: install ok installed\nSource: linux\nVersion: {0}\n"
+    sources = []
+    for versions in (["6.1.27-1", "6.1.128-1"], ["6.1.27-1", "6.1.129-1"], ["6.1.129-1"]):
+        with TemporaryDirectory() as folder:
+            stanzas = "\n".join(map(status.format, versions))
+            make(Path(folder), {"var/lib/dpkg/status": stanzas})
+            with Root(folder) as root:
+                sources.append(Packages(of_root(root).sources))
+    (change,) = package_changes(sources[0], sources[1]).changes
+    assert (change.name, change.kind) == ("linux", "upgraded")
+    assert change.old.text == "6.1.27-1 6.1.128-1"
+    assert short_versions(change.old, change.new) == ("6.1.128", "6.1.129")
+    (change,) = package_changes(sources[1], sources[2]).changes
+    assert change.kind == "changed"
+    assert short_versions(change.old, change.new) == ("6.1.27-1 6.1.129-1", "6.1.129-1")
 
 
 def test_no_packages(tmp_path):

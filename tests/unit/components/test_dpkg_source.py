@@ -78,6 +78,14 @@ def test_packages_are_grouped_by_source_with_its_version(debian):
     assert result.owner["usr/lib/one"] == result.owner["usr/lib/two"] == "dpkg/foo"
 
 
+def test_a_source_of_several_versions_names_all_in_their_order(debian):
+    for number, version in enumerate(["6.1.128-1", "6.1.27-1", "6.1.128-1"]):
+        debian.install(f"linux-{number}", {f"/usr/lib/{number}": "x"}, Source="linux", Version=version)
+    old = {"Status": "deinstall ok config-files", "Source": "linux", "Version": "6.1.9-1"}
+    debian.install("linux-old", {}, **old)
+    assert debian.assigned()["dpkg/linux"].version == "6.1.27-1 6.1.128-1"
+
+
 def test_info_files_belong_to_their_package_the_rest_is_the_database(debian):
     debian.install("libfoo1", {"/usr/lib/one": "1"}, stem="libfoo1:amd64", Source="foo")
     debian.install("python3.11", {"/usr/lib/two": "2"})

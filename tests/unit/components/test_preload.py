@@ -52,4 +52,4 @@ def test_a_broken_database_is_an_error(top, count):
 def test_none_is_none(tmp_path):
     (tmp_path / "etc").mkdir()
     with Root(tmp_path) as root, Workers(2) as workers:
-        assert Ahead(root, workers).take() == {"dpkg": None}
+        assert Ahead(root, workers).take() == {"rpm": None, "dpkg": None}

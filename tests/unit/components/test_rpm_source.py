@@ -48,6 +48,16 @@ def test_binary_packages_of_one_source_are_one_component(top):
     assert result.owner["usr/lib/three"] == "rpm/other"
 
 
+def test_a_source_of_several_versions_names_all_in_their_order(top):
+    make(top, {"usr/lib/one": "1", "usr/lib/two": "2"})
+    install(
+        top,
+        package("kernel", top, ["/usr/lib/one"], source="kernel-6.1.128-1", built=BUILT),
+        package("kernel", top, ["/usr/lib/two"], source="kernel-6.1.27-1", built=BUILT + 60),
+    )
+    assert assigned(top)["rpm/kernel"].version == "6.1.27-1 6.1.128-1"
+
+
 def test_paths_through_directory_symlinks(top):
     make(top, {"usr/lib/one": "1"})
     install(top, package("pkg", top, ["/lib/one", "/lib"]))

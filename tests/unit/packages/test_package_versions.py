@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rechunk_podman.packages.versions import compare, compare_dpkg, compare_rpm, rpmvercmp, verrevcmp
+from rechunk_podman.packages.ecosystems import compare
+from rechunk_podman.packages.versions import (
+    MOST_VERSIONS,
+    compare_dpkg,
+    compare_rpm,
+    join_versions,
+    newest,
+    rpmvercmp,
+    verrevcmp,
+)
 
 RPM = [
     ("1.0", "1.0", 0),
@@ -92,6 +101,30 @@ def test_the_order_that_the_manual_gives():
 def test_the_source_decides():
     assert compare("dpkg", "1.0+", "1.0a") == 1
     assert compare("rpm", "1.0+", "1.0a") == -1
+
+
+def test_of_several_versions_the_newest_decides():
+    assert compare("dpkg", "6.1.27-1 6.1.128-1", "6.1.128-1") == 0
+    assert compare("dpkg", "6.1.27-1 6.1.128-1", "6.1.129-1") == -1
+
+
+def test_versions_in_one_text():
+    versions = ["6.1.128-1", "6.1.27-1", "", "6.1.128-1", "1:0"]
+    assert join_versions(versions, compare_dpkg) == "6.1.27-1 6.1.128-1 1:0"
+    assert join_versions(reversed(versions), compare_dpkg) == "6.1.27-1 6.1.128-1 1:0"
+    # 1.0 and 1.00 are equal
+    assert join_versions(["1.00", "1.0"], compare_rpm) == join_versions(["1.0", "1.00"], compare_rpm)
+    many = join_versions(map(str, range(100)), compare_rpm)
+    assert len(many.split()) == MOST_VERSIONS
+    assert newest(many) == "99"
+    assert join_versions([], compare_rpm) == newest("") == ""
+
+
+def test_any_text_is_a_version():
+    for text in ("", ":", "-", "9" * 5000 + ":1", "\udcff", "a b", "\n"):
+        for other in ("1", text):
+            assert compare_rpm(text, other) == -compare_rpm(other, text)
+            assert compare_dpkg(text, other) == -compare_dpkg(other, text)
 
 
 @pytest.mark.skipif(shutil.which("dpkg") is None, reason="dpkg is not installed")

@@ -16,7 +16,7 @@ from rechunk_podman.packages.rpm import header as rpm_header
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import Header, HeaderError
 from rechunk_podman.rootfs.root import Root
-from support.rpm_headers import package, sqlite_database
+from support.rpm_headers import files, package, sqlite_database
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def names(top):
     with Root(top) as root:
         return [
             record if isinstance(record, HeaderError) else Header(record).string(rpm_header.NAME)
-            for record in rpm_db.records(root, rpm_db.databases(root))
+            for _, record in rpm_db.records(root, rpm_db.databases(root))
         ]
 
 
@@ -40,9 +40,9 @@ def install(fixture, top, path):
     shutil.copyfile(fixture, top / path)
 
 
-@pytest.mark.parametrize("place", rpm_db.PLACES)
-def test_fedora_sqlite(fixtures, tmp_path, place):
-    install(fixtures / "rpmdb-sqlite-fedora.sqlite", tmp_path, f"{place}/rpmdb.sqlite")
+@pytest.mark.parametrize("directory", rpm_db.DIRECTORIES)
+def test_fedora_sqlite(fixtures, tmp_path, directory):
+    install(fixtures / "rpmdb-sqlite-fedora.sqlite", tmp_path, f"{directory}/rpmdb.sqlite")
     assert names(tmp_path) == [
         "hummingbird-gpg-keys",
         "hummingbird-repos",
@@ -62,13 +62,13 @@ def test_sle_ndb(fixtures, tmp_path):
 def test_rhel_bdb(fixtures, tmp_path):
     install(fixtures / "rpmdb-bdb-libuuid.Packages", tmp_path, "var/lib/rpm/Packages")
     with Root(tmp_path) as root:
-        (record,) = rpm_db.records(root, rpm_db.databases(root))
+        ((_, record),) = rpm_db.records(root, rpm_db.databases(root))
     header = Header(record)
     assert header.source() == ("util-linux", "2.32.1-42.el8_8")
     assert header.number(rpm_header.BUILDTIME) == 1680515723
     assert len(header.numbers(rpm_header.CHANGELOGTIME)) == 570
-    library = next(file for file in header.files() if file.name == "libuuid.so.1.3.0")
-    assert library.directory == "/usr/lib64/"
+    library = next(file for file in files(header) if file.path.endswith("libuuid.so.1.3.0"))
+    assert library.path == "/usr/lib64/libuuid.so.1.3.0"
     assert len(library.digest) == 64
 
 
@@ -77,7 +77,7 @@ def test_headers_say_what_is_known_of_these_packages(fixtures):
     headers = {header.string(rpm_header.NAME): header for header in map(Header, rpm_ndb.parse(data))}
     assert headers["libstdc++6"].source() == ("gcc11", "11.2.1+git610-1.3.9")
     assert headers["glibc"].number(rpm_header.BUILDTIME) == 1632243768
-    perl = {file.directory + file.name: file for file in headers["perl-base"].files()}
+    perl = {file.path: file for file in files(headers["perl-base"])}
     assert perl["/usr/share/man/man1/perl.1.gz"].state == 2
     assert perl["/usr/bin/perl"].state == rpm_header.STATE_NORMAL
 

@@ -1,4 +1,4 @@
-"""dpkg's text files, parsed. Pure. Paths come without the slash that they begin with in these files.
+"""Parsers of dpkg's text files. Pure. Paths come without the slash with which they begin in these files.
 
 Formats: deb-control(5) and dpkg's lib/dpkg/ (status), deb-md5sums(5), deb-changelog(5), dpkg-divert(1).
 """
@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 _MOST_CHANGELOG = 8 << 20
-"""Bytes of a changelog that are looked at; the newest entries come first."""
+"""Bytes of a changelog that are parsed; the newest entries come first."""
 
 _FIRST_ENTRY = 64 << 10
 """Bytes within which a Debian changelog has its first trailer; an upstream one, often large, has none."""
@@ -34,34 +34,43 @@ _DIGITS = {b"%02d" % number: number for number in range(100)}
 _SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 _ODD = ("", ".", "/", " ", "*")
-"""What the path of an ordinary line of MD5 sums does not begin with."""
+"""Beginnings that the path of an ordinary line of MD5 sums does not have."""
 _MD5_LINE = re.compile(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
 
 
 class Package(NamedTuple):
-    """An installed binary package. conffiles: path -> MD5 (hex) of the packaged file."""
+    """A binary package of which something is on the disk.
+
+    is_removed: only configuration files are left.
+    conffiles: path -> MD5 (hex) of the packaged file.
+    """
 
     name: str
     architecture: str
-    source: str
     version: str
+    source: str
+    source_version: str
+    is_removed: bool
     conffiles: dict[str, str]
 
 
 class Diversion(NamedTuple):
-    """Where a file goes instead. package: the only one that keeps the path, "" where none does."""
+    """The path to which a file goes instead.
+
+    package: the only one that keeps the old path, "" where none does.
+    """
 
     target: str
     package: str
 
 
 def text(data: bytes) -> str:
-    """Bytes of a dpkg file as text; file names may be of any encoding."""
+    """Return bytes of a dpkg file as text; file names may be of any encoding."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def stanzas(data: bytes) -> Iterator[dict[str, str]]:
-    """The stanzas of a control file: field name in lower case -> value, its lines joined by newlines."""
+    """Yield the stanzas of a control file: field name in lower case -> value, lines joined by newlines."""
     fields: dict[str, str] = {}
     last = ""
     for line in text(data).split("\n"):
@@ -82,7 +91,7 @@ def stanzas(data: bytes) -> Iterator[dict[str, str]]:
 
 
 def package(fields: dict[str, str]) -> Package | None:
-    """The package of a stanza; None where it is not (or no longer) on the disk.
+    """Return the package of a stanza; None where nothing of it is on the disk.
 
     The source's version stands in brackets where it is not the package's own (a binNMU).
 
@@ -106,12 +115,18 @@ def package(fields: dict[str, str]) -> Package | None:
         if len(words) > 1 and _MD5.match(words[-1]):
             conffiles[" ".join(words[:-1]).removeprefix("/")] = words[-1]
     return Package(
-        name, fields.get("architecture", ""), found["name"], found["version"] or version, conffiles
+        name,
+        fields.get("architecture", ""),
+        version,
+        found["name"],
+        found["version"] or version,
+        "config-files" in status,
+        conffiles,
     )
 
 
 def paths(data: bytes) -> list[str]:
-    """The paths of a .list file, without "/." itself. Lines that are none are left out."""
+    """Return the paths of a .list file, without "/." itself. Lines that are no paths are left out."""
     content = "\n" + text(data).rstrip("\n")
     found = content.split("\n/")[1:]
     if len(found) != content.count("\n"):
@@ -120,7 +135,7 @@ def paths(data: bytes) -> list[str]:
 
 
 def md5sums(data: bytes) -> dict[str, str]:
-    """Path -> MD5 (hex) of a .md5sums file. Lines that are neither are left out."""
+    """Return path -> MD5 (hex) of a .md5sums file. Other lines are left out."""
     content = text(data)
     lines = content.removesuffix("\n").split("\n")
     # as nearly all are written
@@ -136,7 +151,7 @@ def md5sums(data: bytes) -> dict[str, str]:
 
 
 def diversions(data: bytes) -> dict[str, Diversion]:
-    """The diversions: three lines each, path, new path, package (":" for a local one)."""
+    """Return path -> diversion. Three lines each: path, new path, package (":" for a local one)."""
     lines = text(data).split("\n")
     return {
         path.removeprefix("/"): Diversion(target.removeprefix("/"), "" if owner == ":" else owner)
@@ -145,7 +160,7 @@ def diversions(data: bytes) -> dict[str, Diversion]:
 
 
 def changelog_times(data: bytes) -> list[int]:
-    """Epoch seconds of the trailer lines of a gzipped Debian changelog; none of an upstream one.
+    """Return the epoch seconds in the trailer lines of a gzipped Debian changelog, none of an upstream one.
 
     Raises:
         ValueError: it is not gzipped, or damaged.
@@ -173,7 +188,7 @@ def changelog_times(data: bytes) -> list[int]:
 
 @lru_cache(maxsize=1 << 14)
 def _midnight(day: bytes, month: bytes, year: bytes) -> int | None:
-    """Epoch seconds at which a day begins, None where there is no such day."""
+    """Return the epoch seconds at which a day begins, None where there is no such day."""
     try:
         return 86400 * (date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""Where rpm keeps its database in a root filesystem, and the records in it.
+"""The header blobs in rpm's databases.
 
 rpm's docs/manual and lib/backend: sqlite (rpmdb.sqlite, table Packages), ndb (Packages.db), Berkeley DB
 (Packages); in usr/lib/sysimage/rpm, var/lib/rpm or (ostree) usr/share/rpm. Nothing is ever written into the
@@ -23,42 +23,42 @@ from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import HeaderError
 from rechunk_podman.rootfs.root import Root
 
-PLACES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
-"""Each may be a symlink to another."""
+DIRECTORIES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
+"""Each may be a symlink to another one."""
 
 Record = bytes | HeaderError
 
 
 def databases(root: Root) -> list[str]:
-    """The canonical paths of the rpm databases that are there and hold anything, best first."""
+    """Return the canonical paths of the rpm databases that are there and hold anything, best first."""
     found: dict[str, None] = {}
-    for place in PLACES:
-        directory = root.place(place)
-        for name in _READERS:
+    for directory in map(root.place, DIRECTORIES):
+        for name in FORMATS:
             path = root.place(f"{directory}/{name}")
             if size_of(root, path):
                 found[path] = None
     return list(found)
 
 
-def records(root: Root, paths: list[str]) -> Iterator[Record]:
-    """The header blobs of the first of these databases that has any; what is wrong with a record in its
-    place.
+def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
+    """Yield the records of the first of these databases that has any, each with the path of the database.
+
+    A record is a header blob, or the reason why it is none.
 
     Raises:
         DatabaseError: a database cannot be opened, or is not what its name says.
     """
     for path in paths:
         empty = True
-        for record in _READERS[path.rpartition("/")[2]](root, path):
+        for record in FORMATS[path.rpartition("/")[2]](root, path):
             empty = False
-            yield record
+            yield path, record
         if not empty:
             return
 
 
 def size_of(root: Root, path: str) -> int | None:
-    """The size of the regular file at a canonical path, None where none is."""
+    """Return the size in bytes of the regular file at a canonical path, None where there is none."""
     try:
         status = root.stat(path)
     except RootfsError:
@@ -94,7 +94,7 @@ def _row(connection: sqlite3.Connection, number: int) -> Record:
 
 @contextmanager
 def _connection(root: Root, path: str) -> Iterator[sqlite3.Connection]:
-    """A connection that sees what is committed, also in a write-ahead log or undone by a journal.
+    """Open a database as it was committed, with its write-ahead log or without what its journal undoes.
 
     SQLite opens a database in WAL mode on a read-only file system only as immutable, and then ignores its log
     (sqlite.org/wal.html, "Read-Only Databases"). So where there is a log, a private copy of both is opened.
@@ -122,7 +122,7 @@ def _connection(root: Root, path: str) -> Iterator[sqlite3.Connection]:
 
 
 def _mapped(parse: Callable[[bytes], Iterator[Record]]) -> Callable[[Root, str], Iterator[Record]]:
-    """A reader that gives the file to a pure parser without holding it in memory."""
+    """Return a reader that maps the file for a pure parser, so that it is never in memory as a whole."""
 
     def read(root: Root, path: str) -> Iterator[Record]:
         descriptor = root.open(path)
@@ -138,8 +138,9 @@ def _mapped(parse: Callable[[bytes], Iterator[Record]]) -> Callable[[Root, str],
     return read
 
 
-_READERS: dict[str, Callable[[Root, str], Iterator[Record]]] = {
+FORMATS: dict[str, Callable[[Root, str], Iterator[Record]]] = {
     "rpmdb.sqlite": _sqlite,
     "Packages.db": _mapped(rpm_ndb.parse),
     "Packages": _mapped(rpm_bdb.parse),
 }
+"""Name of a database -> what reads its records."""

@@ -44,8 +44,6 @@ STATE_NORMAL = 0
 """FILESTATES: installed and not replaced, excluded, of the wrong colour, on a network share or missing."""
 FLAG_GHOST = 1 << 6
 """FILEFLAGS: owned by the package, not part of it."""
-DIGEST_MD5 = 1
-"""FILEDIGESTALGO where it is absent; the numbers are OpenPGP's (RFC 4880, 9.4)."""
 
 _MAX_ENTRIES = 0xFFFF
 _MAX_STORE = 256 * 1024 * 1024
@@ -62,27 +60,17 @@ class HeaderError(DatabaseError):
     """A record is not an rpm header; it costs its package, not the database."""
 
 
-class RpmFile(NamedTuple):
-    """A path of a package.
-
-    directory: absolute, ends in a slash. digest: lower-case hex, "" where there is none. mode: with its file
-    type.
-    """
-
-    directory: str
-    name: str
-    size: int
-    mode: int
-    mtime: int
-    state: int
-    flags: int
-    digest: str
-
-
 class RpmFiles(NamedTuple):
-    """All paths of a package: an RpmFile each, in columns.
+    """All paths of a package, in columns.
 
-    directories: absolute, each ending in a slash; indexes: of each path, which of them it is in.
+    directories: absolute, each ending in a slash.
+    indexes: of each path, the index of its directory.
+    names: base names.
+    sizes: bytes.
+    modes: with their file types.
+    mtimes: epoch seconds.
+    states, flags: see STATE_NORMAL and FLAG_GHOST.
+    digests: lower-case hexadecimal digits, "" where there is none.
     """
 
     directories: list[str]
@@ -221,13 +209,6 @@ class Header:
             _column(self.array(FILEFLAGS), count, 0),
             digests,
         )
-
-    def files(self) -> list[RpmFile]:
-        """As columns(), file by file."""
-        columns = self.columns()
-        directories = map(columns.directories.__getitem__, columns.indexes.tolist())
-        numbers = (column.tolist() for column in columns[3:8])
-        return list(map(RpmFile, directories, columns.names, *numbers, columns.digests))
 
 
 def _column(numbers: Numbers, count: int, default: int) -> Numbers:

@@ -1,0 +1,224 @@
+"""Components from package databases: for each source package one, and for the database itself one.
+
+Nothing here is of one package manager: what a reader returns (packages/protocol.py) is all there is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.components.board import ALWAYS, NOBODY, Board, Numbers
+from rechunk_podman.components.content import digest_file
+from rechunk_podman.components.mtimes import CONTENT_END
+from rechunk_podman.model import Kind
+from rechunk_podman.packages.digests import DIGEST_SIZE
+from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package
+from rechunk_podman.packages.versions import join_versions
+from rechunk_podman.rootfs.root import Root
+
+name = "packages"
+
+
+class _Missing(NamedTuple):
+    """A packaged file that is not at its path. digest: DIGEST_SIZE bytes."""
+
+    algorithm: int
+    digest: bytes
+    group: int
+
+
+_MissingFiles = dict[tuple[str, int], list[_Missing]]
+"""(base name, size in bytes) -> the missing files."""
+
+
+def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> None:
+    """Claim and describe the files of every installed package for its source package.
+
+    Raises:
+        DatabaseError: a database exists and cannot be read as a whole.
+        RootfsError: a file that may be a moved one cannot be read.
+    """
+    for ecosystem in ecosystems:
+        if ecosystem.name in board.loaded:
+            database = board.loaded.pop(ecosystem.name)
+        else:
+            database = ecosystem.load(root, ecosystem.locations.scattered_in(board.paths))
+        if database is not None:
+            _claim(root, board, ecosystem, database)
+
+
+def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -> None:
+    locations = ecosystem.locations
+    own = board.group("database", ecosystem.name)
+    board.groups[own].interval = ALWAYS
+    directories = [*database.directories, *map(root.place, (*locations.copies, *locations.state))]
+    if locations.is_exclusive:
+        board.claim_below(directories, own)
+    by_source: dict[str, list[Package]] = {}
+    for package in database.packages:
+        by_source.setdefault(package.source, []).append(package)
+    missing: _MissingFiles = {}
+    trees: list[tuple[str, int]] = []
+    # sorted: the numbers of the groups do not tell the order of the records
+    for source, packages in sorted(by_source.items()):
+        number = board.group(ecosystem.name, source)
+        _claim_source(board, ecosystem, number, packages, missing)
+        trees += [(tree, number) for package in packages for tree in package.trees]
+    if trees:
+        _claim_trees(board, trees)
+    board.claim_below(directories, own)
+    if missing:
+        _claim_moved(root, board, missing)
+
+
+def _claim_source(
+    board: Board, ecosystem: Ecosystem, number: int, packages: list[Package], missing: _MissingFiles
+) -> None:
+    """Claim and describe the files of all packages of one source."""
+    group = board.groups[number]
+    present = [package for package in packages if not package.is_removed] or packages
+    group.version = join_versions((package.source_version for package in present), ecosystem.compare)
+    columns = [_positions(board, package.files) for package in packages]
+    built = [package.built for package in packages if package.built is not None]
+    if not built:
+        for package, positions in zip(packages, columns, strict=True):
+            built += _newest(board, package, positions)
+    group.built(max(built, default=None))
+    for package, positions in zip(packages, columns, strict=True):
+        group.changes.update(package.changes)
+        for path in package.info:
+            position = board.position.get(path)
+            if position is not None:
+                board.claim(position, number)
+        _claim_files(board, number, package.files, positions, missing)
+
+
+def _positions(board: Board, files: Files) -> Numbers:
+    """Return the position of each path, NOBODY where nothing is there."""
+    found = list(map(board.position.get, files.paths))
+    if None in found:
+        found = [
+            board.position.get(board.canonical(path) or "") if position is None else position
+            for position, path in zip(found, files.paths, strict=True)
+        ]
+    return np.array([NOBODY if position is None else position for position in found], np.intp)
+
+
+def _claim_files(board: Board, number: int, files: Files, positions: Numbers, missing: _MissingFiles) -> None:
+    here = positions != NOBODY
+    board.claim_all(positions[here if files.installed is None else here & files.installed], number)
+    packaged = np.ones(len(positions), np.bool_) if files.packaged is None else files.packaged
+    chosen = np.flatnonzero(here & packaged)
+    found = positions[chosen]
+    digests = files.digests
+    if digests is None:
+        nothing = np.zeros(len(found), np.bool_)
+        board.describe_all(found, nothing, np.zeros((len(found), 1), np.uint8), number, 0, nothing)
+        return
+    untouched = _is_untouched(board, files, chosen, found, board.groups[number].clamp)
+    known, rows = digests.recorded[chosen], digests.rows[chosen]
+    board.describe_all(found, known, rows, number, digests.algorithm, untouched)
+    if files.sizes is not None:
+        for index in np.flatnonzero(~here & packaged & digests.recorded & (files.sizes > 0)).tolist():
+            key = (files.paths[index].rpartition("/")[2], int(files.sizes[index]))
+            lost = _Missing(
+                digests.algorithm, digests.rows[index].tobytes().ljust(DIGEST_SIZE, b"\0"), number
+            )
+            missing.setdefault(key, []).append(lost)
+
+
+def _is_untouched(
+    board: Board, files: Files, chosen: Numbers, found: Numbers, clamp: int | None
+) -> npt.NDArray[np.bool_]:
+    """Return of each chosen path whether its file looks as it did when the package was unpacked.
+
+    Where the database records no mtimes, a file that is newer than the package's build was touched.
+    """
+    columns = board.columns
+    if files.mtimes is None:
+        result = columns.mtime[found] <= (-1 if clamp is None else clamp)
+    else:
+        result = columns.mtime[found] == files.mtimes[chosen]
+    if files.sizes is not None:
+        result &= columns.size[found].astype(np.uint64) == files.sizes[chosen]
+    if files.modes is not None:
+        result &= board.tree.column("mode")[found] == files.modes[chosen]
+    return result
+
+
+def _newest(board: Board, package: Package, positions: Numbers) -> list[int]:
+    """Return the newest mtime (none, or one) among the files whose mtime the installation did not set.
+
+    Such mtimes are older than the installation; unless the time of that was made from a content, by us, in an
+    image that this one is built upon.
+    """
+    if package.unpacked is None:
+        return []
+    columns = board.columns
+    chosen = positions != NOBODY
+    chosen[chosen] = columns.regular[positions[chosen]]
+    digests = package.files.digests
+    if digests is not None and digests.recorded.any():
+        chosen &= digests.recorded
+    mtimes = columns.mtime[positions[chosen]]
+    before = mtimes[mtimes < package.unpacked] if package.unpacked >= CONTENT_END else mtimes
+    return [int(before.max())] if len(before) else []
+
+
+def _claim_trees(board: Board, trees: list[tuple[str, int]]) -> None:
+    """Claim and describe what is free in directories, for the innermost one.
+
+    Args:
+        trees: canonical path of a directory, and the group that gets it.
+    """
+    columns = board.columns
+    nearest = np.full(len(board.paths), NOBODY, np.intp)
+    # an outer directory before those in it; of equal ones the lowest id stays
+    for directory, number in sorted(trees, key=lambda tree: (tree[0].count("/"), -tree[1])):
+        below = board.below(directory)
+        nearest[below.start : below.stop] = number
+        position = board.position.get(directory)
+        if position is not None:
+            nearest[position] = number
+    # in falling order, so that of the names of a hard link the lowest id gets it
+    inside = np.flatnonzero((nearest != NOBODY) & (columns.inner == 0))
+    inside = inside[np.argsort(-nearest[inside], kind="stable")]
+    leaders = columns.leader[inside]
+    for column, those in ((columns.owner, leaders), (columns.described, leaders)):
+        free = column[those] == NOBODY
+        if column is columns.described:
+            free &= columns.regular[those]
+        column[those[free]] = nearest[inside[free]]
+
+
+def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
+    """Claim package files that a compose tool moved: the same base name, size and digest elsewhere.
+
+    (ostree moves /etc to /usr/etc, /boot to /usr/lib/modules.)
+
+    Raises:
+        RootfsError: a candidate cannot be read.
+    """
+    names = {file for file, _ in missing}
+    for position, path in enumerate(board.paths):
+        file = path.rpartition("/")[2]
+        if file not in names or position in board.leader or board.described[position] >= 0:
+            continue
+        entry = board.tree[path]
+        candidates = missing.get((file, entry.size)) if entry.kind is Kind.FILE else None
+        if not candidates:
+            continue
+        digests = {
+            algorithm: digest_file(root, path, entry.size, entry.mtime, algorithm)
+            for algorithm in sorted({candidate.algorithm for candidate in candidates})
+        }
+        for found in candidates:
+            digest = digests[found.algorithm][:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
+            if digest == found.digest and board.describe(position, found.group, found.algorithm):
+                board.set_digest(position, digest)
+                board.claim(position, found.group)

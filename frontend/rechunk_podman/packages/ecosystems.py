@@ -1,0 +1,25 @@
+"""The list of all package ecosystems."""
+
+from __future__ import annotations
+
+from rechunk_podman.packages.dpkg import reader as dpkg
+from rechunk_podman.packages.protocol import Ecosystem
+from rechunk_podman.packages.rpm import reader as rpm
+from rechunk_podman.packages.versions import compare_rpm, newest
+
+ECOSYSTEMS: tuple[Ecosystem, ...] = (
+    rpm,
+    dpkg,
+)
+"""In order: the first one that lists a path gets it."""
+
+
+def compare(name: str, a: str, b: str) -> int:
+    """Return -1, 0 or 1 if the newest version in `a` is older than, the same as, or newer than that in `b`.
+
+    Args:
+        name: of the ecosystem whose rules decide; rpm's decide for an unknown one.
+        a, b: versions, as join_versions() returns them.
+    """
+    order = next((ecosystem.compare for ecosystem in ECOSYSTEMS if ecosystem.name == name), compare_rpm)
+    return order(newest(a), newest(b))

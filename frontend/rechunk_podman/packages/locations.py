@@ -1,0 +1,65 @@
+"""Where a package manager keeps its database in a root filesystem, and what it leaves beside it. Pure.
+
+Paths and globs have no leading slash. In a glob `*` matches any characters but a slash, `**` any characters,
+and `**/` at the beginning also nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+_WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
+_EXPRESSIONS = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*"}
+
+
+@dataclass(frozen=True, slots=True)
+class Locations:
+    """The locations of one package manager; those that it does not have are left out.
+
+    directories: each may hold the whole database or be a symlink to another one, the best first.
+    databases: names of files in a directory, each of which is a whole database.
+    records: globs, below a directory, of the other files that a reader needs for names and versions.
+    scattered: globs of records that lie beside what they describe, anywhere (`**/*.dist-info/METADATA`).
+    copies: directories that hold a copy of the database for another tool.
+    state: directories and files in which front ends record every transaction.
+    journals: globs of transaction journals, locks and backups, which no image needs.
+    caches: globs of downloaded packages and package lists, which no image needs.
+    is_exclusive: whether the database keeps every path below `directories`, `copies` and `state`, also those
+        that packages list.
+    """
+
+    directories: tuple[str, ...] = ()
+    databases: tuple[str, ...] = ()
+    records: tuple[str, ...] = ()
+    scattered: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    state: tuple[str, ...] = ()
+    journals: tuple[str, ...] = ()
+    caches: tuple[str, ...] = ()
+    is_exclusive: bool = False
+
+    def files(self) -> Iterator[str]:
+        """Yield globs of every file that load() reads for names and versions."""
+        for directory in self.directories:
+            for name in (*self.databases, *self.records):
+                yield f"{directory}/{name}"
+        yield from self.scattered
+
+    def scattered_in(self, paths: Sequence[str]) -> list[str]:
+        """Return those of the paths that match `scattered`, in their order."""
+        if not self.scattered:
+            return []
+        # the fixed ends of the globs leave few paths to match
+        ends = tuple(glob.rpartition("*")[2] for glob in self.scattered)
+        expression = matching(self.scattered)
+        return [path for path in paths if path.endswith(ends) and expression.match(path)]
+
+
+def matching(globs: Iterable[str]) -> re.Pattern[str]:
+    """Return the regular expression whose match() accepts the paths that match any of the globs."""
+    found = [
+        "".join(_EXPRESSIONS.get(part) or re.escape(part) for part in _WILDCARD.split(glob)) for glob in globs
+    ]
+    return re.compile(rf"(?:{'|'.join(found) or '(?!)'})\Z", re.DOTALL)

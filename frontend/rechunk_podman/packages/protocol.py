@@ -1,0 +1,153 @@
+"""The protocol of a package ecosystem: what its reader promises, and the values that it returns.
+
+An ecosystem is a module that is listed in ECOSYSTEMS (ecosystems.py). Components, `changelog` and `lint` know
+package managers through this protocol alone. How to write one: docs/adding-an-ecosystem.md.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.packages.digests import Digests
+from rechunk_podman.packages.locations import Locations
+from rechunk_podman.rootfs.root import Root
+
+log = logging.getLogger("rechunk_podman")
+
+Numbers = npt.NDArray[np.integer[Any]]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The paths that a package lists, in columns; directories and symlinks are among them.
+
+    A column has one value for each path. It is None where the database does not record it.
+
+    paths: as the database writes them, without the leading slash. They may lead through symlinks, and may not
+        exist.
+    installed: whether the path is this package's on the disk; None: each is.
+    packaged: whether the path is a regular file with content of the package; None: each regular file is.
+    digests: of the packaged contents.
+    sizes: bytes.
+    modes: permission bits.
+    mtimes: epoch seconds.
+    """
+
+    paths: Sequence[str] = ()
+    installed: Flags | None = None
+    packaged: Flags | None = None
+    digests: Digests | None = None
+    sizes: Numbers | None = None
+    modes: Numbers | None = None
+    mtimes: Numbers | None = None
+
+
+NO_FILES = Files()
+
+
+@dataclass(frozen=True, slots=True)
+class Package:
+    """A package as the database records it.
+
+    name: of the binary package.
+    version: as the package manager shows it, with its epoch.
+    source: name of the source package, which gives the component its name; `name` where there is none.
+    source_version: version of the source package.
+    architecture: as the package manager writes it, "" where it is unknown.
+    is_removed: only configuration files are left of the package.
+    built: epoch seconds of the build, None where nothing records it.
+    unpacked: epoch seconds of the installation, or 0 where it is unknown, if the newest of the files that
+        are older than it may stand for `built`; None if not.
+    changes: epoch seconds of the entries of its changelog, in any order.
+    files: what it lists.
+    info: canonical paths of the files that the database keeps for this package alone.
+    trees: canonical paths of directories in which everything that no package lists is this package's. Of
+        trees in one another the innermost counts.
+    """
+
+    name: str
+    version: str
+    source: str
+    source_version: str
+    architecture: str = ""
+    is_removed: bool = False
+    built: int | None = None
+    unpacked: float | None = None
+    changes: Sequence[int] = ()
+    files: Files = NO_FILES
+    info: Sequence[str] = ()
+    trees: Sequence[str] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Database:
+    """Everything that the databases of one package manager record.
+
+    directories: canonical paths of the directories that hold them.
+    """
+
+    packages: Sequence[Package]
+    directories: Sequence[str] = ()
+
+
+class Ecosystem(Protocol):
+    """The reader of one package manager's databases. Implemented by modules.
+
+    name: source of the ids of its components, `NAME/…`, also in Ledgers: it never changes.
+    locations: where its databases lie; read by load(), and by `changelog` and `lint` without it.
+
+    A reader promises:
+
+    * Cost. One pass over the database: each of its files is read once, work and memory grow linearly with the
+      records, and no file of a package is opened. What is known of each file goes into columns (numpy arrays,
+      lists of strings), not into an object for each file: there may be a million. Reads are limited in size.
+      Without `files` neither lists of files nor changelogs are read.
+    * Order. Whatever the order of the records, callers get equal packages: no first or last record wins.
+      Callers sort.
+    * Errors. load() raises nothing but DatabaseError, and only for a database that exists and cannot be read
+      as a whole; the error names the database. A broken record, whatever its bytes are, costs this record and
+      a warning that names both (warn_left_out). An absent database is None, after a few calls of stat.
+    * Confinement. Everything is read through `root`, which follows no symlink out of the root filesystem.
+      Nothing is written into it.
+    * Purity. Parsing is apart from reading: load() reads, and functions of bytes or text parse.
+    * Threads. load() may run in a worker while the root filesystem is scanned, with a Root of its own; the
+      module holds no state.
+    """
+
+    name: str
+    locations: Locations
+
+    def load(self, root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
+        """Return what the databases record, None where there is no database.
+
+        Args:
+            records: the paths that match `locations.scattered`. An ecosystem without such globs gets none,
+                and may be loaded before the root filesystem has been scanned.
+            files: False leaves out `built`, `changes`, `files`, `info` and `trees`.
+
+        Raises:
+            DatabaseError: a database exists and cannot be read as a whole.
+        """
+
+    def compare(self, a: str, b: str) -> int:
+        """Return -1, 0 or 1 if `a` is older than, equal to or newer than `b`. Any text is a version."""
+
+
+def warn_left_out(database: str, record: str, reason: object) -> None:
+    """Log a warning about a broken record.
+
+    Args:
+        database: its path, as Root.show() writes it.
+        record: name of the package, or the position of the record.
+    """
+    record = record if record.isprintable() else ascii(record)
+    log.warning(
+        "%s: the record of %s is left out: %s", database, record or "a package without a name", reason
+    )

@@ -1,0 +1,118 @@
+"""The reader of rpm's databases."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Sequence
+
+import numpy as np
+
+from rechunk_podman.packages.digests import MD5, Digests
+from rechunk_podman.packages.locations import Locations
+from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, warn_left_out
+from rechunk_podman.packages.rpm import database, header
+from rechunk_podman.packages.rpm.header import Header, HeaderError
+from rechunk_podman.packages.versions import compare_rpm
+from rechunk_podman.rootfs.root import Root
+
+name = "rpm"
+locations = Locations(
+    directories=database.DIRECTORIES,
+    databases=tuple(database.FORMATS),
+    records=("rpmdb.sqlite-wal", "rpmdb.sqlite-journal"),
+    copies=("usr/lib/sysimage/rpm-ostree-base-db",),
+    state=("usr/lib/sysimage/libdnf5", "var/lib/dnf", "var/lib/yum"),
+    journals=(
+        *(
+            f"{directory}/{file}"
+            for directory in database.DIRECTORIES
+            for file in ("__db.*", ".rpm.lock", ".dbenv.lock")
+        ),
+        "var/lib/dnf/history.sqlite*",
+        "usr/lib/sysimage/libdnf5/transaction_history.sqlite*",
+        "usr/lib/sysimage/libdnf5/*.toml",
+        "var/lib/yum/history/**",
+        "var/lib/zypp/AutoInstalled",
+    ),
+    caches=(
+        *(f"var/cache/{tool}/**" for tool in ("dnf", "libdnf5", "yum", "zypp", "rpm-ostree")),
+        "var/lib/dnf/repos/**",
+        "var/lib/dnf/sync/**",
+    ),
+    # rpm's packages list its databases as ghosts
+    is_exclusive=True,
+)
+compare = compare_rpm
+
+_KEY = "gpg-pubkey"
+"""rpm records the keys that it trusts as packages of this name."""
+
+_DAY = 86400
+_TYPE, _PERMISSIONS = 0o170000, 0o7777
+"""The parts of a mode."""
+
+
+def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
+    """Return what the database records: see Ecosystem.load()."""
+    paths = database.databases(root)
+    if not paths:
+        return None
+    packages: list[Package] = []
+    for number, (path, record) in enumerate(database.records(root, paths), 1):
+        label = f"package {number}"
+        try:
+            if isinstance(record, HeaderError):
+                raise record
+            parsed = Header(record)
+            label = parsed.string(header.NAME) or label
+            if label != _KEY:
+                packages.append(_package(parsed, files))
+        except HeaderError as error:
+            warn_left_out(root.show(path), label, error)
+    return Database(packages, [path.rpartition("/")[0] for path in paths])
+
+
+def _package(parsed: Header, files: bool) -> Package:
+    """Return the package of a header.
+
+    Raises:
+        HeaderError: the record is broken.
+    """
+    source, source_version = parsed.source()
+    version = f"{parsed.string(header.VERSION)}-{parsed.string(header.RELEASE)}"
+    if epoch := parsed.number(header.EPOCH):
+        version = f"{epoch}:{version}"
+    built = parsed.number(header.BUILDTIME) or None
+    changes = parsed.numbers(header.CHANGELOGTIME) if files else []
+    return Package(
+        parsed.string(header.NAME) or source,
+        version,
+        source,
+        source_version,
+        parsed.string(header.ARCH),
+        built=built,
+        # entries dated long after the build are mistakes
+        changes=[time for time in changes if time > 0 and (built is None or time <= built + _DAY)],
+        files=_files(parsed) if files else NO_FILES,
+    )
+
+
+def _files(parsed: Header) -> Files:
+    """Return a package's files.
+
+    Raises:
+        HeaderError: the record is broken.
+    """
+    columns = parsed.columns()
+    directories = [directory.lstrip("/") for directory in columns.directories]
+    heads = map(directories.__getitem__, columns.indexes.tolist())
+    installed = columns.states == header.STATE_NORMAL
+    return Files(
+        [head + file for head, file in zip(heads, columns.names, strict=True)],
+        installed,
+        installed & (columns.modes & _TYPE == stat.S_IFREG) & (columns.flags & header.FLAG_GHOST == 0),
+        Digests.parse(columns.digests, parsed.number(header.FILEDIGESTALGO) or MD5),
+        columns.sizes,
+        (columns.modes & _PERMISSIONS).astype(np.uint16),
+        columns.mtimes,
+    )
