@@ -53,7 +53,8 @@ class Tags:
         if name in ("date", "timestamp"):
             when = datetime.fromtimestamp(self.now, timezone.utc)
             return when.strftime("%y%m%d" if name == "date" else "%Y-%m-%dT%H:%M:%SZ")
-        known = {"version": log.new.version, "previous": log.old.version, "pretty": self.pretty}
+        pretty = self.pretty.replace("<version>", log.new.version or "<version>")
+        known = {"version": log.new.version, "previous": log.old.version, "pretty": pretty}
         if name in known:
             return known[name] or tag[0]
         return self.commits() if name == "commits" else self.packages()

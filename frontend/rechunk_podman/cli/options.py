@@ -27,6 +27,11 @@ _labels = partial(typer.Option, rich_help_panel="Labels")
 _registry = partial(typer.Option, rich_help_panel="Registry")
 _work = partial(typer.Option, rich_help_panel="Work")
 
+REFERENCE_HELP = (
+    "A local image, docker://NAME, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a saved config."
+)
+"""The help of an argument that names an image whose documents are read."""
+
 # Every command
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON.")]

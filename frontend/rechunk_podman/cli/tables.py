@@ -19,7 +19,7 @@ def print_table(
 
     Args:
         title: "" for none.
-        numbers: the columns that are aligned to the right and never wrapped.
+        numbers: the columns that are aligned to the right.
     """
     from rich.console import Console
     from rich.table import Table
@@ -27,8 +27,7 @@ def print_table(
 
     table = Table(title=Text(printable(title)) if title else None)
     for column in columns:
-        number = column in numbers
-        table.add_column(Text(printable(column)), justify="right" if number else "left", no_wrap=number)
+        table.add_column(Text(printable(column)), justify="right" if column in numbers else "left")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console().print(table)

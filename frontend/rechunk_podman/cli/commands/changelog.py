@@ -10,18 +10,19 @@ from typing import Annotated
 
 import typer
 
-from rechunk_podman.cli.commands.inspect import REFERENCE_HELP, ArchOption, VerboseOption
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.references import AuthfileOption, CredsOption, TlsVerifyOption, registry_of
+from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Pretty, Revision, Verbose, command
 from rechunk_podman.errors import UsageError
 from rechunk_podman.units import human_size
 
 TEMPLATE = "changelog.md.j2"
 
 
+@command
 def changelog(
     old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP)],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what OLD is updated to.")],
+    access: Access,
     template: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="A Jinja template; tags like <pkgupd> may stand in it."),
@@ -34,9 +35,7 @@ def changelog(
         Path | None,
         typer.Option(metavar="DIR", help="The repository of both revisions: their commits are listed."),
     ] = None,
-    revision: Annotated[
-        str | None, typer.Option(metavar="REV", help="NEW's revision, where its label does not say it.")
-    ] = None,
+    revision: Revision = None,
     notable: Annotated[
         list[str] | None,
         typer.Option(metavar="GLOB", help="Packages to be named first, in place of the default. Repeatable."),
@@ -45,18 +44,15 @@ def changelog(
         list[str] | None,
         typer.Option(metavar="NAME=TEXT", help="How hhd-dev/rechunk's tags are written out. Repeatable."),
     ] = None,
-    pretty: Annotated[str, typer.Option(metavar="TEXT", help="What <pretty> stands for.")] = "",
-    arch: ArchOption = None,
-    tls_verify: TlsVerifyOption = None,
-    authfile: AuthfileOption = None,
-    creds: CredsOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON (docs/changelog.md).")] = False,
-    verbose: VerboseOption = 0,
+    pretty: Pretty = None,
+    arch: Arch = None,
+    as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Write what changed from OLD to NEW: packages, the download, commits; Markdown by default.
 
     Of images here the package databases are read, of those in a registry what they recorded (source
-    packages).
+    packages). --revision is that of NEW, if its label does not give it.
     """
     set_up_logging(verbose)
     from rechunk_podman.changelog import run
@@ -77,7 +73,7 @@ def changelog(
     document = run.changelog(
         old,
         new,
-        registry_of(tls_verify, authfile, creds, arch, references=(old, new)),
+        access.registry(old, new, platform=arch),
         notable=notable or NOTABLE,
         git=None if git is None else str(git),
         revision=revision,
@@ -85,7 +81,7 @@ def changelog(
     if as_json:
         print_json(document.to_json())
         return
-    tags = Tags(document, _now(), pretty, formatters)
+    tags = Tags(document, _now(), pretty or "", formatters)
     if text is not None:
         result = render_text(text, tags)
     else:

@@ -6,23 +6,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from rechunk_podman.cli.commands.inspect import REFERENCE_HELP, ArchOption, JsonOption, VerboseOption
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.references import AuthfileOption, CredsOption, TlsVerifyOption, registry_of
+from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.download import Update
 
 
+@command
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP)],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what the client updates to.")],
-    arch: ArchOption = None,
-    tls_verify: TlsVerifyOption = None,
-    authfile: AuthfileOption = None,
-    creds: CredsOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    access: Access,
+    arch: Arch = None,
+    as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Show what a client that has OLD downloads for NEW, layer by layer, and why.
 
@@ -33,7 +31,7 @@ def diff(
     from rechunk_podman.explain.documents import update_document
     from rechunk_podman.explain.run import diff as update_of
 
-    update = update_of(old, new, registry_of(tls_verify, authfile, creds, arch, references=(old, new)))
+    update = update_of(old, new, access.registry(old, new, platform=arch))
     if as_json:
         print_json(update_document(update))
     else:

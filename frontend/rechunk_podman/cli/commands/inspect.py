@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.references import AuthfileOption, CredsOption, TlsVerifyOption, registry_of
+from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
 from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
@@ -16,24 +16,14 @@ if TYPE_CHECKING:
 RELEASES = 8
 """The number of releases that are shown."""
 
-REFERENCE_HELP = (
-    "A local image, docker://NAME, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a saved config."
-)
-ArchOption = Annotated[
-    str | None, typer.Option(metavar="ARCH", help="Of an image for several: which; else this machine's.")
-]
-VerboseOption = Annotated[int, typer.Option("--verbose", "-v", count=True, help="Say more; -vv everything.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print the result as JSON (docs/inspect.md).")]
 
-
+@command
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMG", help=REFERENCE_HELP)],
-    arch: ArchOption = None,
-    tls_verify: TlsVerifyOption = None,
-    authfile: AuthfileOption = None,
-    creds: CredsOption = None,
-    as_json: JsonOption = False,
-    verbose: VerboseOption = 0,
+    access: Access,
+    arch: Arch = None,
+    as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Show an image's layers, their sizes and components, and the record in it for the next image.
 
@@ -44,7 +34,7 @@ def inspect(
     from rechunk_podman.explain.documents import image_document
     from rechunk_podman.explain.run import inspect as facts_of
 
-    facts = facts_of(image, registry_of(tls_verify, authfile, creds, arch))
+    facts = facts_of(image, access.registry(platform=arch))
     if as_json:
         print_json(image_document(facts))
     else:

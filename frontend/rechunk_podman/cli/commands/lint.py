@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from rechunk_podman.cli.commands.inspect import VerboseOption
 from rechunk_podman.cli.console import print_json, set_up_logging
+from rechunk_podman.cli.options import Bootc, Json, Verbose
 from rechunk_podman.errors import UsageError
 
 FAIL_ON = ("note", "warning", "error", "never")
@@ -29,16 +29,13 @@ def lint(
     fail_on: Annotated[
         str, typer.Option(metavar="|".join(FAIL_ON), help="What makes the exit code 1: this, or worse.")
     ] = "error",
-    bootable: Annotated[
-        bool | None,
-        typer.Option("--bootc/--no-bootc", help="The image is one of bootc or ostree; otherwise found out."),
-    ] = None,
+    bootc: Bootc = None,
     zstd_chunked: Annotated[
         bool, typer.Option("--zstd-chunked", help="The image will be pushed as zstd:chunked.")
     ] = False,
     list_checks: Annotated[bool, typer.Option("--list", help="Print all checks and exit.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print as JSON (docs/lint.md).")] = False,
-    verbose: VerboseOption = 0,
+    as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Check an image for what fails at boot, leaks secrets or makes updates large.
 
@@ -66,7 +63,7 @@ def lint(
     if image is None:
         raise UsageError("no image is named", hint="rechunk-podman lint IMG, or --list")
     if new is None:
-        report = linting.lint(image, checks, bootable=bootable, zstd_chunked=zstd_chunked)
+        report = linting.lint(image, checks, bootable=bootc, zstd_chunked=zstd_chunked)
     else:
         report = linting.lint_update(image, new, checks)
     if as_json:

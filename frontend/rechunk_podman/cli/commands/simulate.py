@@ -1,46 +1,54 @@
-"""`rechunk-podman simulate`: what would the layers of these releases have cost the clients?"""
+"""`rechunk-podman simulate`: replay release histories through the planner, and sum up the downloads."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from rechunk_podman.cli.console import print_json
-from rechunk_podman.errors import RechunkError, UsageError
-from rechunk_podman.planning.simulate import SPANS, Replay, parse_history, replay
-from rechunk_podman.units import human_size
+from rechunk_podman.cli.options import Json, MaxLayers
+from rechunk_podman.cli.profiles import chosen_layers, parse_max_layers
+from rechunk_podman.errors import UsageError
+
+if TYPE_CHECKING:
+    from rechunk_podman.planning.simulate import Replay
 
 MAX_FILE = 64 << 20
+"""The largest history that is read, in bytes."""
 
 
 def simulate(
     histories: Annotated[
         list[Path], typer.Argument(metavar="HISTORY.json[.xz]…", help="Release histories to replay.")
     ],
-    max_layers: Annotated[int, typer.Option("--max-layers", min=1, help="Layers at most.")] = 64,
+    max_layers: MaxLayers = None,
     stateless: Annotated[
         bool, typer.Option("--stateless", help="Plan every release as if none had been before.")
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print a JSON array, one object a history.")
-    ] = False,
+    as_json: Json = False,
 ) -> None:
-    """Replay release histories through the planner: what do clients download per update?"""
+    """Replay release histories through the planner: what do clients download per update?
+
+    --json prints an array, one object a history.
+    """
+    from rich.console import Console
+
+    from rechunk_podman.planning.simulate import parse_history, replay
+
+    layers = parse_max_layers(chosen_layers(max_layers, bootc=False))
     results = []
-    talk = Console(stderr=True)
+    status = Console(stderr=True)
     for path in histories:
         history = parse_history(_read(path))
-        with talk.status(f"{history.series}: planning {len(history.releases)} releases"):
-            results.append(replay(history, max_layers=max_layers, stateless=stateless))
+        with status.status(f"{history.series}: planning {len(history.releases)} releases"):
+            results.append(replay(history, max_layers=layers, stateless=stateless))
     if as_json:
         print_json([result.to_json() for result in results])
     else:
-        Console().print(_table(results))
+        _show(results)
 
 
 def _read(path: Path) -> bytes:
@@ -49,34 +57,30 @@ def _read(path: Path) -> bytes:
             raise UsageError(f"{path} is too large for a release history")
         return path.read_bytes()
     except OSError as error:
-        raise RechunkError(
-            f"cannot read {path}: {error.strerror}",
-            hint="name a release history (.json or .json.xz)",
-            exit_code=2,
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}", hint="name a release history (.json or .json.xz)"
         ) from error
 
 
-def _table(results: Sequence[Replay]) -> Table:
-    table = Table(title="Download per update (mean), by releases skipped")
-    table.add_column("history")
-    for name in ("releases", "components", "layers"):
-        table.add_column(name, justify="right")
-    for span in SPANS:
-        table.add_column(f"k={span}", justify="right")
-        table.add_column("bound", justify="right")
-    for name in ("waste", "unpacked", "ledger", "s/plan"):
-        table.add_column(name, justify="right")
+def _show(results: Sequence[Replay]) -> None:
+    from rechunk_podman.cli.tables import print_table
+    from rechunk_podman.planning.simulate import SPANS
+    from rechunk_podman.units import human_size
+
+    counts = ("releases", "components", "layers")
+    spans = [name for span in SPANS for name in (f"k={span}", "bound")]
+    numbers = (*counts, *spans, "waste", "unpacked", "ledger", "s/plan")
+    rows = []
     for result in results:
-        spans = [human_size(mean[span]) for span in SPANS for mean in (result.bytes, result.bound)]
-        table.add_row(
-            result.series,
-            str(result.releases),
-            str(result.components),
-            str(result.max_layers),
-            *spans,
-            human_size(result.waste),
-            human_size(result.reextracted),
-            human_size(result.ledger_bytes),
-            f"{result.seconds_per_plan:.3f}",
+        sizes = [mean[span] for span in SPANS for mean in (result.bytes, result.bound)]
+        sizes += [result.waste, result.reextracted, result.ledger_bytes]
+        rows.append(
+            [
+                result.series,
+                *map(str, (result.releases, result.components, result.max_layers)),
+                *map(human_size, sizes),
+                f"{result.seconds_per_plan:.3f}",
+            ]
         )
-    return table
+    title = "Download per update (mean), by releases skipped"
+    print_table(title, ("history", *numbers), rows, numbers=numbers)

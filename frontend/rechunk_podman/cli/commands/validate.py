@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json
+from rechunk_podman.cli.options import Json
 from rechunk_podman.units import human_size
 
 
@@ -17,7 +18,7 @@ def validate(
     strict: Annotated[
         bool, typer.Option("--strict", help="Ask for all that images written by this tool promise.")
     ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Recompute every digest, size and diff_id of the images at PATH, and check how their tars are made.
 
@@ -28,7 +29,7 @@ def validate(
     from rechunk_podman.oci.validate.image import validate as check
 
     report = check(path, strict=strict)
-    if json_output:
+    if as_json:
         print_json(validation_document(report))
     else:
         for level, problems in (("error", report.errors), ("warning", report.warnings)):

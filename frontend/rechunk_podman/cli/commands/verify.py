@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json
+from rechunk_podman.cli.options import Json, SkipSpecialFiles
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.files import Difference, Differences
@@ -27,10 +28,8 @@ def verify(
             metavar="PATH", help="Leave PATH out of the comparison; PATH/ leaves out what it holds."
         ),
     ] = None,
-    skip_special_files: Annotated[
-        bool, typer.Option("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
-    ] = False,
-    json_output: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
+    skip_special_files: SkipSpecialFiles = False,
+    as_json: Json = False,
 ) -> None:
     """Prove that A and B hold the same files: type, content, mode, owner, xattrs, links, devices.
 
@@ -44,7 +43,7 @@ def verify(
     from rechunk_podman.explain.run import verify as compare
 
     found = compare(a, b, selinux=selinux, ignore=ignore_prune or (), skip_special_files=skip_special_files)
-    if json_output:
+    if as_json:
         print_json(files_document(found))
     else:
         _show(found)
