@@ -37,6 +37,10 @@ class UsageError(RechunkError):
     exit_code = 2
 
 
+class MissingImageError(UsageError):
+    """There is no image of that name."""
+
+
 class RootfsError(RechunkError):
     """The root filesystem cannot be read as it stands, or holds what no image can hold."""
 

@@ -1,6 +1,6 @@
 """Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
 
-A reference is whatever registry/documents.py, `locate()`, understands, except a name in a registry.
+A reference is whatever oci/reference.py, `locate()`, understands, except a name in a registry.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.documents import ImageRecord, image_record
 from rechunk_podman.oci.read.image import ImageSource, open_image
-from rechunk_podman.registry.documents import Place, locate
+from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.rootfs.root import Root
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
         ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
         RootfsError: the directory cannot be read.
     """
-    place, name = locate(reference)
-    if place is Place.STORAGE or (is_image and place is Place.DIRECTORY):
+    kind, name = locate(reference)
+    if kind is LocationKind.STORAGE or (is_image and kind is LocationKind.DIRECTORY):
         from rechunk_podman.programs.namespace import require_root
         from rechunk_podman.programs.podman import mounted
 
@@ -60,14 +60,14 @@ def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
         record = image_record(reference, image.manifest, image.config)
         with mounted(image.id) as path, Root(path) as root:
             yield OpenRoot(reference, root, record)
-    elif place is Place.DIRECTORY:
+    elif kind is LocationKind.DIRECTORY:
         with Root(name) as root:
             yield OpenRoot(reference, root)
-    elif place is Place.IMAGE:
+    elif kind is LocationKind.IMAGE:
         with open_image(name) as source:
             yield OpenRoot(reference, source, source.record)
     else:
-        raise _unreadable(reference, place)
+        raise _unreadable(reference, kind)
 
 
 @contextmanager
@@ -78,11 +78,11 @@ def open_layers(reference: str) -> Iterator[ImageSource]:
         UsageError: the reference names nothing, a directory, or an image that must be fetched first.
         ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
     """
-    place, name = locate(reference)
-    if place is Place.IMAGE:
+    kind, name = locate(reference)
+    if kind is LocationKind.IMAGE:
         with open_image(name) as source:
             yield source
-    elif place is Place.STORAGE:
+    elif kind is LocationKind.STORAGE:
         from rechunk_podman.programs.process import local_environment
         from rechunk_podman.programs.skopeo import export_layout
 
@@ -91,12 +91,12 @@ def open_layers(reference: str) -> Iterator[ImageSource]:
             export_layout(image.id, "image", cwd=folder, env=local_environment())
             with open_image(f"oci:{Path(folder) / 'image'}") as source:
                 yield source
-    elif place is Place.DIRECTORY:
+    elif kind is LocationKind.DIRECTORY:
         raise UsageError(
             f"a directory has no layers: {reference}", hint="`rechunk-podman verify A B` compares files"
         )
     else:
-        raise _unreadable(reference, place)
+        raise _unreadable(reference, kind)
 
 
 def _in_storage(name: str) -> Image:
@@ -107,8 +107,8 @@ def _in_storage(name: str) -> Image:
         return podman.resolve(name)
 
 
-def _unreadable(reference: str, place: Place) -> UsageError:
-    if place is Place.DOCUMENT:
+def _unreadable(reference: str, kind: LocationKind) -> UsageError:
+    if kind is LocationKind.DOCUMENT:
         return UsageError(f"a saved config has no files: {reference}", hint="name the image itself")
     return UsageError(
         f"cannot read {reference} in place",

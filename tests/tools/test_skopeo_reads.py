@@ -7,8 +7,8 @@ import subprocess
 import pytest
 
 from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.registry.answers import UnreachableError
 from rechunk_podman.registry.documents import image_documents, previous_documents
-from rechunk_podman.registry.retry import UnreachableError
 from support.needs import require
 from support.oci_material import Layout, make_tar, member, run
 from support.writing import make_sizes, write

@@ -9,36 +9,31 @@ from __future__ import annotations
 
 import errno
 import io
-import itertools
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from rechunk_podman.errors import RechunkError, ToolError
 from rechunk_podman.log import note
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord, layer_compression
-from rechunk_podman.oci.read.image import OCI, HashingReader, blob_name, decompressor, parse_reference
+from rechunk_podman.oci.read.image import HashingReader, blob_name, decompressor
 from rechunk_podman.oci.read.stores import DirectoryStore
+from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, locate, parse_path
 from rechunk_podman.oci.reuse import reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output
-from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
-from rechunk_podman.registry import retry as answers
-from rechunk_podman.registry.documents import (
-    DEFAULT,
-    DOCKER,
-    Place,
-    Registry,
-    locate,
-    options_of,
-    previous_documents,
-)
+from rechunk_podman.programs.imageproxy import BlobError, proxy
+from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
+from rechunk_podman.registry.answers import BUSY, MISSING, UnreachableError, is_busy
+from rechunk_podman.registry.documents import previous_documents
+from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.state import State
 
 if TYPE_CHECKING:
@@ -60,19 +55,19 @@ class Previous:
 
     record: ImageRecord
     reference: str
-    place: Place
+    kind: LocationKind
     trusted: bool = False
 
     @property
     def has_blobs(self) -> bool:
         """Whether its blobs are the final ones, and can be named in another image."""
-        layout = self.place is Place.IMAGE and locate(self.reference)[1].startswith(f"{OCI}:")
-        return self.record.manifest is not None and (self.place is Place.REGISTRY or layout)
+        layout = self.kind is LocationKind.IMAGE and locate(self.reference)[1].startswith(f"{OCI}:")
+        return self.record.manifest is not None and (self.kind is LocationKind.REGISTRY or layout)
 
     @property
     def repository(self) -> str | None:
         """Its repository, where it is in a registry."""
-        if self.place is not Place.REGISTRY:
+        if self.kind is not LocationKind.REGISTRY:
             return None
         return names.parse(self.reference.removeprefix(DOCKER)).repository
 
@@ -91,18 +86,18 @@ def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = 
 
 def found(reference: str, record: ImageRecord, state: State | None = None) -> Previous:
     """The Previous that a reference and its documents make; the note says which it is."""
-    place = locate(reference)[0]
-    if place is Place.DOCUMENT:
-        return Previous(record, reference, place)
-    if place is not Place.REGISTRY or record.digest is None:
+    kind = locate(reference)[0]
+    if kind is LocationKind.DOCUMENT:
+        return Previous(record, reference, kind)
+    if kind is not LocationKind.REGISTRY or record.digest is None:
         note(log, "previous image: %s%s", reference, f" ({record.digest})" if record.digest else "")
-        return Previous(record, reference, place)
+        return Previous(record, reference, kind)
     parsed = names.parse(reference.removeprefix(DOCKER))
     pinned = f"{DOCKER}{parsed.repository}@{record.digest}"
     if parsed.digest != record.digest:
         note(log, "previous image: %s", pinned)
     known = state is not None and state.knows(parsed.repository, record.digest)
-    return Previous(record, pinned, place, trusted=parsed.digest is not None or known)
+    return Previous(record, pinned, kind, trusted=parsed.digest is not None or known)
 
 
 class _UnsoundBlobsError(RechunkError):
@@ -190,17 +185,18 @@ def verify_blobs(
     log.info("verifying %d blobs of %s, %d bytes", len(unique), previous.reference, total)
     with _opener(previous, registry) as opener:
         for (digest, _), layer in unique.items():
-            problem = _asked_again(opener, layer)
-            if problem is not None:
-                log.warning("%s: blob %s: %s", previous.reference, digest, problem.text)
-                unsound[digest] = unsound.get(digest, False) or problem.damaged
+            try:
+                retry(partial(_check_blob, opener, layer), f"fetch blob {digest}", is_busy)
+            except _WrongBlobError as error:
+                log.warning("%s: blob %s: %s", previous.reference, digest, error.message)
+                unsound[digest] = unsound.get(digest, False) or error.damaged
     return unsound
 
 
 @contextmanager
 def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
-    if previous.place is not Place.REGISTRY:
-        path = parse_reference(locate(previous.reference)[1]).path
+    if previous.kind is not LocationKind.REGISTRY:
+        path = parse_path(locate(previous.reference)[1]).path
         store = DirectoryStore(Path(path))
         try:
             yield lambda layer: store.open(blob_name(layer.descriptor.digest))
@@ -208,54 +204,35 @@ def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
             store.close()
         return
     with (
-        options_of(previous.repository or "", registry) as (options, secrets),
+        skopeo_options(previous.repository or "", registry) as (options, secrets),
         proxy(options, env=registry.env, secrets=secrets) as connection,
     ):
-        image = _opened(connection, previous.reference)
+        try:
+            image = retry(lambda: connection.open(previous.reference), f"open {previous.reference}", is_busy)
+        except BlobError as error:
+            raise UnreachableError(
+                f"cannot verify the layers of {previous.reference}",
+                context=[error.message],
+                hint="run the same command again; --no-reuse does without them",
+            ) from error
         yield lambda layer: connection.blob(image, layer.descriptor)
         connection.close_image(image)
 
 
-def _opened(connection: ImageProxy, reference: str) -> int:
-    """The proxy's handle of an image in a registry, which may have to be asked again.
+class _WrongBlobError(RechunkError):
+    """A blob does not hold the layer. damaged: see verify_blobs()."""
+
+    def __init__(self, message: str, *, damaged: bool = False) -> None:
+        super().__init__(message)
+        self.damaged = damaged
+
+
+def _check_blob(opener: Opener, layer: Layer) -> None:
+    """Read a blob, and hash it and the tar in it.
 
     Raises:
-        UnreachableError: it cannot be opened. ToolError: the proxy is broken.
+        _WrongBlobError: it is not there, or does not hold the layer. ToolError: skopeo failed.
     """
-    for attempt in itertools.count(1):
-        try:
-            return connection.open(reference)
-        except BlobError as error:
-            said = error.message
-            if not (answers.BUSY.search(said) and answers.again(attempt, f"open {reference}", said)):
-                raise answers.UnreachableError(
-                    f"cannot verify the layers of {reference}",
-                    context=[said],
-                    hint="run the same command again; --no-reuse does without them",
-                ) from error
-    raise AssertionError("unreachable")
-
-
-class _Problem(NamedTuple):
-    """What is wrong with a blob. damaged: see verify_blobs()."""
-
-    text: str
-    damaged: bool = False
-
-
-def _asked_again(opener: Opener, layer: Layer) -> _Problem | None:
-    """As _problem(); where the registry could not answer now it is asked again, aloud."""
-    for attempt in itertools.count(1):
-        problem = _problem(opener, layer)
-        if problem is None or not answers.BUSY.search(problem.text):
-            break
-        if not answers.again(attempt, f"fetch blob {layer.descriptor.digest}", problem.text):
-            break
-    return problem
-
-
-def _problem(opener: Opener, layer: Layer) -> _Problem | None:
-    """What is wrong with a blob; None where it is the one that holds the layer."""
     name = "the blob"
     try:
         with opener(layer) as raw:
@@ -266,18 +243,18 @@ def _problem(opener: Opener, layer: Layer) -> _Problem | None:
             scratch = bytearray(1 << 20)
             while tar.size <= layer.uncompressed_size and tar.readinto(scratch):
                 pass
-            if tar.size > layer.uncompressed_size:
-                return _Problem(f"it holds more than the {layer.uncompressed_size} bytes of the layer")
-            stored.drain()
+            if tar.size <= layer.uncompressed_size:
+                stored.drain()
     except ToolError:
         raise
     except RechunkError as error:
         text = "; ".join((error.message, *error.context))
-        absent = answers.MISSING.search(text) or os.strerror(errno.ENOENT) in text
-        return _Problem(text, damaged=not (absent or answers.BUSY.search(text)))
+        absent = MISSING.search(text) or os.strerror(errno.ENOENT) in text
+        raise _WrongBlobError(text, damaged=not (absent or BUSY.search(text))) from error
+    if tar.size > layer.uncompressed_size:
+        raise _WrongBlobError(f"it holds more than the {layer.uncompressed_size} bytes of the layer")
     if (stored.digest, stored.size) != (layer.descriptor.digest, layer.descriptor.size):
-        return _Problem(f"it is {stored.digest} of {stored.size} bytes", damaged=True)
+        raise _WrongBlobError(f"it is {stored.digest} of {stored.size} bytes", damaged=True)
     if DiffId(tar.digest) != layer.diff_id:
         wrong = f"it holds {tar.digest}, not the layer {layer.diff_id}"
-        return _Problem(f"{wrong}: the previous image is damaged or forged")
-    return None
+        raise _WrongBlobError(f"{wrong}: the previous image is damaged or forged")

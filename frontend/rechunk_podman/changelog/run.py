@@ -13,8 +13,9 @@ from rechunk_podman.explain.download import compare
 from rechunk_podman.explain.inspect import ImageFacts
 from rechunk_podman.explain.run import inspect
 from rechunk_podman.images import open_root
+from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.programs.git import commits_or_none
-from rechunk_podman.registry.documents import DEFAULT, Place, Registry, locate
+from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ def installed_packages(reference: str, facts: ImageFacts) -> Packages | None:
         NamespaceRequiredError: as `images.open_root()`.
     """
     found: Packages | None = None
-    if locate(reference)[0] not in (Place.REGISTRY, Place.DOCUMENT):
+    if locate(reference)[0] not in (LocationKind.REGISTRY, LocationKind.DOCUMENT):
         try:
             found = _read_databases(reference)
         except NamespaceRequiredError:

@@ -17,7 +17,7 @@ from rechunk_podman.log import note
 from rechunk_podman.oci.config import ImageConfig
 
 if TYPE_CHECKING:
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
 
 log = logging.getLogger("rechunk_podman")
 

@@ -18,7 +18,7 @@ import typer
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
 
 _input = partial(typer.Option, rich_help_panel="Input")
 _output = partial(typer.Option, rich_help_panel="Output")
@@ -261,7 +261,8 @@ class Access:
             UsageError: a value is not what it should be.
         """
         from rechunk_podman.oci import reference as names
-        from rechunk_podman.registry.documents import DOCKER, Registry
+        from rechunk_podman.oci.reference import DOCKER
+        from rechunk_podman.registry.access import Registry
 
         if self.tls_verify not in (None, "true", "false"):
             raise UsageError(

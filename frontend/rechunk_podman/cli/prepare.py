@@ -14,7 +14,7 @@ from rechunk_podman.errors import UsageError
 if TYPE_CHECKING:
     from rechunk_podman.build.previous import Previous
     from rechunk_podman.programs.podman import Image
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
     from rechunk_podman.split.request import Request
 
 

@@ -10,7 +10,7 @@ import typer
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
 
 PreviousOption = Annotated[
     str | None,
@@ -92,7 +92,8 @@ def registry_of(
         UsageError: a value is not what it should be.
     """
     from rechunk_podman.oci import reference as names
-    from rechunk_podman.registry.documents import DOCKER, Registry
+    from rechunk_podman.oci.reference import DOCKER
+    from rechunk_podman.registry.access import Registry
 
     if tls_verify not in (None, "true", "false"):
         raise UsageError(

@@ -17,10 +17,10 @@ from rechunk_podman.files import require_writable, write_file
 
 if TYPE_CHECKING:
     from rechunk_podman.build.previous import Previous
+    from rechunk_podman.oci.reference import Target
     from rechunk_podman.programs.podman import Image, Podman
     from rechunk_podman.publish.publish import Published
-    from rechunk_podman.publish.push import Target
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
     from rechunk_podman.split.request import Progress, Request
 
 log = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ def destination(push: list[str] | None, output: str | None, tag: str | None) -> 
     Raises:
         UsageError: one of them is none, or other destinations are named as well.
     """
-    from rechunk_podman.publish.push import Target
+    from rechunk_podman.oci.reference import Target
 
     targets = tuple(Target.parse(text) for text in push or ())
     if targets and (tag is not None or output is not None):
@@ -125,8 +125,10 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
     """
     from rechunk_podman.build import image_ledger as record
     from rechunk_podman.build.previous import found, resolve
-    from rechunk_podman.registry.documents import Place, image_documents
-    from rechunk_podman.registry.retry import DeniedError, MissingImageError
+    from rechunk_podman.errors import MissingImageError
+    from rechunk_podman.oci.reference import LocationKind
+    from rechunk_podman.registry.answers import DeniedError
+    from rechunk_podman.registry.documents import image_documents
     from rechunk_podman.registry.state import load
 
     here = None
@@ -153,7 +155,7 @@ def previous_of(shipping: Shipping, service: Podman, target: str) -> tuple[Previ
         from rechunk_podman.oci.documents import image_record
 
         documents = image_record(target, here.manifest, here.config)
-        previous = Previous(documents, target, Place.STORAGE)
+        previous = Previous(documents, target, LocationKind.STORAGE)
     else:
         return None, None
     return (previous if shipping.push or record.inherited(documents.config, target) else None), here

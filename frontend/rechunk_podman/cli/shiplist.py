@@ -75,8 +75,8 @@ def publish_list(
     Raises:
         UsageError: two are for one platform; nothing is pushed then. RechunkError: as publish().
     """
+    from rechunk_podman.oci.reference import Pinned
     from rechunk_podman.publish import index as multiarch
-    from rechunk_podman.publish.push import Pinned
 
     seen: dict[str | None, str] = {}
     for own, request, _ in jobs:

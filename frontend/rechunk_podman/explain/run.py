@@ -8,7 +8,8 @@ from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.files import Differences, read_tree_of
 from rechunk_podman.explain.files import verify as compare_files
 from rechunk_podman.explain.inspect import ImageFacts, describe
-from rechunk_podman.registry.documents import DEFAULT, Registry, image_documents
+from rechunk_podman.registry.access import DEFAULT, Registry
+from rechunk_podman.registry.documents import image_documents
 
 
 def inspect(reference: str, registry: Registry = DEFAULT) -> ImageFacts:

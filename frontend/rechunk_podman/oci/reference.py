@@ -1,16 +1,33 @@
-"""Image references as podman and buildah read them: pure functions on text.
+"""References: the one place that reads names of images, and where an image is.
 
-Sources: distribution's reference grammar (github.com/distribution/reference, reference.go) and podman's rule
-that a name without a registry, given as a tag, belongs to `localhost/`.
+A reference is a name in local storage, `containers-storage:NAME`, `docker://NAME`, `oci:DIR[:TAG]`,
+`oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, or a path: of a layout, an archive, a file with the
+saved config of an image, or a directory.
+
+Sources: containers-transports(5); distribution's reference grammar (github.com/distribution/reference,
+reference.go); podman's rule that a name without a registry, given as a tag, belongs to `localhost/`.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
 from typing import NamedTuple
 
-from rechunk_podman.errors import UsageError
+from rechunk_podman.errors import MissingImageError, RechunkError, UsageError
+from rechunk_podman.oci import spec
+from rechunk_podman.oci.spec import Digest
+
+STORAGE, DOCKER = "containers-storage:", "docker://"
+OCI, OCI_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
+TRANSPORTS = (OCI, OCI_ARCHIVE, DOCKER_ARCHIVE)
+"""Transports of images that are read in place."""
+
+MISSING_HINT = "name a local image, docker://NAME, oci:DIR, an archive or a saved config"
+_OTHERS = ("dir:", "docker-daemon:", "ostree:", "sif:", "tarball:")
 
 SUFFIX = "-chunked"
 MAX_TAG = 128
@@ -121,3 +138,141 @@ def _repository(asked: Name, names: list[str]) -> str:
         if name.repository.endswith("/" + asked.repository):
             return name.repository
     return asked.repository
+
+
+class Target(NamedTuple):
+    """`docker://REPOSITORY:TAG`, where an image goes."""
+
+    repository: str
+    tag: str
+
+    def __str__(self) -> str:
+        return f"{DOCKER}{self.repository}:{self.tag}"
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """A reference without a digest; the tag is latest where there is none.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        if not text.startswith(DOCKER):
+            raise UsageError(f"not a registry reference: {text}", hint="docker://REGISTRY/NAME:TAG")
+        name = parse(text.removeprefix(DOCKER))
+        if name.digest is not None:
+            raise UsageError(
+                f"nothing can be pushed to a digest: {text}", hint=f"{DOCKER}{name.repository}:TAG"
+            )
+        return cls(name.repository, name.tag or "latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """`docker://REPOSITORY@DIGEST`, one image for good."""
+
+    repository: str
+    digest: Digest
+
+    def __str__(self) -> str:
+        return f"{DOCKER}{self.repository}@{self.digest}"
+
+    @classmethod
+    def parse(cls, text: str) -> Pinned:
+        """A reference with a digest and without a tag.
+
+        Raises:
+            UsageError: it is something else.
+        """
+        hint = "docker://REGISTRY/NAME@sha256:… (split --push prints the digest)"
+        if not text.startswith(DOCKER):
+            raise UsageError(f"not a registry reference: {text}", hint=hint)
+        name = parse(text.removeprefix(DOCKER))
+        if name.digest is None or name.tag is not None:
+            raise UsageError(f"not a digest reference: {text}", hint=hint)
+        try:
+            return cls(name.repository, spec.digest(name.digest))
+        except RechunkError as error:
+            raise UsageError(f"not a digest reference: {text}", context=[error.message], hint=hint) from error
+
+
+class PathReference(NamedTuple):
+    """`[TRANSPORT:]PATH[:TAG]`; transport None where it has to be found out."""
+
+    transport: str | None
+    path: str
+    tag: str | None
+
+
+def parse_path(text: str) -> PathReference:
+    """Return the parts of `[oci:|oci-archive:|docker-archive:]PATH[:TAG]`.
+
+    A path that exists as it is written has no tag.
+    """
+    transport, colon, rest = text.partition(":")
+    if not (colon and transport in TRANSPORTS):
+        transport, rest = "", text
+    path, tag = rest, None
+    if not Path(rest).exists():
+        for match in re.finditer(":", rest):
+            if Path(rest[: match.start()]).exists():
+                path, tag = rest[: match.start()], rest[match.end() :]
+                break
+    return PathReference(transport or None, path, tag or None)
+
+
+def is_layout(path: Path) -> bool:
+    """Return True if a directory is an OCI layout (image-layout.md)."""
+    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
+
+
+class LocationKind(Enum):
+    """Where a reference points to."""
+
+    REGISTRY = "registry"
+    STORAGE = "local storage"
+    IMAGE = "layout or archive"
+    DOCUMENT = "saved config"
+    DIRECTORY = "directory"
+
+
+def locate(text: str) -> tuple[LocationKind, str]:
+    """Return the kind of location that a reference names, and the name there.
+
+    The name of a layout or an archive has its transport, if that is known. Of files only the first bytes are
+    read. A text that is no path of something is a name in storage.
+
+    Raises:
+        UsageError: it is empty, or of a transport that cannot be read in place.
+        MissingImageError: it is a path, and nothing is there.
+    """
+    if text.startswith(DOCKER):
+        return LocationKind.REGISTRY, text.removeprefix(DOCKER)
+    if text.startswith(_OTHERS):
+        raise UsageError(f"cannot read {text} in place", hint="copy it here first: skopeo copy … oci:DIR")
+    if text.startswith(STORAGE):
+        return LocationKind.STORAGE, text.removeprefix(STORAGE)
+    if text.partition(":")[0] in TRANSPORTS:
+        return LocationKind.IMAGE, text
+    if not text:
+        raise UsageError("an image reference is empty", hint="give a name, docker://NAME or oci:DIR")
+    reference = parse_path(text)
+    path = Path(reference.path)
+    if path.is_dir() and is_layout(path):
+        return LocationKind.IMAGE, f"{OCI}:{text}"
+    if path.is_file():
+        is_document = reference.tag is None and _is_json(path)
+        return LocationKind.DOCUMENT if is_document else LocationKind.IMAGE, text
+    if path.is_dir() and reference.tag is None:
+        return LocationKind.DIRECTORY, text
+    if text.startswith(("/", "./", "../")):
+        raise MissingImageError(f"no such file or directory: {text}", hint=MISSING_HINT)
+    return LocationKind.STORAGE, text
+
+
+def _is_json(path: Path) -> bool:
+    """Return True if a file begins as a JSON object or list does."""
+    try:
+        with path.open("rb") as file:
+            return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")
+    except OSError:
+        return False

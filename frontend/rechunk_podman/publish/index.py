@@ -24,13 +24,14 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
-from rechunk_podman.oci.read.image import OCI, blob_name, open_store, parse_reference, read_document
+from rechunk_podman.oci.read.image import blob_name, open_store, read_document
+from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Pinned, Target, locate, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
 from rechunk_podman.publish import push
-from rechunk_podman.publish.push import Pinned, Target
-from rechunk_podman.registry.documents import DOCKER, Place, Registry, image_documents, locate, top_document
+from rechunk_podman.registry.access import Registry, private_credentials
+from rechunk_podman.registry.documents import image_documents, top_document
 from rechunk_podman.split.request import work_directory, write
 
 log = logging.getLogger(__name__)
@@ -67,8 +68,8 @@ def instance(reference: str, registry: Registry) -> Instance:
         UsageError: it is somewhere else. RechunkError: as image_documents().
     """
     record = image_documents(reference, registry)
-    place, name = locate(reference)
-    previous = Previous(record, reference, place)
+    kind, name = locate(reference)
+    previous = Previous(record, reference, kind)
     if record.digest is None or record.manifest is None or not previous.has_blobs:
         raise UsageError(
             f"not an image in a registry or an OCI layout: {reference}",
@@ -78,7 +79,7 @@ def instance(reference: str, registry: Registry) -> Instance:
         raise ImageError(
             f"{reference} is not of OCI's format", hint="split --push, or build, write images that are"
         )
-    if place is Place.REGISTRY:
+    if kind is LocationKind.REGISTRY:
         repository = names.parse(reference.removeprefix(DOCKER)).repository
         name = str(Pinned(repository, record.digest))
     return Instance(record, name, record.digest)
@@ -92,9 +93,9 @@ def instances(reference: str, registry: Registry) -> list[Instance]:
     Raises:
         UsageError: it is somewhere else, or a layout of several images. RechunkError: as image_documents().
     """
-    place, name = locate(reference)
-    if place is not Place.REGISTRY:
-        if place is Place.IMAGE:
+    kind, name = locate(reference)
+    if kind is not LocationKind.REGISTRY:
+        if kind is LocationKind.IMAGE:
             _require_single(reference, name)
         return [instance(reference, registry)]
     data = top_document(reference, registry)
@@ -116,7 +117,7 @@ def instances(reference: str, registry: Registry) -> list[Instance]:
 
 def _require_single(reference: str, name: str) -> None:
     """Refuses a layout of which skopeo could take one image of several."""
-    parsed = parse_reference(name)
+    parsed = parse_path(name)
     if parsed.tag is not None or not Path(parsed.path).exists():
         return
     transport, store = open_store(parsed)
@@ -175,7 +176,7 @@ def publish_index(
     repository = targets[0].repository
     with (
         work_directory(workdir) as work,
-        push.private_credentials(registry, repository) as private,
+        private_credentials(registry, repository) as private,
     ):
         for found in instances:
             place = Pinned(repository, found.digest)

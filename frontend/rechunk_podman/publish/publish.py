@@ -15,15 +15,16 @@ from rechunk_podman.build.previous import Previous
 from rechunk_podman.log import NOTE
 from rechunk_podman.oci.documents import ImageRecord, image_record, parse_manifest, sha256_of
 from rechunk_podman.oci.read.image import blob_name
+from rechunk_podman.oci.reference import LocationKind, Pinned, Target
 from rechunk_podman.oci.sparse import SPARSE_FILE, Sparse, parse_sparse
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs import space
 from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import find, local_environment
 from rechunk_podman.publish import push
-from rechunk_podman.publish.push import LostBlobsError, Pinned, Target
+from rechunk_podman.publish.push import LostBlobsError
 from rechunk_podman.registry import state
-from rechunk_podman.registry.documents import Place, Registry
+from rechunk_podman.registry.access import Registry, private_credentials
 from rechunk_podman.split import in_place as native
 from rechunk_podman.split.request import Progress, Request, tool_environment, work_directory, write
 
@@ -79,7 +80,7 @@ def publish(publication: Publication, progress: Progress) -> Published:
     env = tool_environment(local_environment(), request.workdir)
     with (
         work_directory(request.workdir) as work,
-        push.private_credentials(publication.registry, targets[0].repository) as registry,
+        private_credentials(publication.registry, targets[0].repository) as registry,
     ):
         what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
         space.require(what, place, at_most=request.image.size, level=NOTE)
@@ -155,7 +156,7 @@ def _previous_flags(publication: Publication, work: str) -> list[str]:
     if previous is None:
         return []
     same = previous.repository == publication.targets[0].repository
-    if not (publication.reuse and same and previous.place is Place.REGISTRY):
+    if not (publication.reuse and same and previous.kind is LocationKind.REGISTRY):
         if publication.reuse and previous.repository is not None:
             log.warning("blobs of %s are not reused: it is another repository", previous.reference)
         return list(native.previous_flags(previous.record.config_bytes, work))

@@ -7,84 +7,22 @@ keeps its digest, byte for byte.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
-import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Sequence
 
-from rechunk_podman.errors import RechunkError, ToolError, UsageError
+from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci import reference as names
-from rechunk_podman.oci import spec
+from rechunk_podman.oci.reference import DOCKER, Pinned, Target
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.process import CommandError, run
-from rechunk_podman.registry.documents import DOCKER, Registry, credentials_file, options_of
-from rechunk_podman.registry.retry import DENIED, PASSING, TLS, TLS_HINT, again
+from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
+from rechunk_podman.registry.answers import DENIED, TLS, TLS_HINT, may_pass, messages_of, reason_of
+from rechunk_podman.registry.retry import retry
 from rechunk_podman.split.in_place import LOST_BLOB
 
 log = logging.getLogger(__name__)
-
-_TIME = re.compile(r'^time="[^"]*" level=\S+ msg=')
-
-
-class Target(NamedTuple):
-    """`docker://REPOSITORY:TAG`, where an image goes."""
-
-    repository: str
-    tag: str
-
-    def __str__(self) -> str:
-        return f"{DOCKER}{self.repository}:{self.tag}"
-
-    @classmethod
-    def parse(cls, text: str) -> Target:
-        """A reference without a digest; the tag is latest where there is none.
-
-        Raises:
-            UsageError: it is something else.
-        """
-        if not text.startswith(DOCKER):
-            raise UsageError(f"not a registry reference: {text}", hint="docker://REGISTRY/NAME:TAG")
-        name = names.parse(text.removeprefix(DOCKER))
-        if name.digest is not None:
-            raise UsageError(
-                f"nothing can be pushed to a digest: {text}", hint=f"{DOCKER}{name.repository}:TAG"
-            )
-        return cls(name.repository, name.tag or "latest")
-
-
-@dataclass(frozen=True, slots=True)
-class Pinned:
-    """`docker://REPOSITORY@DIGEST`, one image for good."""
-
-    repository: str
-    digest: Digest
-
-    def __str__(self) -> str:
-        return f"{DOCKER}{self.repository}@{self.digest}"
-
-    @classmethod
-    def parse(cls, text: str) -> Pinned:
-        """A reference with a digest and without a tag.
-
-        Raises:
-            UsageError: it is something else.
-        """
-        hint = "docker://REGISTRY/NAME@sha256:… (split --push prints the digest)"
-        if not text.startswith(DOCKER):
-            raise UsageError(f"not a registry reference: {text}", hint=hint)
-        name = names.parse(text.removeprefix(DOCKER))
-        if name.digest is None or name.tag is not None:
-            raise UsageError(f"not a digest reference: {text}", hint=hint)
-        try:
-            return cls(name.repository, spec.digest(name.digest))
-        except RechunkError as error:
-            raise UsageError(f"not a digest reference: {text}", context=[error.message], hint=hint) from error
 
 
 class LostBlobsError(ToolError):
@@ -97,28 +35,6 @@ class LostBlobsError(ToolError):
             context=self.digests,
             hint="--no-reuse writes and uploads every layer",
         )
-
-
-@contextmanager
-def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
-    """The same access for use in any directory, with --creds in a file that only this user can read.
-
-    Arguments of a process are there for everybody to read. The file goes again.
-
-    Args:
-        repository: whose registry the credentials are for.
-    """
-    registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
-    if registry.creds is None:
-        yield registry
-        return
-    host = registry.host or names.host_of(repository)
-    with credentials_file(host, registry.creds) as path:
-        yield replace(registry, creds=None, host=host, own_authfile=path)
-
-
-def _absolute(path: str | None) -> str | None:
-    return None if path is None else str(Path(path).absolute())
 
 
 def push(
@@ -197,8 +113,8 @@ def copy(
     """
     there = names.parse(source.removeprefix(DOCKER)).repository if source.startswith(DOCKER) else None
     with (
-        options_of(target.repository, registry) as (options, secrets),
-        options_of(there or target.repository, registry) as (reading, more),
+        skopeo_options(target.repository, registry) as (options, secrets),
+        skopeo_options(there or target.repository, registry) as (reading, more),
         tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
     ):
         file = os.path.join(folder, "digest")
@@ -207,14 +123,15 @@ def copy(
         command += [_sided(option, "dest") for option in options]
         command += [_sided(option, "src") for option in reading] if there else []
         command += [f"--digestfile={file}", source, str(target)]
-        for attempt in itertools.count(1):
-            try:
-                run(command, env=registry.env, cwd=cwd, secrets=[*secrets, *more], tick=tick)
-                break
-            except CommandError as error:
-                doing, stays = f"push {target}", "; what was uploaded stays"
-                if not (_may_pass(error) and again(attempt, doing, _reason(error), stays)):
-                    raise _explained(target, error) from error
+        try:
+            retry(
+                lambda: run(command, env=registry.env, cwd=cwd, secrets=[*secrets, *more], tick=tick),
+                f"push {target}",
+                lambda error: may_pass(error, target.repository) and not LOST_BLOB.search(reason_of(error)),
+                note="; what was uploaded stays",
+            )
+        except CommandError as error:
+            raise _explained(target, error) from error
         with open(file) as said:
             pushed = said.read().strip()
     if pushed != digest:
@@ -231,35 +148,20 @@ def _sided(option: str, side: str) -> str:
     return option.replace("--", f"--{side}-", 1)
 
 
-def _said(error: CommandError) -> str:
-    """What skopeo said, without the command line (which names hosts and ports)."""
-    return "\n".join(line for line in error.context if not line.startswith("command: "))
-
-
-def _reason(error: CommandError) -> str:
-    lines = _said(error).splitlines()
-    return _TIME.sub("", lines[-1]) if lines else error.message
-
-
-def _may_pass(error: CommandError) -> bool:
-    said = _said(error)
-    return error.status > 0 and not LOST_BLOB.search(said) and PASSING.search(said) is not None
-
-
 def _explained(target: Target | Pinned, error: CommandError) -> ToolError:
-    said = _said(error)
+    said = "\n".join(messages_of(error))
     lost = LOST_BLOB.findall(said)
     if lost:
         return LostBlobsError(target, [Digest(f"sha256:{name}") for name in lost])
     if error.status > 0 and DENIED.search(said):
         return ToolError(
             f"the registry does not let this user push {target}",
-            context=[_reason(error)],
+            context=[reason_of(error)],
             hint="log in (podman login), or give --authfile FILE or RECHUNK_CREDS=USER:PASSWORD",
         )
     if error.status > 0 and TLS.search(said):
         return ToolError(
-            f"no trusted connection to the registry of {target}", context=[_reason(error)], hint=TLS_HINT
+            f"no trusted connection to the registry of {target}", context=[reason_of(error)], hint=TLS_HINT
         )
     hint = (
         error.hint or "that tag has not moved: run the same command again, it goes on where this one stopped"

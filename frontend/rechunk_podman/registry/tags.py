@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from rechunk_podman.errors import ToolError, UsageError
+from rechunk_podman.errors import MissingImageError, ToolError, UsageError
 from rechunk_podman.oci import reference as names
-from rechunk_podman.registry.documents import DEFAULT, DOCKER, Registry, ask, image_documents, options_of
-from rechunk_podman.registry.retry import DeniedError, MissingImageError
+from rechunk_podman.oci.reference import DOCKER
+from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
+from rechunk_podman.registry.answers import DeniedError
+from rechunk_podman.registry.documents import image_documents
 
 log = logging.getLogger(__name__)
 
@@ -148,11 +150,9 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
         raise UsageError(
             f"a repository has no tag or digest: {repository}", hint=f"docker://{parsed.repository}"
         )
-    with options_of(repository, registry) as (options, secrets):
-        command = ["list-tags", *options, DOCKER + repository]
-        said = ask(DOCKER + repository, repository, command, secrets, registry)
+    printed = ask_skopeo(["list-tags"], repository, repository, registry)
     try:
-        found = json.loads(said)["Tags"] or []
+        found = json.loads(printed)["Tags"] or []
     except (ValueError, KeyError, TypeError) as error:
         raise ToolError("skopeo list-tags printed something else than tags", context=[str(error)]) from error
     return [str(tag) for tag in found]

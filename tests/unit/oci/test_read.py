@@ -15,7 +15,8 @@ import zstandard
 from rechunk_podman.errors import ImageError, UsageError
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.flatten import read_tree
-from rechunk_podman.oci.read.image import open_image, parse_reference
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.reference import parse_path
 from rechunk_podman.oci.validate.image import validate
 from support.oci_material import (
     LAYER,
@@ -373,9 +374,9 @@ def test_docker_archive_with_links_between_its_layers(tmp_path):
 
 def test_references(tmp_path):
     (tmp_path / "with:colon").write_text("")
-    assert parse_reference(f"oci:{tmp_path}:a:b") == ("oci", str(tmp_path), "a:b")
-    assert parse_reference(f"{tmp_path}/with:colon") == (None, f"{tmp_path}/with:colon", None)
-    assert parse_reference("docker-archive:absent:x") == ("docker-archive", "absent:x", None)
+    assert parse_path(f"oci:{tmp_path}:a:b") == ("oci", str(tmp_path), "a:b")
+    assert parse_path(f"{tmp_path}/with:colon") == (None, f"{tmp_path}/with:colon", None)
+    assert parse_path("docker-archive:absent:x") == ("docker-archive", "absent:x", None)
     with fails(UsageError, "no such file"):
         open_image(tmp_path / "absent")
     with fails(UsageError, "not an OCI layout"):

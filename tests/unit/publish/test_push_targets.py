@@ -16,12 +16,12 @@ from rechunk_podman.build.previous import found
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.reference import Pinned, Target
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.publish import push
-from rechunk_podman.publish.push import LostBlobsError, Pinned, Target
-from rechunk_podman.registry import retry as answers
-from rechunk_podman.registry import state
-from rechunk_podman.registry.documents import Registry, options_of
+from rechunk_podman.publish.push import LostBlobsError
+from rechunk_podman.registry import retry, state
+from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
 
 DIGEST = Digest("sha256:" + "a" * 64)
 
@@ -66,7 +66,7 @@ def test_what_is_no_digest_reference(text):
 def test_credentials_go_by_a_private_file(tmp_path):
     """They are for one registry; others are asked with what --authfile holds."""
     registry = Registry(creds="me:secret", authfile="auth.json", cert_dir="certs")
-    with push.private_credentials(registry, "r.example:5000/a") as private:
+    with private_credentials(registry, "r.example:5000/a") as private:
         assert private.creds is None
         assert private.cert_dir == str(Path("certs").absolute())
         assert private.authfile_for("other.example/x") == str(Path("auth.json").absolute())
@@ -76,12 +76,12 @@ def test_credentials_go_by_a_private_file(tmp_path):
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         token = base64.b64encode(b"me:secret").decode()
         assert json.loads(path.read_text()) == {"auths": {"r.example:5000": {"auth": token}}}
-        with options_of("r.example:5000/b", private) as (options, _):
+        with skopeo_options("r.example:5000/b", private) as (options, _):
             assert options == [f"--cert-dir={private.cert_dir}", f"--authfile={path}"]
-        with options_of("other.example/x", private) as (options, _):
+        with skopeo_options("other.example/x", private) as (options, _):
             assert options == [f"--cert-dir={private.cert_dir}", f"--authfile={private.authfile}"]
     assert not path.parent.exists()
-    with push.private_credentials(replace(registry, creds=None), "r.example/a") as private:
+    with private_credentials(replace(registry, creds=None), "r.example/a") as private:
         assert private.authfile_for("r.example/a") == str(Path("auth.json").absolute())
 
 
@@ -95,7 +95,7 @@ def fake(folder: Path, script: str) -> dict[str, str]:
 
 def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[int, ToolError]:
     """Runs copy() with a skopeo that says something and fails: how often it was tried, and the error."""
-    monkeypatch.setattr(answers, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     env = fake(folder, f"echo x >> {folder}/tries; cat >&2 <<'END'\n{said}\nEND\nexit 1\n")
     with pytest.raises(ToolError) as caught:
         push.copy("oci:x", Target("r.example:5000/a", "1"), DIGEST, Registry(env=env))
@@ -118,8 +118,8 @@ def attempt(folder: Path, said: str, monkeypatch: pytest.MonkeyPatch) -> tuple[i
 def test_what_may_pass_is_tried_again(tmp_path, monkeypatch, caplog, said):
     with caplog.at_level(logging.WARNING):
         tries, error = attempt(tmp_path, f'time="x" level=fatal msg="{said}"', monkeypatch)
-    assert tries == answers.ATTEMPTS
-    assert caplog.text.count("trying again") == answers.ATTEMPTS - 1
+    assert tries == retry.ATTEMPTS
+    assert caplog.text.count("trying again") == retry.ATTEMPTS - 1
     assert said in caplog.text
     assert "cannot push docker://r.example:5000/a:1" in error.message
 

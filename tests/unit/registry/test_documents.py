@@ -9,19 +9,13 @@ from pathlib import Path
 import pytest
 
 from rechunk_podman.cli.references import registry_of
-from rechunk_podman.errors import ImageError, UsageError
+from rechunk_podman.errors import ImageError, MissingImageError, UsageError
+from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.programs.process import CommandError
-from rechunk_podman.registry import retry as answers
-from rechunk_podman.registry.documents import (
-    Place,
-    Registry,
-    choose_platform,
-    image_documents,
-    locate,
-    options_of,
-    previous_documents,
-)
-from rechunk_podman.registry.retry import DeniedError, MissingImageError, UnreachableError, explained
+from rechunk_podman.registry import retry
+from rechunk_podman.registry.access import Registry, skopeo_options
+from rechunk_podman.registry.answers import DeniedError, UnreachableError, explained, is_busy
+from rechunk_podman.registry.documents import choose_platform, image_documents, previous_documents
 from rechunk_podman.registry.tags import list_tags
 from support.oci_material import Layout, archive_of, make_tar, member
 
@@ -56,22 +50,22 @@ def warnings(monkeypatch):
 @pytest.mark.parametrize(
     ("text", "place", "name"),
     [
-        ("docker://example.org/x:1", Place.REGISTRY, "example.org/x:1"),
-        ("containers-storage:x", Place.STORAGE, "x"),
-        ("localhost/x:1", Place.STORAGE, "localhost/x:1"),
-        ("docker:27", Place.STORAGE, "docker:27"),
-        ("oci:layout", Place.IMAGE, "oci:layout"),
-        ("oci:absent", Place.IMAGE, "oci:absent"),
-        ("oci-archive:o.tar:tag", Place.IMAGE, "oci-archive:o.tar:tag"),
-        ("layout", Place.IMAGE, "oci:layout"),
-        ("layout:tag", Place.IMAGE, "oci:layout:tag"),
-        ("o.tar", Place.IMAGE, "o.tar"),
-        ("file", Place.IMAGE, "file"),
-        ("config.json", Place.DOCUMENT, "config.json"),
-        ("./config.json", Place.DOCUMENT, "./config.json"),
-        ("listed.json", Place.DOCUMENT, "listed.json"),
-        ("folder", Place.DIRECTORY, "folder"),
-        ("folder:tag", Place.STORAGE, "folder:tag"),
+        ("docker://example.org/x:1", LocationKind.REGISTRY, "example.org/x:1"),
+        ("containers-storage:x", LocationKind.STORAGE, "x"),
+        ("localhost/x:1", LocationKind.STORAGE, "localhost/x:1"),
+        ("docker:27", LocationKind.STORAGE, "docker:27"),
+        ("oci:layout", LocationKind.IMAGE, "oci:layout"),
+        ("oci:absent", LocationKind.IMAGE, "oci:absent"),
+        ("oci-archive:o.tar:tag", LocationKind.IMAGE, "oci-archive:o.tar:tag"),
+        ("layout", LocationKind.IMAGE, "oci:layout"),
+        ("layout:tag", LocationKind.IMAGE, "oci:layout:tag"),
+        ("o.tar", LocationKind.IMAGE, "o.tar"),
+        ("file", LocationKind.IMAGE, "file"),
+        ("config.json", LocationKind.DOCUMENT, "config.json"),
+        ("./config.json", LocationKind.DOCUMENT, "./config.json"),
+        ("listed.json", LocationKind.DOCUMENT, "listed.json"),
+        ("folder", LocationKind.DIRECTORY, "folder"),
+        ("folder:tag", LocationKind.STORAGE, "folder:tag"),
     ],
 )
 def test_what_a_reference_names(here, text, place, name):
@@ -222,7 +216,7 @@ def test_credentials_that_are_none(creds):
 def test_credentials_go_by_a_private_file_and_are_never_shown():
     registry = Registry(creds="user:sesame", tls_verify=False)
     assert "sesame" not in repr(registry)
-    with options_of("example.org:5000/x", registry) as (options, secrets):
+    with skopeo_options("example.org:5000/x", registry) as (options, secrets):
         assert "sesame" not in " ".join(options)
         assert {"user:sesame", "sesame"} <= set(secrets)
         assert "--tls-verify=false" in options
@@ -230,7 +224,7 @@ def test_credentials_go_by_a_private_file_and_are_never_shown():
         assert Path(path).stat().st_mode & 0o777 == 0o600
         assert list(json.loads(Path(path).read_text())["auths"]) == ["example.org:5000"]
     assert not Path(path).exists()
-    with options_of("library/debian", registry) as (options, _):
+    with skopeo_options("library/debian", registry) as (options, _):
         path = next(option for option in options if option.startswith("--authfile=")).partition("=")[2]
         assert list(json.loads(Path(path).read_text())["auths"]) == ["docker.io"]
 
@@ -240,17 +234,17 @@ def test_credentials_are_for_one_registry():
         None, "/file", "u:p", references=("oci:x", "docker://one.example/a", "docker://b/c")
     )
     assert registry.host == "one.example"
-    with options_of("two.example/a", registry) as found:
+    with skopeo_options("two.example/a", registry) as found:
         assert found == (["--authfile=/file"], [])
-    with options_of("one.example/b", registry) as (options, secrets):
+    with skopeo_options("one.example/b", registry) as (options, secrets):
         assert "u:p" in secrets
         assert options != ["--authfile=/file"]
 
 
 def test_options_without_credentials():
-    with options_of("x", Registry(authfile="/a/file")) as (options, secrets):
+    with skopeo_options("x", Registry(authfile="/a/file")) as (options, secrets):
         assert (options, secrets) == (["--authfile=/a/file"], [])
-    with options_of("x", Registry()) as (options, secrets):
+    with skopeo_options("x", Registry()) as (options, secrets):
         assert (options, secrets) == ([], [])
 
 
@@ -274,12 +268,12 @@ def told(text: str) -> CommandError:
 )
 def test_a_registry_that_is_busy(said, passes):
     """What is not there will not be there in a second, either; a name is no answer."""
-    assert (answers.busy(told(said), "r.example:5001/eof/500") is not None) == passes
+    assert is_busy(told(said), "r.example:5001/eof/500") == passes
 
 
 def test_a_busy_registry_is_asked_again(tmp_path, monkeypatch, caplog):
     """By skopeo, in place of which a script runs that fails twice."""
-    monkeypatch.setattr(answers, "FIRST_WAIT", 0.001)
+    monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     skopeo = tmp_path / "skopeo"
     skopeo.write_text(
         f"#!/bin/sh\necho x >> {tmp_path}/tries\n"

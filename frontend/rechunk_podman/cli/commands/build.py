@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from rechunk_podman.oci.write.compress import Compression
     from rechunk_podman.oci.write.documents import WrittenImage
     from rechunk_podman.oci.write.output import Output
-    from rechunk_podman.registry.documents import Registry
+    from rechunk_podman.registry.access import Registry
 
 
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:

@@ -31,8 +31,8 @@ def index(
 ) -> None:
     """Push an index over images of several platforms, each as it is, with its own record."""
     set_up_logging(verbose)
+    from rechunk_podman.oci.reference import Target
     from rechunk_podman.publish import index as multiarch
-    from rechunk_podman.publish.push import Target
 
     if not push:
         raise UsageError("no name is given for the index", hint="--push docker://REPO:TAG")

@@ -40,7 +40,7 @@ def previous(
     """
     set_up_logging(verbose)
     from rechunk_podman.explain.documents import date_text
-    from rechunk_podman.registry.documents import DOCKER
+    from rechunk_podman.oci.reference import DOCKER
     from rechunk_podman.registry.tags import previous_tag
 
     if "://" in repository and not repository.startswith(DOCKER):

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 from rechunk_podman.errors import ImageError, UsageError
 from rechunk_podman.oci import spec
@@ -30,24 +29,21 @@ from rechunk_podman.oci.documents import (
 )
 from rechunk_podman.oci.read.decompress import GZIP, ZSTD, Frames, GzipReader, ZstdReader, detect, zstd_frames
 from rechunk_podman.oci.read.stores import ArchiveStore, DirectoryStore, Store
+from rechunk_podman.oci.reference import (
+    DOCKER_ARCHIVE,
+    OCI,
+    OCI_ARCHIVE,
+    PathReference,
+    is_layout,
+    parse_path,
+)
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
-
-OCI, OCI_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
-TRANSPORTS = (OCI, OCI_ARCHIVE, DOCKER_ARCHIVE)
 
 MAX_DOCUMENT = 4 << 20
 """Bytes of an index, manifest or config: what containers/image reads at most."""
 
 MAX_DEPTH = 4
 """Indexes within indexes that are followed."""
-
-
-class Reference(NamedTuple):
-    """`[TRANSPORT:]PATH[:TAG]`; transport None where it has to be found out."""
-
-    transport: str | None
-    path: str
-    tag: str | None
 
 
 def blob_name(identity: Digest) -> str:
@@ -190,26 +186,7 @@ class ImageSource:
         self.close()
 
 
-def parse_reference(text: str) -> Reference:
-    """Reads `[oci:|oci-archive:|docker-archive:]PATH[:TAG]`; a path that exists as it stands has no tag."""
-    transport, colon, rest = text.partition(":")
-    if not (colon and transport in TRANSPORTS):
-        transport, rest = "", text
-    path, tag = rest, None
-    if not Path(rest).exists():
-        for match in re.finditer(":", rest):
-            if Path(rest[: match.start()]).exists():
-                path, tag = rest[: match.start()], rest[match.end() :]
-                break
-    return Reference(transport or None, path, tag or None)
-
-
-def is_layout(path: Path) -> bool:
-    """Whether a directory is an OCI layout (image-layout.md)."""
-    return (path / "oci-layout").is_file() and (path / "index.json").is_file()
-
-
-def open_store(reference: Reference) -> tuple[str, Store]:
+def open_store(reference: PathReference) -> tuple[str, Store]:
     """(transport, store) of a reference, the transport found out where it does not name one.
 
     Raises:
@@ -240,15 +217,15 @@ def open_store(reference: Reference) -> tuple[str, Store]:
     return transport, store
 
 
-def open_image(reference: str | Path | Reference) -> ImageSource:
+def open_image(reference: str | Path | PathReference) -> ImageSource:
     """Opens one image.
 
     Raises:
         UsageError: nothing is there, it is no image, or one of several and the reference does not say which.
         ImageError: it is damaged.
     """
-    if not isinstance(reference, Reference):
-        reference = parse_reference(str(reference))
+    if not isinstance(reference, PathReference):
+        reference = parse_path(str(reference))
     transport, store = open_store(reference)
     try:
         if transport == DOCKER_ARCHIVE:

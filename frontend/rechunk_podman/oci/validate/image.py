@@ -31,18 +31,16 @@ from rechunk_podman.oci.documents import (
 )
 from rechunk_podman.oci.read.decompress import GzipReader, detect
 from rechunk_podman.oci.read.image import (
-    DOCKER_ARCHIVE,
     MAX_DEPTH,
     HashingReader,
-    Reference,
     blob_name,
     check_container,
     decompressor,
     open_store,
-    parse_reference,
     read_document,
 )
 from rechunk_podman.oci.read.stores import Store
+from rechunk_podman.oci.reference import DOCKER_ARCHIVE, PathReference, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.validate.tar import check_tar
@@ -104,7 +102,7 @@ class Report:
         return self
 
 
-def validate(target: str | Path | Reference, *, strict: bool = True) -> Report:
+def validate(target: str | Path | PathReference, *, strict: bool = True) -> Report:
     """Reads a layout or archive completely, all images in it.
 
     Args:
@@ -116,7 +114,7 @@ def validate(target: str | Path | Reference, *, strict: bool = True) -> Report:
         UsageError: there is no image at all.
         ImageError: an archive is so broken that its members are unknown.
     """
-    reference = target if isinstance(target, Reference) else parse_reference(str(target))
+    reference = target if isinstance(target, PathReference) else parse_path(str(target))
     transport, store = open_store(reference)
     try:
         validator = _Validator(store, Report(store.name, transport, strict))

@@ -1,0 +1,151 @@
+"""Access to registries: credentials, TLS and platform as one value, which every caller hands on.
+
+Sources: containers-auth.json(5), containers-certs.d(5), skopeo-inspect(1).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.reference import DOCKER, host_of
+from rechunk_podman.programs.process import CommandError, run
+from rechunk_podman.registry.answers import explained, is_busy
+from rechunk_podman.registry.retry import retry
+
+REGISTRY_SECONDS = 120
+"""How long skopeo may take for one document."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """How registries are reached.
+
+    tls_verify: False allows HTTP and certificates that nobody vouches for; None: as registries.conf says.
+    authfile: of containers-auth.json(5); None: where the tools look.
+    creds: USER:PASSWORD, before any file.
+    host: the one registry that creds are for; None: every one.
+    own_authfile: a file with the creds, see private_credentials().
+    platform: [OS/]ARCH[/VARIANT] to choose from an index; None: that of this machine.
+    cert_dir: of client certificates and authorities, as skopeo's --cert-dir takes it.
+    env: of the tools; None: this process's own.
+    """
+
+    tls_verify: bool | None = None
+    authfile: str | None = None
+    creds: str | None = field(default=None, repr=False)
+    platform: str | None = None
+    cert_dir: str | None = None
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    host: str | None = None
+    own_authfile: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises UsageError if the credentials are not of that form."""
+        if self.creds is not None and not all(self.creds.partition(":")[:2]):
+            raise UsageError(
+                "the credentials are not USER:PASSWORD",
+                hint="--creds USER:PASSWORD, or RECHUNK_CREDS, which keeps them off the command line",
+            )
+
+    def only_for(self, repository: str) -> Registry:
+        """Return the same access, its credentials for the registry of that repository alone."""
+        return replace(self, host=host_of(repository))
+
+    def authfile_for(self, repository: str) -> str | None:
+        """Return the file with the credentials for a repository."""
+        own = self.own_authfile is not None and self.host == host_of(repository)
+        return self.own_authfile if own else self.authfile
+
+
+DEFAULT = Registry()
+
+
+@contextmanager
+def skopeo_options(repository: str, registry: Registry) -> Iterator[tuple[list[str], list[str]]]:
+    """skopeo's options for a repository, and the strings that have to stay out of logs.
+
+    A password goes by a private file: arguments of a process are there for everybody to read.
+    """
+    options = []
+    if registry.tls_verify is not None:
+        options.append(f"--tls-verify={str(registry.tls_verify).lower()}")
+    if registry.cert_dir is not None:
+        options.append(f"--cert-dir={registry.cert_dir}")
+    host = host_of(repository)
+    if registry.creds is None or registry.host not in (None, host):
+        authfile = registry.authfile_for(repository)
+        yield options + ([] if authfile is None else [f"--authfile={authfile}"]), []
+        return
+    with _credentials_file(host, registry.creds) as path:
+        password, token = registry.creds.partition(":")[2], _token(registry.creds)
+        yield [*options, f"--authfile={path}"], [registry.creds, password, token]
+
+
+@contextmanager
+def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
+    """The same access for use in any directory, with the credentials in a file that only this user can read.
+
+    The file is removed in the end.
+
+    Args:
+        repository: whose registry the credentials are for.
+    """
+    registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
+    if registry.creds is None:
+        yield registry
+        return
+    host = registry.host or host_of(repository)
+    with _credentials_file(host, registry.creds) as path:
+        yield replace(registry, creds=None, host=host, own_authfile=path)
+
+
+@contextmanager
+def _credentials_file(host: str, creds: str) -> Iterator[str]:
+    """A private file (0600) as containers-auth.json(5) says, with USER:PASSWORD for one registry."""
+    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+        path = os.path.join(folder, "auth.json")
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            json.dump({"auths": {host: {"auth": _token(creds)}}}, file)
+        yield path
+
+
+def _token(creds: str) -> str:
+    return base64.b64encode(creds.encode("utf-8", "surrogateescape")).decode()
+
+
+def _absolute(path: str | None) -> str | None:
+    return None if path is None else str(Path(path).absolute())
+
+
+def ask_skopeo(
+    command: Sequence[str], name: str, repository: str, registry: Registry, *, reference: str | None = None
+) -> bytes:
+    """Return what a command of skopeo prints about a name in a registry; ask again while it is busy.
+
+    Args:
+        command: `inspect` or `list-tags`, with its options.
+        name: with tag or digest, without `docker://`.
+        reference: what is read, for messages; the name by default.
+
+    Raises:
+        RechunkError: as explained().
+    """
+    reference = reference or DOCKER + name
+    with skopeo_options(repository, registry) as (options, secrets):
+        words = ["skopeo", f"--command-timeout={REGISTRY_SECONDS}s", *command, *options, DOCKER + name]
+        try:
+            return retry(
+                lambda: run(words, env=registry.env, secrets=secrets).stdout,
+                f"read {reference}",
+                lambda error: is_busy(error, repository),
+            )
+        except CommandError as error:
+            raise explained(reference, repository, error) from error

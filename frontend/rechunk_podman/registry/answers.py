@@ -1,0 +1,117 @@
+"""Answers of registries, in skopeo's words: what they mean, and which of them may pass.
+
+Sources: distribution-spec ("Error Codes"); docker/distribution, registry/client/errors.go, and
+containers/image, docker/errors.go, for how they are put into words.
+"""
+
+from __future__ import annotations
+
+import re
+
+from rechunk_podman.errors import MissingImageError, RechunkError, ToolError
+from rechunk_podman.programs.process import CommandError
+
+TLS_HINT = "--cert-dir DIR, with its authority as DIR/*.crt; --tls-verify=false where it has no certificate"
+
+_STATUS = r"(?:status(?: ?code)?(?: from registry)?|HTTP):? ?"
+_BUSY = (
+    r"connection reset|broken pipe|\bEOF\b|too ?many ?requests|use of closed network connection"
+    rf"|{_STATUS}(?:429|5\d\d)\b|\b(?:429|5\d\d) \([A-Z]"
+)
+BUSY = re.compile(_BUSY, re.IGNORECASE)
+"""The registry is there and cannot answer now."""
+
+PASSING = re.compile(
+    rf"{_BUSY}|connection (?:refused|timed out)|i/o timeout|handshake timeout|timeout awaiting"
+    r"|temporary failure|no route to host|network is unreachable|server misbehaving|deadline exceeded",
+    re.IGNORECASE,
+)
+"""As BUSY, or the registry cannot be reached."""
+
+MISSING = re.compile(
+    rf"(?:manifest|name|blob) unknown|not known to registry|not found|{_STATUS}404",
+    re.IGNORECASE,
+)
+DENIED = re.compile(
+    rf"unauthorized|authentication required|denied|invalid username/password|forbidden|{_STATUS}40[13]\b",
+    re.IGNORECASE,
+)
+TLS = re.compile(r"x509|client certificate|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE)
+_UNREACHABLE = re.compile(rf"{PASSING.pattern}|no such host|timeout", re.IGNORECASE)
+
+
+class DeniedError(ToolError):
+    """The registry does not show the image to this user; it may also not exist."""
+
+
+class UnreachableError(ToolError):
+    """The registry did not answer, or not in a way that can be trusted."""
+
+
+_LOGGED = re.compile(r'^(?:time="[^"]*" )?level=(?P<level>\S+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
+
+
+def messages_of(error: RechunkError) -> list[str]:
+    """Return the last lines of a tool that failed, without time, level and quotes; else the message."""
+    lines = [line for line in error.context if not line.startswith("command: ")]
+    return [_unquoted(line) for line in lines] or [error.message]
+
+
+def reason_of(error: RechunkError) -> str:
+    """Return the last line that a tool printed before it failed, else the error's message."""
+    return messages_of(error)[-1]
+
+
+def _unquoted(line: str) -> str:
+    match = _LOGGED.match(line)
+    return line if match is None else re.sub(r'\\(["\\])', r"\1", match["text"])
+
+
+def is_busy(error: RechunkError, repository: str = "") -> bool:
+    """Return True if a registry was reached and could not answer at that time.
+
+    Args:
+        repository: its name in the message is no answer.
+    """
+    return _has_ended(error) and BUSY.search(reason_of(error).replace(repository, "")) is not None
+
+
+def may_pass(error: RechunkError, repository: str = "") -> bool:
+    """Return True as is_busy(), or if the registry was not reached at that time."""
+    return _has_ended(error) and PASSING.search(reason_of(error).replace(repository, "")) is not None
+
+
+def _has_ended(error: RechunkError) -> bool:
+    """Return False for a tool that a signal ended: it was not the registry that failed."""
+    return not isinstance(error, CommandError) or error.status > 0
+
+
+def explained(reference: str, repository: str, error: CommandError) -> RechunkError:
+    """Return what a failure of `skopeo inspect` or `list-tags` means; the same error if that is unknown."""
+    if not _has_ended(error):
+        return error
+    context = [reason_of(error)]
+    text = context[0].replace(repository, "")
+    if TLS.search(text) and not BUSY.search(text):
+        return UnreachableError(
+            f"no trusted connection to the registry of {reference}",
+            context=context,
+            hint=TLS_HINT,
+        )
+    if _UNREACHABLE.search(text):
+        return UnreachableError(
+            f"the registry of {reference} cannot be reached",
+            context=context,
+            hint="is its name right, and the network there? try again",
+        )
+    if MISSING.search(text):
+        return MissingImageError(
+            f"no image {reference} in its registry", context=context, hint="check its name and tag"
+        )
+    if DENIED.search(text):
+        return DeniedError(
+            f"the registry does not show {reference}",
+            context=context,
+            hint="log in (podman login) or give --creds; it may also not exist",
+        )
+    return error
