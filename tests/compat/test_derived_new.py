@@ -8,7 +8,7 @@ import shutil
 
 import pytest
 
-from rechunk_podman.init import scaffold
+from rechunk_podman.init.templates import render
 from rechunk_podman.split.containerfile import templates
 from support.machine import Machine
 
@@ -44,7 +44,7 @@ def trick(machine: Machine, buildah: str, chunker_image: str) -> None:
     context = machine.share / "trick"
     shutil.rmtree(context, ignore_errors=True)
     context.mkdir()
-    files = scaffold.render("containerfile", {**ANSWERS, "buildah": buildah}, version="0", source=templates())
+    files = render("containerfile", {**ANSWERS, "buildah": buildah}, version="0", source=templates())
     options = ["--build-arg", f"CHUNKER={chunker_image}"]
     if buildah == "any":
         options += [

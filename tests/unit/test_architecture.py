@@ -34,7 +34,7 @@ ALLOWED = {
     "lint": VALUES | {"rootfs", "packages", "components", "oci", "images", "lint"},
     "changelog": VALUES
     | {"rootfs", "packages", "planning", "oci", "programs", "registry", "images", "explain", "changelog"},
-    "init": VALUES | {"init"},
+    "init": VALUES | {"programs", "init"},
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""
 

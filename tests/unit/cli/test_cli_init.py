@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 from rechunk_podman.cli.app import application
 from rechunk_podman.cli.console import report
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.init import scaffold
-from rechunk_podman.init.scaffold import State
+from rechunk_podman.init.state import STATE, State
 
 RECHUNK = (sys.executable, "-m", "rechunk_podman")
 
@@ -37,8 +36,8 @@ def test_init_then_update(tmp_path):
     assert "+++ b/Justfile" in out
     assert list(tmp_path.iterdir()) == []
     invoke(*options)
-    assert {path.name for path in tmp_path.iterdir()} == {"Containerfile", "Justfile", scaffold.STATE}
-    state = State.parse((tmp_path / scaffold.STATE).read_text())
+    assert {path.name for path in tmp_path.iterdir()} == {"Containerfile", "Justfile", STATE}
+    state = State.parse((tmp_path / STATE).read_text())
     assert state.answers["kind"] == "app"
     out, err = invoke(tmp_path, "--diff")
     assert (out, err) == ("", "")
@@ -65,7 +64,7 @@ def test_existing_files_stay(tmp_path):
     assert "Containerfile: was there before, left alone" in err
     assert (tmp_path / "Containerfile").read_text() == "FROM scratch\n"
     assert (tmp_path / "build.sh").stat().st_mode & 0o111
-    state = json.loads((tmp_path / scaffold.STATE).read_text())
+    state = json.loads((tmp_path / STATE).read_text())
     assert set(state["files"]) == {"build.sh"}
 
 
@@ -86,7 +85,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     assert "What to copy in (containerfile, github, just) [github]: " in said
     assert "Name of the image [my-desktop]: " in said
     assert "not an answer to image: 'bad name': lower case letters" in said
-    state = scaffold.State.parse((folder / scaffold.STATE).read_text())
+    state = State.parse((folder / STATE).read_text())
     assert state.template == "just"
     assert state.answers == {
         "image": "my-desktop",

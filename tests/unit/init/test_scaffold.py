@@ -9,8 +9,10 @@ import pytest
 import yaml
 
 from rechunk_podman.errors import RechunkError, UsageError
-from rechunk_podman.init import scaffold
-from rechunk_podman.init.scaffold import Action, State
+from rechunk_podman.init import questions, repository
+from rechunk_podman.init import state as states
+from rechunk_podman.init import templates as rendering
+from rechunk_podman.init.state import Action, State
 from rechunk_podman.split.containerfile import templates
 from support import linters, workflow
 
@@ -47,13 +49,13 @@ def variants(template):
 
 
 def render(template, answers, version="1.2.3"):
-    return scaffold.render(template, answers, version=version, source=templates())
+    return rendering.render(template, answers, version=version, source=templates())
 
 
 def answers_of(template, **given):
     found = {}
-    for question in scaffold.questions(template):
-        fallback = scaffold.default(question.name, found, folder="My Desktop", owner="Acme")
+    for question in questions.questions(template):
+        fallback = questions.default(question.name, found, folder="My Desktop", owner="Acme")
         found[question.name] = given.get(question.name, fallback)
     return found
 
@@ -140,8 +142,8 @@ def test_workflow_keeps_its_promises():
         "id-token": "write",
     }
     assert document["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
-    assert [entry["cron"] for entry in document["on"]["schedule"]] == ["17 5 * * 1", scaffold.FIRST_OF_MONTH]
-    assert scaffold.FIRST_OF_MONTH in document["env"]["PLAN_AFRESH"]
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == ["17 5 * * 1", questions.FIRST_OF_MONTH]
+    assert questions.FIRST_OF_MONTH in document["env"]["PLAN_AFRESH"]
     for step in steps:
         if "uses" in step:
             assert re.fullmatch(r"[a-z/-]+@[0-9a-f]{40}", step["uses"])
@@ -158,7 +160,7 @@ def test_workflow_keeps_its_promises():
         ({"event_name": "push", "ref": "refs/heads/other"}, {}, False, False),
         ({"event_name": "pull_request", "ref": "refs/heads/main"}, {}, False, False),
         ({"event_name": "schedule", "schedule": "17 5 * * 1"}, {}, True, False),
-        ({"event_name": "schedule", "schedule": scaffold.FIRST_OF_MONTH}, {}, True, True),
+        ({"event_name": "schedule", "schedule": questions.FIRST_OF_MONTH}, {}, True, True),
         ({"event_name": "workflow_dispatch", "ref": "refs/heads/main"}, {"fresh": True}, True, True),
     ],
 )
@@ -185,8 +187,8 @@ def test_monthly_builds_remember(inputs, afresh):
     """Each is the first of a month: none of them plans afresh unless somebody says so."""
     text = render("github", answers_of("github", schedule="monthly"))[".github/workflows/build.yml"]
     document = yaml.safe_load(text)
-    assert [entry["cron"] for entry in document["on"]["schedule"]] == [scaffold.FIRST_OF_MONTH]
-    contexts = {"github": {"event": {"schedule": scaffold.FIRST_OF_MONTH}}, "inputs": inputs}
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == [questions.FIRST_OF_MONTH]
+    contexts = {"github": {"event": {"schedule": questions.FIRST_OF_MONTH}}, "inputs": inputs}
     assert workflow.fill(document["env"]["PLAN_AFRESH"], contexts) == afresh
 
 
@@ -232,7 +234,7 @@ def test_defaults_follow_the_repository_and_the_kind():
         "docker",
         "docker.io/library/debian",
     )
-    assert scaffold.default("image", {}, folder="---", owner=None) == "image"
+    assert questions.default("image", {}, folder="---", owner=None) == "image"
 
 
 @pytest.mark.parametrize(
@@ -268,17 +270,17 @@ def test_missing_answer_and_template():
     with pytest.raises(UsageError, match="no answer to schedule"):
         render("github", {k: v for k, v in answers_of("github").items() if k != "schedule"})
     with pytest.raises(UsageError, match="no template"):
-        scaffold.questions("gitlab")
+        questions.questions("gitlab")
 
 
 def decide(rendered, found, state=None, force=False):
     everything = dict.fromkeys([*rendered, *(state.files if state else ())])
-    steps = scaffold.decide(rendered, {**everything, **found}, state, force=force)
+    steps = states.decide(rendered, {**everything, **found}, state, force=force)
     return {step.path: (step.action, step.waiting) for step in steps}
 
 
 def remembering(**files):
-    return State("just", "1", {}, {path: scaffold.digest(text.encode()) for path, text in files.items()})
+    return State("just", "1", {}, {path: states.digest(text.encode()) for path, text in files.items()})
 
 
 @pytest.mark.parametrize(
@@ -329,7 +331,7 @@ def test_state_survives_writing():
 @pytest.mark.parametrize("path", ["../x", "/etc/passwd", "a/../../x", ""])
 def test_paths_stay_inside(path, tmp_path):
     with pytest.raises(UsageError):
-        scaffold.read(tmp_path, [path])
+        repository.read(tmp_path, [path])
 
 
 def test_symlinks_are_not_followed(tmp_path):
@@ -340,5 +342,5 @@ def test_symlinks_are_not_followed(tmp_path):
     (repo / "Justfile").symlink_to(outside / "file")
     for path in (".github/workflows/build.yml", "Justfile"):
         with pytest.raises(UsageError, match="not what it should be"):
-            scaffold.write(repo, path, b"x")
+            repository.write(repo, path, b"x")
     assert list(outside.iterdir()) == []

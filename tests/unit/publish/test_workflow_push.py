@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from rechunk_podman.init import scaffold
+from rechunk_podman.init.templates import render
 from rechunk_podman.split.containerfile import templates
 
 ANSWERS = {
@@ -36,7 +36,7 @@ echo sha256:0123 > "$2"
 
 def push(here: Path, failures: int, **env: str) -> tuple[int, list[str], dict[str, str]]:
     """(exit code, the calls of the tool, the outputs of the step)."""
-    text = scaffold.render("github", ANSWERS, version="1", source=templates())[".github/workflows/build.yml"]
+    text = render("github", ANSWERS, version="1", source=templates())[".github/workflows/build.yml"]
     steps = yaml.safe_load(text)["jobs"]["build"]["steps"]
     (script,) = (step["run"] for step in steps if step["name"] == "Rechunk and push")
     programs = {

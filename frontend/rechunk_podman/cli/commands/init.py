@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +13,8 @@ from rechunk_podman.cli.console import set_up_logging, write_line
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.init.scaffold import Question, State, Step
+    from rechunk_podman.init.questions import Question
+    from rechunk_podman.init.run import Scaffold
 
 
 def init(
@@ -66,21 +65,12 @@ def init(
     others alone; your answers are remembered in .rechunk-podman.json. Questions are asked on a terminal only.
     """
     set_up_logging(0)
-    from rechunk_podman.init import scaffold
+    from rechunk_podman.init.run import plan
     from rechunk_podman.split.containerfile import templates
 
     if not directory.is_dir():
         raise UsageError(f"not a directory: {directory}", hint="mkdir it, or git clone")
-    before = _state(directory)
-    template = template or (None if before is None else before.template)
-    ask = not defaults and not diff and sys.stdin.isatty() and sys.stderr.isatty()
-    if template is None and ask:
-        template = _ask(
-            scaffold.Question("template", "What to copy in", "", words=tuple(scaffold.TEMPLATES)), "github"
-        )
-    if template is None:
-        raise UsageError("no template is named", hint=f"--template {'|'.join(scaffold.TEMPLATES)}")
-    questions = scaffold.questions(template)
+    terminal = not defaults and not diff and sys.stdin.isatty() and sys.stderr.isatty()
     given = {
         "image": image,
         "kind": kind,
@@ -92,64 +82,22 @@ def init(
         "schedule": schedule,
         "buildah": buildah,
     }
-    unasked = [name for name, value in given.items() if value and name not in {q.name for q in questions}]
-    if unasked:
-        others = [
-            name for name in scaffold.TEMPLATES if unasked[0] in {q.name for q in scaffold.questions(name)}
-        ]
-        raise UsageError(
-            f"the template {template} has no --{unasked[0]}",
-            hint=f"leave it out; {' and '.join(others)} has it",
-        )
-    remembered = {} if before is None else before.answers
-    answers = _answers(questions, given, remembered, directory, ask=ask)
-    rendered = scaffold.render(template, answers, version=__version__, source=templates())
-    paths = {*rendered, *(() if before is None else before.files)}
-    steps = scaffold.decide(rendered, scaffold.read(directory, paths), before, force=force)
+    scaffold = plan(
+        directory,
+        template,
+        given,
+        source=templates(),
+        version=__version__,
+        ask=_ask if terminal else None,
+        force=force,
+    )
     if diff:
-        text = "".join(step.diff() for step in steps)
-        sys.stdout.write(text)
-        _say(steps, writing=False)
-        if any(step.action.writes for step in steps):
-            raise typer.Exit(1)
-        return
-    state = scaffold.remember(template, __version__, answers, steps, before)
-    for step in steps:
-        if step.action.writes and step.new is not None:
-            scaffold.write(directory, step.path, step.new)
-    if state != before:
-        scaffold.write(directory, scaffold.STATE, state.text().encode())
-    _say(steps, writing=True)
-
-
-def _state(directory: Path) -> State | None:
-    from rechunk_podman.init import scaffold
-
-    data = scaffold.read(directory, [scaffold.STATE])[scaffold.STATE]
-    return None if data is None else scaffold.State.parse(data.decode("utf-8", "replace"))
-
-
-def _answers(
-    questions: tuple[Question, ...],
-    given: Mapping[str, str | None],
-    remembered: Mapping[str, str],
-    directory: Path,
-    *,
-    ask: bool,
-) -> dict[str, str]:
-    """By option, else as remembered, else asked, else the default."""
-    from rechunk_podman.init import scaffold
-
-    folder, owner = directory.resolve().name, _owner(directory)
-    answers: dict[str, str] = {}
-    for question in questions:
-        value = given.get(question.name) or remembered.get(question.name)
-        if value is None:
-            value = scaffold.default(question.name, answers, folder=folder, owner=owner)
-            if ask:
-                value = _ask(question, value)
-        answers[question.name] = question.check(value)
-    return answers
+        sys.stdout.write("".join(step.diff() for step in scaffold.steps))
+    else:
+        scaffold.apply()
+    _show(scaffold, wrote=not diff)
+    if diff and scaffold.writes:
+        raise typer.Exit(1)
 
 
 def _ask(question: Question, offered: str) -> str:
@@ -162,32 +110,16 @@ def _ask(question: Question, offered: str) -> str:
             write_line(f"{error.message}: {question.hint}", error=True)
 
 
-def _owner(directory: Path) -> str | None:
-    """Of the repository on GitHub that is the remote `origin`; None where there is none."""
-    from rechunk_podman.programs.process import CommandError, run, which
+def _show(scaffold: Scaffold, *, wrote: bool) -> None:
+    """Write the fate of each file to stderr: with --diff the diff is on stdout."""
+    from rechunk_podman.init.state import Action
 
-    if which("git") is None:
-        return None
-    try:
-        url = (
-            run(["git", "-C", str(directory), "config", "--get", "remote.origin.url"]).stdout.decode().strip()
-        )
-    except CommandError:
-        return None
-    match = re.search(r"github\.com[:/]([A-Za-z0-9-]+)/", url)
-    return None if match is None else match[1]
-
-
-def _say(steps: tuple[Step, ...], *, writing: bool) -> None:
-    """What becomes of each file: on stderr, since with --diff stdout is the diff."""
-    from rechunk_podman.init.scaffold import Action
-
-    for step in steps:
-        if step.action is not Action.SAME and (writing or not step.action.writes):
+    for step in scaffold.steps:
+        if step.action is not Action.SAME and (wrote or not step.action.writes):
             write_line(f"{step.path}: {step.action.value}", error=True)
         if step.waiting or step.action is Action.FOREIGN:
             write_line(
                 "  the template has another text: --diff --force shows it, --force takes it", error=True
             )
-    if writing and not any(step.action.writes for step in steps):
+    if wrote and not scaffold.writes:
         write_line("nothing to do", error=True)
