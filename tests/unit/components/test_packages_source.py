@@ -13,7 +13,7 @@ from rechunk_podman.components.sources import packages
 from rechunk_podman.packages.digests import MD5, SHA256, Digests
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import Database, Files, Package
+from rechunk_podman.packages.protocol import Database, Files, Package, Paths
 from rechunk_podman.packages.versions import compare_rpm
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
@@ -147,7 +147,7 @@ class Listing:
 
 def test_files_without_any_columns_are_read(tmp_path):
     make(tmp_path, {"usr/x": "1"}, mtime=BUILT + 9)
-    listing = Listing(Files(["usr/x", "usr/absent"]), built=BUILT)
+    listing = Listing(Files(Paths(["usr/x", "usr/absent"])), built=BUILT)
     before = assigned(tmp_path, listing)["listing/x"]
     assert (before.paths, before.mtime_clamp) == (("usr/x",), BUILT)
     make(tmp_path, {"usr/x": "2"}, mtime=BUILT + 9)

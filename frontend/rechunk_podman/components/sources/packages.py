@@ -83,7 +83,7 @@ def _claim_source(
     group = board.groups[number]
     present = [package for package in packages if not package.is_removed] or packages
     group.version = join_versions((package.source_version for package in present), ecosystem.compare)
-    columns = [_positions(board, package.files) for package in packages]
+    columns = [_positions(board, package.files.paths.unpack()) for package in packages]
     built = [package.built for package in packages if package.built is not None]
     if not built:
         for package, positions in zip(packages, columns, strict=True):
@@ -98,13 +98,13 @@ def _claim_source(
         _claim_files(board, number, package.files, positions, missing)
 
 
-def _positions(board: Board, files: Files) -> Numbers:
+def _positions(board: Board, paths: list[str]) -> Numbers:
     """Return the position of each path, NOBODY where nothing is there."""
-    found = list(map(board.position.get, files.paths))
+    found = list(map(board.position.get, paths))
     if None in found:
         found = [
             board.position.get(board.canonical(path) or "") if position is None else position
-            for position, path in zip(found, files.paths, strict=True)
+            for position, path in zip(found, paths, strict=True)
         ]
     return np.array([NOBODY if position is None else position for position in found], np.intp)
 
@@ -124,12 +124,12 @@ def _claim_files(board: Board, number: int, files: Files, positions: Numbers, mi
     known, rows = digests.recorded[chosen], digests.rows[chosen]
     board.describe_all(found, known, rows, number, digests.algorithm, untouched)
     if files.sizes is not None:
-        for index in np.flatnonzero(~here & packaged & digests.recorded & (files.sizes > 0)).tolist():
-            key = (files.paths[index].rpartition("/")[2], int(files.sizes[index]))
-            lost = _Missing(
-                digests.algorithm, digests.rows[index].tobytes().ljust(DIGEST_SIZE, b"\0"), number
-            )
-            missing.setdefault(key, []).append(lost)
+        lost = np.flatnonzero(~here & packaged & digests.recorded & (files.sizes > 0)).tolist()
+        paths = files.paths.unpack() if lost else []
+        for index in lost:
+            key = (paths[index].rpartition("/")[2], int(files.sizes[index]))
+            digest = digests.rows[index].tobytes().ljust(DIGEST_SIZE, b"\0")
+            missing.setdefault(key, []).append(_Missing(digests.algorithm, digest, number))
 
 
 def _is_untouched(

@@ -16,7 +16,7 @@ from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.dpkg import text as dpkg_text
 from rechunk_podman.packages.dpkg.text import Diversion
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import Database, Files, Package, warn_left_out
+from rechunk_podman.packages.protocol import Database, Files, Package, Paths, warn_left_out
 from rechunk_podman.packages.versions import compare_dpkg
 from rechunk_podman.rootfs.root import Root
 
@@ -120,7 +120,7 @@ def _files(root: Root, record: _Record, diverted: Mapping[str, Diversion]) -> Fi
             else diversion.target
             for path in listed
         ]
-    return Files(listed, digests=digests)
+    return Files(Paths(listed), digests=digests)
 
 
 def _exists(root: Root, path: str) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, warn_left_out
+from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths, warn_left_out
 from rechunk_podman.packages.rpm import database, header
 from rechunk_podman.packages.rpm.header import Header, HeaderError
 from rechunk_podman.packages.versions import compare_rpm
@@ -108,7 +108,7 @@ def _files(parsed: Header) -> Files:
     heads = map(directories.__getitem__, columns.indexes.tolist())
     installed = columns.states == header.STATE_NORMAL
     return Files(
-        [head + file for head, file in zip(heads, columns.names, strict=True)],
+        Paths([head + file for head, file in zip(heads, columns.names, strict=True)]),
         installed,
         installed & (columns.modes & _TYPE == stat.S_IFREG) & (columns.flags & header.FLAG_GHOST == 0),
         Digests.parse(columns.digests, parsed.number(header.FILEDIGESTALGO) or MD5),
