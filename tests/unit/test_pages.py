@@ -12,6 +12,13 @@ PACKAGE = TOP / "frontend" / "rechunk_podman"
 ARCHITECTURE = (TOP / "docs" / "architecture.md").read_text()
 PAGES = sorted((*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *(TOP / "tests" / "data").glob("*.md")))
 
+CODE = {
+    f"/{path.relative_to(TOP)}"
+    for folder in ("frontend", "tests", "benchmarks")
+    for path in (TOP / folder).rglob("*.*")
+    if path.suffix in (".py", ".c", ".h")
+} | {f"/{path.name}" for path in TOP.glob("*.py")}
+
 _QUOTED = re.compile(r"`([A-Za-z0-9_./-]+)`")
 _ROW = re.compile(r"\| `(?:…|frontend/rechunk_podman)/([a-z_/]+|packages/NAME)/` \| (\S.*) \|")
 _LINK = re.compile(r"\]\((?!https?:|#)([^)#\s]+)(?:#[^)]*)?\)")
@@ -51,6 +58,18 @@ def test_the_page_names_files() -> None:
 def test_a_file_that_the_page_on_architecture_names_exists(name: str) -> None:
     folders = (TOP, PACKAGE, PACKAGE / "components", TOP / "templates", TOP / "tests")
     assert any((folder / name).exists() for folder in folders)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
+def test_modules_that_a_page_names_exist(page: Path) -> None:
+    """A page may name a module by the end of its path: `ledger.py`, `native/module.c`."""
+    named = [name for name in _QUOTED.findall(page.read_text()) if re.search(r"\w\.(?:py|c|h)$", name)]
+    missing = [
+        name
+        for name in named
+        if not _PLACEHOLDER.search(name) and not any(file.endswith(f"/{name}") for file in CODE)
+    ]
+    assert missing == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
