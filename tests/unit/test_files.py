@@ -74,6 +74,6 @@ def test_no_file_there(tmp_path):
 @pytest.mark.parametrize(("name", "reason"), [("", "directory"), ("no/file", "there is no directory")])
 def test_a_name_is_refused_before_the_work(tmp_path, name, reason):
     require_writable(tmp_path / "file", "--state")
-    require_writable("/dev/stderr", "--state")
+    require_writable("/dev/null", "--state")
     with pytest.raises(UsageError, match=f"--state .*{reason}"):
         require_writable(tmp_path / name, "--state")
