@@ -62,7 +62,7 @@ def test_a_file_that_the_page_on_architecture_names_exists(name: str) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(TOP)))
 def test_modules_that_a_page_names_exist(page: Path) -> None:
-    """A page may name a module by the end of its path (`ledger.py`), or tell the reader to make a new file."""
+    """A page names a module by the end of its path (`ledger.py`), or tells the reader to make a new file."""
     text = re.sub(r"\*\*`[^`]+`\*\*, a new file", "", page.read_text())
     named = [name for name in _QUOTED.findall(text) if re.search(r"\w\.(?:py|c|h)$", name)]
     missing = [
