@@ -33,7 +33,7 @@ def place(tmp_path):
 def processor(request, monkeypatch):
     """Hash with the instructions of the processor, and without them."""
     if request.param == "any processor":
-        monkeypatch.setattr(layers, "can_advance", lambda: False)
+        monkeypatch.setattr(layers, "has_sha256", lambda: False)
 
 
 @pytest.mark.usefixtures("processor")

@@ -17,7 +17,7 @@ ALLOWED = {
     "units": set(),
     "files": {"errors"},
     "workers": set(),
-    "native": {"errors", "model"},
+    "native": {"model", "native"},
     "rootfs": VALUES | {"native", "rootfs"},
     "packages": VALUES | {"rootfs", "packages"},
     "components": VALUES | {"native", "rootfs", "packages", "components"},

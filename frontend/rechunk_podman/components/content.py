@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import Board, Numbers
-from rechunk_podman.native._contents import can_digest, digest_files, read_files
+from rechunk_podman.native import digest_files, has_sha256, read_files
 from rechunk_podman.packages.digests import ALGORITHMS, DIGEST_SIZE, SHA256
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -111,7 +111,7 @@ def _files(board: Board, batch: Numbers) -> list[tuple[str, int, int]]:
 
 def _digests(root: Root, files: list[tuple[str, int, int]], algorithm: int) -> bytes:
     """The digests of files, DIGEST_SIZE bytes each."""
-    fast = algorithm == SHA256 and can_digest()
+    fast = algorithm == SHA256 and has_sha256()
     if not fast and sum(size for _, size, _ in files) > 2 * _BATCH:
         with root.again() as own:
             return b"".join([_row(digest_file(own, *file, algorithm)) for file in files])

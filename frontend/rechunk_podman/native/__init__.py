@@ -1,1 +1,24 @@
-"""The C extension: the confined walk, directory listing, file contents, the tar stream of a layer."""
+"""The extension in C: the confined walk, directory listing, file contents, the tar stream of a layer.
+
+`_native.pyi` has the contracts.
+"""
+
+from rechunk_podman.native._native import (
+    TarStream,
+    digest_files,
+    has_sha256,
+    open_directory,
+    read_directories,
+    read_files,
+    ustar,
+)
+
+__all__ = [
+    "TarStream",
+    "digest_files",
+    "has_sha256",
+    "open_directory",
+    "read_directories",
+    "read_files",
+    "ustar",
+]

@@ -1,28 +1,30 @@
-"""Paths of a Tree: canonical forms. Pure; no I/O."""
+"""Canonical paths: symlinks followed inside the root. Pure; no I/O."""
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 
-from rechunk_podman.model import Kind, Tree
+from rechunk_podman.model import Tree
 
-_MAX_LINKS = 40
+_MAX_LINKS = 40  # path_resolution(7)
 
 
 def canonical(tree: Tree, path: str) -> str | None:
-    """A database's path as the Tree has it: "/lib/x" -> "usr/lib/x" where /lib is a symlink.
+    """Return a database's path as the Tree has it: "/lib/x" -> "usr/lib/x" where /lib is a symlink.
 
-    Symlinks among the directories are followed inside the root, one in the last component is not:
-    it is what was packaged. For many paths use canonicaliser().
+    Symlinks among the directories are followed inside the root. One in the last component is not: the package
+    holds the symlink. Use canonicaliser() for many paths.
 
     Returns:
-        A path of the Tree ("" for the root itself), or None where nothing is there.
+        A path of the Tree ("" for the root itself), or None if nothing is there.
     """
     return canonicaliser(tree)(path)
 
 
 def canonicaliser(tree: Tree) -> Callable[[str], str | None]:
-    """canonical() for many paths of one Tree: remembers the directories that it has resolved."""
+    """Return canonical() for many paths of one Tree; it remembers the directories that it has resolved."""
     known: dict[str, str | None] = {"": ""}
 
     def resolve(path: str) -> str | None:
@@ -43,28 +45,44 @@ def canonicaliser(tree: Tree) -> Callable[[str], str | None]:
     return resolve
 
 
-def _walk(tree: Tree, path: str) -> str | None:
-    """The path with every symlink followed, the last one too; None where it leads nowhere."""
+def follow(path: str, target_of: Callable[[str], str | None]) -> str:
+    """Return the canonical path, its symlinks followed inside the root as after chroot(2).
+
+    Absolute targets start at the root, `..` stops there.
+
+    Args:
+        target_of: returns the target of the symlink at a path, None if there is none; the directories of
+            the path are canonical.
+
+    Raises:
+        OSError: ELOOP: the symlinks form a loop.
+    """
     pending = path.split("/")[::-1]
     done: list[str] = []
     links = 0
     while pending:
         name = pending.pop()
-        if name in ("", "."):
-            continue
         if name == "..":
             del done[-1:]
-            continue
-        entry = tree.get("/".join([*done, name]))
-        if entry is None:
-            return None
-        if entry.kind is Kind.SYMLINK and entry.target is not None:
+        elif name not in ("", "."):
+            done.append(name)
+            target = target_of("/".join(done))
+            if target is None:
+                continue
             links += 1
             if links > _MAX_LINKS:
-                return None
-            if entry.target.startswith("/"):
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+            if target.startswith("/"):
                 done.clear()
-            pending.extend(entry.target.split("/")[::-1])
-            continue
-        done.append(name)
+            else:
+                done.pop()
+            pending.extend(target.split("/")[::-1])
     return "/".join(done)
+
+
+def _walk(tree: Tree, path: str) -> str | None:
+    """Return the path with every symlink followed, the last one too; None if nothing is there."""
+    try:
+        return follow(path, lambda path: tree[path].target)
+    except (KeyError, OSError):
+        return None

@@ -1,8 +1,8 @@
 """A root filesystem as a directory handle: no read below it ever leaves it.
 
-Every path is opened component by component with O_NOFOLLOW relative to the handle of its parent
-(openat(2)), so neither a symlink in the root filesystem nor one that appears while it is read can
-lead outside. Mount points below the root are entered like any other directory.
+The confined walk (native/confined.h) opens every directory and follows no symlink; a file is opened with
+O_NOFOLLOW from its directory. So neither a symlink in the root filesystem nor one that appears while it is
+read can lead outside. Mount points below the root are entered like any other directory.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ import sys
 from types import TracebackType
 
 from rechunk_podman.errors import RootfsError
+from rechunk_podman.native import open_directory
+from rechunk_podman.rootfs.paths import follow
 
-_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a file that became a FIFO since the scan must not block us; regular files ignore it.
 _FILE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _NO_NAMES = frozenset(("", ".", ".."))
-_MAX_LINKS = 40  # as path_resolution(7): more symlinks than this are a loop
+_ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 DEFAULT_LIMIT = 64 << 20
 
@@ -33,10 +34,10 @@ class Root:
         path: the directory; kept in `path`, for messages.
 
     Raises:
-        RootfsError: it is missing, no directory, or may not be entered.
+        RootfsError: it is missing, not a directory, or may not be entered.
     """
 
-    __slots__ = ("_dir_fd", "_dir_path", "_fds", "_names", "fd", "path")
+    __slots__ = ("_dir_fd", "_dir_path", "fd", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -52,13 +53,12 @@ class Root:
                 f"cannot open the root filesystem {self.path}: {error.strerror}",
                 hint="name the directory that holds the root filesystem",
             ) from error
-        self._names: list[str] = []
-        self._fds: list[int] = []
+        # the directory that was used last
         self._dir_path = ""
-        self._dir_fd = self.fd
+        self._dir_fd = -1
 
     def again(self) -> Root:
-        """A Root of its own of the same directory, for another thread.
+        """Return another Root of the same directory, for another thread.
 
         Raises:
             RootfsError: it cannot be opened.
@@ -69,8 +69,7 @@ class Root:
             other.fd = os.dup(self.fd)
         except OSError as error:
             raise self.error("", error) from error
-        other._names, other._fds = [], []
-        other._dir_path, other._dir_fd = "", other.fd
+        other._dir_path, other._dir_fd = "", -1
         return other
 
     def __enter__(self) -> Root:
@@ -85,62 +84,52 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Closes every handle; the Root cannot be used after it. Doing it twice is harmless."""
-        self._shorten(0)
-        if self.fd >= 0:
-            os.close(self.fd)
+        """Close every handle; the Root cannot be used after it. Closing it twice is harmless."""
+        for fd in (self._dir_fd, self.fd):
+            if fd >= 0:
+                os.close(fd)
         self.fd = self._dir_fd = -1
+        self._dir_path = ""
 
     def directory(self, path: str) -> int:
-        """The handle (O_PATH) of the directory at exactly this path; the Root's, not to be closed.
+        """Return the handle (O_PATH) of the directory at exactly this path; the Root closes it.
 
-        It is good until the next call of any method.
+        It is valid until the next call of any method.
 
         Raises:
-            RootfsError: a component is missing, no directory, or a symlink.
+            RootfsError: a component is missing, not a directory, or a symlink.
         """
-        if path == self._dir_path:
-            return self._dir_fd
-        names = path.split("/") if path else []
-        depth = 0
-        for known, wanted in zip(self._names, names, strict=False):
-            if known != wanted:
-                break
-            depth += 1
-        self._shorten(depth)
-        fd = self._fds[-1] if depth else self.fd
-        for name in names[depth:]:
-            if name in _NO_NAMES:
-                raise RootfsError(f"not a path within the root filesystem: {path!r}")
-            try:
-                fd = os.open(name, _DIRECTORY, dir_fd=fd)
-            except OSError as error:
-                raise self.error(path, error) from error
-            self._names.append(name)
-            self._fds.append(fd)
-        self._dir_path, self._dir_fd = path, fd
-        return fd
+        try:
+            return self._directory(path)
+        except OSError as error:
+            raise self.error(path, error) from error
 
-    def _shorten(self, depth: int) -> None:
-        for fd in self._fds[depth:]:
-            os.close(fd)
-        del self._fds[depth:]
-        del self._names[depth:]
-        self._dir_path = "/".join(self._names)
-        self._dir_fd = self._fds[-1] if self._fds else self.fd
+    def _directory(self, path: str) -> int:
+        """As directory(), but raise OSError if it cannot be opened."""
+        if not path:
+            return self.fd
+        if path != self._dir_path:
+            try:
+                fd = open_directory(self.fd, path)
+            except ValueError as error:
+                raise RootfsError(f"not a path within the root filesystem: {path!r}") from error
+            if self._dir_fd >= 0:
+                os.close(self._dir_fd)
+            self._dir_path, self._dir_fd = path, fd
+        return self._dir_fd
 
     def open(self, path: str) -> int:
-        """A read-only descriptor of the regular file at exactly this path; the caller closes it.
+        """Return a read-only descriptor of the regular file at exactly this path; the caller closes it.
 
         Raises:
-            RootfsError: it is missing, a symlink leads to it, it is no regular file, or is unreadable.
+            RootfsError: it is missing, a symlink leads to it, it is not a regular file, or is unreadable.
         """
         return self.open_stat(path)[0]
 
     def open_stat(self, path: str) -> tuple[int, os.stat_result]:
-        """As open(), with what fstat(2) says of the descriptor."""
+        """Return the descriptor of open() and its fstat(2)."""
         head, _, name = path.rpartition("/")
-        parent = self._dir_fd if head == self._dir_path else self.directory(head)
+        parent = self.directory(head)
         if name in _NO_NAMES:
             raise RootfsError(f"not a file of the root filesystem: {path!r}")
         try:
@@ -154,7 +143,7 @@ class Root:
         return fd, status
 
     def read(self, path: str, limit: int = DEFAULT_LIMIT) -> bytes:
-        """The content of the regular file at exactly this path.
+        """Return the content of the regular file at exactly this path.
 
         Raises:
             RootfsError: as open(); or the file holds more than `limit` bytes.
@@ -176,19 +165,16 @@ class Root:
         raise RootfsError(f"{self.show(path)} holds more than {limit} bytes")
 
     def names(self, path: str) -> list[str]:
-        """The names in the directory at exactly this path, in byte order; none where there is no directory.
+        """Return the names in the directory at exactly this path, in byte order, or none if it is absent.
 
         Raises:
             RootfsError: it cannot be read.
         """
         try:
-            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.directory(path))
-        except RootfsError as error:
-            cause = error.__cause__
-            if isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
-                return []
-            raise
+            fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory(path))
         except OSError as error:
+            if error.errno in _ABSENT:
+                return []
             raise self.error(path, error) from error
         try:
             return sorted(os.listdir(fd), key=os.fsencode)
@@ -198,7 +184,7 @@ class Root:
             os.close(fd)
 
     def stat(self, path: str) -> os.stat_result:
-        """lstat(2) of exactly this path ("" is the root itself).
+        """Return lstat(2) of exactly this path ("" is the root itself).
 
         Raises:
             RootfsError: it is missing, or a symlink leads to it.
@@ -212,87 +198,66 @@ class Root:
             raise self.error(path, error) from error
 
     def readlink(self, path: str) -> str:
-        """The target of the symlink at exactly this path, unresolved.
+        """Return the target of the symlink at exactly this path, unresolved.
 
         Raises:
-            RootfsError: there is none.
+            RootfsError: there is no symlink.
         """
-        head, _, name = path.rpartition("/")
         try:
-            return os.readlink(name, dir_fd=self.directory(head))
+            return self._target(path)
         except OSError as error:
             raise self.error(path, error) from error
 
-    def resolve(self, path: str) -> str:
-        """The canonical path, symlinks followed inside the root as after chroot(2).
+    def _target(self, path: str) -> str:
+        """As readlink(), but raise OSError: EINVAL if something else is there."""
+        head, _, name = path.rpartition("/")
+        return os.readlink(name, dir_fd=self._directory(head))
 
-        Absolute targets start at the root, `..` stops there. A path may begin with a slash. What
-        follows a component that does not exist is kept as it is written.
+    def resolve(self, path: str) -> str:
+        """Return the canonical path, symlinks followed inside the root as after chroot(2).
+
+        Absolute targets start at the root, `..` stops there. A path may begin with a slash. Components behind
+        one that does not exist are kept as they are written.
 
         Raises:
             RootfsError: the symlinks form a loop, or a directory may not be entered.
         """
-        plain = self._plain(path)
-        if plain is not None:
-            return plain
-        pending = path.split("/")[::-1]
-        done: list[str] = []
-        links = 0
-        while pending:
-            name = pending.pop()
-            if name in ("", "."):
-                continue
-            if name == "..":
-                del done[-1:]
-                continue
-            here = "/".join([*done, name])
+        plain = path.strip("/")
+        if plain.rpartition("/")[2] not in _NO_NAMES:
             try:
-                target = os.readlink(name, dir_fd=self.directory("/".join(done)))
+                self._target(plain)
             except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOENT, errno.ENOTDIR):
-                    raise self.error(here, error) from error
-                done.append(name)
-                continue
-            except RootfsError as error:
-                cause = error.__cause__
-                if not (isinstance(cause, OSError) and cause.errno in (errno.ENOENT, errno.ENOTDIR)):
-                    raise
-                done.append(name)
-                continue
-            links += 1
-            if links > _MAX_LINKS:
-                raise RootfsError(f"the symlinks at {self.show(path)} form a loop")
-            if target.startswith("/"):
-                done.clear()
-            pending.extend(target.split("/")[::-1])
-        return "/".join(done)
-
-    def _plain(self, path: str) -> str | None:
-        """The path, where it is canonical as it is written; None where it has to be looked at closely."""
-        head, _, name = path.strip("/").rpartition("/")
+                if error.errno == errno.EINVAL:  # mostly the path is canonical as it is written
+                    return plain
+            except RootfsError:
+                pass  # it is not
         try:
-            os.readlink(name, dir_fd=self.directory(head))
+            return follow(path, self._target_if_any)
         except OSError as error:
-            if error.errno == errno.EINVAL and name not in _NO_NAMES:
-                return f"{head}/{name}" if head else name
-        except RootfsError:
-            pass
-        return None
+            raise RootfsError(f"the symlinks at {self.show(path)} form a loop") from error
+
+    def _target_if_any(self, path: str) -> str | None:
+        try:
+            return self._target(path)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, *_ABSENT):
+                raise self.error(path, error) from error
+            return None
 
     def place(self, path: str) -> str:
-        """As resolve(), for where something may be: a path that symlinks lead nowhere stays as it is."""
+        """Return resolve(), or the path as it is if its symlinks lead nowhere."""
         try:
             return self.resolve(path)
         except RootfsError:
             return path.strip("/")
 
     def show(self, path: str) -> str:
-        """The path as messages name it: absolute within the root, unprintable bytes escaped."""
+        """Return the path for messages: absolute within the root, unprintable bytes escaped."""
         text = "/" + path
         return text if text.isprintable() else repr(os.fsencode(text))[2:-1]
 
     def unread(self, error: OSError | LookupError) -> RootfsError:
-        """The RootfsError that an error of _contents.pyi or _stream.pyi becomes; to be raised from it."""
+        """Return the RootfsError for an error of native/_native.pyi; to be raised from it."""
         if isinstance(error, OSError):
             return self.error(error.filename, error)
         what, path = error.args
@@ -301,7 +266,7 @@ class Root:
         return self.changed(path)
 
     def changed(self, path: str) -> RootfsError:
-        """The RootfsError of a file that is not, or no longer, what was scanned."""
+        """Return the RootfsError for a file that is not, or no longer, what was scanned."""
         return RootfsError(
             f"{self.show(path)} changed while it was read",
             context=[f"in the root filesystem {self.path}"],
@@ -309,7 +274,7 @@ class Root:
         )
 
     def error(self, path: str, cause: OSError) -> RootfsError:
-        """The RootfsError that an OSError at `path` becomes; to be raised from it."""
+        """Return the RootfsError for an OSError at `path`; to be raised from it."""
         hint = None
         if cause.errno in (errno.EACCES, errno.EPERM):
             hint = "run as root, or within `buildah unshare`"

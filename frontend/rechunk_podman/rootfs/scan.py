@@ -14,10 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xattr
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
-from rechunk_podman.native._listing import read_directories
+from rechunk_podman.native import read_directories
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers, gc_paused
 
@@ -27,7 +28,7 @@ Xattrs = tuple[tuple[str, bytes], ...]
 _Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
-"""What _listing.pyi gives for sockets, which have no Kind."""
+"""What read_directories() gives for sockets, which have no Kind."""
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
 # Marks of overlay storage and of the machine; `user.overlay.opaque` would hide lower layers.
@@ -190,9 +191,8 @@ class _Scanner:
         return [] if self.options.pruned.get("") else [-1]
 
     def _root_xattrs(self, handle: str) -> Xattrs:
-        dropped = tuple(map(os.fsdecode, self.ignored))
-        names = [name for name in os.listxattr(handle) if not name.startswith(dropped)]
-        return tuple([(name, os.getxattr(handle, name)) for name in sorted(names)])
+        names = [name for name in xattr.list(handle) if not name.startswith(self.ignored)]
+        return tuple([(os.fsdecode(name), xattr.get(handle, name)) for name in sorted(names)])
 
     def read(self, directories: list[int]) -> _Found:
         """What the directories at these places hold; for any thread."""

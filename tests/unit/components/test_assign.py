@@ -370,7 +370,7 @@ def test_threads_make_no_difference(top):
 def test_the_processor_makes_no_difference(top, sizes, monkeypatch):
     make(top, {f"opt/app/{number}": f"{number}" * size for number, size in enumerate(sizes)})
     here = assigned(top).assignment
-    monkeypatch.setattr(content, "can_digest", lambda: False)
+    monkeypatch.setattr(content, "has_sha256", lambda: False)
     assert assigned(top).assignment == here
 
 
@@ -387,7 +387,7 @@ def test_the_processor_makes_no_difference(top, sizes, monkeypatch):
 )
 def test_a_file_that_changes_or_vanishes_is_named(top, change, threads, instructions, monkeypatch):
     if not instructions:
-        monkeypatch.setattr(content, "can_digest", lambda: False)
+        monkeypatch.setattr(content, "has_sha256", lambda: False)
     make(top, {f"opt/app/{number}": "four" for number in range(300)})
     with Root(top) as root, Workers(threads) as workers:
         tree = scan(root, workers=workers)

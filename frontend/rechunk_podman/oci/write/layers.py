@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.files import output_error, write_at
-from rechunk_podman.native._stream import TarStream, can_advance
+from rechunk_podman.native import TarStream, has_sha256
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.reserve import reserve
@@ -114,7 +114,7 @@ def write_layers(
                 if numbered is None:
                     continue
                 number, job = numbered
-                if can_advance() and (job.target is None or compression.kind == "none"):
+                if has_sha256() and (job.target is None or compression.kind == "none"):
                     going.append(_Going(number, job))
                 else:
                     yield number, write_layer(root, job.stream, job.target, compression, threads, ended)

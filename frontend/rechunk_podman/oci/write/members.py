@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import NO_TIME, NUMBERS, Component, Kind, Tree, make_entry
-from rechunk_podman.native._stream import TarStream
+from rechunk_podman.native import TarStream
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.tar import UNCLAMPED, entry_header, entry_mtimes
 from rechunk_podman.rootfs.root import Root

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import Entry, Kind
-from rechunk_podman.native._stream import ustar
+from rechunk_podman.native import ustar
 
 UNCLAMPED = (1 << 63) - 1
 """A clamp that clamps nothing."""

@@ -1,4 +1,4 @@
-"""The extension modules: what they refuse, and how they fail."""
+"""The extension in C: what it refuses, and how it fails."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import numpy as np
 import pytest
 
 from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
-from rechunk_podman.native._contents import digest_files, read_files
-from rechunk_podman.native._listing import read_directories
-from rechunk_podman.native._stream import TarStream, can_advance, ustar
+from rechunk_podman.native import TarStream, digest_files, has_sha256, read_directories, read_files, ustar
 from rechunk_podman.oci.write.tar import entry_header
 
 SOCKET = len(Kind)
@@ -428,7 +426,7 @@ def test_ustar_refuses_what_it_cannot_hold():
 
 
 needs_instructions = pytest.mark.skipif(
-    not can_advance(), reason="the processor has no instructions for SHA-256"
+    not has_sha256(), reason="the processor has no instructions for SHA-256"
 )
 
 

@@ -1,0 +1,34 @@
+/* The module _native: its functions, and paths and errors as Python's objects. _native.pyi has the contracts.
+ *
+ * Threads: every function is called with the interpreter's lock; work on files is done without it.
+ */
+
+#ifndef RECHUNK_OBJECTS_H
+#define RECHUNK_OBJECTS_H
+
+#define PY_SSIZE_T_CLEAN
+#define Py_LIMITED_API 0x030A0000
+#include <Python.h>
+
+/* Return a path as a str: a new reference, or NULL and an exception. */
+PyObject *path_object(const char *path, size_t length);
+
+/* Return the bytes of a path, which live as long as *owner, or NULL and an exception. The caller releases *owner in
+ * any case. */
+const char *path_bytes(PyObject *path, size_t *length, PyObject **owner);
+
+/* Raise OSError for an errno, LookupError for the codes of confined.h; with the path, or without one if it is NULL. */
+void raise_code(int code, const char *path, size_t length);
+
+/* Functions of the module: each returns a new reference, or NULL and an exception. */
+PyObject *digest_files(PyObject *module, PyObject *arguments);
+PyObject *has_sha256(PyObject *module, PyObject *nothing);
+PyObject *open_directory(PyObject *module, PyObject *arguments);
+PyObject *read_directories(PyObject *module, PyObject *arguments);
+PyObject *read_files(PyObject *module, PyObject *arguments);
+PyObject *ustar(PyObject *module, PyObject *arguments);
+
+/* Add the type TarStream to the module. Return 0, or -1 and an exception. */
+int add_tar_stream(PyObject *module);
+
+#endif

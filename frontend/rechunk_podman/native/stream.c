@@ -1,0 +1,438 @@
+/* The type TarStream and ustar headers, as Python has them. */
+
+#include "objects.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tar.h"
+
+/* The type TarStream. The flags are read and set with the interpreter's lock: a stream whose lock is released is in use. */
+typedef struct {
+    PyObject_HEAD
+    Tar tar;
+    int broken;  /* it raised: nothing more can be read from it */
+    int in_use;
+} Stream;
+
+PyObject *ustar(PyObject *module, PyObject *arguments)
+{
+    Header header = {0};
+    Py_ssize_t name, target, prefix;
+    char block[BLOCK];
+
+    (void)module;
+    if (!PyArg_ParseTuple(arguments, "y#cIIIKKy#IIy#", &header.name, &name, &header.type, &header.mode, &header.uid,
+                          &header.gid, &header.size, &header.mtime, &header.target, &target, &header.major, &header.minor,
+                          &header.prefix, &prefix))
+        return NULL;
+    if (name > NAME || target > NAME || prefix > PREFIX || header.mode >= MAX_ID || header.uid >= MAX_ID ||
+        header.gid >= MAX_ID || header.size >= MAX_NUMBER || header.mtime >= MAX_NUMBER || header.major >= MAX_ID ||
+        header.minor >= MAX_ID) {
+        PyErr_SetString(PyExc_ValueError, "ustar cannot hold this entry");
+        return NULL;
+    }
+    header.name_length = (size_t)name;
+    header.target_length = (size_t)target;
+    header.prefix_length = (size_t)prefix;
+    header_format(block, &header);
+    return PyBytes_FromStringAndSize(block, BLOCK);
+}
+
+/* Return 0 if a stream may go on, and goes into a file or not; else -1 and an exception. */
+static int check(const Stream *self, int into_file)
+{
+    const Tar *tar = &self->tar;
+
+    if (!self->in_use && !self->broken && !tar->over && !tar->hash.piece == !into_file)
+        return 0;
+    PyErr_SetString(PyExc_ValueError, self->in_use   ? "another thread uses the stream"
+                                      : self->broken ? "the stream has failed"
+                                      : tar->over    ? "the stream is over"
+                                                     : "into() goes before advance(), and not with fill()");
+    return -1;
+}
+
+/* Raise what is wrong with the member that was begun last. */
+static void fail(Stream *self, int code)
+{
+    const Member *member = self->tar.members + self->tar.next - 1;
+
+    self->broken = 1;
+    raise_code(code, self->tar.text.bytes + member->path, member->path_length);
+}
+
+static PyObject *stream_fill(PyObject *object, PyObject *arguments)
+{
+    Stream *self = (Stream *)object;
+    PyObject *buffer, *view;
+    Py_ssize_t limit;
+    char *start;
+    size_t filled = 0;
+    int code;
+
+    if (!PyArg_ParseTuple(arguments, "O!n", &PyByteArray_Type, &buffer, &limit))
+        return NULL;
+    if (limit < 0 || limit > PyByteArray_Size(buffer)) {
+        PyErr_SetString(PyExc_ValueError, "the buffer is smaller");
+        return NULL;
+    }
+    if (check(self, 0))
+        return NULL;
+    view = PyMemoryView_FromObject(buffer); /* nobody can resize the buffer while there is a view of it */
+    if (!view)
+        return NULL;
+    start = PyByteArray_AsString(buffer);
+    self->in_use = 1;
+    Py_BEGIN_ALLOW_THREADS
+    code = tar_fill(&self->tar, start, (size_t)limit, &filled);
+    if (code || filled < (size_t)limit)
+        tar_close(&self->tar);
+    Py_END_ALLOW_THREADS
+    self->in_use = 0;
+    Py_DECREF(view);
+    if (code) {
+        fail(self, code);
+        return NULL;
+    }
+    return PyLong_FromSize_t(filled);
+}
+
+static PyObject *stream_into(PyObject *object, PyObject *arguments)
+{
+    Stream *self = (Stream *)object;
+    long long offset;
+    int target;
+
+    if (!PyArg_ParseTuple(arguments, "iL", &target, &offset) || check(self, 0))
+        return NULL;
+    if (offset < 0 || self->tar.next || self->tar.ended || !sha256_here()) {
+        PyErr_SetString(PyExc_ValueError, "not at this offset, not any more, or not with this processor");
+        return NULL;
+    }
+    if (tar_into(&self->tar, target, offset))
+        return PyErr_NoMemory();
+    Py_RETURN_NONE;
+}
+
+static PyObject *stream_advance(PyObject *object, PyObject *arguments)
+{
+    PyObject *other;
+    Stream *streams[2] = {(Stream *)object};
+    Tar *tars[2] = {&streams[0]->tar}, *failed = NULL;
+    long long most;
+    int code, writing = 0, count = 1, at;
+
+    if (!PyArg_ParseTuple(arguments, "OL", &other, &most))
+        return NULL;
+    if (other != Py_None) {
+        if (!PyObject_TypeCheck(other, Py_TYPE(object)) || other == object) {
+            PyErr_SetString(PyExc_TypeError, "another TarStream, or None, is expected");
+            return NULL;
+        }
+        streams[count] = (Stream *)other;
+        tars[count++] = &streams[1]->tar;
+    }
+    for (at = 0; at < count; at++)
+        if (check(streams[at], 1))
+            return NULL;
+    for (at = 0; at < count; at++)
+        streams[at]->in_use = 1;
+    Py_BEGIN_ALLOW_THREADS
+    code = tar_advance(tars, count, most, &failed, &writing);
+    for (at = 0; at < count; at++)
+        if (code || tars[at]->over)
+            tar_close(tars[at]);
+    Py_END_ALLOW_THREADS
+    for (at = 0; at < count; at++) {
+        streams[at]->in_use = 0;
+        if (code && failed == tars[at]) {
+            fail(streams[at], code);
+            if (writing) {
+                PyErr_Clear();
+                raise_code(code, NULL, 0);
+            }
+        }
+    }
+    if (code)
+        return NULL;
+    Py_RETURN_NONE;
+}
+
+/* Append a text of a member and a zero byte. Return 0, or -1 and an exception. */
+static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length)
+{
+    PyObject *owner;
+    size_t count = 0;
+    const char *bytes = path_bytes(given, &count, &owner);
+    int bad = !bytes;
+
+    if (bytes && count > INT32_MAX) {
+        PyErr_SetString(PyExc_ValueError, "a path is too long");
+        bad = 1;
+    }
+    *start = text->used;
+    *length = (uint32_t)count;
+    if (!bad && text_add(text, bytes, count + 1)) {
+        PyErr_NoMemory();
+        bad = 1;
+    }
+    Py_XDECREF(owner);
+    return bad ? -1 : 0;
+}
+
+/* Take the fields that few members have. Return 0, or -1 and an exception. */
+static int add_more(Text *text, Member *member, PyObject *more, int *attributed)
+{
+    PyObject *target, *rdev;
+
+    if (!PyTuple_Check(more) || PyTuple_Size(more) != MORE_COUNT) {
+        PyErr_SetString(PyExc_TypeError, "a target, a device number and extended attributes are expected");
+        return -1;
+    }
+    target = PyTuple_GetItem(more, MORE_TARGET);
+    rdev = PyTuple_GetItem(more, MORE_RDEV);
+    *attributed = PyObject_Size(PyTuple_GetItem(more, MORE_XATTRS)) != 0;
+    if (target != Py_None && member->type != HARD_LINK && add_text(text, target, &member->head, &member->target_length))
+        return -1;
+    if (rdev != Py_None && !PyTuple_Check(rdev))
+        PyErr_SetString(PyExc_TypeError, "a device number is a pair");
+    else if (rdev != Py_None)
+        PyArg_ParseTuple(rdev, "II", &member->major, &member->minor);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+/* Have Python make the header of the member with this index. Return 0, or -1 and an exception. */
+static int add_header(Text *text, Member *member, size_t index, PyObject *make_header)
+{
+    PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)index);
+    char *bytes;
+    Py_ssize_t count;
+    int bad = !head || PyBytes_AsStringAndSize(head, &bytes, &count);
+
+    if (!bad && (count < BLOCK || count > INT32_MAX)) {
+        PyErr_SetString(PyExc_ValueError, "a header has too few or too many bytes");
+        bad = 1;
+    }
+    if (!bad) {
+        member->head = text->used;
+        member->head_length = (uint32_t)count;
+        if ((bad = text_add(text, bytes, (size_t)count)))
+            PyErr_NoMemory();
+    }
+    Py_XDECREF(head);
+    return bad ? -1 : 0;
+}
+
+/* Add a member, which `row` describes. Return 0, or -1 and an exception. */
+static int add_member(Tar *tar, PyObject *path, const long long *row, long long mtime, PyObject *more, PyObject *link,
+                      PyObject *make_header)
+{
+    const size_t index = tar->count;
+    Member *member = tar->members + index;
+    int attributed = 0;
+
+    if (row[ROW_KIND] < 0 || row[ROW_KIND] >= KIND_COUNT || row[ROW_MODE] < 0 || row[ROW_MODE] > 07777 || row[ROW_UID] < 0 ||
+        row[ROW_UID] > UINT32_MAX || row[ROW_GID] < 0 || row[ROW_GID] > UINT32_MAX || row[ROW_SIZE] < 0) {
+        PyErr_SetString(PyExc_ValueError, "a number of an entry is impossible");
+        return -1;
+    }
+    *member = (Member){.type = link ? HARD_LINK : tar_type((int)row[ROW_KIND]), .size = link ? 0 : row[ROW_SIZE],
+                       .mtime = mtime, .seen = row[ROW_MTIME], .mode = (uint16_t)row[ROW_MODE],
+                       .uid = (uint32_t)row[ROW_UID], .gid = (uint32_t)row[ROW_GID]};
+    if (add_text(&tar->text, path, &member->path, &member->path_length) ||
+        (link && add_text(&tar->text, link, &member->head, &member->target_length)) ||
+        (more && add_more(&tar->text, member, more, &attributed)) ||
+        ((attributed || !tar_fits(tar, member)) && add_header(&tar->text, member, index, make_header)))
+        return -1;
+    if (tar_count(tar, member)) {
+        PyErr_SetString(PyExc_ValueError, "the layer is too large");
+        return -1;
+    }
+    tar->count++;
+    return 0;
+}
+
+/* Return what a dictionary has for a position: borrowed, or NULL, with an exception on failure. */
+static PyObject *item_at(PyObject *dictionary, size_t position)
+{
+    PyObject *key, *found;
+
+    if (!PyDict_Size(dictionary) || !(key = PyLong_FromSize_t(position)))
+        return NULL;
+    found = PyDict_GetItemWithError(dictionary, key);
+    Py_DECREF(key);
+    return found;
+}
+
+/* The arguments of TarStream, which the caller keeps. */
+typedef struct {
+    PyObject *paths, *more, *links, *make_header;
+    const char *numbers, *positions, *mtimes;
+    Py_ssize_t count;
+} Columns;
+
+/* Add the member with this index. Return 0, or -1 and an exception. */
+static int add_at(Tar *tar, size_t index, const Columns *columns)
+{
+    long long row[ROW_COUNT] = {KIND_DIRECTORY}, position, mtime;
+    PyObject *path, *more = NULL, *link = item_at(columns->links, index);
+    int bad;
+
+    memcpy(&position, columns->positions + index * sizeof position, sizeof position);
+    memcpy(&mtime, columns->mtimes + index * sizeof mtime, sizeof mtime);
+    if (PyErr_Occurred())
+        return -1;
+    if (position < -1 || position >= PyList_Size(columns->paths)) {
+        PyErr_SetString(PyExc_ValueError, "a position is not in the tree");
+        return -1;
+    }
+    if (position < 0) {
+        path = PyUnicode_FromStringAndSize("", 0);
+    } else {
+        memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
+        path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
+        Py_XINCREF(path);
+        more = item_at(columns->more, (size_t)position);
+    }
+    bad = !path || PyErr_Occurred() || add_member(tar, path, row, mtime, more, link, columns->make_header);
+    Py_XDECREF(path);
+    return bad ? -1 : 0;
+}
+
+/* Add all members. Return 0, or -1 and an exception. */
+static int add_members(Tar *tar, const Columns *columns)
+{
+    const size_t count = (size_t)columns->count;
+    size_t index, room = BLOCK;
+
+    /* mostly all that it will take; grown bit by bit it takes twice the memory */
+    for (index = 0; index < count; index++) {
+        long long position;
+        memcpy(&position, columns->positions + index * sizeof position, sizeof position);
+        if (position >= 0 && position < PyList_Size(columns->paths)) {
+            PyObject *path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
+            room += PyUnicode_Check(path) ? (size_t)PyUnicode_GetLength(path) + 1 : 0;
+        }
+    }
+    tar->members = malloc((count + 1) * sizeof *tar->members);
+    if (!tar->members || text_reserve(&tar->text, room)) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (index = 0; index < count; index++)
+        if (add_at(tar, index, columns))
+            return -1;
+    return 0;
+}
+
+static void stream_dealloc(PyObject *object)
+{
+    PyTypeObject *type = Py_TYPE(object);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+
+    tar_end(&((Stream *)object)->tar);
+    release(object);
+    Py_DECREF(type);
+}
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords)
+{
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    Columns columns;
+    Py_ssize_t numbers_length, positions_length, mtimes_length;
+    Stream *self;
+    int root;
+
+    if (keywords && PyDict_Size(keywords)) {
+        PyErr_SetString(PyExc_TypeError, "TarStream takes no keywords");
+        return NULL;
+    }
+    if (!PyArg_ParseTuple(arguments, "iO!y#O!y#y#O!O", &root, &PyList_Type, &columns.paths, &columns.numbers, &numbers_length,
+                          &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes, &mtimes_length,
+                          &PyDict_Type, &columns.links, &columns.make_header))
+        return NULL;
+    columns.count = mtimes_length / (Py_ssize_t)sizeof(long long);
+    if (numbers_length != PyList_Size(columns.paths) * ROW_COUNT * (Py_ssize_t)sizeof(long long) ||
+        positions_length != mtimes_length || mtimes_length % (Py_ssize_t)sizeof(long long)) {
+        PyErr_SetString(PyExc_ValueError, "a row of numbers is expected for each path, a time for each position");
+        return NULL;
+    }
+    self = (Stream *)allocate(type, 0);
+    if (!self)
+        return NULL;
+    tar_start(&self->tar, root);
+    if (add_members(&self->tar, &columns))
+        Py_CLEAR(self);
+    return (PyObject *)self;
+}
+
+static PyObject *stream_size(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyLong_FromUnsignedLongLong(((Stream *)self)->tar.total);
+}
+
+static PyObject *stream_broken(PyObject *self, void *closure)
+{
+    (void)closure;
+    return PyBool_FromLong(((Stream *)self)->broken);
+}
+
+static PyObject *stream_digest(PyObject *object, void *closure)
+{
+    const Stream *self = (Stream *)object;
+    unsigned char digest[SHA256_SIZE];
+
+    (void)closure;
+    if (self->in_use || !self->tar.over)
+        Py_RETURN_NONE;
+    if (self->tar.hash.blocks * SHA256_BLOCK != self->tar.total) {
+        PyErr_SetString(PyExc_RuntimeError, "the layer has other bytes than were announced");
+        return NULL;
+    }
+    sha256_end(&self->tar.hash, digest);
+    return PyBytes_FromStringAndSize((char *)digest, sizeof digest);
+}
+
+static PyMethodDef stream_methods[] = {
+    {"into", stream_into, METH_VARARGS, "See _native.pyi."},
+    {"advance", stream_advance, METH_VARARGS, "See _native.pyi."},
+    {"fill", stream_fill, METH_VARARGS, "See _native.pyi."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef stream_values[] = {
+    {"size", stream_size, NULL, "See _native.pyi.", NULL},
+    {"broken", stream_broken, NULL, "See _native.pyi.", NULL},
+    {"digest", stream_digest, NULL, "See _native.pyi.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot stream_slots[] = {
+    {Py_tp_new, stream_new},
+    {Py_tp_dealloc, stream_dealloc},
+    {Py_tp_methods, stream_methods},
+    {Py_tp_getset, stream_values},
+    {Py_tp_doc, "See _native.pyi."},
+    {0, NULL},
+};
+
+static PyType_Spec stream_spec = {
+    .name = "rechunk_podman.native._native.TarStream",
+    .basicsize = sizeof(Stream),
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = stream_slots,
+};
+
+int add_tar_stream(PyObject *module)
+{
+    PyObject *type = PyType_FromSpec(&stream_spec);
+
+    if (!type || PyModule_AddObject(module, "TarStream", type)) {
+        Py_XDECREF(type);
+        return -1;
+    }
+    return 0;
+}

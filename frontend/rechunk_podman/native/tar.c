@@ -1,0 +1,226 @@
+#define _GNU_SOURCE
+#include "tar.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static void octal(char *at, int digits, unsigned long long value)
+{
+    at[digits] = '\0';
+    while (digits--) {
+        at[digits] = (char)('0' + (value & 7));
+        value >>= 3;
+    }
+}
+
+void header_format(char block[BLOCK], const Header *header)
+{
+    unsigned int sum = 0;
+    int at;
+
+    memset(block, 0, BLOCK);
+    memcpy(block, header->name, header->name_length);
+    octal(block + 100, 7, header->mode);
+    octal(block + 108, 7, header->uid);
+    octal(block + 116, 7, header->gid);
+    octal(block + 124, 11, header->size);
+    octal(block + 136, 11, header->mtime);
+    memset(block + 148, ' ', 8);
+    block[156] = header->type;
+    if (header->target_length)
+        memcpy(block + 157, header->target, header->target_length);
+    memcpy(block + 257, "ustar\0" "00", 8);
+    octal(block + 329, 7, header->major);
+    octal(block + 337, 7, header->minor);
+    if (header->prefix_length)
+        memcpy(block + 345, header->prefix, header->prefix_length);
+    for (at = 0; at < BLOCK; at++)
+        sum += (unsigned char)block[at];
+    octal(block + 148, 6, sum);
+}
+
+void tar_start(Tar *self, int root)
+{
+    memset(self, 0, sizeof *self);
+    self->total = END;
+    self->file.fd = self->target = -1;
+    confined_start(&self->confined, root);
+}
+
+void tar_close(Tar *self)
+{
+    confined_close(&self->file);
+    confined_end(&self->confined);
+}
+
+void tar_end(Tar *self)
+{
+    tar_close(self);
+    free(self->hash.piece);
+    free(self->members);
+    free(self->text.bytes);
+}
+
+char tar_type(int kind)
+{
+    return "052634"[kind];
+}
+
+static int is_ascii(const char *text, size_t length)
+{
+    while (length--)
+        if (*text++ & 0x80)
+            return 0;
+    return 1;
+}
+
+int tar_fits(const Tar *self, const Member *member)
+{
+    const size_t length = member->path_length + (member->type == tar_type(KIND_DIRECTORY));
+
+    return member->path_length && length <= NAME && is_ascii(self->text.bytes + member->path, member->path_length) &&
+           member->target_length <= NAME && is_ascii(self->text.bytes + member->head, member->target_length) &&
+           member->uid < MAX_ID && member->gid < MAX_ID && member->size < MAX_NUMBER && member->mtime >= 0 &&
+           member->mtime < MAX_NUMBER;
+}
+
+int tar_count(Tar *self, const Member *member)
+{
+    /* no sum of numbers below 2^62 overflows */
+    if (member->size > LLONG_MAX / 2 || self->total > LLONG_MAX / 2)
+        return -1;
+    self->total += member->head_length ? member->head_length : BLOCK;
+    self->total += ((unsigned long long)member->size + BLOCK - 1) & ~(unsigned long long)(BLOCK - 1);
+    return 0;
+}
+
+/* Begin the next member. Return as tar_fill(). */
+static int begin(Tar *self)
+{
+    const Member *member = self->members + self->next++;
+    const char *path = self->text.bytes + member->path;
+    int code = 0;
+
+    if (member->head_length) {
+        self->rest = self->text.bytes + member->head;
+        self->rest_length = member->head_length;
+    } else {
+        char name[NAME];
+        Header header = {.name = path, .name_length = member->path_length, .target = self->text.bytes + member->head,
+                         .target_length = member->target_length, .size = (unsigned long long)member->size,
+                         .mtime = (unsigned long long)member->mtime, .mode = member->mode, .uid = member->uid,
+                         .gid = member->gid, .major = member->major, .minor = member->minor, .type = member->type};
+        if (member->type == tar_type(KIND_DIRECTORY)) {
+            memcpy(name, path, member->path_length);
+            name[header.name_length++] = '/';
+            header.name = name;
+        }
+        header_format(self->block, &header);
+        self->rest = self->block;
+        self->rest_length = BLOCK;
+    }
+    if (member->size) {
+        code = confined_open(&self->confined, path, member->path_length, member->size, member->seen, &self->file);
+        self->zeros = (size_t)(-member->size & (BLOCK - 1));
+    }
+    return code;
+}
+
+int tar_fill(Tar *self, char *buffer, size_t limit, size_t *filled)
+{
+    size_t used = 0;
+    int code = 0;
+
+    while (!code && used < limit) {
+        const size_t room = limit - used;
+        size_t part = 0;
+        if (self->rest_length) {
+            part = self->rest_length < room ? self->rest_length : room;
+            memcpy(buffer + used, self->rest, part);
+            self->rest += part;
+            self->rest_length -= part;
+        } else if (self->file.fd >= 0) {
+            code = self->file.left ? confined_read(&self->file, buffer + used, room, &part) : confined_done(&self->file);
+        } else if (self->zeros) {
+            part = self->zeros < room ? self->zeros : room;
+            memset(buffer + used, 0, part);
+            self->zeros -= part;
+        } else if (self->next < self->count) {
+            code = begin(self);
+        } else if (!self->ended) {
+            self->ended = 1;
+            self->zeros = END;
+        } else {
+            break;
+        }
+        used += part;
+    }
+    *filled = used;
+    return code;
+}
+
+int tar_into(Tar *self, int target, long long offset)
+{
+    unsigned char *piece = aligned_alloc(4096, PIECE);
+
+    if (!piece)
+        return ENOMEM;
+    self->target = target;
+    self->offset = offset;
+    sha256_start(&self->hash, piece);
+    return 0;
+}
+
+/* Fill the piece: whole blocks to be hashed, up to a multiple of PIECE in the file where that can be: page caches look for
+ * memory in one piece for larger writes. Return as tar_fill(). */
+static int refill(Tar *self)
+{
+    const size_t before = (size_t)(self->offset % PIECE), room = before % SHA256_BLOCK ? PIECE : PIECE - before;
+    const int code = tar_fill(self, (char *)self->hash.piece, room, &self->hash.filled);
+
+    self->over = !code && self->hash.filled < room;
+    return code;
+}
+
+/* Write the piece. Return 0 or an errno. */
+static int store(Tar *self)
+{
+    const size_t filled = self->hash.filled;
+    size_t written = 0;
+
+    while (self->target >= 0 && written < filled) {
+        ssize_t count = pwrite(self->target, self->hash.piece + written, filled - written, self->offset + (long long)written);
+        if (count < 0 && errno != EINTR)
+            return errno;
+        written += count > 0 ? (size_t)count : 0;
+    }
+    self->offset += (long long)filled;
+    return 0;
+}
+
+int tar_advance(Tar **tars, int count, long long most, Tar **failed, int *writing)
+{
+    Sha256 *hashes[2];
+    long long done;
+    int at, code, over = 0;
+
+    for (at = 0; at < count; at++)
+        hashes[at] = &tars[at]->hash;
+    for (done = 0; done < most && !over; done += PIECE) {
+        *writing = 0;
+        for (at = 0; at < count; at++)
+            if ((code = refill(*failed = tars[at])))
+                return code;
+        sha256_hash(hashes, count);
+        *writing = 1;
+        for (at = 0; at < count; at++) {
+            if ((code = store(*failed = tars[at])))
+                return code;
+            over |= tars[at]->over;
+        }
+    }
+    return 0;
+}
