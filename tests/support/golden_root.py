@@ -8,7 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
-from rechunk_podman.components.board import MD5
+from rechunk_podman.packages.digests import MD5
 from support.rpm_headers import package
 
 BUILT = 1_700_000_000
