@@ -25,7 +25,7 @@ from rechunk_podman.oci.documents import ImageRecord, layer_compression
 from rechunk_podman.oci.read.image import HashingReader, blob_name, decompressor
 from rechunk_podman.oci.read.stores import DirectoryStore
 from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, locate, parse_path
-from rechunk_podman.oci.reuse import reusable
+from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output
@@ -38,6 +38,7 @@ from rechunk_podman.registry.state import State
 
 if TYPE_CHECKING:
     from rechunk_podman.build import pipeline
+    from rechunk_podman.build.options import BuildOptions
 
 log = logging.getLogger(__name__)
 
@@ -109,32 +110,30 @@ class _UnsoundBlobsError(RechunkError):
 
 
 def build(
-    request: pipeline.BuildRequest,
+    source: pipeline.Source,
+    options: BuildOptions,
     output: Output,
-    previous: Previous | None,
-    compressions: frozenset[str],
+    previous: Previous,
     *,
     verify: bool | None = None,
-    without: Sequence[str] = (),
+    without: Sequence[Digest] = (),
     registry: Registry = DEFAULT,
     on_plan: Callable[[pipeline.Prepared, int], None] | None = None,
 ) -> WrittenImage:
     """pipeline.build(), naming blobs of the previous image again where their layers come out the same.
 
     Args:
-        compressions: of blobs that may be reused, see acceptable(); none: every blob is written.
-        verify: whether the blobs are fetched and hashed first; None: unless the image is trusted. One that
-            is not what its diff_id says is written anew, with a warning.
+        verify: fetch and hash the blobs first; None: unless the image is trusted. A blob that is not what its
+            diff_id says is written anew, with a warning.
         without: digests of blobs that are not to be reused.
 
     Raises:
         RechunkError: as pipeline.build(). ToolError: skopeo is missing or failed.
     """
-    from rechunk_podman.build import pipeline  # numpy and all: who only looks for an image needs none of it
+    from rechunk_podman.build import pipeline  # numpy and all: a command that only finds an image needs none
 
-    if previous is None or not previous.has_blobs:
-        return pipeline.build(request, output, on_plan=on_plan)
-    excluded = {Digest(text) for text in without}
+    compressions = acceptable(options.compression.kind, docker=options.docker)
+    excluded = set(without)
     verified: set[tuple[Digest, DiffId]] = set()
 
     def check(layers: Sequence[Layer]) -> None:
@@ -154,16 +153,23 @@ def build(
     wanted = (not previous.trusted) if verify is None else verify
     while True:
         reuse = reusable(previous.record, compressions, without=excluded)
-        asked = replace(request, reuse=reuse, reuse_from=previous.reference if reuse else None)
         try:
-            return pipeline.build(asked, output, on_plan=on_plan, on_layers=check if wanted else None)
+            return pipeline.build(
+                source,
+                options,
+                output,
+                reuse=reuse,
+                reuse_from=previous.reference if reuse else None,
+                on_plan=on_plan,
+                on_layers=check if wanted else None,
+            )
         except _UnsoundBlobsError as error:
             excluded |= error.digests.keys()
             log.warning("%d layers are written anew instead of being reused", len(error.digests))
             if any(error.digests.values()):
                 # Whoever pushes is told that a blob of that digest is there: others are needed.
-                request = replace(request, compression=request.compression.neighbour())
-                level = request.compression.level
+                options = replace(options, compression=options.compression.neighbour())
+                level = options.compression.level
                 log.warning("at level %d, so that damaged blobs are not taken for the new ones", level)
 
 

@@ -1,4 +1,4 @@
-"""What `build` is given: root filesystem, image config, output, compression, what earlier images recorded."""
+"""Where `build` reads and writes: root filesystem, image config and output, from options and environment."""
 
 from __future__ import annotations
 
@@ -7,26 +7,20 @@ import os
 import re
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.output import Output, OutputKind
 
-if TYPE_CHECKING:
-    from rechunk_podman.build.previous import Previous
-    from rechunk_podman.planning.ledger import Ledger
-
 log = logging.getLogger("rechunk_podman")
 
 ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
-COMPRESSIONS = ("none", "gzip", "zstd")
 
 _TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
 """A name in an OCI layout may be a tag alone, as `skopeo copy … oci:DIR:TAG` writes it."""
 
 
 def find_rootfs(given: str | None) -> str:
-    """The root filesystem to read: as given, from the environment, or where a builder stage is mounted.
+    """Return the root filesystem: as given, from the environment, or where a builder stage is mounted.
 
     Raises:
         UsageError: none is named and none is mounted, or it is not a directory.
@@ -53,7 +47,7 @@ def _holds_something(path: str) -> bool:
 
 
 def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
-    """Where the image goes, and the reference that it carries: --tag, or the one behind an output's path.
+    """Return where the image goes, and the reference that it carries: --tag, or the one behind the path.
 
     Raises:
         UsageError: the output is none; the reference is none; there are two.
@@ -74,7 +68,7 @@ def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]
 
 
 def warn_of_output_within(rootfs: str, output: Output) -> None:
-    """A warning where the image is written into the root filesystem, and the next one would hold this one."""
+    """Log a warning if the image is written into the root filesystem: the next image would hold it."""
     if output.path is None:
         return
     top, place = Path(rootfs).resolve(), Path(output.path).resolve()
@@ -86,57 +80,16 @@ def warn_of_output_within(rootfs: str, output: Output) -> None:
         )
 
 
-def compression_of(compression: str | None, compressed: bool) -> str:
-    """`none`, `gzip` or `zstd`, from --compression and chunkah's --compressed (gzip).
+def given_config(file: str | None, string: str | None) -> str | None:
+    """Return the text of the image config: of the file, else the string (or its variables), else None.
 
     Raises:
-        UsageError: unknown, or the two contradict each other.
+        UsageError: both are given.
     """
-    if compression is None:
-        return "gzip" if compressed else "none"
-    if compression not in COMPRESSIONS:
-        raise UsageError(f"unknown compression {compression!r}", hint="one of: " + ", ".join(COMPRESSIONS))
-    if compressed and compression != "gzip":
-        raise UsageError(
-            f"--compressed means gzip, --compression says {compression}", hint="give one of them"
-        )
-    return compression
-
-
-def config_text(config: Path | None, config_str: str | None) -> str | None:
-    """The text of the image config: of the file, else the string (or its environment variables), else None.
-
-    Raises:
-        UsageError: both are given, or the file cannot be read.
-    """
-    if config is not None and config_str is not None:
+    if file is not None and string is not None:
         raise UsageError("--config and --config-str exclude each other", hint="give one of them")
-    if config is not None:
-        try:
-            return config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"cannot read the config {config}",
-                context=[str(error)],
-                hint="give a file with an image config, or with what `podman inspect IMAGE` prints",
-            ) from error
-    if config_str is not None:
-        return config_str
+    given = string if file is None else file
+    if given is not None:
+        return given
     # An unset build argument arrives as an empty string.
     return os.environ.get("RECHUNK_CONFIG_STR") or os.environ.get("CHUNKAH_CONFIG_STR") or None
-
-
-def memories(previous: Previous | None, config_text: str | None) -> tuple[Ledger | None, Ledger | None]:
-    """What the image before this one, and the one it is derived from, recorded; warnings where they did not.
-
-    Raises:
-        UsageError: the config is malformed.
-    """
-    from rechunk_podman.build import image_ledger as record
-    from rechunk_podman.oci.config import ImageConfig
-
-    before = None if previous is None else record.remembered(previous.record.config, previous.reference)
-    if config_text is None:
-        return record.memories(before, None)
-    source = ImageConfig.parse(config_text)
-    return record.memories(before, record.inherited(source, "the image config"))

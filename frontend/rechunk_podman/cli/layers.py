@@ -1,52 +1,68 @@
-"""What split made, as a document and as a table."""
+"""What split and build made, as JSON documents and as tables. Sizes in bytes, layers bottom first."""
 
 from __future__ import annotations
 
-import json
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
-from rechunk_podman.errors import ImageError
 from rechunk_podman.units import human_size
 
+if TYPE_CHECKING:
+    from rechunk_podman.oci.reference import Target
+    from rechunk_podman.split.request import SplitImage, SplitResult
 
-def layers_document(
-    name: str, source: str, engine: str, config_bytes: bytes, manifest_bytes: bytes
-) -> dict[str, Any]:
-    """What split did, for --json. Sizes in bytes, as the manifest says; layers bottom first.
 
-    Args:
-        name: of the result. source: id of the image that was split. engine: which one did it.
-
-    Raises:
-        ImageError: config and manifest are not of one image.
-    """
-    config = json.loads(config_bytes)
-    manifest = json.loads(manifest_bytes)
-    comments = [
-        entry.get("comment", "") for entry in config.get("history") or () if not entry.get("empty_layer")
-    ]
-    diff_ids = config["rootfs"]["diff_ids"]
-    descriptors = manifest.get("layers") or []
-    if not len(diff_ids) == len(descriptors) == len(comments):
-        raise ImageError(
-            f"the image {name} does not fit together",
-            context=[f"{len(diff_ids)} diff_ids, {len(descriptors)} layers, {len(comments)} history entries"],
-        )
-    layers = [
-        {"diff_id": diff_id, "size": descriptor["size"], "components": comment}
-        for diff_id, descriptor, comment in zip(diff_ids, descriptors, comments, strict=True)
-    ]
-    return {
-        "image": name,
-        "source": source,
-        "engine": engine,
+def storage_document(result: SplitResult) -> dict[str, Any]:
+    """Return what split wrote to storage or a file, for --json."""
+    (image,) = result.images
+    layers = [{key: layer[key] for key in ("diff_id", "size", "components")} for layer in _layers(image)]
+    document = {
+        "image": result.name,
+        "source": image.source,
+        "engine": result.engine.value,
         "size": sum(layer["size"] for layer in layers),
+        "layers": layers,
+    }
+    return document if result.id is None else {**document, "id": result.id}
+
+
+def push_document(result: SplitResult, targets: Sequence[Target]) -> dict[str, Any]:
+    """Return what split pushed, for --json; of a list, each of its images."""
+    pushed = {"digest": result.digest, "pushed": [str(target) for target in targets]}
+    if result.is_list:
+        return {**pushed, "images": [_pushed(image) for image in result.images]}
+    (image,) = result.images
+    return {**pushed, **_pushed(image)}
+
+
+def _pushed(image: SplitImage) -> dict[str, Any]:
+    layers = _layers(image)
+    listed = {} if image.platform is None else {"platform": image.platform, "digest": image.record.digest}
+    return {
+        **listed,
+        "source": image.source,
+        "size": sum(layer["size"] for layer in layers),
+        "new": sum(layer["size"] for layer in layers if not layer["reused"]),
         "layers": layers,
     }
 
 
+def _layers(image: SplitImage) -> list[dict[str, Any]]:
+    return [
+        {
+            "diff_id": layer.diff_id,
+            "digest": layer.descriptor.digest,
+            "size": layer.descriptor.size,
+            "reused": layer.descriptor.digest in image.reused,
+            "components": "" if layer.history is None else layer.history.comment,
+        }
+        for layer in image.record.layers
+        if layer.descriptor is not None
+    ]
+
+
 def print_layers(document: dict[str, Any]) -> None:
-    """The same as a table: layer, size, components, and a total."""
+    """Print a storage_document() as a table: layer, size, components, and a total."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -58,4 +74,19 @@ def print_layers(document: dict[str, Any]) -> None:
     table.add_column("components", footer=f"{count} layers in all")
     for number, layer in enumerate(document["layers"], 1):
         table.add_row(str(number), human_size(layer["size"]), Text(layer["components"]))
+    Console().print(table)
+
+
+def print_plan(document: dict[str, Any]) -> None:
+    """Print a plan (build/documents.py) as a table: layer, size, and its three largest components."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{len(document['layers'])} layers, {human_size(document['size'])}")
+    for column in ("layer", "size", "components"):
+        table.add_column(column, justify="left" if column == "components" else "right")
+    for number, layer in enumerate(document["layers"], 1):
+        names = [component["id"] for component in sorted(layer["components"], key=lambda c: -c["size"])]
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        table.add_row(str(number), human_size(layer["size"]), ", ".join(names[:3]) + more)
     Console().print(table)

@@ -18,14 +18,17 @@ import typer
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
+    from rechunk_podman.build.identity import Identity
+    from rechunk_podman.build.options import BuildOptions
     from rechunk_podman.registry.access import Registry
 
-_input = partial(typer.Option, rich_help_panel="Input")
-_output = partial(typer.Option, rich_help_panel="Output")
-_layers = partial(typer.Option, rich_help_panel="Layers")
-_labels = partial(typer.Option, rich_help_panel="Labels")
-_registry = partial(typer.Option, rich_help_panel="Registry")
-_work = partial(typer.Option, rich_help_panel="Work")
+# Declare an option in a panel of the help.
+for_input = partial(typer.Option, rich_help_panel="Input")
+for_output = partial(typer.Option, rich_help_panel="Output")
+for_layers = partial(typer.Option, rich_help_panel="Layers")
+for_labels = partial(typer.Option, rich_help_panel="Labels")
+for_registry = partial(typer.Option, rich_help_panel="Registry")
+for_work = partial(typer.Option, rich_help_panel="Work")
 
 REFERENCE_HELP = (
     "A local image, docker://NAME, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a saved config."
@@ -55,17 +58,17 @@ Previous = Annotated[
     ),
 ]
 Prune = Annotated[
-    list[str] | None, _input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
+    list[str] | None, for_input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
 ]
 SkipSpecialFiles = Annotated[
-    bool, _input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
+    bool, for_input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
 ]
-KeepSelinux = Annotated[bool, _input("--keep-selinux", help="Record security.selinux labels, too.")]
+KeepSelinux = Annotated[bool, for_input("--keep-selinux", help="Record security.selinux labels, too.")]
 KeepMtime = Annotated[
     list[str] | None,
-    _input(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),
+    for_input(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),
 ]
-RootMode = Annotated[str | None, _input(metavar="OCTAL", help="Permissions of / in the image (0755).")]
+RootMode = Annotated[str | None, for_input(metavar="OCTAL", help="Permissions of / in the image (0755).")]
 Bootc = Annotated[
     bool | None,
     typer.Option(
@@ -77,7 +80,7 @@ Bootc = Annotated[
 
 Arch = Annotated[
     str | None,
-    _input(
+    for_input(
         metavar="ARCH",
         help="Architecture to record in the image that is written, and to choose from an index that is read.",
     ),
@@ -106,12 +109,12 @@ Push = Annotated[
     ),
 ]
 Digestfile = Annotated[
-    Path | None, _output(metavar="FILE", help="Write the digest of the pushed image there.")
+    Path | None, for_output(metavar="FILE", help="Write the digest of the pushed image there.")
 ]
 SignHint = Annotated[
-    bool, _output("--sign-by-digest-hint", help="Print how to sign the pushed image, by its digest.")
+    bool, for_output("--sign-by-digest-hint", help="Print how to sign the pushed image, by its digest.")
 ]
-PlanOnly = Annotated[bool, _output("--plan-only", help="Print the plan, write no image.")]
+PlanOnly = Annotated[bool, for_output("--plan-only", help="Print the plan, write no image.")]
 
 # Layers
 
@@ -129,22 +132,24 @@ CompressionKind = Annotated[
         help="none by default; with --push zstd, or gzip with --max-layers docker.",
     ),
 ]
-CompressionLevel = Annotated[int | None, _layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]
-Fresh = Annotated[bool, _layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
-NoLedger = Annotated[bool, _layers("--no-ledger", help="Record nothing in the image for the next one.")]
+CompressionLevel = Annotated[int | None, for_layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]
+Fresh = Annotated[bool, for_layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
+NoLedger = Annotated[bool, for_layers("--no-ledger", help="Record nothing in the image for the next one.")]
 Reuse = Annotated[
-    bool, _layers("--reuse/--no-reuse", help="Name unchanged blobs of the previous image again.")
+    bool, for_layers("--reuse/--no-reuse", help="Name unchanged blobs of the previous image again.")
 ]
 VerifyPrevious = Annotated[
     bool | None,
-    _layers(
+    for_layers(
         "--verify-previous/--no-verify-previous",
         help="Fetch and hash the blobs that are reused; default: unless REF has a digest or is in the state.",
     ),
 ]
 State = Annotated[
     str | None,
-    _layers(metavar="FILE", help="Record of what you pushed; an image that is in it needs no verification."),
+    for_layers(
+        metavar="FILE", help="Record of what you pushed; an image that is in it needs no verification."
+    ),
 ]
 
 # Labels
@@ -154,11 +159,11 @@ Label = Annotated[
     typer.Option(metavar="KEY=VALUE|KEY-|-", help="Set a label, drop one, or drop all so far; in order."),
 ]
 Annotation = Annotated[
-    list[str] | None, _labels(metavar="KEY=VALUE|KEY-|-", help="The same for manifest annotations.")
+    list[str] | None, for_labels(metavar="KEY=VALUE|KEY-|-", help="The same for manifest annotations.")
 ]
 SourceDateEpoch = Annotated[
     int | None,
-    _labels(
+    for_labels(
         envvar="SOURCE_DATE_EPOCH",
         min=0,
         metavar="SECONDS",
@@ -167,21 +172,22 @@ SourceDateEpoch = Annotated[
 ]
 Version = Annotated[
     str | None,
-    _labels(
+    for_labels(
         "--version",
         metavar="TEMPLATE",
         help="Version of the image: <date> is the day as YYMMDD, <date:FORMAT> as strftime has it; "
         ".1, .2 … where the previous image bears the same.",
     ),
 ]
-Revision = Annotated[str | None, _labels(metavar="COMMIT", help="Commit that the image is built from.")]
-Description = Annotated[str | None, _labels(metavar="TEXT", help="What the image is.")]
+Revision = Annotated[str | None, for_labels(metavar="COMMIT", help="Commit that the image is built from.")]
+Description = Annotated[str | None, for_labels(metavar="TEXT", help="What the image is.")]
 Pretty = Annotated[
-    str | None, _labels(metavar="TEXT", help="Text that <pretty> stands for; <version> is understood in it.")
+    str | None,
+    for_labels(metavar="TEXT", help="Text that <pretty> stands for; <version> is understood in it."),
 ]
 LabelLines = Annotated[
     str | None,
-    _labels(
+    for_labels(
         "--labels",
         metavar="LINES",
         help="Labels, a line each KEY=VALUE; <version>, <date>, <pretty>, <revision>, <description> are "
@@ -190,14 +196,14 @@ LabelLines = Annotated[
 ]
 KeepLabel = Annotated[
     list[str] | None,
-    _labels(metavar="KEY", help="Keep this label of the base, though it describes the base."),
+    for_labels(metavar="KEY", help="Keep this label of the base, though it describes the base."),
 ]
 
 # Registry
 
 TlsVerify = Annotated[
     str | None,
-    _registry(
+    for_registry(
         "--tls-verify",
         metavar="true|false",
         envvar="RECHUNK_TLS_VERIFY",
@@ -206,11 +212,11 @@ TlsVerify = Annotated[
 ]
 Authfile = Annotated[
     str | None,
-    _registry(metavar="FILE", envvar="REGISTRY_AUTH_FILE", help="Where credentials for registries are."),
+    for_registry(metavar="FILE", envvar="REGISTRY_AUTH_FILE", help="Where credentials for registries are."),
 ]
 Creds = Annotated[
     str | None,
-    _registry(
+    for_registry(
         metavar="USER:PASSWORD",
         envvar="RECHUNK_CREDS",
         help="For the registry, the first --push's where there are several; better in RECHUNK_CREDS.",
@@ -218,7 +224,7 @@ Creds = Annotated[
 ]
 CertDir = Annotated[
     str | None,
-    _registry(
+    for_registry(
         metavar="DIR",
         envvar="RECHUNK_CERT_DIR",
         help="Certificates for registries: *.crt of authorities, *.cert and *.key of yours.",
@@ -229,7 +235,7 @@ CertDir = Annotated[
 
 Threads = Annotated[
     int,
-    _work(
+    for_work(
         "--threads",
         "-T",
         min=0,
@@ -238,7 +244,113 @@ Threads = Annotated[
         help="0: all cores.",
     ),
 ]
-Workdir = Annotated[Path | None, _work(metavar="DIR", help="For temporary files, else TMPDIR or /var/tmp.")]
+Workdir = Annotated[
+    Path | None, for_work(metavar="DIR", help="For temporary files, else TMPDIR or /var/tmp.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageOptions:
+    """What decides an image: a group of options of `build` and `split`."""
+
+    output: Output = None
+    tag: Tag = None
+    config: Config = None
+    max_layers: MaxLayers = None
+    label: Label = None
+    compression: CompressionKind = None
+    previous: Previous = None
+    bootc: Bootc = None
+    prune: Prune = None
+    skip_special_files: SkipSpecialFiles = False
+    keep_mtime: KeepMtime = None
+    keep_selinux: KeepSelinux = False
+    root_mode: RootMode = None
+    arch: Arch = None
+    plan_only: PlanOnly = False
+    compression_level: CompressionLevel = None
+    fresh: Fresh = False
+    no_ledger: NoLedger = False
+    reuse: Reuse = True
+    verify_previous: VerifyPrevious = None
+    state: State = None
+    annotation: Annotation = None
+    source_date_epoch: SourceDateEpoch = None
+    threads: Threads = 0
+
+    def build_options(self, *, pushed: bool = False) -> BuildOptions:
+        """Return the options as BuildOptions.
+
+        Args:
+            pushed: compress the layers by default.
+
+        Raises:
+            UsageError: a value is not what it should be.
+        """
+        from rechunk_podman.build.options import (
+            BuildOptions,
+            parse_max_layers,
+            parse_root_mode,
+        )
+        from rechunk_podman.oci.write.compress import Compression
+
+        profile = self.max_layers or ("bootc" if self.bootc else None)
+        usual = "none" if not pushed else "gzip" if profile == "docker" else "zstd"
+        return BuildOptions(
+            max_layers=parse_max_layers(profile),
+            docker=profile == "docker",
+            labels=tuple(self.label or ()),
+            annotations=tuple(self.annotation or ()),
+            arch=self.arch,
+            created=self.source_date_epoch,
+            compression=Compression.parse(self.compression or usual, self.compression_level),
+            prune=tuple(self.prune or ()),
+            skip_special_files=self.skip_special_files,
+            keep_mtime=tuple(self.keep_mtime or ()),
+            keep_selinux=self.keep_selinux,
+            root_mode=parse_root_mode(self.root_mode),
+            bootc=bool(self.bootc),
+            fresh=self.fresh,
+            record=not self.no_ledger,
+            tag=self.tag,
+            threads=self.threads,
+        )
+
+    def config_text(self) -> str | None:
+        """Return the text of the file that --config names.
+
+        Raises:
+            UsageError: it cannot be read.
+        """
+        if self.config is None:
+            return None
+        try:
+            return self.config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UsageError(
+                f"cannot read the config {self.config}",
+                context=[str(error)],
+                hint="--config FILE takes what `podman inspect IMAGE` prints, or an OCI image config",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityOptions:
+    """What an image says it is: a group of options of `split`."""
+
+    version: Version = None
+    revision: Revision = None
+    description: Description = None
+    pretty: Pretty = None
+    labels: LabelLines = None
+    keep_label: KeepLabel = None
+
+    def identity(self) -> Identity:
+        """Return the options as an Identity."""
+        from rechunk_podman.build.identity import Identity
+
+        keep = tuple(self.keep_label or ())
+        return Identity(self.version, self.revision, self.description, self.pretty, self.labels, keep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,10 +29,10 @@ from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Pinned, Targ
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
+from rechunk_podman.programs.work import work_directory, write
 from rechunk_podman.publish import push
 from rechunk_podman.registry.access import Registry, private_credentials
 from rechunk_podman.registry.documents import image_documents, top_document
-from rechunk_podman.split.request import work_directory, write
 
 log = logging.getLogger(__name__)
 

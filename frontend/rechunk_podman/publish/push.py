@@ -17,10 +17,10 @@ from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.reference import DOCKER, Pinned, Target
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.process import CommandError, run
+from rechunk_podman.programs.skopeo import LOST_BLOB
 from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
 from rechunk_podman.registry.answers import DENIED, TLS, TLS_HINT, may_pass, messages_of, reason_of
 from rechunk_podman.registry.retry import retry
-from rechunk_podman.split.in_place import LOST_BLOB
 
 log = logging.getLogger(__name__)
 

@@ -5,28 +5,23 @@ from __future__ import annotations
 import logging
 import os
 import re
+from dataclasses import replace
 
+from rechunk_podman.build.job import JOB, Job, Result
 from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.programs import buildah
 from rechunk_podman.programs.buildah import Version
-from rechunk_podman.programs.process import CommandError, local_environment, run, shorten
+from rechunk_podman.programs.process import CommandError, local_environment, shorten
+from rechunk_podman.programs.work import size_below, tool_environment, work_directory, write
 from rechunk_podman.split import containerfile
-from rechunk_podman.split.in_place import relay
-from rechunk_podman.split.request import (
-    Progress,
-    Request,
-    chunker_error,
-    size_below,
-    tool_environment,
-    work_directory,
-    write,
-)
+from rechunk_podman.split.chunker import run_chunker
+from rechunk_podman.split.request import Progress, Task
 
 log = logging.getLogger(__name__)
 
 CONTAINERFILE = "Containerfile.splitter"
-PREVIOUS = "rechunk-previous.json"
+CONTEXT = "/run/src"
 MARK = "/run/rechunk-podman-context"
 
 FIRST_USABLE: Version = (1, 27)
@@ -48,58 +43,53 @@ class NoContainersError(CommandError):
     """buildah cannot run any container here, whatever is in it."""
 
 
-def has_triggers(config: bytes) -> bool:
-    """Whether an image config (of any form that ImageConfig.parse() takes) has ONBUILD instructions.
+def has_triggers(config: str) -> bool:
+    """Return True if an image config has ONBUILD instructions.
 
     buildah runs them where it begins with such an image, and takes them away: its last stage is a FROM.
     """
     return bool(ImageConfig.parse(config).config.get("OnBuild"))
 
 
-def split(request: Request, progress: Progress, *, chunker: str, pull: bool = False) -> None:
-    """Splits the image into `request.tag` in the same storage.
+def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool = False) -> Result:
+    """Split the image into `task.tag` in the same storage.
 
     Args:
         chunker: the chunker image.
-        pull: whether buildah may fetch it.
+        pull: let buildah fetch it.
 
     Raises:
+        NoContainersError: buildah cannot run any container.
         ToolError: buildah is missing, too old or failed; no space.
         UsageError: the config has ONBUILD instructions.
-        RechunkError: what the chunker reported.
+        RechunkError: the error of the chunker.
     """
-    if has_triggers(request.config):
+    if task.job.config is not None and has_triggers(task.job.config):
         raise UsageError(
             "the image has ONBUILD instructions, which buildah would run and take away",
             hint="--engine native keeps them",
         )
-    env = tool_environment(local_environment(), request.workdir)
+    env = tool_environment(local_environment(), task.workdir)
     found = buildah.version(env)
     if found < FIRST_USABLE:
         raise ToolError(
             f"buildah {'.'.join(map(str, found))} is too old",
             hint="buildah 1.27 or newer, or --engine native",
         )
-    with work_directory(request.workdir) as context:
-        text = containerfile.render(after=found >= SHARES_CONTEXT, image=request.image.id)
+    with work_directory(task.workdir) as context:
+        shared = found >= SHARES_CONTEXT
+        text = containerfile.render(image=task.image.id, job=f"{_place(found)}/{JOB}", after=shared)
         write(os.path.join(context, CONTAINERFILE), text.encode())
-        write(os.path.join(context, containerfile.CONFIG_FILE), request.config)
-        flags = request.flags
-        if request.previous is not None:
-            write(os.path.join(context, PREVIOUS), request.previous)
-            flags = (*flags, f"--previous=/run/src/{PREVIOUS}")
-        arguments = containerfile.arguments_text(flags)
-        write(os.path.join(context, containerfile.ARGS_FILE), arguments.encode("utf-8", "surrogateescape"))
-        command = build_command(request, context, chunker=chunker, pull=pull, found=found)
+        command = build_command(task.tag, context, chunker=chunker, pull=pull, found=found)
+        job = replace(
+            task.job, rootfs="/rootfs", output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}"
+        )
         with buildah.removing_containers(context, env):
-            _build(command, request, context, env, progress)
+            return _build(job, command, context, task.image.size, env, progress)
 
 
-def build_command(request: Request, context: str, *, chunker: str, pull: bool, found: Version) -> list[str]:
-    """The command line that builds, for the version found; to be run in the context directory."""
-    # Only versions that share the context write through the RUN's own mount; in the others a plain volume at
-    # the same place wins over it. Either way the volume marks the build's containers as ours.
-    place = MARK + ":ro" if found >= SHARES_CONTEXT else "/run/src"
+def build_command(tag: str, context: str, *, chunker: str, pull: bool, found: Version) -> list[str]:
+    """Return the command line that builds, for the version found; to be run in the context directory."""
     return [
         "buildah",
         "build",
@@ -108,18 +98,26 @@ def build_command(request: Request, context: str, *, chunker: str, pull: bool, f
         "--jobs=1",
         "--pull=false" if pull else "--pull=never",
         f"--build-arg=CHUNKER={chunker}",
-        f"--volume={context}:{place}",
+        f"--volume={context}:{_place(found)}",
         "--security-opt=label=disable",
-        f"--tag={request.tag}",
+        f"--tag={tag}",
         f"--file={CONTAINERFILE}",
         ".",
     ]
 
 
+def _place(found: Version) -> str:
+    """Return where the chunker sees the context directory, with job and result, as a plain volume.
+
+    Only versions that share the context write through the RUN's own mount at CONTEXT; in the others the
+    volume at the same place wins over it. Either way the volume marks the build's containers as ours.
+    """
+    return MARK if found >= SHARES_CONTEXT else CONTEXT
+
+
 def _build(
-    command: list[str], request: Request, context: str, env: dict[str, str], progress: Progress
-) -> None:
-    lines: list[str] = []
+    job: Job, command: list[str], context: str, size: int, env: dict[str, str], progress: Progress
+) -> Result:
     stage = ["starting buildah"]
 
     def hear(line: str) -> None:
@@ -127,22 +125,16 @@ def _build(
             stage[0] = "writing layers"
         elif "FROM oci-archive" in line or "FROM --after" in line:
             stage[0] = "importing into storage"
-        if _CHATTER.match(line) or line.startswith(("Error: ", "subprocess exited")):
-            log.debug("%s", line)
-        else:
-            relay(line, lines)
+        log.debug("%s", line)
 
     def tick() -> None:
         writing = stage[0] == "writing layers"
-        progress(stage[0], size_below(context) if writing else 0, request.image.size if writing else 0)
+        progress(stage[0], size_below(context) if writing else 0, size if writing else 0)
 
     hint = "buildah logs more with -vv; --engine native does without the chunker image"
     try:
-        run(command, env=env, cwd=context, on_line=hear, tick=tick, hint=hint, merged=True)
+        return run_chunker(job, command, context, env=env, tick=tick, on_line=hear, hint=hint, merged=True)
     except CommandError as error:
-        reported = chunker_error(lines, error.status)
-        if reported is not None:
-            raise reported from error
         said = [shorten(line) for line in error.context if not _CHATTER.match(line)]
         if any(map(_NO_CONTAINERS.search, error.context)):
             raise NoContainersError(

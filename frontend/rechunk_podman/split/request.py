@@ -1,109 +1,118 @@
-"""What both engines are asked for, and what they share: working directories, the chunker's errors."""
+"""What `split` is asked for, what it gives, and what an engine gets to do."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from enum import Enum
+from typing import Any
 
-from rechunk_podman.errors import RechunkError
+from rechunk_podman.build.identity import Identity
+from rechunk_podman.build.job import Job
+from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.build.previous import Previous
+from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.reference import Target
+from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.podman import Image
-from rechunk_podman.programs.process import SPACE_HINT, space_errors, speaks_of_space
+from rechunk_podman.registry.access import DEFAULT, Registry
 
 Progress = Callable[[str, int, int], None]
-"""(what is being done, bytes done, bytes there are to do; 0 where nobody knows)."""
+"""Called with what is being done, bytes done, and bytes there are to do (0 if unknown)."""
 
-DEFAULT_WORK_PARENT = "/var/tmp"  # noqa: S108
-"""Where podman and buildah, too, put what is too large for /tmp."""
+
+class Engine(str, Enum):
+    """Where the chunker runs: in the chunker image, as a child process, or as split finds it best."""
+
+    AUTO = "auto"
+    BUILDAH = "buildah"
+    NATIVE = "native"
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """One split.
+class SplitRequest:
+    """One call of split.
 
-    image: what is split. config: the config document for the result. tag: the full name of the result.
-    flags: options of `rechunk-podman build` apart from root filesystem, config and output.
+    image: name, digest reference or id of an image in storage, or name of a list of images.
+    options: what decides the result.
+    identity: what the result says it is.
+    config: text of another image config than that of the image.
+    output: as `build --output` takes it, the path absolute; None: storage, or where `push` says.
+    push: where the result is pushed instead; the first is uploaded.
+    chunker: name of the chunker image; None: the usual one, if it is at hand.
+    previous: reference of the image before this one; None: what the result replaces.
+    reuse, verify, state: see Job.
     workdir: where temporary files go; None: TMPDIR, else /var/tmp.
-    previous: the config of the image before, whose Ledger the plan goes by.
-    held: diff_ids of layers that the storage holds already: they need not be written for it.
+    plan_only: write no image.
+    """
+
+    image: str
+    options: BuildOptions = BuildOptions()  # noqa: RUF009 (frozen)
+    identity: Identity = Identity()  # noqa: RUF009 (frozen)
+    config: str | None = None
+    output: str | None = None
+    push: tuple[Target, ...] = ()
+    engine: Engine = Engine.AUTO
+    chunker: str | None = None
+    previous: str | None = None
+    reuse: bool = True
+    verify: bool | None = None
+    state: str | None = None
+    registry: Registry = DEFAULT
+    workdir: str | None = None
+    plan_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One image to split.
+
+    job: its root filesystem and its output are the engine's.
+    tag: the full name of the result in storage.
+    registry: access to registries, with the platform of the image.
+    previous: the image before this one.
     """
 
     image: Image
-    config: bytes
+    job: Job
     tag: str
-    flags: tuple[str, ...]
+    registry: Registry = DEFAULT
+    previous: Previous | None = None
     workdir: str | None = None
-    previous: bytes | None = None
-    held: tuple[str, ...] = ()
 
 
-@contextmanager
-def work_directory(parent: str | None) -> Iterator[str]:
-    """A private directory (0700), removed with all it holds in every case.
+@dataclass(frozen=True, slots=True)
+class SplitImage:
+    """One image that was split.
 
-    Raises:
-        ToolError: it cannot be made.
+    source: id of the image in storage.
+    record: the documents of the result.
+    reused: digests of the blobs that were not written, since the repository has them.
+    platform: os/architecture[/variant].
     """
-    where = parent or os.environ.get("TMPDIR") or DEFAULT_WORK_PARENT
-    with space_errors(where):
-        path = tempfile.mkdtemp(prefix="rechunk-podman-", dir=where)
-    try:
-        yield os.path.realpath(path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+
+    source: str
+    record: ImageRecord
+    reused: frozenset[Digest] = frozenset()
+    platform: str | None = None
 
 
-def tool_environment(env: dict[str, str], workdir: str | None) -> dict[str, str]:
-    """`env` with the tools' own temporary files in `workdir`, where one was given."""
-    return {**env, "TMPDIR": workdir} if workdir else env
+@dataclass(frozen=True, slots=True)
+class SplitResult:
+    """What split made.
 
-
-def write(path: str, data: bytes) -> None:
-    """Writes a file of a working directory.
-
-    Raises:
-        ToolError: no space.
+    name: of the result: in storage, its output, or the first target.
+    images: one; of a list one for each platform.
+    digest: of what was pushed: a manifest or, of a list, an index.
+    id: of the result in storage.
+    is_list: an index was pushed.
+    plan: see documents.plan_document(), if only that was asked for.
     """
-    with space_errors(str(Path(path).parent)), open(path, "wb") as file:
-        file.write(data)
 
-
-def size_below(path: str) -> int:
-    """Bytes in the regular files of a directory, of those that stay while it looks."""
-    total = 0
-    for folder, _, files in os.walk(path):
-        for name in files:
-            with suppress(FileNotFoundError):
-                total += os.lstat(os.path.join(folder, name)).st_size
-    return total
-
-
-def chunker_error(lines: Sequence[str], status: int = 1) -> RechunkError | None:
-    """The last error that `rechunk-podman build` reported among the lines of its (or its builder's) stderr.
-
-    Args:
-        lines: all of them, in order.
-        status: of the command: 2 says that the call was wrong.
-
-    It writes `error: what`, context indented by two, `hint: what to do` (cli/console.py, report()).
-    """
-    starts = [number for number, line in enumerate(lines) if line.startswith("error: ")]
-    if not starts:
-        return None
-    start = starts[-1]
-    context = []
-    hint = None
-    for line in lines[start + 1 :]:
-        if line.startswith("  "):
-            context.append(line.strip())
-        else:
-            hint = line.removeprefix("hint: ") if line.startswith("hint: ") else None
-            break
-    message = lines[start].removeprefix("error: ")
-    if any(map(speaks_of_space, (message, *context))):
-        hint = SPACE_HINT
-    return RechunkError(message, context=context, hint=hint, exit_code=2 if status == 2 else 1)
+    name: str
+    engine: Engine = Engine.NATIVE
+    images: tuple[SplitImage, ...] = ()
+    digest: Digest | None = None
+    id: str | None = None
+    is_list: bool = False
+    plan: dict[str, Any] | None = None

@@ -1,10 +1,10 @@
-"""Identity: what the options of split come to, as label operations."""
+"""Identity: what the identity of an image comes to, as label operations."""
 
 import json
 
 import pytest
 
-from rechunk_podman.cli.identify import Identity
+from rechunk_podman.build.identity import Identity
 from rechunk_podman.errors import UsageError
 from rechunk_podman.log import NOTE
 from rechunk_podman.oci.config import ImageConfig
@@ -22,7 +22,7 @@ SOURCE = json.dumps(
             }
         },
     }
-).encode()
+)
 
 
 def labels(identity, previous=None):
@@ -56,7 +56,7 @@ def test_lines_with_names_in_them():
         revision="abc",
         description="two\nlines",
         pretty="Test <version>",
-        labels="org.opencontainers.image.title=<pretty>\nplain=<nothing>\n",
+        lines="org.opencontainers.image.title=<pretty>\nplain=<nothing>\n",
         keep=("org.opencontainers.image.version",),
     )
     assert labels(identity) == {
@@ -71,4 +71,4 @@ def test_lines_with_names_in_them():
 
 def test_a_name_that_was_not_given():
     with pytest.raises(UsageError, match="revision"):
-        labels(Identity(labels="a=<revision>"))
+        labels(Identity(lines="a=<revision>"))

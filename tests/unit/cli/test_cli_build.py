@@ -6,13 +6,12 @@ import pty
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
+from rechunk_podman.build.options import PROFILES, parse_max_layers
 from rechunk_podman.cli.app import COMMANDS, application
-from rechunk_podman.cli.inputs import compression_of, config_text, find_rootfs
-from rechunk_podman.cli.profiles import PROFILES, parse_max_layers
+from rechunk_podman.cli.inputs import find_rootfs, given_config
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.validate.image import validate
@@ -314,16 +313,10 @@ def test_profiles(caplog):
 def test_an_empty_build_argument_is_none(monkeypatch):
     monkeypatch.setenv("RECHUNK_CONFIG_STR", "")
     monkeypatch.setenv("CHUNKAH_CONFIG_STR", "{}")
-    assert config_text(None, None) == "{}"
-    assert config_text(None, "{ }") == "{ }"
+    assert given_config(None, None) == "{}"
+    assert given_config(None, "{ }") == "{ }"
     with pytest.raises(UsageError):
-        config_text(Path("does-not-exist"), None)
-
-
-def test_compressed_means_gzip():
-    assert compression_of(None, True) == "gzip"
-    assert compression_of(None, False) == "none"
-    assert compression_of("zstd", False) == "zstd"
+        given_config("{}", "{}")
 
 
 def test_every_command_has_its_function():

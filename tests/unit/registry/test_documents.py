@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.cli.references import registry_of
+from rechunk_podman.cli.options import Access
 from rechunk_podman.errors import ImageError, MissingImageError, UsageError
 from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.programs.process import CommandError
@@ -230,9 +230,8 @@ def test_credentials_go_by_a_private_file_and_are_never_shown():
 
 
 def test_credentials_are_for_one_registry():
-    registry = registry_of(
-        None, "/file", "u:p", references=("oci:x", "docker://one.example/a", "docker://b/c")
-    )
+    access = Access(authfile="/file", creds="u:p")
+    registry = access.registry("oci:x", "docker://one.example/a", "docker://b/c")
     assert registry.host == "one.example"
     with skopeo_options("two.example/a", registry) as found:
         assert found == (["--authfile=/file"], [])

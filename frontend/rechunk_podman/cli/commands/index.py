@@ -9,7 +9,7 @@ import typer
 from rechunk_podman.cli.console import print_json, set_up_logging, write_line
 from rechunk_podman.cli.options import Access, Digestfile, Json, Push, SignHint, Verbose, Workdir, command
 from rechunk_podman.cli.progress import progress_bar
-from rechunk_podman.cli.ship import after_push, require_places
+from rechunk_podman.cli.pushed import finish_push, require_writable_files
 from rechunk_podman.errors import UsageError
 
 
@@ -37,7 +37,7 @@ def index(
     if not push:
         raise UsageError("no name is given for the index", hint="--push docker://REPO:TAG")
     targets = [Target.parse(text) for text in push]
-    require_places(digestfile=digestfile)
+    require_writable_files(digestfile=digestfile)
     registry = access.registry().only_for(targets[0].repository)
     instances = [one for reference in images for one in multiarch.instances(reference, registry)]
     with progress_bar() as progress:
@@ -53,4 +53,4 @@ def index(
         print_json({"digest": digest, "pushed": [str(target) for target in targets], "images": found})
     else:
         write_line(digest)
-    after_push(targets, digest, digestfile, sign_hint=sign_by_digest_hint)
+    finish_push(targets, digest, digestfile, sign_hint=sign_by_digest_hint)

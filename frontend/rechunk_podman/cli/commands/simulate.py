@@ -10,7 +10,6 @@ import typer
 
 from rechunk_podman.cli.console import print_json
 from rechunk_podman.cli.options import Json, MaxLayers
-from rechunk_podman.cli.profiles import chosen_layers, parse_max_layers
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,9 +35,10 @@ def simulate(
     """
     from rich.console import Console
 
+    from rechunk_podman.build.options import parse_max_layers
     from rechunk_podman.planning.simulate import parse_history, replay
 
-    layers = parse_max_layers(chosen_layers(max_layers, bootc=False))
+    layers = parse_max_layers(max_layers)
     results = []
     status = Console(stderr=True)
     for path in histories:

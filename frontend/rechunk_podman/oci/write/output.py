@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
+from pathlib import Path
 
 from rechunk_podman.errors import UsageError
 
@@ -70,6 +71,10 @@ class Output:
         if tag == "":
             raise UsageError(f"--output {text}: no name behind the colon", hint="--output KIND:PATH[:NAME]")
         return cls(kind, path, tag)
+
+    def absolute(self) -> Output:
+        """Return the same place with an absolute path."""
+        return replace(self, path=None if self.path is None else str(Path(self.path).absolute()))
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.path or '-'}"

@@ -1,0 +1,57 @@
+"""What is told about a build in JSON: the plan, and the manifest with its components. Pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from rechunk_podman.build.image_ledger import expected_layers
+from rechunk_podman.build.pipeline import Prepared
+from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.planning.ledger import Ledger
+
+
+def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
+    """Return the manifest as JSON with the key components, as chunkah writes it by --write-manifest-to.
+
+    components: id -> file_count, size (bytes of its regular files), files (absolute paths).
+    """
+    document = json.loads(manifest)
+    document["components"] = {
+        str(component.id): {
+            "file_count": len(component.paths),
+            "size": sum(prepared.tree[path].size for path in component.paths if path),
+            "files": ["/" + path for path in component.paths],
+        }
+        for component in prepared.assignment.components
+    }
+    return json.dumps(document, indent=2).encode() + b"\n"
+
+
+def plan_document(
+    prepared: Prepared, memory: Sequence[Ledger | None], known: Collection[DiffId]
+) -> dict[str, Any]:
+    """Return the plan: layers bottom first, each with its components, sizes (bytes) and rate.
+
+    A layer that the Ledgers say is one of the known layers has the key diff_id, too.
+    """
+    by_id = {component.id: component for component in prepared.assignment.components}
+    expected = expected_layers(prepared.plan, by_id, memory, known)
+    layers: list[dict[str, Any]] = []
+    for layer, diff_id in zip(prepared.plan.layers, expected, strict=True):
+        document: dict[str, Any] = {
+            "size": sum(by_id[ident].size for ident in layer.components),
+            "rate": round(layer.rate, 6),
+        }
+        if diff_id is not None:
+            document["diff_id"] = diff_id
+        document["fee"] = layer.fee
+        document["components"] = [{"id": str(ident), "size": by_id[ident].size} for ident in layer.components]
+        layers.append(document)
+    return {
+        "max_layers": prepared.max_layers,
+        "size": sum(component.size for component in by_id.values()),
+        "layers": layers,
+        "notes": list(prepared.plan.notes),
+    }

@@ -1,0 +1,109 @@
+"""One job of the chunker: what `build` does, and what `split` has done by `build --job FILE`.
+
+`split` writes job.json into a private directory and runs the chunker, as a child or in the chunker image. The
+chunker writes result.json beside it: the documents of the image, or an error. While it works it writes
+log.jsonl: a line for each record, {"level": a level of the module logging, "message": text}.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from rechunk_podman.build import strict_json
+from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.log import NOTE
+from rechunk_podman.oci.spec import DiffId, Digest
+from rechunk_podman.registry.access import DEFAULT, Registry
+
+FORMAT = 1
+"""The number of the format of job.json, result.json and log.jsonl."""
+
+JOB, RESULT, LOG = "job.json", "result.json", "log.jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What the chunker reads, decides and writes.
+
+    rootfs: the directory of the root filesystem.
+    output: as `--output` takes it; None for an OCI archive on standard output.
+    config: text of the image config, see ImageConfig.parse().
+    previous: reference of the image before this one.
+    previous_config: text of its config, if nothing else of it counts; then `previous` is a name for messages.
+    plan_only: write no image.
+    reuse: name unchanged blobs of the previous image again.
+    verify: fetch and hash these blobs first; None: unless the previous image is trusted.
+    state: file with a record of what this user pushed.
+    held: diff_ids of layers that need not be written, since the storage that the image goes to holds them.
+    lost: digests of blobs of the previous image that the repository has lost.
+    log_level: of the records that are wanted, a level of the module logging.
+    """
+
+    rootfs: str
+    options: BuildOptions = BuildOptions()  # noqa: RUF009 (frozen)
+    output: str | None = None
+    config: str | None = None
+    previous: str | None = None
+    previous_config: str | None = None
+    plan_only: bool = False
+    reuse: bool = True
+    verify: bool | None = None
+    state: str | None = None
+    registry: Registry = DEFAULT
+    held: tuple[DiffId, ...] = ()
+    lost: tuple[Digest, ...] = ()
+    log_level: int = NOTE
+
+    def to_json(self) -> bytes:
+        """Return the job as a JSON object.
+
+        Raises:
+            ValueError: it holds credentials, which go by a file of their own.
+        """
+        return strict_json.dumps(self, FORMAT)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Job:
+        """Read what to_json() returned.
+
+        Raises:
+            UsageError: an unknown key, a wrong type or value, another format number.
+        """
+        return strict_json.loads(cls, data, FORMAT, JOB)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An error of the chunker, see RechunkError."""
+
+    message: str
+    context: tuple[str, ...] = ()
+    hint: str | None = None
+    exit_code: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a job.
+
+    manifest, config: the documents of the image, verbatim.
+    elsewhere: digests of the blobs that were not written.
+    plan: see documents.plan_document(), if only that was asked for.
+    error: why there is none of these.
+    """
+
+    manifest: str | None = None
+    config: str | None = None
+    elsewhere: tuple[Digest, ...] = ()
+    plan: dict[str, Any] | None = None
+    error: Failure | None = None
+
+    def to_json(self) -> bytes:
+        """Return the result as a JSON object."""
+        return strict_json.dumps(self, FORMAT)
+
+    @classmethod
+    def from_json(cls, data: bytes) -> Result:
+        """Read what to_json() returned; UsageError as Job.from_json()."""
+        return strict_json.loads(cls, data, FORMAT, RESULT)

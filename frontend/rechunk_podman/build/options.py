@@ -1,0 +1,120 @@
+"""BuildOptions: everything that the user decides about an image, filled by `build` and `split` alike."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.write.compress import Compression
+
+log = logging.getLogger(__name__)
+
+PROFILES: Mapping[str, int] = MappingProxyType(
+    {"docker": 120, "podman": 120, "bootc": 120, "podman-new": 400}
+)
+"""Layers that an image may have so that a derived image still fits below the client's limit.
+
+dockerd refuses more than 125 layers, containers/storage before 1.44 (podman 5.8 and older) more than 128 in a
+container, newer 500; bootc before 1.9 128.
+"""
+
+DEFAULT_MAX_LAYERS = 64
+WARN_ABOVE = 120
+REFUSE_ABOVE = 500
+
+NO_COMPRESSION = Compression()
+
+
+@dataclass(frozen=True, slots=True)
+class BuildOptions:
+    """Everything that the user decides about an image.
+
+    max_layers: 1 to 500.
+    docker: the image is for dockerd, so that blobs of zstd are not reused.
+    labels, annotations: operations, in order, see ImageConfig.with_labels().
+    arch: architecture to record, in any spelling; None: that of the source image.
+    created: epoch seconds; None: that of the source image.
+    compression: of the layers that are written.
+    prune: paths that are left out; of PATH/ what it holds.
+    skip_special_files: leave out sockets, FIFOs and devices.
+    keep_mtime: paths whose times, and those of what is below them, stay.
+    keep_selinux: record security.selinux.
+    root_mode: permission bits of `/`.
+    bootc: the image is bootable, see labels.bootable_labels(); what /sysroot holds is left out.
+    fresh: plan without the Ledgers of earlier images.
+    record: give the image a Ledger of its own.
+    tag: the reference that the image carries in its layout or archive.
+    threads: 0 for one a core; the image does not depend on it.
+
+    Raises:
+        UsageError: a value is out of range.
+    """
+
+    max_layers: int = DEFAULT_MAX_LAYERS
+    docker: bool = False
+    labels: tuple[str, ...] = ()
+    annotations: tuple[str, ...] = ()
+    arch: str | None = None
+    created: int | None = None
+    compression: Compression = NO_COMPRESSION
+    prune: tuple[str, ...] = ()
+    skip_special_files: bool = False
+    keep_mtime: tuple[str, ...] = ()
+    keep_selinux: bool = False
+    root_mode: int = 0o755
+    bootc: bool = False
+    fresh: bool = False
+    record: bool = True
+    tag: str | None = None
+    threads: int = 0
+
+    def __post_init__(self) -> None:
+        Compression.parse(self.compression.kind, self.compression.level)
+        for name, low, high in (("max_layers", 1, REFUSE_ABOVE), ("root_mode", 0, 0o7777)):
+            if not low <= getattr(self, name) <= high:
+                raise UsageError(
+                    f"{name} is out of range: {getattr(self, name)}", hint=f"from {low} to {high}"
+                )
+
+
+def parse_max_layers(text: str | None) -> int:
+    """Return the number of layers that `--max-layers TEXT` asks for, the default for None.
+
+    Raises:
+        UsageError: the text is neither a profile nor a number from 1 to 500.
+    """
+    if text is None:
+        return DEFAULT_MAX_LAYERS
+    if text in PROFILES:
+        return PROFILES[text]
+    known = ", ".join(f"{name} ({number})" for name, number in PROFILES.items())
+    hint = f"give a number from 1 to {REFUSE_ABOVE}, or a profile: {known}"
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise UsageError(f"not a number of layers: {text!r}", hint=hint)
+    number = int(text)
+    if number > REFUSE_ABOVE:
+        raise UsageError(f"{number} layers: no client takes an image of more than {REFUSE_ABOVE}", hint=hint)
+    if number > WARN_ABOVE:
+        log.warning(
+            "%d layers: Docker takes 125 and podman before 5.9 takes 128, those of derived images included",
+            number,
+        )
+    return number
+
+
+def parse_root_mode(text: str | None) -> int:
+    """Return the permission bits that `--root-mode TEXT` asks for, 0755 by default.
+
+    Raises:
+        UsageError: the text is not an octal mode.
+    """
+    try:
+        mode = 0o755 if text is None else int(text, 8)
+    except ValueError:
+        mode = -1
+    if not 0 <= mode <= 0o7777:
+        raise UsageError(f"not an octal mode: {text!r}", hint="for example --root-mode 0755")
+    return mode

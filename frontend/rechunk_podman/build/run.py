@@ -1,0 +1,157 @@
+"""Do a job of the chunker: plan or build an image; from a file, with its result beside it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rechunk_podman.build import image_ledger, pipeline
+from rechunk_podman.build import previous as earlier
+from rechunk_podman.build.documents import plan_document
+from rechunk_podman.build.job import LOG, RESULT, Failure, Job, Result
+from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.build.pipeline import Prepared, Source
+from rechunk_podman.build.previous import Previous
+from rechunk_podman.errors import RechunkError, ToolError, UsageError
+from rechunk_podman.files import is_stream, write_file
+from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.reference import STORAGE, LocationKind
+from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.oci.write.documents import WrittenImage
+from rechunk_podman.oci.write.output import Output, OutputKind
+from rechunk_podman.planning.ledger import Ledger
+from rechunk_podman.programs import space
+from rechunk_podman.registry import state
+
+log = logging.getLogger("rechunk_podman")
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """What run() made. image: None if only a plan was asked for. plan: see plan_document()."""
+
+    prepared: Prepared
+    plan: dict[str, Any] = field(default_factory=dict)
+    image: WrittenImage | None = None
+
+
+def run(job: Job) -> Built:
+    """Build the image of a job, or plan it.
+
+    Raises:
+        RechunkError: the root filesystem, the config, the previous image or the output is not usable.
+    """
+    before = _previous(job)
+    previous, base = (None, None) if job.options.fresh else _memories(before, job.config)
+    source = Source(job.rootfs, job.config, previous, base)
+    if job.plan_only:
+        configs = [before.record.config] if before else []
+        configs += [ImageConfig.parse(job.config)] if job.config is not None else []
+        known = {DiffId(text) for config in configs for text in config.diff_ids}
+        prepared = pipeline.plan_only(source, job.options)
+        return Built(prepared, plan_document(prepared, (previous, base), known))
+    output = Output.parse(job.output)
+    seen: list[Prepared] = []
+
+    def planned(prepared: Prepared, size: int) -> None:
+        seen.append(prepared)
+        _require_room(output, job.options, size)
+
+    if job.held:
+        held = dict.fromkeys(job.held)
+        image = pipeline.build(source, job.options, output, reuse=held, reuse_from=STORAGE, on_plan=planned)
+    elif before is not None and before.has_blobs and job.reuse and output.kind is OutputKind.OCI:
+        image = earlier.build(
+            source,
+            job.options,
+            output,
+            before,
+            verify=job.verify,
+            without=job.lost,
+            registry=job.registry,
+            on_plan=planned,
+        )
+    else:
+        image = pipeline.build(source, job.options, output, on_plan=planned)
+    return Built(seen[-1], image=image)
+
+
+def run_file(path: Path) -> None:
+    """Do the job of a file; write the result and the log beside it.
+
+    Raises:
+        UsageError: the file holds no job. RechunkError: as run(); the result says so, too.
+    """
+    handler = _Records(path.with_name(LOG))
+    log.handlers[:] = [handler]
+    try:
+        job = Job.from_json(_read(path))
+        log.setLevel(job.log_level)
+        built = run(job)
+        image = built.image
+        result = Result(plan=built.plan or None)
+        if image is not None:
+            manifest, config = image.manifest.decode(), image.config.decode()
+            result = Result(manifest, config, image.elsewhere)
+        write_file(path.with_name(RESULT), result.to_json())
+    except RechunkError as error:
+        failure = Failure(error.message, error.context, error.hint, error.exit_code)
+        with suppress(RechunkError):  # a full disk: what the command line writes to stderr has to do
+            write_file(path.with_name(RESULT), Result(error=failure).to_json())
+        raise
+    finally:
+        handler.close()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the job {path}", context=[str(error)]) from error
+
+
+class _Records(logging.FileHandler):
+    """Writes log records as JSON, a line each; a full disk loses some and stops nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, mode="w", encoding="ascii")
+
+    def format(self, record: logging.LogRecord) -> str:
+        return json.dumps({"level": record.levelno, "message": record.getMessage()})
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """Ignore what went wrong."""
+
+
+def _previous(job: Job) -> Previous | None:
+    if job.options.fresh or job.previous is None:
+        return None
+    if job.previous_config is None:
+        return earlier.resolve(job.previous, job.registry, state.load(job.state))
+    record = image_record(job.previous, None, job.previous_config.encode())
+    return Previous(record, job.previous, LocationKind.DOCUMENT)
+
+
+def _memories(before: Previous | None, config: str | None) -> tuple[Ledger | None, Ledger | None]:
+    """Return the Ledgers of the previous image and of the base; log a warning for one that is not usable."""
+    own = None if before is None else image_ledger.remembered(before.record.config, before.reference)
+    if config is None:
+        return image_ledger.memories(own, None)
+    return image_ledger.memories(own, image_ledger.inherited(ImageConfig.parse(config), "the image config"))
+
+
+def _require_room(output: Output, options: BuildOptions, size: int) -> None:
+    """Log how much room the layers to be written need; raise ToolError if there is certainly too little."""
+    if output.path is None or is_stream(output.path):
+        return
+    try:
+        least = space.least(size, options.compression)
+        space.require("the layers to be written", output.path, at_most=size, at_least=least)
+    except ToolError as error:
+        hint = "name a place with room that may be written to (--output)"
+        raise ToolError(error.message, context=error.context, hint=hint) from error

@@ -1,0 +1,59 @@
+"""Working directories for large temporary files, and the environment of tools that work there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from rechunk_podman.programs.process import space_errors
+
+DEFAULT_PARENT = "/var/tmp"  # noqa: S108
+"""Where podman and buildah, too, put what is too large for /tmp."""
+
+
+@contextmanager
+def work_directory(parent: str | None) -> Iterator[str]:
+    """Make a private directory (0700), and remove it with all it holds in every case.
+
+    Args:
+        parent: None for TMPDIR, else /var/tmp.
+
+    Raises:
+        ToolError: it cannot be made.
+    """
+    where = parent or os.environ.get("TMPDIR") or DEFAULT_PARENT
+    with space_errors(where):
+        path = tempfile.mkdtemp(prefix="rechunk-podman-", dir=where)
+    try:
+        yield os.path.realpath(path)
+    finally:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def tool_environment(env: Mapping[str, str], workdir: str | None) -> dict[str, str]:
+    """Return `env` with the tools' own temporary files in `workdir`, if one is given."""
+    return {**env, "TMPDIR": workdir} if workdir else dict(env)
+
+
+def write(path: str, data: bytes) -> None:
+    """Write a file of a working directory.
+
+    Raises:
+        ToolError: no space.
+    """
+    with space_errors(str(Path(path).parent)), open(path, "wb") as file:
+        file.write(data)
+
+
+def size_below(path: str) -> int:
+    """Return the bytes in the regular files of a directory; a file that goes meanwhile counts as 0."""
+    total = 0
+    for folder, _, files in os.walk(path):
+        for name in files:
+            with suppress(FileNotFoundError):
+                total += os.lstat(os.path.join(folder, name)).st_size
+    return total

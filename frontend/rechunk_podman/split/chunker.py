@@ -1,0 +1,104 @@
+"""The chunker as a process: it gets job.json in a private directory, and leaves result.json there."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from rechunk_podman.build.job import JOB, LOG, RESULT, Job, Result
+from rechunk_podman.errors import RechunkError, ToolError
+from rechunk_podman.programs.process import SPACE_HINT, CommandError, run, speaks_of_space
+from rechunk_podman.programs.work import write
+
+UNKNOWN_OPTION = 2
+"""The exit code of a chunker that does not know the option --job."""
+
+_package = logging.getLogger("rechunk_podman")
+
+
+def run_chunker(
+    job: Job,
+    command: Sequence[str],
+    work: str,
+    *,
+    env: Mapping[str, str],
+    tick: Callable[[], None],
+    on_line: Callable[[str], None] | None = None,
+    hint: str | None = None,
+    merged: bool = False,
+) -> Result:
+    """Write the job into the directory `work`, run the command that does it, and return the result.
+
+    The chunker's log records become records of this process as they come.
+
+    Args:
+        command: runs in `work`, and has the chunker do the job of job.json there.
+        on_line, hint, merged: see process.run().
+
+    Raises:
+        RechunkError: the error of the chunker.
+        CommandError: the command failed, and the chunker reported no error.
+        ToolError: there is no result.
+    """
+    write(os.path.join(work, JOB), job.to_json())
+    write(os.path.join(work, LOG), b"")
+    Path(work, RESULT).unlink(missing_ok=True)
+    failed: CommandError | None = None
+    with open(os.path.join(work, LOG), "rb") as records:
+        begun = b""
+
+        def relay() -> None:
+            nonlocal begun
+            *lines, begun = (begun + records.read()).split(b"\n")
+            for line in lines:
+                record = json.loads(line)
+                _package.log(record["level"], "%s", record["message"])
+
+        def ticking() -> None:
+            relay()
+            tick()
+
+        try:
+            run(command, env=env, cwd=work, on_line=on_line, tick=ticking, hint=hint, merged=merged)
+        except CommandError as error:
+            failed = error
+        finally:
+            relay()
+    result = _result(work)
+    if result is not None and result.error is not None:
+        reported = result.error
+        full = any(map(speaks_of_space, (reported.message, *reported.context)))
+        raise RechunkError(
+            reported.message,
+            context=reported.context,
+            hint=SPACE_HINT if full else reported.hint,
+            exit_code=reported.exit_code,
+        ) from failed
+    if failed is not None:
+        raise _explained(failed) if result is None else failed
+    if result is None:
+        raise ToolError("the chunker left no result", hint="-vv shows what it says")
+    return result
+
+
+def _result(work: str) -> Result | None:
+    try:
+        return Result.from_json(Path(work, RESULT).read_bytes())
+    except FileNotFoundError:
+        return None
+
+
+def _explained(error: CommandError) -> CommandError:
+    """Return the error of a command whose chunker had no time to write a result, or knows none."""
+    message, hint = error.message, error.hint
+    if error.status in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        message = "the chunker was killed"
+        hint = "the system may be short of memory (dmesg says so): fewer --threads need less"
+    elif error.status == UNKNOWN_OPTION and any("--job" in line for line in error.context):
+        message = "the chunker image knows no jobs: it is of an older version of rechunk-podman"
+        hint = "build it anew (README.md), name another by --chunker, or --engine native"
+    return CommandError(message, error.status, context=error.context, hint=hint)

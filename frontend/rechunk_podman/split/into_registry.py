@@ -1,0 +1,158 @@
+"""From an image in storage into registries: chunked in place into a layout of what is new, and pushed.
+
+No layer goes through containers-storage, which would compress it once more and forget its annotations.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rechunk_podman.build.job import Job
+from rechunk_podman.errors import UsageError
+from rechunk_podman.log import NOTE
+from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.reference import LocationKind, Pinned
+from rechunk_podman.oci.spec import Digest
+from rechunk_podman.programs import space
+from rechunk_podman.programs.podman import mounted
+from rechunk_podman.programs.process import find, local_environment
+from rechunk_podman.programs.work import tool_environment, work_directory
+from rechunk_podman.publish import push
+from rechunk_podman.publish.index import Instance, publish_index
+from rechunk_podman.publish.push import LostBlobsError
+from rechunk_podman.registry import state
+from rechunk_podman.registry.access import private_credentials
+from rechunk_podman.split.in_place import LAYOUT, chunk
+from rechunk_podman.split.request import Progress, SplitImage, SplitRequest, SplitResult, Task
+
+log = logging.getLogger(__name__)
+
+ROUNDS = 3
+"""As written, without the blobs that are lost, without any blob of the previous image."""
+
+
+def push_image(
+    task: Task, request: SplitRequest, progress: Progress, *, by_digest: bool = False
+) -> tuple[SplitImage, Digest]:
+    """Split an image and push the result to the targets of the request; return it and its digest.
+
+    This process must be root, be it root of a user namespace. A blob that the registry lost is written anew,
+    and the push tried once more.
+
+    Args:
+        by_digest: the first target's repository gets the image, and no tag moves: an index will name it.
+
+    Raises:
+        ToolError: a tool is missing or failed; the registry denied the push. The tags stay where they were.
+        RechunkError: the error of the chunker.
+    """
+    find("skopeo")
+    first, *others = request.push
+    state.load(request.state)
+    with (
+        work_directory(task.workdir) as work,
+        private_credentials(task.registry, first.repository) as registry,
+    ):
+        what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
+        space.require(what, place, at_most=task.image.size, level=NOTE)
+        progress("mounting", 0, 0)
+        with mounted(task.image.id) as root:
+            job = replace(
+                _with_previous(task, request), rootfs=root, output=f"oci:{LAYOUT}", registry=registry
+            )
+            image, digest = _push_first(task, job, request, work, progress, by_digest=by_digest)
+        _record(
+            request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest
+        )
+        for target in () if by_digest else others:
+            source = Pinned(first.repository, digest)
+            push.retag(source, [target], registry, tick=lambda: progress("pushing", 0, 0))
+            _record(request, target.repository, target.tag, digest)
+    return image, digest
+
+
+def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) -> SplitResult:
+    """Split the images of a list, each for one platform, and push them and an index over them.
+
+    The tags move with the index, after everything else.
+
+    Raises:
+        UsageError: two images are for one platform; nothing is pushed then. RechunkError: as push_image().
+    """
+    seen: dict[str | None, str] = {}
+    for task in tasks:
+        other = seen.setdefault(task.registry.platform, task.image.id)
+        if other != task.image.id:
+            raise UsageError(
+                f"the list {request.image} has two images for {task.registry.platform}",
+                context=[other, task.image.id],
+                hint="an index holds one image for each platform: podman manifest remove",
+            )
+    images, instances = [], []
+    for task in tasks:
+        image, digest = push_image(task, request, progress, by_digest=True)
+        instance = Instance(image.record, str(Pinned(request.push[0].repository, digest)), digest)
+        instances.append(instance)
+        images.append(replace(image, platform=instance.platform_name))
+    digest = publish_index(
+        instances,
+        request.push,
+        request.registry,
+        workdir=request.workdir,
+        tick=lambda: progress("pushing", 0, 0),
+    )
+    return SplitResult(str(request.push[0]), images=tuple(images), digest=digest, is_list=True)
+
+
+def _push_first(
+    task: Task, job: Job, request: SplitRequest, work: str, progress: Progress, *, by_digest: bool
+) -> tuple[SplitImage, Digest]:
+    """Write the layout and push it to the first target; again if blobs turn out to be lost."""
+    target, registry = request.push[0], job.registry
+    env = tool_environment(local_environment(), task.workdir)
+    for rest in reversed(range(ROUNDS)):
+        result = chunk(job, work, task.image.size, env, progress)
+        record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
+        digest = record.digest or Digest("")
+        progress("pushing", 0, 0)
+        try:
+            push.copy(
+                f"oci:{LAYOUT}",
+                Pinned(target.repository, digest) if by_digest else target,
+                digest,
+                registry,
+                cwd=work,
+                tick=lambda: progress("pushing", 0, 0),
+            )
+            break
+        except LostBlobsError as error:
+            if not rest or not result.elsewhere:
+                raise
+            log.warning("%s has lost layers of the previous image: %s", target, ", ".join(error.digests))
+            log.warning("they are written anew, and the push is tried once more")
+            job = replace(job, lost=error.digests) if rest > 1 else replace(job, reuse=False)
+            shutil.rmtree(os.path.join(work, LAYOUT))
+    return SplitImage(task.image.id, record, frozenset(result.elsewhere)), digest
+
+
+def _with_previous(task: Task, request: SplitRequest) -> Job:
+    """Return the job with a previous image whose blobs count; of another image only the config counts."""
+    previous = task.previous
+    if previous is None or not request.reuse:
+        return task.job
+    if previous.repository != request.push[0].repository or previous.kind is not LocationKind.REGISTRY:
+        if previous.repository is not None:
+            log.warning("blobs of %s are not reused: it is another repository", previous.reference)
+        return task.job
+    verify = not previous.trusted if request.verify is None else request.verify
+    return replace(task.job, previous_config=None, verify=verify)
+
+
+def _record(request: SplitRequest, repository: str, tag: str, digest: Digest) -> None:
+    if request.state is not None:
+        state.save(state.load(request.state).pushed(repository, tag, digest), request.state)

@@ -1,0 +1,264 @@
+"""The use case split: which engine, which previous image, and where the result goes."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from dataclasses import replace
+
+from rechunk_podman.build import image_ledger
+from rechunk_podman.build.identity import today
+from rechunk_podman.build.job import Job
+from rechunk_podman.build.previous import Previous, found, resolve
+from rechunk_podman.errors import MissingImageError, UsageError
+from rechunk_podman.files import spool_directory
+from rechunk_podman.log import NOTE
+from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
+from rechunk_podman.oci.write.output import Output, OutputKind
+from rechunk_podman.programs import podman, space
+from rechunk_podman.programs.namespace import is_in_namespace, require_mounting, require_root
+from rechunk_podman.programs.podman import Image, Podman
+from rechunk_podman.programs.process import which
+from rechunk_podman.registry.access import Registry
+from rechunk_podman.registry.answers import DeniedError
+from rechunk_podman.registry.documents import image_documents
+from rechunk_podman.registry.state import load
+from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
+from rechunk_podman.split.in_buildah import NoContainersError, has_triggers, split_in_buildah
+from rechunk_podman.split.in_place import split_into_file, split_into_storage
+from rechunk_podman.split.into_registry import push_image, push_list
+from rechunk_podman.split.request import Engine, Progress, SplitImage, SplitRequest, SplitResult, Task
+
+log = logging.getLogger(__name__)
+
+
+def split(request: SplitRequest, progress: Progress = lambda stage, done, total: None) -> SplitResult:
+    """Split an image of local storage: into storage, a file, or registries.
+
+    Raises:
+        UsageError: the request cannot be fulfilled as it is.
+        NamespaceRequiredError: the work needs root, be it root of a user namespace; nothing was done yet.
+        ToolError: a tool is missing or failed; no space.
+        RechunkError: the error of the chunker.
+    """
+    _check(request)
+    started = time.monotonic()
+    result = _split(request, progress)
+    log.info("split %sin %.1f s", "and pushed " if request.push else "", time.monotonic() - started)
+    return result
+
+
+def _check(request: SplitRequest) -> None:
+    elsewhere = bool(request.push or request.output is not None or request.plan_only)
+    if request.engine is Engine.NATIVE and request.chunker is not None:
+        raise UsageError(
+            "--engine native runs no chunker image", hint="leave out --chunker, or --engine buildah"
+        )
+    if request.engine is Engine.BUILDAH and elsewhere:
+        raise UsageError(
+            "--push, --output and --plan-only work in place: --engine buildah cannot do them",
+            hint="--engine native",
+        )
+    if request.push and (request.options.tag is not None or request.output is not None):
+        raise UsageError(
+            "--push leaves nothing in local storage: --tag and --output do not go with it",
+            hint="run split twice, or name the tags as --push docker://REPO:TAG",
+        )
+    if elsewhere or request.engine is Engine.NATIVE:
+        require_mounting()
+
+
+def _split(request: SplitRequest, progress: Progress) -> SplitResult:
+    with podman.connect() as service:
+        members = service.instances(request.image)
+        if members is not None:
+            _require_one_push(request, len(members))
+            require_root()
+            target = str(request.push[0])
+            tasks = [_task(request, service, service.resolve(member), target) for member in members]
+        else:
+            image = service.resolve(request.image)
+            target = _target(request, image)
+            engine, pull = _engine(request, service, image)
+            if engine is Engine.NATIVE:
+                require_root()
+                require_mounting()
+            tasks = [_task(request, service, image, target)]
+    if members is not None:
+        return push_list(tasks, request, progress)
+    if is_in_namespace() or os.geteuid() != 0:
+        log.warning(
+            "storage of an ordinary user holds no device nodes: where the image has some, the result has none"
+        )
+    (task,) = tasks
+    if request.push:
+        split_image, digest = push_image(task, request, progress)
+        return SplitResult(target, images=(split_image,), digest=digest)
+    _show_room(request, image)
+    if request.output is not None or request.plan_only:
+        result = split_into_file(task, request.output, progress)
+        name = request.output or target
+        if request.plan_only:
+            return SplitResult(name, plan=result.plan)
+        record = image_record(name, (result.manifest or "").encode(), (result.config or "").encode())
+        return SplitResult(name, images=(SplitImage(image.id, record),))
+    engine = _into_storage(request, task, engine, progress, pull=pull)
+    with podman.connect() as service:
+        made = service.resolve(target)
+    record = image_record(target, made.manifest, made.config)
+    return SplitResult(target, engine, (SplitImage(image.id, record),), id=made.id)
+
+
+def _into_storage(
+    request: SplitRequest, task: Task, engine: Engine, progress: Progress, *, pull: bool
+) -> Engine:
+    """Split by an engine; return the one that did it, which is another if nobody asked for this one."""
+    if engine is Engine.BUILDAH:
+        try:
+            split_in_buildah(task, progress, chunker=request.chunker or DEFAULT_CHUNKER, pull=pull)
+        except NoContainersError as error:
+            if request.engine is Engine.BUILDAH or request.chunker is not None:
+                raise
+            log.warning("%s: splitting in place instead", error.message)
+            require_root()
+            require_mounting()
+        else:
+            return engine
+    split_into_storage(task, progress)
+    return Engine.NATIVE
+
+
+def _require_one_push(request: SplitRequest, count: int) -> None:
+    """Raise UsageError if a list of `count` images is not pushed, or one config is to serve all."""
+    if not request.push or request.plan_only:
+        raise UsageError(
+            f"{request.image} is a list of {count} images",
+            hint="push it whole: --push docker://REPO:TAG; or split one of its images, by id or name",
+        )
+    if request.config is not None:
+        raise UsageError(
+            f"--config FILE is for one image, and {request.image} is a list of {count}",
+            hint="--label and --annotation change all of them",
+        )
+
+
+def _target(request: SplitRequest, image: Image) -> str:
+    """Return the full name of the result in storage, or the first target."""
+    if request.push:
+        return str(request.push[0])
+    if request.options.tag is not None and request.output is None:
+        return normalised_tag(request.options.tag)
+    return default_tag(request.image, image.id, image.names)
+
+
+def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engine, bool]:
+    """Return the engine, and True if the chunker image has to be pulled.
+
+    Raises:
+        UsageError: the engine is buildah, and no chunker image is at hand.
+    """
+    if request.engine is Engine.NATIVE or request.push or request.output is not None or request.plan_only:
+        return Engine.NATIVE, False
+    chunker = request.chunker or DEFAULT_CHUNKER
+    at_hand = service.exists(chunker)
+    if request.engine is Engine.AUTO and request.chunker is None:
+        usable = at_hand and which("buildah") is not None and not has_triggers(image.config.decode())
+        return (Engine.BUILDAH if usable else Engine.NATIVE), False
+    if not at_hand and chunker.startswith("localhost/"):
+        raise UsageError(
+            f"there is no chunker image {chunker}",
+            hint=f"buildah build -t {chunker} -f frontend/Containerfile .   (or --engine native)",
+        )
+    return Engine.BUILDAH, not at_hand
+
+
+def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> Task:
+    """Return what there is to do for one image; of a list each has its own previous image, by its platform.
+
+    Raises:
+        RechunkError: the previous image is not to be had, or the labels are malformed.
+    """
+    registry = _for_platform(request.registry, image, request.options.arch)
+    if request.push:
+        registry = registry.only_for(request.push[0].repository)
+    before, replaced = _previous(request, registry, service, target)
+    config = image.document().decode() if request.config is None else request.config
+    identity = request.identity
+    if request.options.fresh and request.previous is not None:
+        identity = identity.counting_on(request.previous, registry)
+    labels = identity.operations(config, None if before is None else before.record.config.labels, today())
+    held = ()
+    if replaced is not None and request.options.compression.kind == "none":
+        held = tuple(json.loads(replaced.config)["rootfs"]["diff_ids"])
+    tag = request.options.tag
+    if request.output is None:
+        tag = None
+    elif tag is None and Output.parse(request.output).kind is OutputKind.DOCKER_ARCHIVE:
+        tag = target
+    # Labels that were given one by one come last and win.
+    options = replace(request.options, labels=(*labels, *request.options.labels), tag=tag)
+    job = Job(
+        rootfs="",
+        options=options,
+        config=config,
+        previous=None if before is None else before.reference,
+        previous_config=None if before is None else before.record.config_bytes.decode("utf-8", "replace"),
+        plan_only=request.plan_only,
+        held=held,
+    )
+    return Task(image, job, target, registry, before, request.workdir)
+
+
+def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registry:
+    """Return the registry access that chooses, of an index, the image of this image's platform."""
+    config = json.loads(image.config)
+    parts = (config.get("os") or "linux", config.get("architecture"), config.get("variant"))
+    own = "/".join(part for part in parts if part) if parts[1] else None
+    return replace(registry, platform=arch or own)
+
+
+def _previous(
+    request: SplitRequest, registry: Registry, service: Podman, target: str
+) -> tuple[Previous | None, Image | None]:
+    """Return the previous image (named, else what the result replaces), and what it replaces in storage.
+
+    Raises:
+        UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
+    """
+    into_storage = not request.push and request.output is None
+    replaced = service.resolve(target) if into_storage and service.exists(target) else None
+    if request.options.fresh:
+        return None, replaced
+    state = load(request.state)
+    if request.previous is not None:
+        return resolve(request.previous, registry, state), replaced
+    if request.push:
+        try:
+            return found(target, image_documents(target, registry), state), None
+        except MissingImageError as error:
+            log.info("no previous image: %s", error.message)
+        except DeniedError as error:
+            log.warning("no previous image: %s", "; ".join((error.message, *error.context[:1])))
+        return None, None
+    if replaced is None:
+        return None, None
+    documents = image_record(target, replaced.manifest, replaced.config)
+    has_ledger = image_ledger.inherited(documents.config, target) is not None
+    return (Previous(documents, target, LocationKind.STORAGE) if has_ledger else None), replaced
+
+
+def _show_room(request: SplitRequest, image: Image) -> None:
+    """Log how much room the result needs, and where."""
+    if request.plan_only:
+        return
+    if image.driver == "vfs" and request.output is None:
+        log.warning(
+            "vfs storage keeps a whole copy of the image for each layer: fewer (--max-layers) need less room"
+        )
+    what, place = "splitting into a temporary layout", request.workdir or spool_directory()
+    if request.output is not None:
+        what, place = "writing the image", Output.parse(request.output).path or place
+    space.require(what, place, at_most=image.size, level=NOTE)
