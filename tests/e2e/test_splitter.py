@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.split.containerfile import FinalStage, render
 from support import chunker, compare, tools
 
 
@@ -112,45 +111,6 @@ def test_large_config_and_quoted_options_come_as_files(
     assert labels["large"] == "x" * 200_000
     assert labels["two words"] == 'it\'s "$HOME"'
     assert len(layers(storage, target)) == 3
-
-
-def test_instructions_of_the_last_stage_arrive_as_given(
-    storage: tools.Storage, oddities_image: str, chunker_image: str, tmp_path: Path
-) -> None:
-    """What the template renders, buildah reads back; the layers stay those of the chunker."""
-    final = FinalStage(
-        labels={"a b": 'say "$HOME" \\ it\'s #1', "org.x": "${PATH}"},
-        env={"GREETING": 'hello  "$PATH"  world\\'},
-        entrypoint=["/bin/x", 'a "b" $c'],
-        cmd=["-c", "echo $HOME"],
-        user="1000:1000",
-        workdir="/srv/a $x",
-        expose=["8080/tcp", "53/udp"],
-        volumes=["/data", "/more data"],
-        stop_signal="SIGQUIT",
-    )
-    (tmp_path / "Containerfile").write_text(render(chunker=chunker_image, final=final))
-    (tmp_path / "rechunk-config.json").write_text('{"config": {"Env": ["PATH=/bin"]}}')
-    target = "localhost/plain:final"
-    build(storage, tmp_path, oddities_image, target, containerfile=tmp_path / "Containerfile")
-    found = config(storage, target)
-    labels = found["Labels"]
-    assert isinstance(labels, dict)
-    assert labels["a b"] == 'say "$HOME" \\ it\'s #1'
-    assert labels["org.x"] == "${PATH}"
-    assert found["Env"] == ["PATH=/bin", 'GREETING=hello  "$PATH"  world\\']
-    assert found["Entrypoint"] == ["/bin/x", 'a "b" $c']
-    assert found["Cmd"] == ["-c", "echo $HOME"]
-    assert found["User"] == "1000:1000"
-    assert found["WorkingDir"] == "/srv/a $x"
-    assert found["ExposedPorts"] == {"8080/tcp": {}, "53/udp": {}}
-    assert found["Volumes"] == {"/data": {}, "/more data": {}}
-    assert found["StopSignal"] == "SIGQUIT"
-    archived = tools.run(
-        "skopeo", "inspect", "--config", "--raw", f"oci-archive:{tmp_path}/out.ociarchive"
-    ).out
-    diff_ids = json.loads(archived)["rootfs"]["diff_ids"]
-    assert layers(storage, target)[: len(diff_ids)] == diff_ids
 
 
 def test_inside_an_own_containerfile(

@@ -27,8 +27,8 @@ ALLOWED = {
     "registry": VALUES | {"oci", "programs", "registry"},
     "build": VALUES
     | {"rootfs", "components", "planning", "oci", "programs", "registry", "build", "__init__"},
-    "split": VALUES | {"oci", "programs", "registry", "build", "split", "__init__"},
-    "publish": VALUES | {"oci", "programs", "registry", "build", "split", "publish", "__init__"},
+    "split": VALUES | {"oci", "programs", "registry", "build", "publish", "split", "__init__"},
+    "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
     "explain": VALUES | {"rootfs", "planning", "oci", "registry", "images", "build", "explain"},
     "lint": VALUES | {"rootfs", "packages", "components", "oci", "images", "lint"},

@@ -18,8 +18,6 @@ import typer
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
-    from rechunk_podman.build.identity import Identity
-    from rechunk_podman.build.options import BuildOptions
     from rechunk_podman.registry.access import Registry
 
 # Declare an option in a panel of the help.
@@ -247,110 +245,6 @@ Threads = Annotated[
 Workdir = Annotated[
     Path | None, for_work(metavar="DIR", help="For temporary files, else TMPDIR or /var/tmp.")
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class ImageOptions:
-    """What decides an image: a group of options of `build` and `split`."""
-
-    output: Output = None
-    tag: Tag = None
-    config: Config = None
-    max_layers: MaxLayers = None
-    label: Label = None
-    compression: CompressionKind = None
-    previous: Previous = None
-    bootc: Bootc = None
-    prune: Prune = None
-    skip_special_files: SkipSpecialFiles = False
-    keep_mtime: KeepMtime = None
-    keep_selinux: KeepSelinux = False
-    root_mode: RootMode = None
-    arch: Arch = None
-    plan_only: PlanOnly = False
-    compression_level: CompressionLevel = None
-    fresh: Fresh = False
-    no_ledger: NoLedger = False
-    reuse: Reuse = True
-    verify_previous: VerifyPrevious = None
-    state: State = None
-    annotation: Annotation = None
-    source_date_epoch: SourceDateEpoch = None
-    threads: Threads = 0
-
-    def build_options(self, *, pushed: bool = False) -> BuildOptions:
-        """Return the options as BuildOptions.
-
-        Args:
-            pushed: compress the layers by default.
-
-        Raises:
-            UsageError: a value is not what it should be.
-        """
-        from rechunk_podman.build.options import (
-            BuildOptions,
-            parse_max_layers,
-            parse_root_mode,
-        )
-        from rechunk_podman.oci.write.compress import Compression
-
-        profile = self.max_layers or ("bootc" if self.bootc else None)
-        usual = "none" if not pushed else "gzip" if profile == "docker" else "zstd"
-        return BuildOptions(
-            max_layers=parse_max_layers(profile),
-            docker=profile == "docker",
-            labels=tuple(self.label or ()),
-            annotations=tuple(self.annotation or ()),
-            arch=self.arch,
-            created=self.source_date_epoch,
-            compression=Compression.parse(self.compression or usual, self.compression_level),
-            prune=tuple(self.prune or ()),
-            skip_special_files=self.skip_special_files,
-            keep_mtime=tuple(self.keep_mtime or ()),
-            keep_selinux=self.keep_selinux,
-            root_mode=parse_root_mode(self.root_mode),
-            bootc=bool(self.bootc),
-            fresh=self.fresh,
-            record=not self.no_ledger,
-            tag=self.tag,
-            threads=self.threads,
-        )
-
-    def config_text(self) -> str | None:
-        """Return the text of the file that --config names.
-
-        Raises:
-            UsageError: it cannot be read.
-        """
-        if self.config is None:
-            return None
-        try:
-            return self.config.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UsageError(
-                f"cannot read the config {self.config}",
-                context=[str(error)],
-                hint="--config FILE takes what `podman inspect IMAGE` prints, or an OCI image config",
-            ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class IdentityOptions:
-    """What an image says it is: a group of options of `split`."""
-
-    version: Version = None
-    revision: Revision = None
-    description: Description = None
-    pretty: Pretty = None
-    labels: LabelLines = None
-    keep_label: KeepLabel = None
-
-    def identity(self) -> Identity:
-        """Return the options as an Identity."""
-        from rechunk_podman.build.identity import Identity
-
-        keep = tuple(self.keep_label or ())
-        return Identity(self.version, self.revision, self.description, self.pretty, self.labels, keep)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rechunk_podman.build.job import JOB, LOG, RESULT, Job, Result
@@ -44,6 +45,7 @@ def run_chunker(
         CommandError: the command failed, and the chunker reported no error.
         ToolError: there is no result.
     """
+    job = replace(job, log_level=_package.getEffectiveLevel())
     write(os.path.join(work, JOB), job.to_json())
     write(os.path.join(work, LOG), b"")
     Path(work, RESULT).unlink(missing_ok=True)

@@ -9,11 +9,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.split.containerfile import FinalStage, arguments_text, quoted, render, templates
+from rechunk_podman.split.containerfile import render, templates
 
 
 def test_the_checked_in_file_is_the_rendered_default(repository: Path) -> None:
@@ -44,9 +42,11 @@ def test_newer_buildah_is_told_the_order() -> None:
 
 
 def test_an_image_by_id_is_mounted_as_it_is() -> None:
-    text = render(image="ab" * 32)
+    text = render(image="ab" * 32, job="/run/src/job.json")
     assert stages(text) == ["FROM ${CHUNKER} AS chunker", "FROM oci-archive:out.ociarchive"]
     assert f"RUN --mount=type=bind,from={'ab' * 32},source=/,target=/rootfs \\\n" in text
+    assert text.count("RUN ") == 1
+    assert "    exec rechunk-podman build --job /run/src/job.json\n" in text
     with pytest.raises(UsageError):
         render(image="ab\nRUN evil")
 
@@ -59,60 +59,6 @@ def test_the_chunker_can_be_named() -> None:
 def test_the_chunker_has_to_be_a_name(name: str) -> None:
     with pytest.raises(UsageError):
         render(chunker=name)
-
-
-def test_final_stage() -> None:
-    final = FinalStage(
-        labels={"a b": 'say "$HOME" \\'},
-        env={"GREETING": "hello  world"},
-        entrypoint=["/bin/x", 'a "b" $c'],
-        cmd=(),
-        user="1000:1000",
-        workdir="/srv/$x",
-        expose=["8080/tcp"],
-        volumes=["/data"],
-        stop_signal="SIGQUIT",
-    )
-    text = render(final=final)
-    assert text.partition("FROM oci-archive:out.ociarchive\n")[2].splitlines() == [
-        'LABEL "a b"="say \\"\\$HOME\\" \\\\"',
-        'ENV GREETING="hello  world"',
-        "USER 1000:1000",
-        "WORKDIR /srv/\\$x",
-        "EXPOSE 8080/tcp",
-        'VOLUME ["/data"]',
-        "STOPSIGNAL SIGQUIT",
-        'ENTRYPOINT ["/bin/x", "a \\"b\\" $c"]',
-        "CMD []",
-    ]
-    assert "No instruction follows" not in text
-
-
-@pytest.mark.parametrize(
-    "final",
-    [
-        FinalStage(labels={"a": "b\nRUN evil"}),
-        FinalStage(labels={"a\nb": ""}),
-        FinalStage(env={"a b": "c"}),
-        FinalStage(user="x\nRUN evil"),
-        FinalStage(workdir=""),
-        FinalStage(expose=["80; id"]),
-        FinalStage(stop_signal="TERM\nRUN evil"),
-    ],
-)
-def test_nothing_escapes_its_line(final: FinalStage) -> None:
-    with pytest.raises(UsageError):
-        render(final=final)
-
-
-@given(st.text(st.characters(blacklist_characters="\0\r\n", blacklist_categories=["Cs"])))
-def test_quoted_reads_back(text: str) -> None:
-    """As the builder's word processing does it: in double quotes a backslash escapes the next character."""
-    value = quoted(text)
-    assert value.startswith('"')
-    assert value.endswith('"')
-    assert not re.search(r'(?<!\\)(?:\\\\)*[$"]', value[1:-1])
-    assert re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL) == text
 
 
 def chunker_script() -> str:
@@ -189,10 +135,5 @@ ODD = ['--label=a=it\'s "$HOME" `id` \\', "--prune=/a b/*", "--label=x=two\nline
 
 def test_script_takes_quoted_arguments_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "context").mkdir()
-    (tmp_path / "context/rechunk-args").write_bytes(arguments_text(ODD).encode("utf-8", "surrogateescape"))
+    (tmp_path / "context/rechunk-args").write_bytes(shlex.join(ODD).encode("utf-8", "surrogateescape"))
     assert call(tmp_path, args="-v") == [*FIXED, "-v", *ODD]
-
-
-@given(st.lists(st.text(st.characters(blacklist_characters="\0", blacklist_categories=["Cs"]))))
-def test_arguments_read_back(words: list[str]) -> None:
-    assert shlex.split(arguments_text(words)) == words

@@ -11,11 +11,11 @@ from typing import Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
+from rechunk_podman.cli.image_options import ImageOptions
 from rechunk_podman.cli.inputs import find_rootfs, given_config, named_output, warn_of_output_within
 from rechunk_podman.cli.layers import print_plan
 from rechunk_podman.cli.options import (
     Access,
-    ImageOptions,
     Json,
     Verbose,
     command,

@@ -8,13 +8,12 @@ from typing import Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging, write_line
+from rechunk_podman.cli.image_options import IdentityOptions, ImageOptions
 from rechunk_podman.cli.inputs import named_output
 from rechunk_podman.cli.layers import print_layers, print_plan, push_document, storage_document
 from rechunk_podman.cli.options import (
     Access,
     Digestfile,
-    IdentityOptions,
-    ImageOptions,
     Json,
     Push,
     SignHint,
