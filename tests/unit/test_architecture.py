@@ -31,7 +31,7 @@ ALLOWED = {
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
     "explain": VALUES | {"rootfs", "planning", "oci", "registry", "images", "build", "explain"},
-    "lint": VALUES | {"rootfs", "packages", "components", "oci", "images", "lint"},
+    "lint": VALUES | {"native", "rootfs", "packages", "components", "oci", "images", "lint"},
     "changelog": VALUES
     | {"rootfs", "packages", "planning", "oci", "programs", "registry", "images", "explain", "changelog"},
     "init": VALUES | {"programs", "init"},

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from rechunk_podman.model import Entry, Kind, Tree
 from rechunk_podman.oci.documents import ImageRecord
@@ -87,13 +90,18 @@ class Subject:
         return None if facts is None or facts.text is None else facts.text.decode("utf-8", "replace")
 
     def below(self, directory: str) -> Iterator[tuple[str, Entry]]:
-        """(path, Entry) of everything below a directory (canonical, without slashes at its ends)."""
-        prefix = directory + "/"
-        return ((path, entry) for path, entry in self.tree.items() if path.startswith(prefix))
+        """Yield (path, Entry) for everything below a directory (canonical, without slashes at its ends)."""
+        tree = self.tree
+        return ((tree.paths[position], tree.entry(position)) for position in tree.below(directory))
 
-    def files(self) -> Iterator[tuple[str, Entry]]:
-        """(path, Entry) of every regular file; of hard links each."""
-        return ((path, entry) for path, entry in self.tree.items() if entry.kind is Kind.FILE)
+    def paths(self, *kinds: Kind) -> list[str]:
+        """Return the paths of entries of these kinds, in order; a hard link is a file."""
+        positions = np.flatnonzero(np.isin(self.tree.column("kind"), kinds))
+        return [self.tree.paths[position] for position in positions.tolist()]
+
+    def files(self, pattern: re.Pattern[str]) -> list[str]:
+        """Return the paths of regular files that match a pattern from their beginning, in order."""
+        return list(filter(pattern.match, self.paths(Kind.FILE)))
 
 
 class Finding(NamedTuple):

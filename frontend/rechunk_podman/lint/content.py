@@ -65,13 +65,21 @@ _PEM = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----\r?\n"
     rb"(?:[A-Za-z-]+: [^\n]*\r?\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
 )
-_TOKENS = (
-    ("GitHub token", re.compile(rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})")),
-    ("GitLab token", re.compile(rb"\bglpat-[A-Za-z0-9_-]{20}")),
-    ("AWS access key", re.compile(rb"\bA(?:KI|SI)A(?![A-Z0-9]*EXAMPLE)[A-Z0-9]{16}\b")),
-    ("npm token", re.compile(rb"\bnpm_[A-Za-z0-9]{36}\b")),
-    ("Slack token", re.compile(rb"\bxox[abprs]-[0-9A-Za-z-]{20,}")),
-    ("Docker token", re.compile(rb"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}")),
+# Kind of token -> literals of which each token has one, for a quick look, and its whole form.
+_TOKENS = tuple(
+    (what, literals, re.compile(form))
+    for what, literals, form in (
+        (
+            "GitHub token",
+            (b"ghp_", b"gho_", b"ghu_", b"ghs_", b"ghr_", b"github_pat_"),
+            rb"\b(?:gh[pousr]_[A-Za-z0-9]{36}|github_pat_[A-Za-z0-9_]{60,})",
+        ),
+        ("GitLab token", (b"glpat-",), rb"\bglpat-[A-Za-z0-9_-]{20}"),
+        ("AWS access key", (b"AKIA", b"ASIA"), rb"\bA(?:KI|SI)A(?![A-Z0-9]*EXAMPLE)[A-Z0-9]{16}\b"),
+        ("npm token", (b"npm_",), rb"\bnpm_[A-Za-z0-9]{36}\b"),
+        ("Slack token", (b"xox",), rb"\bxox[abprs]-[0-9A-Za-z-]{20,}"),
+        ("Docker token", (b"dckr_",), rb"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
+    )
 )
 _SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
 
@@ -102,6 +110,7 @@ _CREDENTIALS: tuple[tuple[re.Pattern[str], re.Pattern[bytes] | None, str], ...] 
         (r"run/secrets/.+", rb"\S", "build secret"),
     )
 )
+_HOLDS_CREDENTIALS = re.compile("|".join(pattern.pattern for pattern, _, _ in _CREDENTIALS))
 _KEYS = (
     (re.compile(r"(?:^|/)\.gnupg/private-keys-v1\.d/.+\.key\Z"), "GnuPG private key"),
     (re.compile(r"(?:^|/)\.gnupg/secring\.gpg\Z"), "GnuPG private key"),
@@ -134,7 +143,7 @@ def look(path: str, size: int, data: bytes) -> Facts | None:
 
 
 def _keys(path: str, data: bytes) -> tuple[str, ...]:
-    found = [what for pattern, what in _KEYS if pattern.search(path)]
+    found = [what for pattern, what in _KEYS if pattern.search(path)] if ".gnupg/" in path else []
     if b"PRIVATE KEY" in data:
         found += [match[1].decode().lower() for match in _PEM.finditer(data)]
         if _SERVICE_ACCOUNT.search(data):
@@ -145,7 +154,7 @@ def _keys(path: str, data: bytes) -> tuple[str, ...]:
 def _tokens(path: str, data: bytes) -> tuple[str, ...]:
     found = [
         what
-        for pattern, content, what in _CREDENTIALS
+        for pattern, content, what in (_CREDENTIALS if _HOLDS_CREDENTIALS.search(path) else ())
         if pattern.search(path) and (content is None or content.search(data))
     ]
     return tuple(dict.fromkeys([*found, *tokens_in(data)]))
@@ -153,4 +162,8 @@ def _tokens(path: str, data: bytes) -> tuple[str, ...]:
 
 def tokens_in(data: bytes) -> list[str]:
     """The kinds of tokens that stand in a text."""
-    return [what for what, pattern in _TOKENS if pattern.search(data)]
+    return [
+        what
+        for what, literals, form in _TOKENS
+        if any(literal in data for literal in literals) and form.search(data)
+    ]

@@ -46,7 +46,7 @@ def _too_many(subject: Subject) -> Iterator[Finding]:
 def _special(subject: Subject) -> Iterator[Finding]:
     severity = None if subject.zstd_chunked else Severity.NOTE
     for kinds, what in (((Kind.FIFO,), "FIFO"), ((Kind.CHAR, Kind.BLOCK), "device node")):
-        paths = tuple(path for path, entry in subject.tree.items() if entry.kind in kinds)
+        paths = tuple(subject.paths(*kinds))
         if paths:
             yield Finding(plural(len(paths), what), paths, severity)
 
@@ -76,8 +76,8 @@ def _names(subject: Subject) -> Iterator[Finding]:
         )
     links = [
         path
-        for path, entry in subject.tree.items()
-        if entry.target is not None and any(0xDC80 <= ord(character) <= 0xDCFF for character in entry.target)
+        for path in subject.paths(Kind.SYMLINK)
+        if any(0xDC80 <= ord(character) <= 0xDCFF for character in subject.tree[path].target or "")
     ]
     if links:
         severity = None if subject.zstd_chunked or subject.bootable else Severity.NOTE

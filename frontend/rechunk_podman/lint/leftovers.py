@@ -78,17 +78,17 @@ def _runtime(subject: Subject) -> Iterator[Finding]:
 
 
 def _caches(subject: Subject) -> Iterator[Finding]:
-    paths = [p for p, _ in subject.files() if _CACHES.match(p)]
+    paths = subject.files(_CACHES)
     yield from _found(subject, paths, "cached file")
 
 
 def _logs(subject: Subject) -> Iterator[Finding]:
-    paths = [path for path, entry in subject.files() if entry.size and _LOGS.match(path)]
+    paths = [path for path in subject.files(_LOGS) if subject.tree[path].size]
     yield from _found(subject, paths, "log")
 
 
 def _journals(subject: Subject) -> Iterator[Finding]:
-    paths = [path for path, entry in subject.files() if entry.size and _JOURNALS.match(path)]
+    paths = [path for path in subject.files(_JOURNALS) if subject.tree[path].size]
     yield from _found(subject, paths, "journal, lock or backup", "journals, locks or backups")
 
 

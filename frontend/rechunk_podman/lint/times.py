@@ -6,11 +6,13 @@ checks the times and sizes of its jars); RFC 9110, sections 8.8.2 and 8.8.3 (Las
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from rechunk_podman.components.sources.bytecode import source_of
 from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 
+_JAVA_ARCHIVES = re.compile(r".*\.jsa\Z", re.DOTALL)
 _WEB_ROOTS = (
     "var/www",
     "srv/www",
@@ -40,15 +42,14 @@ def _stale(subject: Subject) -> Iterator[Finding]:
 
 
 def _java(subject: Subject) -> Iterator[Finding]:
-    paths = tuple(path for path, entry in subject.files() if path.endswith(".jsa") and entry.size)
+    paths = tuple(path for path in subject.files(_JAVA_ARCHIVES) if subject.tree[path].size)
     if paths:
         yield Finding(f"{plural(len(paths), 'archive')} of shared classes", paths)
 
 
 def _web(subject: Subject) -> Iterator[Finding]:
     for root in _WEB_ROOTS:
-        paths = tuple(path for path, _ in subject.below(root) if path in subject.tree)
-        files = tuple(path for path in paths if subject.tree[path].size)
+        files = tuple(path for path, entry in subject.below(root) if entry.size)
         if files:
             yield Finding(f"{plural(len(files), 'file')} that a web server serves from /{root}", files)
 
