@@ -128,9 +128,10 @@ class Ecosystem(Protocol):
       Without `files` neither lists of files nor changelogs are read.
     * Order. Whatever the order of the records, callers get equal packages: no first or last record wins.
       Callers sort.
-    * Errors. load() raises nothing but DatabaseError, and only for a database that exists and cannot be read
-      as a whole; the error names the database. A broken record, whatever its bytes are, costs this record and
-      a warning that names both (warn_left_out). An absent database is None, after a few calls of stat.
+    * Errors. load() raises nothing but DatabaseError, for a database that exists and cannot be read as a
+      whole (it names the database), and the RootfsError of `root`, where permissions forbid to read. A broken
+      record, whatever its bytes are, costs this record and a warning that names both (warn_left_out). An
+      absent database is None, after a few calls of stat.
     * Confinement. Everything is read through `root`, which follows no symlink out of the root filesystem.
       Nothing is written into it.
     * Purity. Parsing is apart from reading: load() reads, and functions of bytes or text parse.
@@ -151,6 +152,7 @@ class Ecosystem(Protocol):
 
         Raises:
             DatabaseError: a database exists and cannot be read as a whole.
+            RootfsError: permissions forbid to read a directory or a file of it.
         """
 
     def compare(self, a: str, b: str) -> int:

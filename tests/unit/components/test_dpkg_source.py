@@ -254,6 +254,26 @@ def test_broken_records_cost_themselves(debian, caplog):
         assert word in caplog.text
 
 
+def test_the_order_of_records_does_not_matter(debian):
+    debian.install("b", {"/usr/lib/b": "1", "/usr/lib/shared": "s"}, Source="b (1)", Version="1+b1")
+    debian.install(
+        "a", {"/usr/lib/a": "1"}, listed=["/usr/lib/a", "/usr/lib/shared"], Source="c", Version="2"
+    )
+    debian.install("c", {"/usr/lib/c": "1"}, Version="10")
+    first = debian.assigned()
+    debian.status = "\n\n".join(reversed(debian.status.strip().split("\n\n"))) + "\n"
+    second = debian.assigned()
+    assert first.owner == second.owner
+    for ident in ("dpkg/b", "dpkg/c"):
+        assert first[ident] == second[ident]
+
+
+def test_paths_that_no_file_can_have_are_of_no_file(debian):
+    debian.install("foo", {"/usr/lib/one": "1"})
+    make(debian.top, {f"{ADMIN}/info/foo.list": b"/usr\n/usr/lib/\0\n/../../etc\n//\n/usr/lib/one\n"})
+    assert debian.assigned().owner["usr/lib/one"] == "dpkg/foo"
+
+
 def test_a_removed_package_keeps_what_its_list_still_names(debian):
     debian.install("foo", {"/etc/foo.conf": "1"}, Status="deinstall ok config-files")
     debian.install("bar", {"/etc/bar.conf": "1"}, Status="unknown ok not-installed")

@@ -28,6 +28,11 @@ LEFTOVERS = [
     ("logs", "var/log/dnf5.log"),
     ("package-journals", "var/lib/dnf/history.sqlite"),
     ("package-journals", "var/lib/dpkg/status-old"),
+    ("package-journals", "usr/lib/sysimage/dpkg/lock"),
+    ("package-journals", "usr/share/rpm/.rpm.lock"),
+    ("package-journals", "var/lib/rpm/__db.001"),
+    ("package-journals", "usr/lib/sysimage/libdnf5/packages.toml"),
+    ("caches", "home/user/.cargo/registry/x"),
     ("package-journals", "usr/lib/sysimage/libdnf5/transaction_history.sqlite"),
     ("package-journals", "etc/passwd-"),
 ]
@@ -201,6 +206,12 @@ def test_rpmdb_twice_as_a_hard_link_or_of_another_time(tmp_path):
         {"usr/share/rpm/rpmdb.sqlite": "new", "usr/lib/sysimage/rpm-ostree-base-db/rpmdb.sqlite": "old"},
     )
     assert found(tmp_path / "other", "rpmdb-copies") == []
+
+
+def test_two_databases_of_dpkg(tmp_path):
+    make(tmp_path, {"var/lib/dpkg/status": "one", "usr/lib/sysimage/dpkg/status": "two"})
+    (result,) = found(tmp_path, "rpmdb-copies")
+    assert "several databases of dpkg" in result.finding.message
 
 
 def test_two_databases_of_rpm(tmp_path):

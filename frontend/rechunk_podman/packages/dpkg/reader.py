@@ -36,6 +36,8 @@ locations = Locations(
             for file in ("*-old", "lock", "lock-frontend", "triggers/Lock")
         ),
         "var/cache/debconf/*-old",
+        "var/lib/apt/lists/lock",
+        "var/cache/apt/archives/lock",
     ),
     caches=(
         "var/cache/apt/archives/**.deb",

@@ -24,7 +24,7 @@ _ON_PAGE, _OFF_PAGE = 1, 3
 
 
 def is_bdb(data: bytes) -> bool:
-    """Whether `data` begins as a Berkeley DB hash does."""
+    """Return whether `data` begins as a Berkeley DB hash does."""
     return len(data) >= 512 and _order(data) != ""
 
 
@@ -36,7 +36,7 @@ def _order(data: bytes) -> str:
 
 
 def parse(data: bytes) -> Iterator[bytes | HeaderError]:
-    """The header of each package, or what is wrong with its record.
+    """Yield the header of each package, or the reason why its record holds none.
 
     Raises:
         DatabaseError: it is no Berkeley DB hash.
@@ -53,7 +53,7 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
 
 
 def _values(data: bytes, start: int, page_size: int, order: str) -> Iterator[bytes | HeaderError]:
-    """The values of the hash page at `start`."""
+    """Yield the values of the hash page at `start`."""
     page = data[start : start + page_size]
     (entries,) = struct.unpack_from(order + "H", page, 20)
     if _PAGE_HEADER + 2 * entries > page_size:
@@ -78,7 +78,7 @@ def _values(data: bytes, start: int, page_size: int, order: str) -> Iterator[byt
 
 
 def _chain(data: bytes, number: int, length: int, page_size: int, order: str) -> bytes | HeaderError:
-    """The `length` bytes of the overflow pages that begin with page `number`."""
+    """Return the `length` bytes of the overflow pages that begin with page `number`."""
     parts: list[bytes] = []
     missing = length
     while missing > 0:

@@ -57,7 +57,7 @@ _NONE: Numbers = np.empty(0, np.int64)
 
 
 class HeaderError(DatabaseError):
-    """A record is not an rpm header; it costs its package, not the database."""
+    """A record is not an rpm header. It costs its package, not the database."""
 
 
 class RpmFiles(NamedTuple):
@@ -85,7 +85,7 @@ class RpmFiles(NamedTuple):
 
 
 class Header:
-    """The tags of one package; each is decoded when it is asked for.
+    """The tags of one package. Each is decoded when a caller asks for it.
 
     Args:
         blob: a record of the rpm database.
@@ -115,7 +115,11 @@ class Header:
         return tag in self._index
 
     def array(self, tag: int) -> Numbers:
-        """The unsigned integers of a tag, none where it is absent. Raises HeaderError: it is no such tag."""
+        """Return the unsigned integers of a tag, none where it is absent.
+
+        Raises:
+            HeaderError: the tag holds no integers, or leaves the store.
+        """
         if tag not in self._index:
             return _NONE
         kind, offset, count = self._index[tag]
@@ -127,17 +131,21 @@ class Header:
         return np.frombuffer(self._store, f">u{width}", count, offset) if count else _NONE
 
     def numbers(self, tag: int) -> list[int]:
-        """As array()."""
+        """Return a list of what array() returns."""
         found: list[int] = self.array(tag).tolist()
         return found
 
     def number(self, tag: int) -> int | None:
-        """The first integer of a tag, None where it is absent. Raises HeaderError."""
+        """Return the first integer of a tag, None where it is absent. Raises HeaderError, as array()."""
         numbers = self.numbers(tag)
         return numbers[0] if numbers else None
 
     def strings(self, tag: int) -> list[str]:
-        """The strings of a tag, none where it is absent. Raises HeaderError: it is no such tag."""
+        """Return the strings of a tag, none where it is absent.
+
+        Raises:
+            HeaderError: the tag holds no strings, or leaves the store.
+        """
         if tag not in self._index:
             return []
         kind, offset, count = self._index[tag]
@@ -154,12 +162,12 @@ class Header:
         return parts
 
     def string(self, tag: int) -> str:
-        """The first string of a tag, "" where it is absent. Raises HeaderError."""
+        """Return the first string of a tag, "" where it is absent. Raises HeaderError, as strings()."""
         strings = self.strings(tag)
         return strings[0] if strings else ""
 
     def source(self) -> tuple[str, str]:
-        """(name, version-release) of the source package; the package's own where it names no source.
+        """Return (name, version-release) of the source package, the package's own where no source is named.
 
         Raises:
             HeaderError: there is no name either.
@@ -177,7 +185,7 @@ class Header:
         return name, f"{self.string(VERSION)}-{self.string(RELEASE)}"
 
     def columns(self) -> RpmFiles:
-        """The package's paths, directories among them.
+        """Return the package's paths, directories among them.
 
         Raises:
             HeaderError: the file tags do not agree in their number.

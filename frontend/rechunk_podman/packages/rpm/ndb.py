@@ -21,12 +21,12 @@ _BLOB_MAGIC = b"BlbS"
 
 
 def is_ndb(data: bytes) -> bool:
-    """Whether `data` begins as an ndb database does."""
+    """Return whether `data` begins as an ndb database does."""
     return data[:4] == _FILE_MAGIC
 
 
 def parse(data: bytes) -> Iterator[bytes | HeaderError]:
-    """The header of each package, or what is wrong with its record.
+    """Yield the header of each package, or the reason why its record holds none.
 
     Raises:
         DatabaseError: it is no ndb database, or one of an unknown version.
@@ -47,7 +47,7 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
 
 
 def _blob(data: bytes, index: int, start: int, length: int) -> bytes | HeaderError:
-    """The data of package `index`, whose blob takes `length` bytes at `start`."""
+    """Return the data of package `index`, whose blob takes `length` bytes at `start`."""
     head = data[start : start + _BLOCK]
     if len(head) == _BLOCK and head[:4] == _BLOB_MAGIC:
         package, _generation, size = struct.unpack_from("<III", head, 4)
