@@ -29,6 +29,8 @@ $(BIN)/.dev: pyproject.toml tools/make-venv hatch_build.py $(shell find frontend
 lint: $(BIN)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/vulture frontend
+	$(BIN)/vulture frontend tests benchmarks hatch_build.py
 
 format: $(BIN)/.dev
 	$(BIN)/ruff check --fix-only --quiet .

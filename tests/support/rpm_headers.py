@@ -20,7 +20,6 @@ KINDS = {
     tags.FILEMODES: (3, "H"),
     tags.LONGFILESIZES: (5, "Q"),
 }
-STRINGS = {tags.NAME, tags.VERSION, tags.RELEASE, tags.ARCH, tags.SOURCERPM}
 
 
 def header(values: Mapping[int, Value]) -> bytes:

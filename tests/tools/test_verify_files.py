@@ -28,12 +28,6 @@ def pair(tmp_path):
     return tmp_path / "a", tmp_path / "b"
 
 
-def tar_of(top, folder):
-    target = folder / "t.tar"
-    run("tar", "-C", top, "--format=pax", "--xattrs", "--xattrs-include=*", "-cf", target, ".")
-    return target.read_bytes()
-
-
 def differences(pair, **options):
     return verify(read_tree_of(str(pair[0])), read_tree_of(str(pair[1])), **options)
 

@@ -19,7 +19,6 @@ OCI = "org.opencontainers.image."
 VERSION = OCI + "version"
 REVISION = OCI + "revision"
 DESCRIPTION = OCI + "description"
-TITLE = OCI + "title"
 
 KERNEL = "ostree.linux"
 """Label of bootable images: the release of their one kernel."""

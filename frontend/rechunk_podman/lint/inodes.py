@@ -15,7 +15,6 @@ from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
 from rechunk_podman.model import Kind
 
 MAX_LINKS = 65_000
-MAX_NAME = 255
 _CONFIGURATION = ("etc/", "usr/etc/")
 
 

@@ -115,17 +115,6 @@ def format_time(seconds: int) -> str:
     return (_EPOCH + timedelta(seconds=seconds)).strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")
 
 
-def parse_epoch(text: str, *, name: str = "SOURCE_DATE_EPOCH") -> int:
-    """Epoch seconds from an option or environment variable (reproducible-builds.org: decimal, no sign).
-
-    Raises:
-        UsageError: it is not such a number, or beyond the year 9999.
-    """
-    if not re.fullmatch(r"[0-9]{1,12}", text.strip()) or int(text) > _LATEST:
-        raise UsageError(f"{name} is not a time: {text!r}", hint="give whole seconds since 1970")
-    return int(text)
-
-
 def normalise_architecture(name: str) -> tuple[str, str | None]:
     """(GOARCH, variant or None) for what uname, rpm or dpkg call an architecture."""
     lower = name.strip().lower()

@@ -77,9 +77,6 @@ def test_the_label_of_the_kernel_is_left_to_the_kernel():
     assert result.dropped == ("ostree.bootable",)
 
 
-FAMILIES = ("org.opencontainers.image.", "org.label-schema.")
-
-
 def test_the_rule_is_documented(repository):
     text = (repository / "docs" / "labels.md").read_text()
     for name in PARENTS:

@@ -19,7 +19,7 @@ from rechunk_podman.oci.config import (
     resolve_created,
 )
 from rechunk_podman.oci.spec import MEDIA_LAYER, Descriptor, DiffId, Layer, digest
-from rechunk_podman.oci.text import format_time, normalise_architecture, parse_epoch, parse_time
+from rechunk_podman.oci.text import format_time, normalise_architecture, parse_time
 
 EXECUTION = {
     "User": "1000:1000",
@@ -269,13 +269,6 @@ def test_times_survive(seconds):
 def test_bad_times(text):
     with pytest.raises(ValueError, match=r"not a date|month"):
         parse_time(text)
-
-
-def test_epoch_option():
-    assert parse_epoch("1700000000") == 1700000000
-    for wrong in ("-1", "1.5", "", "now", "9" * 12, "９"):
-        with pytest.raises(UsageError):
-            parse_epoch(wrong)
 
 
 def test_history_must_fit_the_layers():

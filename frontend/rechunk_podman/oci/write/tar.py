@@ -95,11 +95,6 @@ def entry_name(path: str, type_flag: bytes) -> bytes:
     return name
 
 
-def entry_size(path: str, entry: Entry, mtime: int, link: str | None = None) -> int:
-    """Bytes that one entry takes: headers, content and padding."""
-    return len(entry_header(path, entry, mtime, link)) + (padded(entry.size) if link is None else 0)
-
-
 def file_header(name: str, size: int) -> bytes:
     """The header of a regular file of an archive that we make up: 0644, owner 0, time 0."""
     return header(name.encode(), FILE, 0o644, 0, 0, size, 0)
