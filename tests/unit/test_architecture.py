@@ -34,6 +34,7 @@ ALLOWED = {
     "lint": VALUES | {"native", "rootfs", "packages", "components", "oci", "images", "lint"},
     "changelog": VALUES
     | {"rootfs", "packages", "planning", "oci", "programs", "registry", "images", "explain", "changelog"},
+    "api": {"errors", "oci", "registry", "build", "split", "explain"},
     "init": VALUES | {"programs", "init"},
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""

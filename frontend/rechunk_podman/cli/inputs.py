@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import re
-from dataclasses import replace
 from pathlib import Path
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.oci.write.output import Output, OutputKind
+from rechunk_podman.oci.write.output import Output
 
 log = logging.getLogger("rechunk_podman")
 
 ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
-
-_TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
-"""A name in an OCI layout may be a tag alone, as `skopeo copy … oci:DIR:TAG` writes it."""
 
 
 def find_rootfs(given: str | None) -> str:
@@ -44,27 +39,6 @@ def _holds_something(path: str) -> bool:
             return next(entries, None) is not None
     except OSError:
         return False
-
-
-def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
-    """Return where the image goes, and the reference that it carries: --tag, or the one behind the path.
-
-    Raises:
-        UsageError: the output is none; the reference is none; there are two.
-    """
-    output, named = Output.parse(text), tag
-    if output.tag is not None:
-        if tag is not None and tag != output.tag:
-            raise UsageError(
-                f"two names for the image: --tag {tag}, and {output.tag} in --output", hint="give one of them"
-            )
-        output, named = replace(output, tag=None), output.tag
-    if named is not None and not (_TAG.match(named) and output.kind is not OutputKind.DOCKER_ARCHIVE):
-        from rechunk_podman.oci import reference as names
-
-        if names.parse(named).digest:
-            raise UsageError(f"a digest cannot be given as a name: {named}", hint="give -t NAME[:TAG]")
-    return output, named
 
 
 def warn_of_output_within(rootfs: str, output: Output) -> None:

@@ -12,7 +12,7 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.image_options import ImageOptions
-from rechunk_podman.cli.inputs import find_rootfs, given_config, named_output, warn_of_output_within
+from rechunk_podman.cli.inputs import find_rootfs, given_config, warn_of_output_within
 from rechunk_podman.cli.layers import print_plan
 from rechunk_podman.cli.options import (
     Access,
@@ -26,6 +26,7 @@ from rechunk_podman.cli.options import (
 )
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import require_writable, write_file
+from rechunk_podman.oci.write.output import named_output
 
 
 @command

@@ -9,7 +9,6 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging, write_line
 from rechunk_podman.cli.image_options import IdentityOptions, ImageOptions
-from rechunk_podman.cli.inputs import named_output
 from rechunk_podman.cli.layers import print_layers, print_plan, push_document, storage_document
 from rechunk_podman.cli.options import (
     Access,
@@ -25,6 +24,7 @@ from rechunk_podman.cli.options import (
 from rechunk_podman.cli.progress import progress_bar
 from rechunk_podman.cli.pushed import finish_push, require_writable_files
 from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.write.output import named_output
 
 
 @command

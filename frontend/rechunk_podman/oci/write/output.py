@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.oci import reference as names
 
 _OTHERS = (
     "containers-storage:",
@@ -19,6 +21,10 @@ _OTHERS = (
     "tarball:",
 )
 """Other transports of containers-transports(5): no file of that name is meant."""
+
+
+_TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
+"""A name in an OCI layout may be a tag alone, as `skopeo copy … oci:DIR:TAG` writes it."""
 
 
 class OutputKind(Enum):
@@ -78,3 +84,22 @@ class Output:
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.path or '-'}"
+
+
+def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
+    """Return the output, and the reference that the image carries: `tag`, or the one behind the path.
+
+    Raises:
+        UsageError: the output or the reference is malformed, or there are two references.
+    """
+    output, named = Output.parse(text), tag
+    if output.tag is not None:
+        if tag is not None and tag != output.tag:
+            raise UsageError(
+                f"two names for the image: --tag {tag}, and {output.tag} in --output", hint="give one of them"
+            )
+        output, named = replace(output, tag=None), output.tag
+    is_tag = named is not None and output.kind is not OutputKind.DOCKER_ARCHIVE and _TAG.match(named)
+    if named is not None and not is_tag and names.parse(named).digest:
+        raise UsageError(f"a digest cannot be given as a name: {named}", hint="give -t NAME[:TAG]")
+    return output, named
