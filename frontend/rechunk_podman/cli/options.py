@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 import typer
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.oci.write.output import FORMS
 
 if TYPE_CHECKING:
     from rechunk_podman.registry.access import Registry
@@ -91,7 +92,7 @@ Output = Annotated[
     typer.Option(
         "--output",
         "-o",
-        metavar="[oci:|oci-archive:|docker-archive:]PATH",
+        metavar=FORMS,
         help="Write the image there; by default split writes to local storage, build an OCI archive to "
         "standard output.",
     ),

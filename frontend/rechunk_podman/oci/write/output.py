@@ -1,4 +1,4 @@
-"""Where an image goes: `[oci:|oci-archive:|docker-archive:]PATH`."""
+"""The output of an image: its form and its path."""
 
 from __future__ import annotations
 
@@ -35,6 +35,10 @@ class OutputKind(Enum):
     DOCKER_ARCHIVE = "docker-archive"
 
 
+FORMS = f"[{'|'.join(f'{kind.value}:' for kind in OutputKind)}]PATH"
+"""How --output names an output, for help and hints."""
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """A form and a place. path: None is standard output. tag: the reference behind the path, if any."""
@@ -65,9 +69,7 @@ class Output:
                 path, colon, tag = text[len(candidate.value) + 1 :].partition(":")
                 tag = tag if colon else None
         if path == "":
-            raise UsageError(
-                f"--output {text}: no path", hint="--output [oci:|oci-archive:|docker-archive:]PATH"
-            )
+            raise UsageError(f"--output {text}: no path", hint=f"--output {FORMS}")
         if path == "-":
             path = None
         if path is None and kind is OutputKind.OCI:
