@@ -80,7 +80,7 @@ def partial_path(path: Path) -> Path:
 
 
 def spool_directory() -> str:
-    """Return the directory for large temporary files: TMPDIR, else /var/tmp (/tmp is often in memory)."""
+    """Return the directory for large temporary files: TMPDIR, else /var/tmp; /tmp is often in memory."""
     chosen = os.environ.get("TMPDIR")
     if chosen:
         return chosen

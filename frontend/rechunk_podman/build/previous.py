@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_PROXY_HINT = "blobs are verified by skopeo 1.6 or newer; --no-verify-previous trusts them"
+
 Opener = Callable[[Layer], Any]
 """Layer -> a context manager of its blob as a stream."""
 
@@ -211,7 +213,7 @@ def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
         return
     with (
         skopeo_options(previous.repository or "", registry) as (options, secrets),
-        proxy(options, env=registry.env, secrets=secrets) as connection,
+        proxy(options, env=registry.env, secrets=secrets, hint=_PROXY_HINT) as connection,
     ):
         try:
             image = retry(lambda: connection.open(previous.reference), f"open {previous.reference}", is_busy)

@@ -150,7 +150,7 @@ def _require_room(output: Output, options: BuildOptions, size: int) -> None:
     if output.path is None or is_stream(output.path):
         return
     try:
-        least = space.least(size, options.compression)
+        least = space.least(size, compressed=options.compression.kind != "none")
         space.require("the layers to be written", output.path, at_most=size, at_least=least)
     except ToolError as error:
         hint = "name a place with room that may be written to (--output)"

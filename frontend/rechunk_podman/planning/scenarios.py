@@ -32,13 +32,12 @@ class Forecast:
     """What the next release may bring.
 
     sizes: bytes per component. stays: log of the probability that component i (row) does not change in
-    scenario s (column). weights: of the scenarios, sum 1. rates: per component, over all scenarios.
+    scenario s (column). weights: of the scenarios, sum 1.
     """
 
     sizes: Array
     stays: Array
     weights: Array
-    rates: Array
 
 
 def release_weights(past: Record, tuning: Tuning) -> Array:
@@ -88,7 +87,7 @@ def forecast(sizes: Array, past: Record, rates: Array, weights: Array, tuning: T
     """Scenarios from the record, each component's mean equal to its rate where that is possible."""
     count = past.changed.shape[1]
     if count == 0:
-        return Forecast(sizes, np.log1p(-rates)[:, None], np.ones(1), rates)
+        return Forecast(sizes, np.log1p(-rates)[:, None], np.ones(1))
     total = weights.sum()
     # a short record says little of what goes together
     independent = max(tuning.independent, 4.0 / (4.0 + total))
@@ -104,4 +103,4 @@ def forecast(sizes: Array, past: Record, rates: Array, weights: Array, tuning: T
     room = ((~recorded) * tilt * weights).sum(axis=1) / total
     surprise = np.minimum((left / np.maximum(room, 1e-9))[:, None] * tilt, 0.9) * ~recorded
     table = np.column_stack([np.where(recorded, hits, surprise), rates])
-    return Forecast(sizes, np.log1p(-np.clip(table, 0.0, 0.995)), chances, rates)
+    return Forecast(sizes, np.log1p(-np.clip(table, 0.0, 0.995)), chances)

@@ -45,14 +45,14 @@ class _Reply(NamedTuple):
 class ImageProxy:
     """A running proxy; made by proxy()."""
 
-    def __init__(self, sock: socket.socket, secrets: Sequence[str]) -> None:
+    def __init__(self, sock: socket.socket, secrets: Sequence[str], hint: str) -> None:
         self._socket = sock
         self._secrets = secrets
         version = self._call("Initialize").value
         if not (isinstance(version, str) and version.startswith(PROTOCOL)):
             raise ToolError(
                 f"skopeo's image proxy speaks version {version!r}, not {PROTOCOL}x",
-                hint="--no-verify-previous does without it, if you trust the previous image",
+                hint=hint,
             )
 
     def open(self, reference: str) -> int:
@@ -174,7 +174,11 @@ class _Patient(io.RawIOBase):
 
 @contextmanager
 def proxy(
-    options: Sequence[str] = (), *, env: Mapping[str, str] | None = None, secrets: Sequence[str] = ()
+    options: Sequence[str] = (),
+    *,
+    env: Mapping[str, str] | None = None,
+    secrets: Sequence[str] = (),
+    hint: str = "skopeo 1.6 or newer has an image proxy",
 ) -> Iterator[ImageProxy]:
     """A proxy for as long as the context lasts.
 
@@ -182,6 +186,7 @@ def proxy(
         options: of `skopeo experimental-image-proxy`: --authfile=, --tls-verify=, --cert-dir=.
         env: the whole environment; this process's own by default.
         secrets: what is shown as *** in errors.
+        hint: what to do if skopeo is too old or too new.
 
     Raises:
         ToolError: skopeo is not installed, too old, or the proxy did not start.
@@ -200,10 +205,10 @@ def proxy(
             )
         try:
             try:
-                connection = ImageProxy(ours, secrets)
+                connection = ImageProxy(ours, secrets, hint)
             except ToolError as error:
                 end(process)
-                raise _explained(process.returncode, talk, secrets) or error from error
+                raise _explained(process.returncode, talk, secrets, hint) or error from error
             yield connection
             if process.poll() is None:
                 connection.shutdown()
@@ -211,12 +216,11 @@ def proxy(
             end(process)
 
 
-def _explained(status: int, talk: IO[bytes], secrets: Sequence[str]) -> ToolError | None:
+def _explained(status: int, talk: IO[bytes], secrets: Sequence[str], hint: str) -> ToolError | None:
     """The error of a proxy that ended by itself before it said anything."""
     talk.seek(0)
     lines = redact(talk.read().decode("utf-8", "backslashreplace"), secrets).splitlines()
     tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]
     if not tail:
         return None
-    hint = "blobs are verified by skopeo 1.6 or newer; --no-verify-previous does without"
     return failure("skopeo", "skopeo experimental-image-proxy", status, tail, hint)

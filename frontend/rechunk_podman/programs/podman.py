@@ -207,7 +207,7 @@ def _existing(stack: ExitStack) -> PodmanClient | None:
     if named and not named.startswith("unix://"):
         raise ToolError(
             f"CONTAINER_HOST names a service elsewhere: {named.split('@')[-1]}",
-            hint="split needs the storage of this machine: unset CONTAINER_HOST, or run it over there",
+            hint="the storage of this machine is needed: unset CONTAINER_HOST, or run the command over there",
         )
     paths = [named.removeprefix("unix://")] if named else _default_sockets()
     for path in paths:

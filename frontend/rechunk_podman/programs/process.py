@@ -53,14 +53,13 @@ _CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished command said. stdout: whole, as bytes; talk: the last lines of stderr."""
+    """The whole standard output of a command that succeeded."""
 
     stdout: bytes
-    talk: tuple[str, ...]
 
     @property
     def text(self) -> str:
-        """stdout as text, without white space around it."""
+        """The output as text, without white space around it."""
         return self.stdout.decode("utf-8", "surrogateescape").strip()
 
 
@@ -167,7 +166,7 @@ def run(
                 pipe.close()
     if status != 0:
         raise failure(argv[0], shown, status, tuple(tail), hint)
-    return Result(b"".join(stdout), tuple(tail))
+    return Result(b"".join(stdout))
 
 
 def _follow_parent() -> None:

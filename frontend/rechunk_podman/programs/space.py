@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from rechunk_podman.errors import ToolError
-from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.programs.process import SPACE_HINT, space_errors
 from rechunk_podman.units import human_size
 
@@ -36,9 +35,9 @@ def free(path: str) -> int:
     return status.f_bavail * status.f_frsize
 
 
-def least(size: int, compression: Compression) -> int:
-    """What `size` bytes of layers need on disk at the very least."""
-    return size if compression.kind == "none" else size // BEST_RATIO
+def least(size: int, *, compressed: bool) -> int:
+    """Return the bytes that layers of `size` bytes need on disk at the very least."""
+    return size // BEST_RATIO if compressed else size
 
 
 def sentence(what: str, at_most: int, path: str) -> str:

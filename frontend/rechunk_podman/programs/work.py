@@ -9,10 +9,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from rechunk_podman.files import spool_directory
 from rechunk_podman.programs.process import space_errors
-
-DEFAULT_PARENT = "/var/tmp"  # noqa: S108
-"""Where podman and buildah, too, put what is too large for /tmp."""
 
 
 @contextmanager
@@ -20,12 +18,12 @@ def work_directory(parent: str | None) -> Iterator[str]:
     """Make a private directory (0700), and remove it with all it holds in every case.
 
     Args:
-        parent: None for TMPDIR, else /var/tmp.
+        parent: None for files.spool_directory().
 
     Raises:
         ToolError: it cannot be made.
     """
-    where = parent or os.environ.get("TMPDIR") or DEFAULT_PARENT
+    where = parent or spool_directory()
     with space_errors(where):
         path = tempfile.mkdtemp(prefix="rechunk-podman-", dir=where)
     try:

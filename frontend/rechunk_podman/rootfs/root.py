@@ -124,10 +124,6 @@ class Root:
         Raises:
             RootfsError: it is missing, a symlink leads to it, it is not a regular file, or is unreadable.
         """
-        return self.open_stat(path)[0]
-
-    def open_stat(self, path: str) -> tuple[int, os.stat_result]:
-        """Return the descriptor of open() and its fstat(2)."""
         head, _, name = path.rpartition("/")
         parent = self.directory(head)
         if name in _NO_NAMES:
@@ -136,11 +132,10 @@ class Root:
             fd = os.open(name, _FILE, dir_fd=parent)
         except OSError as error:
             raise self.error(path, error) from error
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
             raise RootfsError(f"{self.show(path)} is not a regular file")
-        return fd, status
+        return fd
 
     def read(self, path: str, limit: int = DEFAULT_LIMIT) -> bytes:
         """Return the content of the regular file at exactly this path.

@@ -29,7 +29,6 @@ def test_stdout_and_talk_are_kept_apart() -> None:
     assert done.stdout == b"data\n"
     assert done.text == "data"
     assert lines == ["talk"]
-    assert done.talk == ("talk",)
 
 
 def test_merged_keeps_the_order() -> None:
