@@ -27,6 +27,17 @@ class Kind(IntEnum):
     BLOCK = 5
 
 
+KIND_NAMES = {
+    Kind.FILE: "file",
+    Kind.DIRECTORY: "directory",
+    Kind.SYMLINK: "symlink",
+    Kind.FIFO: "FIFO",
+    Kind.CHAR: "character device",
+    Kind.BLOCK: "block device",
+}
+"""The names of kinds, for people."""
+
+
 class Entry(NamedTuple):
     """One path of a root filesystem, as lstat(2) and listxattr(2) tell it.
 

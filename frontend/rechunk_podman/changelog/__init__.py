@@ -1,1 +1,1 @@
-"""What changed between two images, for people: packages, commits, the download."""
+"""Changelogs: the packages, commits and downloads between two images, for people."""

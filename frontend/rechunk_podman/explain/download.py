@@ -179,13 +179,13 @@ class _Changes:
         self.now = _records(new)
         self.both = old.ledger is not None and new.ledger is not None
         self.same_format = self.both and old.ledger.tar_format == new.ledger.tar_format  # type: ignore[union-attr]
-        self.told = bool(old.layers) and all(layer.told for layer in old.layers)
+        self.complete = bool(old.layers) and all(layer.complete for layer in old.layers)
         self.alone = {
-            layer.components[0] for layer in old.layers if layer.told and len(layer.components) == 1
+            layer.components[0] for layer in old.layers if layer.complete and len(layer.components) == 1
         }
         present = _holders(new)
-        told = bool(new.layers) and all(layer.told for layer in new.layers)
-        gone = sorted(set(holders) - set(present)) if told else []
+        complete = bool(new.layers) and all(layer.complete for layer in new.layers)
+        gone = sorted(set(holders) - set(present)) if complete else []
         self.removed = tuple(
             ComponentUpdate(name, "removed", old_version=self._version(self.before, name)) for name in gone
         )
@@ -216,8 +216,8 @@ class _Changes:
                 return UNCHANGED if _same_fingerprint(before, now) else CHANGED
             return UNCHANGED if before.version == now.version else CHANGED
         if name not in self.holders:
-            return NEW if self.told else UNKNOWN
-        if layer.told and len(layer.components) == 1 and name in self.alone:
+            return NEW if self.complete else UNKNOWN
+        if layer.complete and len(layer.components) == 1 and name in self.alone:
             return CHANGED
         return UNKNOWN
 
@@ -225,12 +225,12 @@ class _Changes:
         return table[name].version if name in table else ""
 
     def _ride(self, layer: LayerFacts, riders: set[str], came_from: tuple[int, ...]) -> tuple[int, bool]:
-        if layer.told and len(riders) == len(layer.components):
+        if layer.complete and len(riders) == len(layer.components):
             return layer.size or 0, layer.size is not None
         total = 0
         for number in came_from:
             source = self.old.layers[number - 1]
-            if source.told and source.size is not None and riders.issuperset(source.components):
+            if source.complete and source.size is not None and riders.issuperset(source.components):
                 total += source.size
                 riders = riders - set(source.components)
         return total, not riders

@@ -5,8 +5,6 @@ mtimes may differ (a split image clamps them), and clients create `/` themselves
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,23 +12,14 @@ from typing import NamedTuple
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.images import open_root
-from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
 from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
-CHUNK = 1 << 20
 EXAMPLES = 10
 """The number of differing mtimes that are named."""
 
-_KIND_NAMES = {
-    Kind.FILE: "file",
-    Kind.DIRECTORY: "directory",
-    Kind.SYMLINK: "symlink",
-    Kind.FIFO: "FIFO",
-    Kind.CHAR: "character device",
-    Kind.BLOCK: "block device",
-}
 # Attributes of storage drivers, which no layer of this project holds.
 _OF_STORAGE = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
 _SELINUX = "security.selinux"
@@ -125,7 +114,7 @@ def read_root(
     for file, entry in tree.items():
         if entry.kind is Kind.FILE:
             first = tree.links.get(file)
-            hashes[file] = hashes[first] if first is not None else _hash(root, file)
+            hashes[file] = hashes[first] if first is not None else root.sha256(file)
     return TreeDigest(root.path, tree, hashes)
 
 
@@ -136,19 +125,6 @@ def _is_there(root: Root, path: str) -> bool:
         return path.startswith("/") and root.resolve(name) == name and bool(name and root.stat(name))
     except RootfsError:
         return False
-
-
-def _hash(root: Root, path: str) -> bytes:
-    found = hashlib.sha256()
-    fd = root.open(path)
-    try:
-        while chunk := os.read(fd, CHUNK):
-            found.update(chunk)
-    except OSError as error:
-        raise root.error(path, error) from error
-    finally:
-        os.close(fd)
-    return found.digest()
 
 
 def verify(
@@ -180,7 +156,7 @@ def verify(
             continue
         paths += 1
         if one is None or two is None:
-            shown = [None if entry is None else _KIND_NAMES[entry.kind] for entry in (one, two)]
+            shown = [None if entry is None else KIND_NAMES[entry.kind] for entry in (one, two)]
             entries.append(Difference(path, "missing", shown[0], shown[1]))
             continue
         common.append(path)
@@ -239,7 +215,7 @@ def _compare(
     path: str, a: Entry, b: Entry, hash_a: bytes | None, hash_b: bytes | None, selinux: bool
 ) -> Iterator[Difference]:
     if a.kind is not b.kind:
-        yield Difference(path, "type", _KIND_NAMES[a.kind], _KIND_NAMES[b.kind])
+        yield Difference(path, "type", KIND_NAMES[a.kind], KIND_NAMES[b.kind])
     elif a.kind is Kind.FILE and hash_a != hash_b:
         yield Difference(path, "content", _content(a, hash_a), _content(b, hash_b))
     elif a.target != b.target:

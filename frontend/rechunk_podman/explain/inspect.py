@@ -63,7 +63,7 @@ class LayerFacts:
         return None if self.rate is None or self.size is None else self.rate * self.size
 
     @property
-    def told(self) -> bool:
+    def complete(self) -> bool:
         """True if all components are known by name."""
         return self.described_by != CREATED and self.more == 0
 

@@ -1,4 +1,4 @@
-"""What a check is, what it looks at, and what it finds."""
+"""The values of lint: a check, its subject, its findings."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rechunk_podman.rootfs.paths import canonical
 
 
 class Severity(IntEnum):
-    """How bad a finding is, in ascending order."""
+    """The severities of findings, in ascending order."""
 
     NOTE = 0
     WARNING = 1
@@ -27,11 +27,13 @@ class Severity(IntEnum):
 
 
 class Facts(NamedTuple):
-    """What the content of a file told (lint/look.py).
+    """The facts that checks need about the content of a file (lint/content.py).
 
-    text: the content, of the few files that checks read whole. recorded: the mtime (modulo 2**32) that a
-    timestamped .pyc holds of its .py. wal: an SQLite database in WAL mode. keys: kinds of private keys.
-    tokens: kinds of tokens and passwords.
+    text: the content of one of the few files that checks read whole.
+    recorded: the mtime (modulo 2**32) of a .py that its timestamped .pyc records.
+    wal: the file is an SQLite database in WAL mode.
+    keys: the kinds of private keys in it.
+    tokens: the kinds of tokens and passwords in it.
     """
 
     text: bytes | None = None
@@ -42,7 +44,7 @@ class Facts(NamedTuple):
 
 
 class Buried(NamedTuple):
-    """A file of a layer (from 0) that holds secrets, although an upper layer may hide it."""
+    """A file with secrets in a layer (counted from 0); an upper layer may hide it."""
 
     layer: int
     path: str
@@ -51,11 +53,14 @@ class Buried(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """An image, or a root filesystem, as the checks see it.
+    """An image or a root filesystem, as the checks see it.
 
-    facts: path -> what its content told, for files that told anything. sha256: of a regular file by path.
-    record: the image's documents; None of a directory. bootable: the image is one of ostree or bootc.
-    zstd_chunked: it is, or shall be, pushed as zstd:chunked.
+    facts: path -> Facts of its content, for files with any.
+    sha256: return the digest of a regular file by path; None for any other path.
+    record: the documents of the image; None for a directory.
+    buried: the files with secrets in all layers; none for a directory.
+    bootable: the image is one of ostree or bootc.
+    zstd_chunked: the image is, or will be, pushed as zstd:chunked.
     """
 
     name: str
@@ -69,11 +74,11 @@ class Subject:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The image's labels, none of a directory."""
+        """The labels of the image; none for a directory."""
         return {} if self.record is None else self.record.config.labels
 
     def find(self, path: str) -> str | None:
-        """The canonical path of a file, symlinks followed inside the image, the last one too."""
+        """Return the canonical path of a file; follow symlinks inside the image, the last one too."""
         found = canonical(self.tree, path)
         for _ in range(8):
             entry = None if found is None else self.tree.get(found)
@@ -84,7 +89,7 @@ class Subject:
         return None
 
     def text(self, path: str) -> str | None:
-        """The content of one of the files that checks read, symlinks followed; None where it is not there."""
+        """Return the content of a file that checks read whole, symlinks followed; None if it is absent."""
         found = self.find(path)
         facts = None if found is None else self.facts.get(found)
         return None if facts is None or facts.text is None else facts.text.decode("utf-8", "replace")
@@ -105,7 +110,7 @@ class Subject:
 
 
 class Finding(NamedTuple):
-    """One fault. paths: without the leading slash. severity: where it is not the check's own."""
+    """One fault. paths: without the leading slash. severity: None for that of the check."""
 
     message: str
     paths: tuple[str, ...] = ()
@@ -116,9 +121,9 @@ class Finding(NamedTuple):
 class Check:
     """A named check.
 
-    severity: of its findings, where they do not say otherwise; the highest that they may have.
-    summary: what it looks for. why: what goes wrong otherwise. fix: what to do.
-    run: takes a Subject; of the checks of an update (lint/layers.py) the changes of all layers.
+    severity: the default of its findings, and the highest that they have.
+    summary: the state that it demands. why: the harm otherwise. fix: the remedy.
+    run: yield findings about a Subject; a check of an update (lint/layers.py) takes a tuple of LayerChange.
     """
 
     name: str
@@ -131,18 +136,18 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """A finding, and the check that found it."""
+    """A finding, and its check."""
 
     check: Check
     finding: Finding
 
     @property
     def severity(self) -> Severity:
-        """The finding's own severity, else the check's."""
+        """The severity of the finding, else that of the check."""
         return self.check.severity if self.finding.severity is None else self.finding.severity
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that docs/lint.md explains."""
+        """Return its part of the JSON document (docs/lint.md)."""
         return {
             "check": self.check.name,
             "severity": str(self.severity),
@@ -154,5 +159,5 @@ class Result:
 
 
 def plural(count: int, what: str, many: str | None = None) -> str:
-    """`1 file`, `2 files`."""
+    """Return `1 file` or `2 files`."""
     return f"{count} {what if count == 1 else many or what + 's'}"

@@ -1,7 +1,7 @@
-"""What the content of a file tells, so that contents are read once and not kept. Pure.
+"""Extract the facts that checks need from the content of a file, so that no content is kept. Pure.
 
 Sources: PEP 552 (the header of a .pyc); sqlite.org/fileformat.html (bytes 18 and 19 of a database are 2 in
-WAL mode); RFC 7468 and RFC 4880 section 6.2 (what a private key in text looks like); the documented forms
+WAL mode); RFC 7468 and RFC 4880 section 6.2 (the form of a private key in text); the documented forms
 of tokens: GitHub ("About authentication to GitHub"), GitLab ("Token overview"), AWS IAM ("unique
 identifiers"), npm, Slack, Docker, Google's service account keys.
 """
@@ -65,7 +65,7 @@ _PEM = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----\r?\n"
     rb"(?:[A-Za-z-]+: [^\n]*\r?\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
 )
-# Kind of token -> literals of which each token has one, for a quick look, and its whole form.
+# Kind of token; literals of which each token contains one, for a quick search; its whole form.
 _TOKENS = tuple(
     (what, literals, re.compile(form))
     for what, literals, form in (
@@ -83,7 +83,7 @@ _TOKENS = tuple(
 )
 _SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
 
-# Path (its end) -> what has to be in the file, and what it is then. None: the file itself is one.
+# End of the path; pattern of the content, None for any content; kind of credential.
 _CREDENTIALS: tuple[tuple[re.Pattern[str], re.Pattern[bytes] | None, str], ...] = tuple(
     (re.compile(rf"(?:^|/){path}\Z"), None if content is None else re.compile(content), what)
     for path, content, what in (
@@ -117,8 +117,8 @@ _KEYS = (
 )
 
 
-def wanted(path: str, size: int) -> int:
-    """How many bytes of a file look() needs; 0: it need not be opened."""
+def bytes_wanted(path: str, size: int) -> int:
+    """Return the number of bytes of a file that `facts_of()` needs; 0 if it needs none."""
     if path.endswith(".pyc"):
         return 16
     if size == 0 or size > SMALL:
@@ -130,8 +130,8 @@ def wanted(path: str, size: int) -> int:
     return size
 
 
-def look(path: str, size: int, data: bytes) -> Facts | None:
-    """What the first wanted() bytes of a file tell; None where that is nothing."""
+def facts_of(path: str, size: int, data: bytes) -> Facts | None:
+    """Return the Facts of a file from its first `bytes_wanted()` bytes; None if there are none."""
     if path.endswith(".pyc"):
         recorded = recorded_mtime(data)
         return None if recorded is None else Facts(recorded=recorded)
@@ -161,7 +161,7 @@ def _tokens(path: str, data: bytes) -> tuple[str, ...]:
 
 
 def tokens_in(data: bytes) -> list[str]:
-    """The kinds of tokens that stand in a text."""
+    """Return the kinds of tokens in a text."""
     return [
         what
         for what, literals, form in _TOKENS

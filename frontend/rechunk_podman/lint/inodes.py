@@ -19,7 +19,7 @@ _CONFIGURATION = ("etc/", "usr/etc/")
 
 
 def _groups(subject: Subject) -> dict[str, list[str]]:
-    """First path of each hard-link group -> all its paths."""
+    """Return the first path of each hard-link group -> all its paths."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path, first in subject.tree.links.items():
         groups[first].append(path)

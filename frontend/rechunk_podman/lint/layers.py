@@ -1,8 +1,8 @@
-"""Why layers are downloaded again for a new image: their content changed, or only what is said of it.
+"""The reasons why layers are downloaded again for a new image: changed content, or metadata alone.
 
-Only layers that differ are read. A layer is compared with its counterpart, the old layer (of those that are
-gone) with which it shares the most paths; what is not there is looked for in the other old layers that are
-gone.
+Only layers that differ are read. A layer is compared with its counterpart: the old layer, not in the new
+image, with which it shares the most paths. Paths that are not in the counterpart are sought in the other such
+layers.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from rechunk_podman.lint.checks import Check, Finding, Severity, plural
-from rechunk_podman.model import Kind
+from rechunk_podman.model import KIND_NAMES, Kind
 from rechunk_podman.oci.documents import LAYER_COMPRESSION
 from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.read.image import ImageSource
@@ -28,31 +28,24 @@ KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
     "rewritten",
     "recompressed",
 )
-"""Verdicts. The client has the blob; content came, went or changed; only modes, owners, times, xattrs or
-links did; the same files lie in other layers; the entries are the same, the tar is not; the tar is the same,
-the blob is not."""
+"""The verdicts on a layer. KEPT: the client has the blob. CONTENT: content was added, removed or changed.
+METADATA: only modes, owners, times, xattrs or links changed. REPACKED: the same files lay in other layers.
+REWRITTEN: the entries are the same, the tar differs. RECOMPRESSED: the tar is the same, the blob differs."""
 
 ADDED, REMOVED, MOVED = "added", "removed", "moved"
 CONTENT_CHANGES = {ADDED, REMOVED, "type", "content", "target", "device"}
 METADATA_CHANGES = {"mode", "owner", "xattrs", "mtime", "links"}
-
-_KINDS = {
-    Kind.FILE: "file",
-    Kind.DIRECTORY: "directory",
-    Kind.SYMLINK: "symlink",
-    Kind.FIFO: "FIFO",
-    Kind.CHAR: "character device",
-    Kind.BLOCK: "block device",
-}
 
 _Entry = tuple[Member, bytes | None]
 _Contents = dict[str, _Entry]
 
 
 class Change(NamedTuple):
-    """What happened to a path. what: added, removed, moved, type, content, target, device (a change of
-    content), mode, owner, xattrs, mtime, links (of metadata). old, new: as shown; of what moved the number
-    of its layer."""
+    """A change at a path.
+
+    what: ADDED, REMOVED, MOVED, or one of CONTENT_CHANGES or METADATA_CHANGES.
+    old, new: the values, for people; if MOVED, `old` is the number of the old layer.
+    """
 
     path: str
     what: str
@@ -62,9 +55,13 @@ class Change(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class LayerChange:
-    """A layer of the new image. number: from 1. size: bytes of its blob, None where unknown. old: the layer
-    that it was compared with, or is the same as. verdict: see above; changes: none of a layer that was
-    kept."""
+    """A layer of the new image.
+
+    number: counted from 1. size: bytes of its blob, None if unknown.
+    verdict: KEPT, CONTENT, METADATA, REPACKED, REWRITTEN or RECOMPRESSED.
+    old: the number of the old layer that it equals or was compared with; None if there is none.
+    changes: empty if the layer was not read.
+    """
 
     number: int
     diff_id: DiffId
@@ -75,15 +72,15 @@ class LayerChange:
 
     @property
     def counts(self) -> Mapping[str, int]:
-        """How many changes there are of each kind, by name."""
+        """The number of changes of each kind, sorted by name."""
         return dict(sorted(Counter(change.what for change in self.changes).items()))
 
     def paths(self, *kinds: str) -> tuple[str, ...]:
-        """The paths with changes of these kinds (all without any), each once."""
+        """Return the paths with changes of these kinds (of all if none is given), each once."""
         return tuple(dict.fromkeys(c.path for c in self.changes if not kinds or c.what in kinds))
 
     def to_json(self) -> dict[str, Any]:
-        """The fields that docs/lint.md explains."""
+        """Return its part of the JSON document (docs/lint.md)."""
         return {
             "number": self.number,
             "old_number": self.old,
@@ -96,7 +93,7 @@ class LayerChange:
 
 
 def compare(old: ImageSource, new: ImageSource) -> tuple[LayerChange, ...]:
-    """Every layer of the new image, and why a client of the old one downloads it.
+    """Return every layer of the new image, with the reason why a client of the old image downloads it.
 
     Raises:
         ImageError: a layer is damaged.
@@ -120,9 +117,9 @@ def compare(old: ImageSource, new: ImageSource) -> tuple[LayerChange, ...]:
     for number, layer in enumerate(new.record.layers, 1):
         size = None if layer.descriptor is None else layer.descriptor.size
         if number not in fresh:
-            place = before[layer.diff_id]
-            verdict = RECOMPRESSED if _recompressed(old, place, new, number) else KEPT
-            found.append(LayerChange(number, layer.diff_id, size, verdict, place))
+            same = before[layer.diff_id]
+            verdict = RECOMPRESSED if _is_recompressed(old, same, new, number) else KEPT
+            found.append(LayerChange(number, layer.diff_id, size, verdict, same))
             continue
         heir = heirs[number]
         changes = [*_changes(fresh[number], heir, gone), *removals.get(number, ())]
@@ -155,15 +152,15 @@ def _counterpart(contents: _Contents, gone: Mapping[int, _Contents]) -> int | No
 def _removals(
     gone: Mapping[int, _Contents], heirs: Mapping[int, int | None], present: set[str]
 ) -> dict[int, list[Change]]:
-    """Number of a new layer -> the paths of its counterpart that lie in no layer that is read any more."""
+    """Map a new layer to the removals of its counterpart: paths that are in no new layer that was read."""
     found: dict[int, list[Change]] = {}
-    told: set[int] = set()
+    done: set[int] = set()
     for number, heir in heirs.items():
-        if heir is None or heir in told:
+        if heir is None or heir in done:
             continue
-        told.add(heir)
+        done.add(heir)
         found[number] = [
-            Change(path, REMOVED, _KINDS[member.kind])
+            Change(path, REMOVED, KIND_NAMES[member.kind])
             for path, (member, _) in gone[heir].items()
             if path not in present
         ]
@@ -175,21 +172,21 @@ def _changes(contents: _Contents, heir: int | None, gone: Mapping[int, _Contents
     order = order if heir is None else [heir, *order]
     ancestors = {path.rpartition("/")[0] for path in contents}
     for path, entry in contents.items():
-        place = next((number for number in order if path in gone[number]), None)
-        if place is None:
+        layer = next((number for number in order if path in gone[number]), None)
+        if layer is None:
             if path not in ancestors:
-                yield Change(path, ADDED, None, _KINDS[entry[0].kind])
+                yield Change(path, ADDED, None, KIND_NAMES[entry[0].kind])
             continue
-        differing = list(_differences(path, gone[place][path], entry))
+        differing = list(_differences(path, gone[layer][path], entry))
         yield from differing
-        if place != heir and not differing and path not in ancestors:
-            yield Change(path, MOVED, str(place))
+        if layer != heir and not differing and path not in ancestors:
+            yield Change(path, MOVED, str(layer))
 
 
 def _differences(path: str, old: _Entry, new: _Entry) -> Iterator[Change]:
     (a, hash_a), (b, hash_b) = old, new
     if a.kind is not b.kind:
-        yield Change(path, "type", _KINDS[a.kind], _KINDS[b.kind])
+        yield Change(path, "type", KIND_NAMES[a.kind], KIND_NAMES[b.kind])
         return
     if a.link != b.link:
         yield Change(path, "links", a.link, b.link)
@@ -222,12 +219,12 @@ def _verdict(changes: list[Change], contents: _Contents, counterpart: _Contents)
     return REWRITTEN if contents.keys() == counterpart.keys() else REPACKED
 
 
-def _recompressed(old: ImageSource, place: int, new: ImageSource, number: int) -> bool:
-    blobs = [image.record.layers[index - 1].descriptor for image, index in ((old, place), (new, number))]
-    one, two = blobs
+def _is_recompressed(old: ImageSource, old_number: int, new: ImageSource, number: int) -> bool:
+    one = old.record.layers[old_number - 1].descriptor
+    two = new.record.layers[number - 1].descriptor
     if one is None or two is None or one.digest == two.digest:
         return False
-    # What local storage exports is not compressed: that says nothing of the blob in a registry.
+    # Local storage exports layers uncompressed; the blob in a registry may be the same.
     return PLAIN not in (LAYER_COMPRESSION.get(one.media_type), LAYER_COMPRESSION.get(two.media_type))
 
 

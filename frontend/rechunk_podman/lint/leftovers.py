@@ -1,7 +1,7 @@
-"""What builds leave behind and what changes at every build: /var, /run, /tmp, caches, logs, journals.
+"""Files that builds leave behind or change every time: /var, /run, /tmp, caches, logs, journals.
 
-Sources: file-hierarchy(7); bootc's documentation ("Filesystem", /var); what dnf, apt, pacman, zypper and apk
-leave; ldconfig(8) (its auxiliary cache records inode numbers and times).
+Sources: file-hierarchy(7); bootc's documentation ("Filesystem", /var); the caches and logs of dnf, apt,
+pacman, zypper and apk; ldconfig(8) (its auxiliary cache records inode numbers and times).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CACHES = matching(
     (
         *(glob for locations in _ECOSYSTEMS for glob in locations.caches),
         *(f"var/cache/{tool}/**" for tool in ("man", "PackageKit", "ldconfig", "swcatalog", "app-info")),
-        # of package managers whose databases are not read yet
+        # package managers whose databases are not read yet
         *("var/cache/apk/**", "etc/apk/cache/**"),
         *("var/cache/pacman/**", "var/lib/pacman/repos/**", "var/lib/pacman/sync/**"),
         *(
@@ -44,7 +44,7 @@ _OF_BUILDERS = re.compile(r"run/(?:\.containerenv|secrets(?:/.*)?|lock|\.dockere
 
 
 def _grouped(paths: list[str], depth: int = 3) -> str:
-    """The few directories below which the paths lie."""
+    """Return the first directories that contain the paths, for people."""
     tops = list(dict.fromkeys("/" + "/".join(path.split("/")[:depth]) for path in paths))
     return ", ".join(tops[:6]) + (f" and {len(tops) - 6} more" if len(tops) > 6 else "")
 
@@ -57,7 +57,7 @@ def _found(subject: Subject, paths: list[str], what: str, many: str | None = Non
 
 
 def _is_other(path: str) -> bool:
-    """Whether another check of this module tells of the path."""
+    """Return True if another check of this module reports the path."""
     return any(pattern.match(path) for pattern in (_CACHES, _LOGS, _JOURNALS)) or path.startswith("var/tmp/")
 
 

@@ -1,4 +1,4 @@
-"""What registries and clients take: layers, their sizes, labels, documents.
+"""Limits of registries and clients: number and size of layers, labels, documents.
 
 Sources: GitHub's documentation of its container registry (10 GB a layer, 10 minutes an upload); moby
 (layer/layer_store.go, maxLayerDepth 125); containers/storage (drivers/overlay, maxDepth 128 before 1.44,

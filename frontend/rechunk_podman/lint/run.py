@@ -1,4 +1,4 @@
-"""All checks, in the order in which they run and are listed."""
+"""All checks, in the order in which they run and are listed; choose and run them."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ UPDATE_CHECKS: tuple[Check, ...] = layers.CHECKS
 
 
 def chosen(*, only: Collection[str] = (), ignore: Collection[str] = ()) -> tuple[Check, ...]:
-    """The checks to run, of both kinds: all, or those named by `only`, without those named by `ignore`.
+    """Return all checks, or the checks that `only` names, without the checks that `ignore` names.
 
     Raises:
-        UsageError: there is no check of a name.
+        UsageError: there is no check of a given name.
     """
     known = {check.name: check for check in (*CHECKS, *UPDATE_CHECKS)}
     for name in (*only, *ignore):
@@ -40,12 +40,12 @@ def chosen(*, only: Collection[str] = (), ignore: Collection[str] = ()) -> tuple
 
 
 def run(subject: Subject, checks: Sequence[Check] = CHECKS) -> list[Result]:
-    """What the checks of one image find, the worst first; other checks are left out."""
+    """Return the findings of the checks of one image, the worst first; skip checks of updates."""
     return _sorted(subject, [check for check in checks if check in CHECKS])
 
 
 def run_update(changes: tuple[LayerChange, ...], checks: Sequence[Check] = UPDATE_CHECKS) -> list[Result]:
-    """What the checks of an update find, the worst first; other checks are left out."""
+    """Return the findings of the checks of an update, the worst first; skip checks of images."""
     return _sorted(changes, [check for check in checks if check in UPDATE_CHECKS])
 
 

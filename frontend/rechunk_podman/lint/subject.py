@@ -1,14 +1,13 @@
-"""A root filesystem, or an image's layers, as the Subject of the checks. Each content is read once."""
+"""Read a root filesystem, or the layers of an image, into a Subject. Each content is read once."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 
 import numpy as np
 
 from rechunk_podman.lint.checks import Buried, Facts, Subject
-from rechunk_podman.lint.content import SMALL, look, wanted
+from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.native import read_files
 from rechunk_podman.oci.documents import ImageRecord
@@ -20,7 +19,7 @@ from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
 
 ZSTD_CHUNKED = "io.github.containers.zstd-chunked."
-"""What the annotations of a zstd:chunked layer begin with (containers/storage, pkg/chunked/internal)."""
+"""The prefix of the annotations of a zstd:chunked layer (containers/storage, pkg/chunked/internal)."""
 
 _File = tuple[int, str, int, int]
 """Position, path, size in bytes and mtime of a regular file."""
@@ -28,14 +27,14 @@ _File = tuple[int, str, int, int]
 _BATCH = 1 << 20
 """Bytes of files that are read at once."""
 _THREADS = 2
-"""While one reads, which needs no lock of the interpreter, the other looks at contents."""
+"""While one thread reads, without the lock of the interpreter, the other examines contents."""
 
 _BOOT_LABELS = ("containers.bootc", "ostree.bootable", "ostree.linux", "ostree.commit")
 _BOOT_PATHS = ("usr/lib/ostree/prepare-root.conf", "usr/lib/bootc", "sysroot/ostree", "usr/lib/ostree-boot")
 
 
 def is_bootable(tree: Tree, record: ImageRecord | None) -> bool:
-    """Whether an image is one of ostree or bootc: by its labels, else by what these tools need in it."""
+    """Return True for an image of ostree or bootc: by its labels, else by the files that these tools need."""
     labels = {} if record is None else record.config.labels
     return any(label in labels for label in _BOOT_LABELS) or any(path in tree for path in _BOOT_PATHS)
 
@@ -48,21 +47,21 @@ def of_directory(
     bootable: bool | None = None,
     zstd_chunked: bool = False,
 ) -> Subject:
-    """The Subject of a root filesystem on disk; good as long as `root` is open.
+    """Return the Subject of a root filesystem on disk; it can be used as long as `root` is open.
 
     Args:
         record: the documents of the image that it is mounted from.
         bootable: None finds out.
 
     Raises:
-        RootfsError: something is unreadable, or what no image can hold (a socket, a whiteout).
+        RootfsError: a file is unreadable, or no image can hold it (a socket, a whiteout).
     """
     tree = scan(root)
     facts = _facts(root, tree)
 
     def sha256(path: str) -> bytes | None:
         entry = tree.get(path)
-        return _hash(root, path) if entry is not None and entry.kind is Kind.FILE else None
+        return root.sha256(path) if entry is not None and entry.kind is Kind.FILE else None
 
     return Subject(
         name or root.path,
@@ -76,7 +75,7 @@ def of_directory(
 
 
 def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
-    """Return what the contents of files tell, by path, in the order of the tree."""
+    """Return path -> Facts of its content, in the order of the tree."""
     regular = np.flatnonzero(tree.column("kind") == Kind.FILE)
     sizes, mtimes = tree.column("size")[regular].tolist(), tree.column("mtime")[regular].tolist()
     found: dict[int, Facts] = {}
@@ -84,9 +83,9 @@ def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
     room = 0
     for position, size, mtime in zip(regular.tolist(), sizes, mtimes, strict=True):
         path = tree.paths[position]
-        limit = wanted(path, size)
+        limit = bytes_wanted(path, size)
         if limit and size > SMALL:
-            facts = look(path, size, _head(root, path, limit))
+            facts = facts_of(path, size, _head(root, path, limit))
             if facts is not None:
                 found[position] = facts
         elif limit:
@@ -102,7 +101,7 @@ def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
 
 
 def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
-    """Return what the contents of small files tell, by position; runs in any thread."""
+    """Return (position, Facts) of small files. This function runs in any thread."""
     try:
         data = read_files(root.fd, [file[1:] for file in batch])
     except (OSError, LookupError) as error:
@@ -110,7 +109,7 @@ def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
     found = []
     start = 0
     for position, path, size, _ in batch:
-        facts = look(path, size, data[start : start + size])
+        facts = facts_of(path, size, data[start : start + size])
         start += size
         if facts is not None:
             found.append((position, facts))
@@ -126,21 +125,10 @@ def _head(root: Root, path: str, limit: int) -> bytes:
         raise root.error(path, error) from error
 
 
-def _hash(root: Root, path: str) -> bytes:
-    found = hashlib.sha256()
-    try:
-        with os.fdopen(root.open(path), "rb") as file:
-            while chunk := file.read(1 << 20):
-                found.update(chunk)
-    except OSError as error:
-        raise root.error(path, error) from error
-    return found.digest()
-
-
 def of_image(
     image: ImageSource, *, name: str, bootable: bool | None = None, zstd_chunked: bool = False
 ) -> Subject:
-    """The Subject of an image in a layout or an archive; every layer is read once, nothing is unpacked.
+    """Return the Subject of an image in a layout or archive; each layer is read once, nothing is unpacked.
 
     Raises:
         ImageError: a layer is damaged.
@@ -148,8 +136,8 @@ def of_image(
     secrets: list[Buried] = []
 
     def inspect(layer: int, member: Member, content: Content) -> Facts | None:
-        limit = wanted(member.path, member.size)
-        found = look(member.path, member.size, content.read(limit)) if limit else None
+        limit = bytes_wanted(member.path, member.size)
+        found = facts_of(member.path, member.size, content.read(limit)) if limit else None
         if found is not None and (found.keys or found.tokens):
             secrets.append(Buried(layer, member.path, found))
         return found

@@ -1,4 +1,4 @@
-"""What an operating system needs in its place: os-release, users and groups, the machine's id, kernels.
+"""Files that an operating system needs at their locations: os-release, users, groups, machine-id, kernels.
 
 Sources: os-release(5); machine-id(5); nss-altfiles' README; bootc's documentation ("Users and groups",
 "Generic guidance for building images"); ostree's adapting-existing.md; rpm-ostree's "treefile".
@@ -16,7 +16,7 @@ _OS_RELEASE, _ETC_OS_RELEASE = "usr/lib/os-release", "etc/os-release"
 _LINK = "../usr/lib/os-release"
 
 _UNSET_IDS = ("", "uninitialized")
-"""machine-id(5): what an image that is installed often may hold."""
+"""machine-id(5): the values for an image that is installed more than once."""
 
 _TWINS = ("passwd", "group")
 _LOCAL = ("root", "wheel")
@@ -46,7 +46,7 @@ def _os_release(subject: Subject) -> Iterator[Finding]:
 
 
 def _entries(text: str) -> dict[str, int]:
-    """Name -> id of a passwd(5) or group(5) file."""
+    """Return name -> id of a passwd(5) or group(5) file."""
     found = {}
     for line in text.splitlines():
         fields = line.split(":")
@@ -103,7 +103,7 @@ def _machine_id(subject: Subject) -> Iterator[Finding]:
 
 
 def _modules(subject: Subject) -> dict[str, bool]:
-    """Version of each directory of kernel modules -> whether a kernel lies in it."""
+    """Return the version of each directory of kernel modules -> True if it contains a kernel."""
     found: dict[str, bool] = {}
     for top in ("usr/lib/modules", "lib/modules"):
         for path, entry in subject.below(top):

@@ -1,4 +1,4 @@
-"""Files that hold, or are told by, modification times: byte code, Java's shared archives, web roots.
+"""Files that record modification times, or are found by them: byte code, Java's shared archives, web roots.
 
 Sources: PEP 552; Lib/py_compile.py (SOURCE_DATE_EPOCH makes hash-based .pyc); JEP 310 and 350 (an archive
 checks the times and sizes of its jars); RFC 9110, sections 8.8.2 and 8.8.3 (Last-Modified, ETag).

@@ -8,6 +8,7 @@ read can lead outside. Mount points below the root are entered like any other di
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import stat
 import sys
@@ -23,6 +24,7 @@ _NO_NAMES = frozenset(("", ".", ".."))
 _ABSENT = (errno.ENOENT, errno.ENOTDIR)
 
 DEFAULT_LIMIT = 64 << 20
+_CHUNK = 1 << 20
 
 
 class Root:
@@ -158,6 +160,21 @@ class Root:
             except OSError as error:
                 raise self.error(path, error) from error
         raise RootfsError(f"{self.show(path)} holds more than {limit} bytes")
+
+    def sha256(self, path: str) -> bytes:
+        """Return the SHA-256 of the regular file at exactly this path.
+
+        Raises:
+            RootfsError: as open().
+        """
+        digest = hashlib.sha256()
+        with os.fdopen(self.open(path), "rb", buffering=0) as file:
+            try:
+                while chunk := file.read(_CHUNK):
+                    digest.update(chunk)
+            except OSError as error:
+                raise self.error(path, error) from error
+        return digest.digest()
 
     def names(self, path: str) -> list[str]:
         """Return the names in the directory at exactly this path, in byte order, or none if it is absent.

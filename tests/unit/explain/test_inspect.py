@@ -77,7 +77,7 @@ def test_without_a_ledger_our_own_annotations_and_comments():
     assert len(facts.layers[0].components) + facts.layers[0].more == 30
     assert facts.layers[1].described_by == "comment"
     assert len(facts.layers[1].components) + facts.layers[1].more == 20
-    assert not facts.layers[1].told
+    assert not facts.layers[1].complete
 
 
 def test_an_image_of_chunkah():
