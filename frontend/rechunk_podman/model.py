@@ -2,6 +2,7 @@
 
 Paths are relative to the root filesystem: no leading slash, components joined by one `/`, the root
 itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surrogateescape`).
+A *position* is the index of a path in its Tree, and in every column of the Tree; that of the root is ROOT.
 """
 
 from __future__ import annotations
@@ -67,14 +68,22 @@ More = tuple[str | None, tuple[int, int] | None, tuple[tuple[str, bytes], ...]]
 NUMBERS = Entry._fields[:9]
 """The fields of an Entry that are numbers: the columns of a Tree."""
 
-NO_TIME = -(1 << 63)
-"""In columns of epoch seconds: nothing is said."""
+ROOT = -1
+"""The position of the root filesystem's own entry, which stands in no column."""
+
+Positions = npt.NDArray[np.intp]
+"""Indexes into the columns of a Tree."""
+
+NO_POSITIONS: Positions = np.empty(0, np.intp)
 
 TAR_FORMAT = 1
 """Number of the rules by which layers are written: a change of any entry's bytes needs another number.
 
 A Ledger records it; layers of another number are all repacked. tests/data/golden.json has digests for each.
 """
+
+PREFIX_BYTES = 8
+"""Bytes of a diff_id by which a Ledger knows a layer."""
 
 _KINDS = tuple(Kind)
 _NO_MORE: More = (None, None, ())
@@ -202,6 +211,14 @@ class Tree:
         """One of NUMBERS, of every position."""
         return self.numbers[:, NUMBERS.index(name)]
 
+    def paths_at(self, positions: Positions) -> list[str]:
+        """The paths at these positions; "" at ROOT."""
+        # ROOT is an index, too, of the last path
+        found: list[str] = self.names[positions].tolist() if len(self.paths) else [""] * len(positions)
+        for index in np.flatnonzero(positions == ROOT).tolist():
+            found[index] = ""
+        return found
+
     def items(self) -> Iterator[tuple[str, Entry]]:
         """(path, Entry) in the order of iteration."""
         more = self.more.get
@@ -218,13 +235,13 @@ class Tree:
         first = bisect_left(self.paths, path_key(directory) + b"/", key=path_key)
         return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
 
-    def ancestors(self, positions: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
+    def ancestors(self, positions: Positions) -> Positions:
         """The positions of all directories above these, in order, without the root."""
         found: set[int] = set()
-        level = set(self.parent[positions].tolist()) - {-1}
+        level = set(self.parent[positions].tolist()) - {ROOT}
         while level:
             found |= level
-            level = set(self.parent[list(level)].tolist()) - found - {-1}
+            level = set(self.parent[list(level)].tolist()) - found - {ROOT}
         return np.array(sorted(found), np.intp)
 
 
@@ -264,39 +281,41 @@ class ComponentId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Files that change together. Planning reads everything but `paths`.
+    """Files that change together. Planning, and a comparison of two, read everything but `positions`.
 
-    paths: in Tree order, without the ancestor directories it shares with others.
     size: bytes, of all its tar entries (headers and padding counted).
     fingerprint: 8 bytes, of everything its tar entries will hold; serves planning alone.
     version: as its database writes it, or "".
     changes: epoch seconds at which it is known to have changed upstream (changelogs), newest first.
     interval: days between updates, where its owner said so (user.update-interval).
-    mtime_clamp: epoch seconds, the build time of its package; None where there is none.
+    built: epoch seconds, the newest build time of its packages; None where there is none.
+    positions: of its paths in the Tree, in order, without the ancestor directories it shares with others.
     """
 
     id: ComponentId
     size: int
     fingerprint: bytes
-    paths: tuple[str, ...] = ()
     version: str = ""
     changes: tuple[int, ...] = ()
     interval: float | None = None
-    mtime_clamp: int | None = None
+    built: int | None = None
+    positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedLayer:
-    """A layer to be: its components, and what the plan knows of it.
+    """A layer as components: planned, and as it was planned in the Ledger of the image that it is in.
 
-    diff_id: where the layer is expected to be the one of the previous image ("sha256:…"), else None.
+    components: sorted.
     rate: expected share of updates in which it changes, 0..1.
-    fee: bytes per update that opening this (clean) layer of the previous image costs, 0.0 otherwise.
+    prefix: the first PREFIX_BYTES of its diff_id's SHA-256, of a recorded layer, and of a planned one that is
+        expected to be the same as a recorded one; b"" otherwise.
+    fee: bytes per update that opening a clean layer of the previous image costs; 0.0 otherwise.
     """
 
     components: tuple[ComponentId, ...]
-    diff_id: str | None = None
     rate: float = 0.0
+    prefix: bytes = b""
     fee: float = 0.0
 
 

@@ -99,7 +99,11 @@ def test_changelogs(top, headers):
 
 def test_every_packaged_file_is_in_the_component_of_its_source(top, headers, image):
     tree, assignment = image
-    owner = {path: component.id for component in assignment.components for path in component.paths}
+    owner = {
+        path: component.id
+        for component in assignment.components
+        for path in tree.paths_at(component.positions)
+    }
     sources = {header.string(rpm_header.NAME): header.source()[0] for header in headers}
     expected = {}
     for name, path, _, mode, _, _, flags, _ in query(top, FILE):
@@ -113,7 +117,7 @@ def test_every_packaged_file_is_in_the_component_of_its_source(top, headers, ima
 
 def test_a_whole_image_is_assigned_once_and_little_of_it_belongs_to_nobody(image):
     tree, assignment = image
-    paths = [path for component in assignment.components for path in component.paths]
+    paths = [path for component in assignment.components for path in tree.paths_at(component.positions)]
     inner = {path.rpartition("/")[0] for path in tree}
     assert sorted(paths) == sorted(["", *(path for path in tree if path not in inner)])
     nobody = sum(component.size for component in assignment.components if component.id.source == "unclaimed")

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rechunk_podman.components.assign import Assignment, assign
-from rechunk_podman.model import NO_TIME, Component, Tree
+from rechunk_podman.model import Component, Tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
@@ -26,15 +26,21 @@ def make(top: Path, files: Mapping[str, str | bytes], mtime: int = INSTALLED) ->
 
 
 class Result:
-    """An Assignment, looked up by path and by component."""
+    """An Assignment, looked up by path and by component; two can be compared.
+
+    mtimes: path -> mtime in a layer, of everything but `/` itself.
+    paths: component -> its paths.
+    owner: path -> component.
+    """
 
     def __init__(self, tree: Tree, assignment: Assignment) -> None:
-        self.assignment = assignment
-        self.mtimes = {
-            path: time for path, time in zip(tree, assignment.mtimes, strict=True) if time != NO_TIME
-        }
+        self.mtimes = dict(zip(tree, assignment.mtimes.tolist(), strict=True))
         self.components = {str(component.id): component for component in assignment.components}
-        self.owner = {path: str(c.id) for c in assignment.components for path in c.paths}
+        self.paths = {str(c.id): tree.paths_at(c.positions) for c in assignment.components}
+        self.owner = {path: ident for ident, paths in self.paths.items() for path in paths}
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Result) and vars(self) == vars(other)
 
     def __getitem__(self, ident: str) -> Component:
         return self.components[ident]

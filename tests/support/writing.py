@@ -10,21 +10,27 @@ from pathlib import Path
 from typing import Any
 from zlib import crc32
 
-from rechunk_podman.model import NO_TIME, Component, ComponentId, Kind, Tree
+import numpy as np
+
+from rechunk_podman.model import ROOT, Kind, Tree
 from rechunk_podman.oci.spec import Layer
-from rechunk_podman.oci.write.image import ImageDocuments, LayerSpec, Output, WrittenImage, write_image
+from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
+from rechunk_podman.oci.write.image import LayerSpec, write_image
+from rechunk_podman.oci.write.output import Output
+from rechunk_podman.oci.write.stream import TarSource
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
 
 
-def component(name: str, *paths: str, clamp: int | None = None) -> Component:
-    """A Component of these paths."""
-    return Component(ComponentId("test", name), 0, bytes(8), paths, mtime_clamp=clamp)
+def spec(tree: Tree, *paths: str, **fields: Any) -> LayerSpec:
+    """Return a layer of these paths; "" is the root."""
+    positions = np.array([tree.position[path] if path else ROOT for path in paths], np.intp)
+    return LayerSpec(positions, 0, **fields)
 
 
 def specs(tree: Tree, count: int) -> list[LayerSpec]:
-    """The whole tree in at most `count` layers: files by name, hard links together, `./` in the first."""
+    """Return at most `count` layers of the whole tree: files by name, hard links together, `./` first."""
     inner = {path.rpartition("/")[0] for path in tree}
     groups: dict[int, list[str]] = defaultdict(list)
     for path, entry in tree.items():
@@ -32,9 +38,18 @@ def specs(tree: Tree, count: int) -> list[LayerSpec]:
             continue
         leader = tree.links.get(path, path)
         groups[crc32(leader.encode("utf-8", "surrogateescape")) % count].append(path)
-    layers = [LayerSpec((component(f"part{key}", *paths),)) for key, paths in sorted(groups.items())]
-    first = layers[0].components if layers else ()
-    return [LayerSpec((component("root", ""), *first)), *layers[1:]]
+    first, *others = [paths for _, paths in sorted(groups.items())] or [[]]
+    return [spec(tree, "", *first), *(spec(tree, *paths) for paths in others)]
+
+
+def tar_source(root: Root, mtimes: Mapping[str, int] | None = None, root_mode: int = 0o755) -> TarSource:
+    """Scan a root filesystem; files keep their mtimes but for those in `mtimes` (path -> epoch seconds)."""
+    tree = scan(root)
+    kinds = tree.column("kind")
+    times = np.where(kinds == Kind.FILE, tree.column("mtime"), kinds != Kind.DIRECTORY)
+    for path, time in (mtimes or {}).items():
+        times[tree.position[path]] = time
+    return TarSource(root, tree, times, root_mode)
 
 
 def finish(layers: Sequence[Layer]) -> ImageDocuments:
@@ -57,15 +72,15 @@ def write(
     mtimes: Mapping[str, int] | None = None,
     layers: Callable[[Tree], Sequence[LayerSpec]] | None = None,
     threads: int = 1,
+    root_mode: int = 0o755,
     **options: Any,
 ) -> WrittenImage:
-    """Scans `top` and writes it, in `count` layers or those that `layers` makes."""
+    """Scan `top` and write it, in `count` layers or those that `layers` makes."""
     with Root(top) as root, Workers(threads) as workers:
-        tree = scan(root)
-        chosen = layers(tree) if layers else specs(tree, count)
+        source = tar_source(root, mtimes, root_mode)
+        chosen = layers(source.tree) if layers else specs(source.tree, count)
         options = {"finish": finish, "workers": workers, **options}
-        times = [(mtimes or {}).get(path, NO_TIME) for path in tree]
-        return write_image(root, tree, chosen, times, output=Output.parse(str(output)), **options)
+        return write_image(source, chosen, output=Output.parse(str(output)), **options)
 
 
 def make_sizes(top: Path) -> Path:

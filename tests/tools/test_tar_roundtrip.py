@@ -17,12 +17,11 @@ from hypothesis import strategies as st
 
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.write.compress import Compression
-from rechunk_podman.oci.write.layers import Target, write_layer
-from rechunk_podman.oci.write.members import Source, tar_stream
+from rechunk_podman.oci.write.layers import BlobFile, write_layer
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.needs import needs_root
-from support.writing import specs
+from support.writing import specs, tar_source
 
 pytestmark = needs_root
 
@@ -120,7 +119,7 @@ def described(top: Path, mtimes: bool) -> dict:
 
 
 def expected(top: Path) -> dict:
-    """described(), with the times that the layers give (see entry_mtimes)."""
+    """described(), with the times that tar_source() gives."""
     times = {Kind.DIRECTORY: 0, Kind.FILE: None}
     found = described(top, mtimes=True)
     return {
@@ -137,13 +136,13 @@ def layers_of(top: Path, count: int) -> list[bytes]:
     """The layers' tars, each of the size that was announced."""
     found = []
     with Root(top) as root, tempfile.TemporaryDirectory() as folder:
-        source = Source(root, scan(root), None)
+        source = tar_source(root)
         for number, spec in enumerate(specs(source.tree, count)):
             path = Path(folder, str(number))
-            stream = tar_stream(source, spec)
-            written = write_layer(root, stream, Target(str(path)), Compression())
+            stream = source.stream(spec.positions)
+            written = write_layer(root, stream, BlobFile(str(path)), Compression())
             data = path.read_bytes()
-            assert len(data) == stream.size == written.uncompressed
+            assert len(data) == stream.size == written.uncompressed_size
             found.append(data)
     return found
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Any
+
+import numpy as np
 
 from rechunk_podman.build.image_ledger import expected_layers
 from rechunk_podman.build.pipeline import Prepared
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.planning.ledger import Ledger
 
 
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
@@ -18,26 +19,26 @@ def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
     components: id -> file_count, size (bytes of its regular files), files (absolute paths).
     """
     document = json.loads(manifest)
+    # the last one is that of the root itself, whose position is -1
+    sizes = np.append(prepared.tree.column("size"), 0)
     document["components"] = {
         str(component.id): {
-            "file_count": len(component.paths),
-            "size": sum(prepared.tree[path].size for path in component.paths if path),
-            "files": ["/" + path for path in component.paths],
+            "file_count": len(component.positions),
+            "size": int(sizes[component.positions].sum()),
+            "files": ["/" + path for path in prepared.tree.paths_at(component.positions)],
         }
         for component in prepared.assignment.components
     }
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
-def plan_document(
-    prepared: Prepared, memory: Sequence[Ledger | None], known: Collection[DiffId]
-) -> dict[str, Any]:
+def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, Any]:
     """Return the plan: layers bottom first, each with its components, sizes (bytes) and rate.
 
-    A layer that the Ledgers say is one of the known layers has the key diff_id, too.
+    A layer that is expected to be one of the known layers has the key diff_id, too.
     """
     by_id = {component.id: component for component in prepared.assignment.components}
-    expected = expected_layers(prepared.plan, by_id, memory, known)
+    expected = expected_layers(prepared.plan, known)
     layers: list[dict[str, Any]] = []
     for layer, diff_id in zip(prepared.plan.layers, expected, strict=True):
         document: dict[str, Any] = {

@@ -71,32 +71,19 @@ def layer_history(
     ]
 
 
-def expected_layers(
-    plan: Plan,
-    by_id: Mapping[ComponentId, Component],
-    memory: Sequence[Ledger | None],
-    known: Collection[DiffId],
-) -> list[DiffId | None]:
-    """For each planned layer the known diff_id that it will have, if a Ledger says that nothing changed.
+def expected_layers(plan: Plan, known: Collection[DiffId]) -> list[DiffId | None]:
+    """Return, for each planned layer, the known diff_id that it will have if nothing in it changed.
 
-    A Ledger holds prefixes of diff_ids; the whole ones are those that are known from the image itself.
+    A plan has prefixes of diff_ids; the whole ones are those that are known from the image itself.
     """
     by_prefix = {_prefix(text): text for text in known}
-    recorded: dict[tuple[ComponentId, ...], tuple[Ledger, bytes]] = {}
-    for ledger in reversed([ledger for ledger in memory if ledger is not None]):
-        recorded.update({tuple(sorted(old.components)): (ledger, old.prefix) for old in ledger.layers})
-    found: list[DiffId | None] = []
-    for layer in plan.layers:
-        old = recorded.get(tuple(sorted(layer.components)))
-        clean = old is not None and not any(old[0].changed(by_id[ident]) for ident in layer.components)
-        found.append(by_prefix.get(old[1]) if old is not None and clean else None)
-    return found
+    return [by_prefix.get(layer.prefix) if layer.prefix else None for layer in plan.layers]
 
 
 def _prefix(diff_id: str) -> bytes:
-    """What a Ledger holds of a diff_id; nothing of what is none, which nobody has checked yet."""
+    """Return the prefix that a Ledger records; b"" for a text (unchecked so far) that is no diff_id."""
     try:
-        return bytes.fromhex(diff_id.removeprefix("sha256:"))[: ledgers.PREFIX_BYTES]
+        return ledgers.diff_id_prefix(diff_id)
     except ValueError:
         return b""
 

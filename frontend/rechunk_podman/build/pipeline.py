@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.options import BuildOptions
@@ -19,9 +21,9 @@ from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_cr
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
-from rechunk_podman.oci.write.image import write_image
-from rechunk_podman.oci.write.members import LayerSpec
+from rechunk_podman.oci.write.image import LayerSpec, write_image
 from rechunk_podman.oci.write.output import Output
+from rechunk_podman.oci.write.stream import TarSource
 from rechunk_podman.planning.ledger import Compressor, Ledger
 from rechunk_podman.planning.on_base import plan_on_base
 from rechunk_podman.planning.plan import plan
@@ -112,7 +114,7 @@ def prepare(root: Root, source: Source, options: BuildOptions, workers: Workers)
     config = _configured(given.with_labels(bootable.operations), options)
     components = assignment.components
     log.info("assign: %d components, %d bytes", len(components), sum(c.size for c in components))
-    built = max((c.mtime_clamp for c in components if c.mtime_clamp is not None), default=0)
+    built = max((c.built for c in components if c.built is not None), default=0)
     created = resolve_created(config, source_date_epoch=options.created, fallback=built)
     # A clock would make two builds of the same files differ; an image that is older than what is in it
     # (SOURCE_DATE_EPOCH=0) must not hide the changelogs.
@@ -153,18 +155,18 @@ def build(
     with Root(source.rootfs) as root, _workers(options) as workers, gc_paused():
         prepared = prepare(root, source, options, workers)
         by_id = {component.id: component for component in prepared.assignment.components}
-        expected = record.expected_layers(prepared.plan, by_id, [source.previous, source.base], reuse or {})
+        expected = record.expected_layers(prepared.plan, reuse or {})
         specs = [
             LayerSpec(
-                tuple(by_id[ident] for ident in layer.components),
+                np.concatenate([by_id[ident].positions for ident in layer.components]),
+                sum(by_id[ident].size for ident in layer.components),
                 record.layer_annotations(layer, by_id),
-                expected[index],
+                diff_id,
             )
-            for index, layer in enumerate(prepared.plan.layers)
+            for layer, diff_id in zip(prepared.plan.layers, expected, strict=True)
         ]
         if on_plan is not None:
-            new = (spec for spec in specs if spec.expected is None)
-            on_plan(prepared, sum(component.size for spec in new for component in spec.components))
+            on_plan(prepared, sum(spec.size for spec in specs if spec.expected is None))
 
         def finish(layers: Sequence[Layer]) -> ImageDocuments:
             if on_layers is not None:
@@ -172,16 +174,13 @@ def build(
             return _documents(source, options, prepared, by_id, layers, reuse or {})
 
         image = write_image(
-            root,
-            prepared.tree,
+            TarSource(root, prepared.tree, prepared.assignment.mtimes, options.root_mode),
             specs,
-            prepared.assignment.mtimes,
             finish=finish,
             output=output,
             compression=options.compression,
             workers=workers,
             tag=options.tag,
-            root_mode=options.root_mode,
             reuse=reuse,
             reuse_from=reuse_from,
             on_layer=on_layer,

@@ -54,7 +54,7 @@ def run(job: Job) -> Built:
         configs += [ImageConfig.parse(job.config)] if job.config is not None else []
         known = {DiffId(text) for config in configs for text in config.diff_ids}
         prepared = pipeline.plan_only(source, job.options)
-        return Built(prepared, plan_document(prepared, (previous, base), known))
+        return Built(prepared, plan_document(prepared, known))
     output = Output.parse(job.output)
     seen: list[Prepared] = []
 

@@ -1,36 +1,30 @@
-"""The Board on which sources claim paths for components, and what a source is.
+"""The Board on which sources claim paths for components, and the protocol of a source.
 
-A source is a module: `name`, and `claim(root, board)`, which reads the source's database, does nothing
-where it is absent, and claims. Sources run in the order of assign.SOURCES; the first claim of a path wins.
-Describing is apart from claiming: a package database's knowledge of a file (its package's build time, its
-digest) holds whoever claims it.
+Sources run in the order of assign.SOURCES; the first claim of a path wins. Describing is apart from claiming:
+a package database's knowledge of a file (its package's build time, its digest) holds whoever owns the path.
 """
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import ComponentId, Entry, Kind, Tree
+from rechunk_podman.model import ComponentId, Kind, Positions, Tree
 from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.packages.protocol import Database
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
 
-ALWAYS = 1 / 24
-"""Days between changes of what changes at every build: the package databases themselves."""
+EVERY_BUILD = 1 / 24
+"""The interval, in days, of what changes at every build: the package databases themselves."""
 
 NOBODY = -1
 
-Numbers = npt.NDArray[np.intp]
-"""Positions, to index columns with."""
-
-_IS_REGULAR = bytes(number == Kind.FILE for number in range(256))
+Flags = npt.NDArray[np.bool_]
 
 
 class Source(Protocol):
@@ -39,290 +33,235 @@ class Source(Protocol):
     name: str
 
     def claim(self, root: Root, board: Board) -> None:
-        """Claims and describes what this source knows.
+        """Claim and describe the paths that this source knows. Do nothing if its database is absent.
 
         Raises:
-            DatabaseError: its database is there and cannot be read at all.
-            RootfsError: a file cannot be read, or says what cannot be.
+            DatabaseError: its database exists and cannot be read at all.
+            RootfsError: a file cannot be read, or attributes contradict each other.
         """
 
 
-class Group:
-    """A component in the making.
+class Draft:
+    """A component while sources add to it.
 
-    changes: epoch seconds. clamp: build time of the package, None where there is none.
-    interval: days, where somebody said so, and in `said_by` the path at which it was said.
+    changes: epoch seconds.
+    built: epoch seconds, the newest build of its packages; None where there is none.
+    interval: days between updates, where somebody said so.
     """
 
-    __slots__ = ("changes", "clamp", "id", "interval", "said_by", "version")
+    __slots__ = ("_interval_path", "built", "changes", "id", "interval", "version")
 
     def __init__(self, ident: ComponentId) -> None:
         self.id = ident
         self.version = ""
         self.changes: set[int] = set()
-        self.clamp: int | None = None
+        self.built: int | None = None
         self.interval: float | None = None
-        self.said_by = ""
+        self._interval_path = ""
 
-    def built(self, time: int | None) -> None:
-        """Raises the clamp to `time`: the newest build of the group's packages counts."""
+    def add_build(self, time: int | None) -> None:
+        """Note the build time of one of its packages. None and 0 mean that it is unknown."""
         if time is not None and time > 0:
-            self.clamp = max(self.clamp or 0, time)
+            self.built = max(self.built or 0, time)
 
-    def every(self, days: float, path: str) -> None:
-        """Sets the interval, as said at `path`.
+    def set_interval(self, days: float, path: str) -> None:
+        """Set the interval, as an attribute of `path` says.
 
         Raises:
-            RootfsError: another path said otherwise.
+            RootfsError: an attribute of another path says otherwise.
         """
-        if self.interval is not None and self.said_by and self.interval != days:
+        if self.interval is not None and self._interval_path and self.interval != days:
             raise RootfsError(
                 f"two update intervals for the component {self.id}",
                 context=[
-                    f"/{self.said_by} says {self.interval:g} days",
+                    f"/{self._interval_path} says {self.interval:g} days",
                     f"/{path} says {days:g} days",
                 ],
                 hint="give user.update-interval the same value at both paths",
             )
         self.interval = days
-        self.said_by = path
-
-
-class Columns:
-    """The columns of a Board as arrays that share their memory, for work on many positions at once.
-
-    leader: position -> of its leader, its own where it is no hard link. digests: DIGEST_SIZE bytes in a row.
-    attributed: whether it has extended attributes.
-    """
-
-    __slots__ = (
-        "algorithm",
-        "attributed",
-        "described",
-        "digests",
-        "has_digest",
-        "inner",
-        "keep",
-        "kinds",
-        "leader",
-        "mtime",
-        "owner",
-        "regular",
-        "size",
-    )
-
-    def __init__(self, board: Board, digests: bytearray) -> None:
-        self.owner = np.asarray(board.owner)
-        self.described = np.asarray(board.described)
-        tree = board.tree
-        self.size, self.mtime = tree.column("size"), tree.column("mtime")
-        self.attributed = np.zeros(len(tree), np.bool_)
-        self.attributed[[position for position, rest in tree.more.items() if rest[2]]] = True
-        self.kinds = np.asarray(memoryview(board.kinds))
-        self.regular = self.kinds == Kind.FILE
-        self.inner = np.asarray(memoryview(board.inner))
-        self.keep = np.asarray(memoryview(board.keep))
-        self.algorithm = np.asarray(memoryview(board.algorithm))
-        self.has_digest = np.asarray(memoryview(board.has_digest))
-        self.digests = np.asarray(memoryview(digests)).reshape(-1, DIGEST_SIZE)
-        self.leader = np.arange(len(board.paths))
-        self.leader[list(board.leader)] = list(board.leader.values())
-
-    def clamps(self, board: Board) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
-        """Group -> its clamp, and whether it has one; NOBODY (the last) has none."""
-        clamps = [*(group.clamp for group in board.groups), None]
-        return (
-            np.array([0 if clamp is None else clamp for clamp in clamps], np.int64),
-            np.array([clamp is not None for clamp in clamps]),
-        )
+        self._interval_path = path
 
 
 class Board:
-    """Who claims which path of a Tree, and what databases say of it. Paths are numbered in Tree order.
+    """Which component owns each path of a Tree, and what package databases say of it.
 
-    Columns rather than objects: at 300,000 paths each object more per path costs 20 MB.
+    Columns, indexed by position; at 300,000 paths an object more for each path costs 20 MB:
+
+    owner: number of the component that owns it; NOBODY before a claim, and of directories that are not empty.
+    described_by: number of the component whose package describes it, or NOBODY.
+    leader: position of its hard-link leader, its own where it is no hard link. Claims and descriptions of a
+        hard link are those of its leader.
+    kind, size, mtime: as in the Tree.
+    regular: whether it is a regular file.
+    inner: whether it is a directory that is not empty.
+    attributed: whether it has extended attributes.
+    keep: whether its mtime is kept.
+    algorithm: a key of ALGORITHMS, that of its digest; 0 where nothing is known.
+    has_digest: whether `digests` holds the digest of its content.
+    digests: a row of DIGEST_SIZE bytes.
+
+    Besides these: drafts: the components, by number. canonical: see paths.canonicaliser().
+    loaded: ecosystem -> its database, where it was read ahead; the source of packages takes it out.
+    owner_from: position -> position whose owner it gets when all sources have claimed.
+    intervals: position -> days, as an attribute of the path says, for whichever component owns it in the end.
     """
 
     __slots__ = (
-        "_digests",
-        "_ids",
+        "_numbers",
         "algorithm",
+        "attributed",
         "canonical",
-        "columns",
-        "described",
-        "followers",
-        "groups",
+        "described_by",
+        "digests",
+        "drafts",
         "has_digest",
         "inner",
         "intervals",
         "keep",
-        "kinds",
+        "kind",
         "leader",
         "loaded",
+        "mtime",
         "owner",
+        "owner_from",
         "paths",
         "position",
         "regular",
+        "size",
         "tree",
     )
 
     def __init__(self, tree: Tree, loaded: dict[str, Database | None] | None = None) -> None:
         self.tree = tree
-        # ecosystem -> its database, where it was read ahead; taken out by the source of packages
         self.loaded = loaded or {}
         self.paths = tree.paths
         self.position = tree.position
-        count = len(self.paths)
-        self.groups: list[Group] = []
-        self._ids: dict[ComponentId, int] = {}
         self.canonical = canonicaliser(tree)
-        # position -> group that owns it, group of the package that describes it
-        self.owner = array("i", [NOBODY]) * count
-        self.described = array("i", [NOBODY]) * count
-        # position -> 1: a regular file / a directory with something in it / its digest is known / its
-        # mtime is kept
-        self.kinds = tree.column("kind").astype(np.uint8).tobytes()
-        self.regular = self.kinds.translate(_IS_REGULAR)
-        self.inner = bytearray(count)
-        self.has_digest = bytearray(count)
-        self.keep = bytearray(count)
-        # position -> number of its digest's algorithm, 0 where nobody knows it
-        self.algorithm = bytearray(count)
-        self._digests = bytearray(DIGEST_SIZE * count)
-        # position of a hard link -> of its leader
-        self.leader = tree.leader
-        # position -> position whose component it shares, decided when all sources have claimed
-        self.followers: dict[int, int] = {}
-        # position -> days: said of a path by its xattr, for whatever component it ends in
+        self.drafts: list[Draft] = []
+        self._numbers: dict[ComponentId, int] = {}
+        count = len(tree)
+        self.owner = np.full(count, NOBODY, np.int32)
+        self.described_by = np.full(count, NOBODY, np.int32)
+        self.leader = np.arange(count)
+        self.leader[list(tree.leader)] = list(tree.leader.values())
+        self.kind = tree.column("kind").astype(np.uint8)
+        self.size, self.mtime = tree.column("size"), tree.column("mtime")
+        self.regular = self.kind == Kind.FILE
+        self.inner = np.zeros(count, np.bool_)
+        self.inner[tree.parent[tree.parent >= 0]] = True
+        self.attributed = np.zeros(count, np.bool_)
+        self.attributed[[position for position, more in tree.more.items() if more[2]]] = True
+        self.keep = np.zeros(count, np.bool_)
+        self.algorithm = np.zeros(count, np.uint8)
+        self.has_digest = np.zeros(count, np.bool_)
+        self.digests = np.zeros((count, DIGEST_SIZE), np.uint8)
+        self.owner_from: dict[int, int] = {}
         self.intervals: dict[int, float] = {}
-        for parent in set(tree.parent.tolist()) - {NOBODY}:
-            self.inner[parent] = 1
-        self.columns = Columns(self, self._digests)
 
-    def group(self, source: str, name: str) -> int:
-        """The number of the group `source/name`, made where it is new."""
+    def component(self, source: str, name: str) -> int:
+        """Return the number of the component `source/name`, which is added where it is new."""
         ident = ComponentId(source, name)
-        number = self._ids.get(ident)
-        if number is None:
-            number = self._ids[ident] = len(self.groups)
-            self.groups.append(Group(ident))
+        number = self._numbers.setdefault(ident, len(self.drafts))
+        if number == len(self.drafts):
+            self.drafts.append(Draft(ident))
         return number
 
-    def entry(self, position: int) -> Entry:
-        """The Entry of a position."""
-        return self.tree.entry(position)
+    def claim(self, position: int, number: int) -> None:
+        """Give a path to a component, unless an earlier source has claimed it.
 
-    def claim(self, position: int, group: int) -> None:
-        """Gives a path to a group, unless an earlier source has it.
-
-        Within a source the lowest id wins, so that the order of a database's records does not matter. A hard
-        link speaks for its whole group. Directories with something in them belong to nobody: no-op.
+        Within a source the lowest id wins, so that the order of a database's records does not matter.
+        Directories that are not empty belong to nobody: no-op.
         """
-        position = self.leader.get(position, position)
+        position = self.leader[position]
         if self.inner[position]:
             return
-        held = self.owner[position]
-        if held == NOBODY:
-            self.owner[position] = group
-        elif held != group:
-            mine, other = self.groups[group].id, self.groups[held].id
-            if mine.source == other.source and mine < other:
-                self.owner[position] = group
+        owner = self.owner[position]
+        if owner == NOBODY:
+            self.owner[position] = number
+        elif owner != number:
+            new, old = self.drafts[number].id, self.drafts[owner].id
+            if new.source == old.source and new < old:
+                self.owner[position] = number
 
-    def claim_all(self, positions: Numbers, group: int) -> None:
-        """As claim() of each."""
-        columns = self.columns
-        at = columns.leader[positions]
-        at = at[columns.inner[at] == 0]
-        held = columns.owner[at]
-        columns.owner[at[held == NOBODY]] = group
-        for position in at[(held != NOBODY) & (held != group)].tolist():
-            self.claim(position, group)
+    def claim_all(self, positions: Positions, number: int) -> None:
+        """Claim each of the positions, like claim()."""
+        leaders = self.leader[positions]
+        leaders = leaders[~self.inner[leaders]]
+        owners = self.owner[leaders]
+        self.owner[leaders[owners == NOBODY]] = number
+        for position in leaders[(owners != NOBODY) & (owners != number)].tolist():
+            self.claim(position, number)
 
-    def is_free(self, position: int) -> bool:
-        """Whether nobody has claimed it and somebody has to."""
-        position = self.leader.get(position, position)
-        return self.owner[position] == NOBODY and not self.inner[position] and position not in self.followers
+    def claim_below(self, directories: Iterable[str], number: int) -> None:
+        """Claim all at and below the directories (or files) with these canonical paths."""
+        for directory in dict.fromkeys(directories):
+            position = self.position.get(directory)
+            if position is not None:
+                self.claim(position, number)
+            self.claim_all(np.array(self.tree.below(directory), np.intp), number)
 
-    def free(self) -> Iterator[int]:
-        """The positions that are free, in Tree order; hard links by their leaders."""
-        for position, owner in enumerate(self.owner):
-            taken = owner != NOBODY or self.inner[position]
-            if not (taken or position in self.leader or position in self.followers):
-                yield position
+    def unclaimed(self) -> Positions:
+        """Return the positions that somebody still has to claim, in order; of hard links the leader's."""
+        found = (self.owner == NOBODY) & ~self.inner & (self.leader == np.arange(len(self.leader)))
+        found[list(self.owner_from)] = False
+        return np.flatnonzero(found)
 
-    def describe(self, position: int, group: int, algorithm: int = 0) -> bool:
-        """Notes that a package of `group` holds this regular file, whose digest would be by `algorithm`.
+    def describe(self, position: int, number: int, algorithm: int = 0) -> bool:
+        """Note that a package of a component holds this regular file, and the algorithm of its digest.
 
         Returns:
-            Whether this description stands (the lowest id describes a path that several packages hold).
+            Whether this description stands: the lowest id describes a path that several packages hold.
         """
-        position = self.leader.get(position, position)
-        held = self.described[position]
-        if held != NOBODY and held != group and self.groups[held].id < self.groups[group].id:
+        position = self.leader[position]
+        held = self.described_by[position]
+        if held not in (NOBODY, number) and self.drafts[held].id < self.drafts[number].id:
             return False
-        self.described[position] = group
+        self.described_by[position] = number
         self.algorithm[position] = algorithm
-        self.has_digest[position] = 0
+        self.has_digest[position] = False
         return True
 
     def describe_all(
         self,
-        positions: Numbers,
-        known: npt.NDArray[np.bool_],
+        positions: Positions,
+        known: Flags,
         digests: npt.NDArray[np.uint8],
-        group: int,
+        number: int,
         algorithm: int,
-        believed: npt.NDArray[np.bool_],
+        believed: Flags,
     ) -> None:
-        """As describe() of each that is a regular file, and set_digest() where its database has a digest.
+        """Describe each of the positions that is a regular file, with its digest where the database has one.
 
         Args:
-            known: of each, whether there is a digest; digests: a row of each, of meaning where there is one.
+            known: of each, whether there is a digest.
+            digests: a row of each, of meaning where there is one.
             believed: of each, whether the file is still the one that the digest is of.
         """
-        columns = self.columns
-        at = columns.leader[positions]
+        leaders = self.leader[positions]
         believed = known & believed
-        held = columns.described[at]
-        regular = columns.regular[at]
-        contested = regular & (held != NOBODY) & (held != group)
-        for place in np.flatnonzero(contested).tolist():
-            stands = self.describe(int(at[place]), group, algorithm if known[place] else 0)
-            if stands and believed[place]:
-                self.set_digest(int(at[place]), digests[place].tobytes())
+        held = self.described_by[leaders]
+        regular = self.regular[leaders]
+        contested = regular & (held != NOBODY) & (held != number)
+        for index in np.flatnonzero(contested).tolist():
+            stands = self.describe(int(leaders[index]), number, algorithm if known[index] else 0)
+            if stands and believed[index]:
+                self.set_digest(int(leaders[index]), digests[index].tobytes())
         plain = regular & ~contested
-        at = at[plain]
-        columns.described[at] = group
-        columns.algorithm[at] = np.where(known[plain], algorithm, 0)
-        columns.has_digest[at] = believed[plain]
-        columns.digests[at] = 0
-        columns.digests[at, : digests.shape[1]] = digests[plain]
+        leaders = leaders[plain]
+        self.described_by[leaders] = number
+        self.algorithm[leaders] = np.where(known[plain], algorithm, 0)
+        self.has_digest[leaders] = believed[plain]
+        self.digests[leaders] = 0
+        self.digests[leaders, : digests.shape[1]] = digests[plain]
 
     def set_digest(self, position: int, digest: bytes) -> None:
-        """Notes the digest of a file's content: as its database has it, or computed."""
-        position = self.leader.get(position, position)
-        start = position * DIGEST_SIZE
-        self._digests[start : start + DIGEST_SIZE] = digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
-        self.has_digest[position] = 1
+        """Note the digest of a file's content, as its database has it."""
+        position = self.leader[position]
+        self.digests[position] = np.frombuffer(padded_digest(digest), np.uint8)
+        self.has_digest[position] = True
 
-    def digest(self, position: int) -> bytes:
-        """DIGEST_SIZE bytes; of meaning where has_digest says so."""
-        start = position * DIGEST_SIZE
-        return bytes(self._digests[start : start + DIGEST_SIZE])
 
-    def below(self, directory: str) -> range:
-        """The positions of everything below a directory, in Tree order."""
-        return self.tree.below(directory)
-
-    def claim_below(self, directories: Iterable[str], group: int) -> None:
-        """Claims whatever is free at or below the directories (or files) of these canonical paths."""
-        for directory in dict.fromkeys(directories):
-            position = self.position.get(directory)
-            if position is not None:
-                self.claim(position, group)
-            self.claim_all(np.array(self.below(directory), np.intp), group)
-
-    def files(self, positions: Iterable[int]) -> Iterator[int]:
-        """Those of the positions that are regular files."""
-        return (position for position in positions if self.regular[position])
+def padded_digest(digest: bytes) -> bytes:
+    """DIGEST_SIZE bytes of a digest: cut off, or padded with zeros."""
+    return digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")

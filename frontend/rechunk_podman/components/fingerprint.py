@@ -1,6 +1,6 @@
-"""Fingerprints: 8 bytes of everything that a component's tar entries will hold.
+"""Fingerprints: a hash of 8 bytes of everything that a component's tar entries will hold.
 
-They are for planning alone: a layer's diff_id is always hashed from its real bytes.
+They serve planning alone: a layer's diff_id is always hashed from its real bytes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LENGTHS = struct.Struct("<IQQ")
 HEAD = np.dtype(
     [("kind", "u1"), ("mode", "<u2"), ("uid", "<u4"), ("gid", "<u4"), ("size", "<u8"), ("mtime", "<i8")]
 )
-"""What is hashed of every tar entry, without padding."""
+"""The numbers that are hashed of every tar entry, without padding."""
 _EXTRA = struct.Struct("<IBIIII")
 _XATTR = struct.Struct("<II")
 
 
 def new_fingerprint() -> blake2b:
-    """The hash that makes a fingerprint of blocks."""
+    """Return the hash that makes a fingerprint of blocks."""
     return blake2b(digest_size=SIZE)
 
 
@@ -37,11 +37,12 @@ def block(
     others: Iterable[tuple[int, Entry, str | None]],
     digests: bytes,
 ) -> bytes:
-    """Some tar entries, so that all that tells two of them apart makes other bytes. Pure.
+    """Return bytes that differ wherever the tar entries of two lists differ. Pure.
 
     Args:
         paths, heads: in Tree order.
-        others: index, Entry, and the path of its leader (None for no hard link), of all that are not plain.
+        others: of all hard links, and entries with a target, a device number or attributes: index, Entry, and
+            the path of the leader (None if it is no hard link).
         digests: of the contents of regular files that are no hard links, joined in order.
     """
     names = path_key("\0".join(paths))
@@ -52,7 +53,7 @@ def block(
 
 
 def _extra(index: int, entry: Entry, link: str | None) -> bytes:
-    """What few entries have: a target or leader, a device number, extended attributes."""
+    """Return the bytes of what few entries have: a target or leader, a device number, extended attributes."""
     target = path_key(entry.target or "" if link is None else link)
     major, minor = entry.rdev or (0, 0)
     parts = [
@@ -66,11 +67,12 @@ def _extra(index: int, entry: Entry, link: str | None) -> bytes:
 
 
 def tar_size(heads: npt.NDArray[np.void], links: int, with_xattrs: int) -> int:
-    """About the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
+    """Estimate the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
 
     Args:
         heads: of those that are no hard links.
-        links: how many there are besides; with_xattrs: how many of all have extended attributes.
+        links: number of hard links besides.
+        with_xattrs: number of entries with extended attributes, hard links among them.
     """
     blocks = -(-heads["size"].astype(np.int64) // 512)
     return 512 * (len(heads) + links + int(blocks.sum())) + 1024 * with_xattrs

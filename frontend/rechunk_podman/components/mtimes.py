@@ -1,20 +1,19 @@
-"""Which mtime each regular file will have ("mtimes and determinism" in docs/architecture.md).
+"""The mtime of every entry in a layer ("mtimes and determinism" in docs/architecture.md).
 
-Directories 0, symlinks and special files 1: those need no telling. Files of a package: no later than its
-build. Files of no package: a time that their content decides. Kept files: their own.
+Directories 0, symlinks and special files 1. Files of a package: no later than its build. Files of no package:
+a time that their content decides. Kept files: their own. Hard links: as their leader.
 """
 
 from __future__ import annotations
 
 import logging
-from array import array
 from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import Board
-from rechunk_podman.model import NO_TIME, Kind
+from rechunk_podman.components.board import Board, Flags
+from rechunk_podman.model import Kind
 
 log = logging.getLogger("rechunk_podman")
 
@@ -27,9 +26,11 @@ CONTENT_BITS = 28
 
 CONTENT_END = CONTENT_EPOCH + (1 << CONTENT_BITS)
 
+_NO_BUILD = (1 << 63) - 1
+
 
 def content_mtimes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
-    """Epoch seconds, decided by the first bits of a content's digest: CONTENT_EPOCH <= time < CONTENT_END.
+    """Return epoch seconds that the first bits of digests decide: CONTENT_EPOCH <= time < CONTENT_END.
 
     Args:
         digests: one in each row, of at least four bytes.
@@ -39,53 +40,37 @@ def content_mtimes(digests: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
 
 
 def keep_paths(board: Board, paths: Iterable[str]) -> None:
-    """Marks files, and all files below directories, as kept. A path that is not there is a warning."""
+    """Mark files, and all files below directories, as kept. A path that does not exist is a warning."""
     for given in paths:
         path = board.canonical(given)
         if path is None:
             log.warning("--keep-mtime %s: nothing is there", given)
             continue
-        position = board.position.get(path)
-        below = [] if position is not None and not board.inner[position] else board.below(path)
-        for found in board.files(below if position is None else [position, *below]):
-            board.keep[board.leader.get(found, found)] = 1
+        positions = np.array(board.tree.below(path), np.intp)
+        if path:
+            positions = np.append(positions, board.position[path])
+        board.keep[board.leader[positions[board.regular[positions]]]] = True
 
 
-def will_change(board: Board) -> npt.NDArray[np.bool_]:
-    """True at the position of each regular file whose mtime will not stay what it is (hard links: false)."""
-    columns = board.columns
-    clamps, clamped = columns.clamps(board)
-    here = columns.described
-    changes: npt.NDArray[np.bool_] = (
-        columns.regular & (columns.keep == 0) & (~clamped[here] | (columns.mtime > clamps[here]))
-    )
-    changes[list(board.leader)] = False
+def _builds(board: Board) -> npt.NDArray[np.int64]:
+    """Return the build time of the package that describes each position, _NO_BUILD where there is none."""
+    built = [_NO_BUILD if draft.built is None else draft.built for draft in board.drafts]
+    # the last one is for NOBODY, which is the index -1
+    return np.array([*built, _NO_BUILD], np.int64)[board.described_by]
+
+
+def will_change(board: Board) -> Flags:
+    """Return, of each position, whether it is a regular file, and no hard link, whose mtime will change."""
+    built = _builds(board)
+    changes: Flags = board.regular & ~board.keep & ((built == _NO_BUILD) | (board.mtime > built))
+    changes[list(board.tree.leader)] = False
     return changes
 
 
-def normalise(board: Board) -> array[int]:
-    """The mtime of each position as a layer will hold it, epoch seconds. Every digest must be there."""
-    columns = board.columns
-    clamps, clamped = columns.clamps(board)
-    here = columns.described
-    # symlinks and special files 1, directories 0
-    times = (columns.kinds != Kind.DIRECTORY).astype(np.int64)
-    regular = np.where(
-        columns.keep != 0,
-        columns.mtime,
-        np.where(clamped[here], np.minimum(columns.mtime, clamps[here]), content_mtimes(columns.digests)),
-    )
-    times[columns.regular] = regular[columns.regular]
-    links = list(board.leader)
-    times[links] = times[columns.leader[links]]
-    return array("q", times.tobytes())
-
-
-def exceptions(board: Board, times: array[int]) -> array[int]:
-    """The time of each position where it is not min(mtime, clamp of its component), else NO_TIME."""
-    columns = board.columns
-    clamps, clamped = columns.clamps(board)
-    here = columns.owner
-    expected = np.minimum(columns.mtime, clamps[here])
-    found = columns.regular & (~clamped[here] | (np.asarray(times) != expected))
-    return array("q", np.where(found, np.asarray(times), NO_TIME).tobytes())
+def layer_mtimes(board: Board) -> npt.NDArray[np.int64]:
+    """Return the mtime (epoch seconds) of each position in a layer. Every digest must be known."""
+    built = _builds(board)
+    times = (board.kind != Kind.DIRECTORY).astype(np.int64)
+    packaged = np.where(built == _NO_BUILD, content_mtimes(board.digests), np.minimum(board.mtime, built))
+    times[board.regular] = np.where(board.keep, board.mtime, packaged)[board.regular]
+    return np.asarray(times[board.leader])

@@ -94,8 +94,13 @@ class Descriptor:
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """One layer of a written image: what the config says of it, and what the manifest says."""
+    """A layer that was written: its diff_id, the descriptor of its blob, and the size of its tar in bytes."""
 
     diff_id: DiffId
     descriptor: Descriptor
     uncompressed_size: int
+
+    @classmethod
+    def plain(cls, sha256: str, size: int) -> Layer:
+        """Return the layer whose blob is its uncompressed tar, of this digest (`sha256:…`) and size."""
+        return cls(DiffId(sha256), Descriptor(MEDIA_LAYER, Digest(sha256), size), size)

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan
+from rechunk_podman.model import PREFIX_BYTES, TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
 
 FORMAT = 1
@@ -29,7 +29,6 @@ FINGERPRINT_BYTES = 6
 """Bytes recorded of a fingerprint: a change goes unnoticed once in 2^48."""
 
 SHORT_FINGERPRINT_BYTES = 4
-PREFIX_BYTES = 8
 RATE_STEPS = 255
 MAX_COMPONENTS = 50_000
 MAX_LAYERS = 1_000
@@ -65,19 +64,6 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class LedgerLayer:
-    """A layer of the recorded image.
-
-    prefix: the first 8 bytes of its diff_id's sha256. rate: n/255, expected share of updates in which it
-    changes, as planned when the image was made.
-    """
-
-    prefix: bytes
-    components: tuple[ComponentId, ...]
-    rate: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
 class Compressor:
     """Which program made the blobs: name, its version, level."""
 
@@ -96,7 +82,7 @@ class Ledger:
 
     components: Mapping[ComponentId, Record]
     dates: tuple[int, ...]
-    layers: tuple[LedgerLayer, ...]
+    layers: tuple[PlannedLayer, ...]
     tar_format: int = TAR_FORMAT
     compressor: Compressor | None = None
     _owner: dict[ComponentId, int] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -143,7 +129,7 @@ class Ledger:
         if len(diff_ids) != len(plan.layers) or sorted(planned) != sorted(present):
             raise ValueError("plan, components and diff_ids do not belong together")
         layers = tuple(
-            LedgerLayer(_prefix(diff_id), tuple(sorted(layer.components)), quantized(layer.rate))
+            PlannedLayer(tuple(sorted(layer.components)), quantized(layer.rate), diff_id_prefix(diff_id))
             for layer, diff_id in zip(plan.layers, diff_ids, strict=True)
         )
         old = previous.components if previous is not None else {}
@@ -186,7 +172,8 @@ def _matches(record: Record, component: Component) -> bool:
     return component.fingerprint[: len(record.fingerprint)] == record.fingerprint
 
 
-def _prefix(diff_id: str) -> bytes:
+def diff_id_prefix(diff_id: str) -> bytes:
+    """Return the PREFIX_BYTES of a diff_id by which a Ledger knows a layer."""
     return bytes.fromhex(diff_id.removeprefix("sha256:"))[:PREFIX_BYTES]
 
 
@@ -301,7 +288,7 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
     if not all(members) or width == 0 or not count:
         raise ValueError("a layer without components, or nothing at all")
     layers = tuple(
-        LedgerLayer(prefix, tuple(inside), rate)
+        PlannedLayer(tuple(inside), rate, prefix)
         for prefix, inside, rate in zip(prefixes, members, rates, strict=True)
     )
     records = {

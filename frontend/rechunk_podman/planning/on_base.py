@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
-from rechunk_podman.planning.ledger import Ledger, LedgerLayer
+from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.planning.plan import plan
 
 OWN_SHARE = 8
@@ -43,14 +43,13 @@ def plan_on_base(
     pinned = _pinned(present, base, max_layers)
     held = {ident for layer in pinned for ident in layer.components}
     rest = [component for ident, component in present.items() if ident not in held]
-    layers = tuple(PlannedLayer(layer.components, rate=layer.rate) for layer in pinned)
     if not rest:
-        return Plan(layers)
+        return Plan(tuple(pinned))
     memory = without(base if previous is None else previous, held)
     own = plan(rest, memory, max_layers=max_layers - len(pinned), now=now)
     if not pinned:
         return own
-    return Plan((*layers, *own.layers), (f"{len(pinned)} layers are those of the base image", *own.notes))
+    return Plan((*pinned, *own.layers), (f"{len(pinned)} layers are those of the base image", *own.notes))
 
 
 def without(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
@@ -63,7 +62,7 @@ def without(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
     return replace(ledger, layers=layers)
 
 
-def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int) -> list[LedgerLayer]:
+def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int) -> list[PlannedLayer]:
     """The layers of the base to keep, in its order: at most max_layers, fewer where others have to follow."""
     if base.tar_format != TAR_FORMAT:
         return []

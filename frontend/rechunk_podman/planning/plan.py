@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -66,7 +67,7 @@ def _with_memory(
 ) -> Plan:
     clean = _clean_layers(ordered, previous)
     if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
-        return Plan(tuple(PlannedLayer(layer.components, rate=layer.rate) for layer in previous.layers))
+        return Plan(previous.layers)
     future = _forecast(ordered, previous, now, tuning)
     closed = []
     for members in clean.values():
@@ -79,33 +80,29 @@ def _with_memory(
     kept = {members: index for index, members in clean.items() if members in groups}
     fees = np.zeros(len(ordered))
     notes = []
-    for (index, members), layer in zip(clean.items(), closed, strict=True):
+    for (index, members), opened in zip(clean.items(), closed, strict=True):
         if members in kept:
             continue
         rows = list(members)
-        fees[rows] = layer.fee * future.sizes[rows] / future.sizes[rows].sum()
+        fees[rows] = opened.fee * future.sizes[rows] / future.sizes[rows].sum()
         first = previous.layers[index].components[0]
         notes.append(
             f"opened layer {index + 1} of the previous image ({first}, {len(rows)} components), "
-            f"in which nothing changed, for a fee of {layer.fee:.0f} bytes per update"
+            f"in which nothing changed, for a fee of {opened.fee:.0f} bytes per update"
         )
     old, new = [], []
     for group in groups:
-        rate = quantized(_layer(future, group)[1])
-        idents = tuple(ordered[row].id for row in group)
+        size, change = _layer(future, group)
         if group in kept:
-            old.append((kept[group], PlannedLayer(idents, rate=rate)))
+            index = kept[group]
+            old.append((index, replace(previous.layers[index], rate=quantized(change))))
         else:
-            new.append(
-                (
-                    _place(future, group),
-                    idents,
-                    PlannedLayer(idents, rate=rate, fee=float(fees[list(group)].sum())),
-                )
-            )
+            idents = tuple(ordered[row].id for row in group)
+            layer = PlannedLayer(idents, quantized(change), fee=float(fees[list(group)].sum()))
+            new.append((_odds_per_byte(size, change), layer))
     old.sort(key=lambda entry: entry[0])
-    new.sort(key=lambda entry: entry[:2])
-    return Plan((*(layer for _, layer in old), *(layer for *_, layer in new)), tuple(notes))
+    new.sort(key=lambda entry: (entry[0], entry[1].components))
+    return Plan((*(layer for _, layer in old), *(layer for _, layer in new)), tuple(notes))
 
 
 def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, tuple[int, ...]]:
@@ -128,10 +125,6 @@ def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: 
     chances = rates(ordered, past, weights, now, tuning)
     sizes = np.array([float(max(component.size, 1)) for component in ordered])
     return forecast(sizes, past, chances, weights, tuning)
-
-
-def _place(future: Forecast, group: Sequence[int]) -> float:
-    return _odds_per_byte(*_layer(future, group))
 
 
 def _odds_per_byte(size: float, change: float) -> float:

@@ -14,14 +14,14 @@ import xattr
 
 from rechunk_podman.components import content
 from rechunk_podman.components.assign import assign
-from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_EPOCH, content_mtimes
+from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_END, CONTENT_EPOCH, content_mtimes
 from rechunk_podman.components.sources import unclaimed
 from rechunk_podman.components.sources.bytecode import recorded_mtime, source_of
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
-from support.assigning import INSTALLED, assigned, make
+from support.assigning import INSTALLED, Result, assigned, make
 from support.rpm_headers import package, sqlite_database
 
 BUILT = 1_700_000_000
@@ -50,10 +50,10 @@ def test_files_and_empty_directories_once_others_never_the_root_apart(top):
     (top / "etc/link").symlink_to("a")
     os.mkfifo(top / "run")
     result = assigned(top)
-    paths = [path for component in result.assignment.components for path in component.paths]
+    paths = [path for paths in result.paths.values() for path in paths]
     assert sorted(paths) == ["", "etc/a", "etc/b", "etc/link", "opt/app/bin/x", "proc", "run", "var/empty"]
-    assert result["filesystem/root"].paths == ("",)
-    ids = [component.id for component in result.assignment.components]
+    assert result.paths["filesystem/root"] == [""]
+    ids = [component.id for component in result.components.values()]
     assert ids == sorted(ids)
 
 
@@ -70,7 +70,7 @@ def test_places_of_databases_that_are_something_else(top):
     )
     os.mkfifo(top / "usr/lib/sysimage/dpkg/diversions")
     result = assigned(top)
-    paths = {path for component in result.assignment.components for path in component.paths}
+    paths = set(result.owner)
     assert {"etc/a", "var/lib/rpm", "var/lib/dpkg", "usr/share/doc/foo", DATABASE} <= paths
 
 
@@ -93,7 +93,7 @@ def test_packages_of_which_nothing_is_left(top, source):
 
 
 def test_an_empty_root(top):
-    assert [str(c.id) for c in assigned(top).assignment.components] == ["filesystem/root"]
+    assert list(assigned(top).components) == ["filesystem/root"]
 
 
 def test_hard_links_stay_with_the_first_claim_of_any_of_them(top):
@@ -227,8 +227,8 @@ def test_content_decides_the_time_of_what_no_package_holds(top):
     make(top, {"etc/a": "same", "etc/b": "same", "etc/c": "other", "etc/empty": ""})
     mtimes = assigned(top).mtimes
     assert mtimes["etc/a"] == mtimes["etc/b"] != mtimes["etc/c"]
-    assert set(mtimes) == {"etc/a", "etc/b", "etc/c", "etc/empty"}
-    assert all(CONTENT_EPOCH <= time < CONTENT_EPOCH + 2**CONTENT_BITS for time in mtimes.values())
+    assert mtimes.pop("etc") == 0
+    assert all(CONTENT_EPOCH <= time < CONTENT_END for time in mtimes.values())
 
 
 def test_content_mtimes_are_in_the_past_and_use_their_bits():
@@ -239,29 +239,34 @@ def test_content_mtimes_are_in_the_past_and_use_their_bits():
     assert some == CONTENT_EPOCH + 0x1234567
 
 
-def test_files_of_a_package_follow_the_rule_and_are_not_listed(top):
+def test_files_of_a_package_are_no_newer_than_its_build(top):
     make(top, {"usr/bin/new": "1"})
     make(top, {"usr/bin/old": "2"}, mtime=BUILT - 100)
     packaged(top, ["/usr/bin/new", "/usr/bin/old"])
     result = assigned(top)
-    assert result["rpm/pkg"].mtime_clamp == BUILT
-    assert not {"usr/bin/new", "usr/bin/old"} & set(result.mtimes)
+    assert result["rpm/pkg"].built == BUILT
+    assert (result.mtimes["usr/bin/new"], result.mtimes["usr/bin/old"]) == (BUILT, BUILT - 100)
 
 
-def test_every_regular_file_without_a_clamp_is_listed(top):
-    make(top, {"etc/a": "1", "opt/x": "2", "usr/bin/tool": "3"})
-    (top / "etc/link").symlink_to("a")
+def test_the_package_decides_the_time_of_a_file_that_another_component_owns(top):
+    make(top, {"usr/bin/tool": "3"})
     xattr.setxattr(top / "usr/bin/tool", "user.component", b"mine")
     packaged(top, ["/usr/bin/tool"])
     result = assigned(top)
-    for component in result.assignment.components:
-        if component.mtime_clamp is None:
-            for path in component.paths:
-                file = top / path
-                assert (path in result.mtimes) == (file.is_file() and not file.is_symlink())
-    # its package knows better than its content
     assert result.owner["usr/bin/tool"] == "xattr/mine"
+    assert result["xattr/mine"].built is None
     assert result.mtimes["usr/bin/tool"] == BUILT
+
+
+def test_times_of_what_is_no_regular_file(top):
+    make(top, {"etc/a": "1"})
+    (top / "etc/link").symlink_to("a")
+    (top / "var/empty").mkdir(parents=True)
+    os.mkfifo(top / "etc/fifo")
+    os.link(top / "etc/fifo", top / "etc/again")
+    mtimes = assigned(top).mtimes
+    found = {path: mtimes[path] for path in ("etc", "var/empty", "etc/link", "etc/fifo", "etc/again")}
+    assert found == {"etc": 0, "var/empty": 0, "etc/link": 1, "etc/fifo": 1, "etc/again": 1}
 
 
 def test_keep_mtime_of_files_and_subtrees(top, caplog):
@@ -308,13 +313,13 @@ def app(top):
 
 def test_a_fingerprint_has_8_bytes_and_ignores_what_normalisation_takes_away(app, tmp_path):
     before = assigned(app)
-    assert {len(component.fingerprint) for component in before.assignment.components} == {8}
+    assert {len(component.fingerprint) for component in before.components.values()} == {8}
     copy = tmp_path / "copy"
     shutil.copytree(app, copy, symlinks=True)
     for path in copy.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
     after = assigned(copy)
-    assert after.assignment == before.assignment
+    assert after == before
 
 
 @pytest.mark.parametrize(
@@ -343,7 +348,7 @@ def test_the_root_directory_is_no_ancestor(app):
     before = assigned(app)
     app.chmod(0o700)
     after = assigned(app)
-    assert after.assignment == before.assignment
+    assert after == before
     assert assigned(app, root_mode=0o700)["filesystem/root"] != before["filesystem/root"]
 
 
@@ -362,16 +367,17 @@ def test_the_digest_of_the_database_stands_for_the_content_and_reading_says_the_
 def test_threads_make_no_difference(top):
     make(top, {f"opt/app/{number}": f"{number}" * number for number in range(700)})
     with Root(top) as root, Workers(3) as workers:
-        shared = assign(root, scan(root, workers=workers), workers=workers)
-    assert shared == assigned(top).assignment
+        tree = scan(root, workers=workers)
+        shared = Result(tree, assign(root, tree, workers=workers))
+    assert shared == assigned(top)
 
 
 @pytest.mark.parametrize("sizes", [(0, 1, 100), (600_000, 5, 700_000, 0, 3_000_000), (2_000_000,)])
 def test_the_processor_makes_no_difference(top, sizes, monkeypatch):
     make(top, {f"opt/app/{number}": f"{number}" * size for number, size in enumerate(sizes)})
-    here = assigned(top).assignment
+    here = assigned(top)
     monkeypatch.setattr(content, "has_sha256", lambda: False)
-    assert assigned(top).assignment == here
+    assert assigned(top) == here
 
 
 @pytest.mark.parametrize("instructions", [True, False])

@@ -106,7 +106,7 @@ def test_info_files_belong_to_their_package_the_rest_is_the_database(debian):
     assert result.owner[f"{info}/libfoo1:amd64.postinst"] == "dpkg/foo"
     assert result.owner[f"{info}/libfoo1:amd64.list"] == "dpkg/foo"
     assert result.owner[f"{info}/python3.11.postinst"] == "dpkg/python3.11"
-    assert result["database/dpkg"].paths == (
+    assert result.paths["database/dpkg"] == [
         "var/lib/apt/extended_states",
         f"{info}/format",
         f"{info}/gone.list",
@@ -114,7 +114,7 @@ def test_info_files_belong_to_their_package_the_rest_is_the_database(debian):
         f"{ADMIN}/status",
         f"{ADMIN}/status-old",
         f"{ADMIN}/triggers/File",
-    )
+    ]
     assert result["database/dpkg"].interval is not None
     # of no package: their time is their content's
     assert result.mtimes[f"{info}/python3.11.list"] < CONTENT_EPOCH + 2**28
@@ -157,7 +157,7 @@ def test_the_newest_of_all_changelogs_is_the_build_time(debian):
     listing = debian.top / ADMIN / "info/foo.list"
     listing.write_text(listing.read_text() + f"/{binnmu}\n")
     component = debian.assigned()["dpkg/foo"]
-    assert component.mtime_clamp == BUILT + 86400 + 3600
+    assert component.built == BUILT + 86400 + 3600
     assert component.changes == (BUILT + 90000, BUILT, 1640995200 - 7200)
 
 
@@ -165,7 +165,7 @@ def test_a_documentation_directory_that_is_a_symlink_to_anothers(debian):
     debian.install("foo", {"/usr/lib/one": "1"}, changelog=log("Tue, 14 Nov 2023 22:13:20 +0000"))
     debian.install("bar", {"/usr/lib/two": "2"})
     (debian.top / "usr/share/doc/bar").symlink_to("foo")
-    assert debian.assigned()["dpkg/bar"].mtime_clamp == BUILT
+    assert debian.assigned()["dpkg/bar"].built == BUILT
 
 
 def test_without_changelogs_the_newest_file_that_the_installation_did_not_stamp(debian):
@@ -174,13 +174,13 @@ def test_without_changelogs_the_newest_file_that_the_installation_did_not_stamp(
     make(debian.top, {"usr/lib/one": "1"}, mtime=BUILT)
     # rewritten by a script after the installation
     make(debian.top, {"usr/lib/two": "two"}, mtime=INSTALLED + 5)
-    assert debian.assigned()["dpkg/foo"].mtime_clamp == BUILT
+    assert debian.assigned()["dpkg/foo"].built == BUILT
 
 
 def test_where_the_installation_stamped_everything_content_decides_the_times(debian):
     debian.install("foo", {"/usr/lib/one": "1"}, mtime=INSTALLED)
     result = debian.assigned()
-    assert result["dpkg/foo"].mtime_clamp is None
+    assert result["dpkg/foo"].built is None
     assert result.mtimes["usr/lib/one"] < CONTENT_EPOCH + 2**28
 
 
@@ -188,7 +188,7 @@ def test_without_changelogs_on_top_of_an_image_of_ours(debian):
     """There the lists have content-derived times, older than any package."""
     debian.install("foo", {"/usr/lib/one": "1"}, mtime=BUILT)
     os.utime(debian.top / ADMIN / "info/foo.list", (CONTENT_EPOCH + 5, CONTENT_EPOCH + 5))
-    assert debian.assigned()["dpkg/foo"].mtime_clamp == BUILT
+    assert debian.assigned()["dpkg/foo"].built == BUILT
 
 
 def test_an_untouched_file_is_not_read_a_touched_one_is(debian):
@@ -237,9 +237,9 @@ def test_distroless(tmp_path):
         },
     )
     result = assigned(tmp_path)
-    assert result["dpkg/one"].paths == ("usr/lib/one", f"{place}/libone1", f"{place}/libone1.md5sums")
-    assert result["dpkg/one"].mtime_clamp == BUILT
-    assert result["dpkg/two"].paths[:2] == ("usr/lib/link", "usr/lib/two")
+    assert result.paths["dpkg/one"] == ["usr/lib/one", f"{place}/libone1", f"{place}/libone1.md5sums"]
+    assert result["dpkg/one"].built == BUILT
+    assert result.paths["dpkg/two"][:2] == ["usr/lib/link", "usr/lib/two"]
     assert result.owner["usr/lib/three"] == "unclaimed/usr/lib"
 
 

@@ -10,6 +10,7 @@ from rechunk_podman.errors import DatabaseError
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
+from support.assigning import Result
 
 
 @pytest.fixture
@@ -32,11 +33,12 @@ def top(tmp_path):
 @pytest.mark.parametrize("count", [1, 2])
 def test_it_makes_no_difference(top, count):
     with Root(top) as root, Workers(count) as workers:
-        plain = assign(root, scan(root))
+        tree = scan(root)
+        plain = Result(tree, assign(root, tree))
         ahead = Ahead(root, workers)
-        assert assign(root, scan(root, workers=workers), workers=workers, ahead=ahead) == plain
-    (foo,) = (component for component in plain.components if component.id.name == "foo")
-    assert {"usr/bin/foo", "usr/bin/\udcff"} <= set(foo.paths)
+        tree = scan(root, workers=workers)
+        assert Result(tree, assign(root, tree, workers=workers, ahead=ahead)) == plain
+    assert {"usr/bin/foo", "usr/bin/\udcff"} <= set(plain.paths["dpkg/foo"])
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -34,9 +34,9 @@ def test_directories_hand_their_component_down_and_the_nearest_wins(top):
     mark(top / "opt/app/deep", b"inner")
     mark(top / "opt/app/deep/d", b"own")
     result = assigned(top)
-    assert result["xattr/outer"].paths == ("opt/app/a", "opt/app/empty", "opt/app/link")
-    assert result["xattr/inner"].paths == ("opt/app/deep/b",)
-    assert result["xattr/own"].paths == ("opt/app/deep/d",)
+    assert result.paths["xattr/outer"] == ["opt/app/a", "opt/app/empty", "opt/app/link"]
+    assert result.paths["xattr/inner"] == ["opt/app/deep/b"]
+    assert result.paths["xattr/own"] == ["opt/app/deep/d"]
     assert result.owner["opt/app-c"] == "unclaimed/opt"
 
 
@@ -133,9 +133,9 @@ def kernel(version):
 def test_one_kernel_has_names_without_its_version(tmp_path):
     result = assigned(make(tmp_path, kernel(FEDORA)))
     base = f"{MODULES}/{FEDORA}"
-    assert result["kernel/initramfs"].paths == (f"{base}/initramfs.img",)
-    assert result["kernel/modules"].paths == (f"{base}/kernel/fs/ext4.ko.xz", f"{base}/modules.dep")
-    assert result["kernel/vmlinuz"].paths == (f"{base}/System.map", f"{base}/vmlinuz")
+    assert result.paths["kernel/initramfs"] == [f"{base}/initramfs.img"]
+    assert result.paths["kernel/modules"] == [f"{base}/kernel/fs/ext4.ko.xz", f"{base}/modules.dep"]
+    assert result.paths["kernel/vmlinuz"] == [f"{base}/System.map", f"{base}/vmlinuz"]
     assert result["kernel/vmlinuz"].version == FEDORA
 
 

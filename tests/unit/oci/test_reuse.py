@@ -8,13 +8,12 @@ import pytest
 
 from rechunk_podman.build.image_ledger import expected_layers
 from rechunk_podman.errors import ImageError
-from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.model import ComponentId, Plan, PlannedLayer
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.sparse import parse_sparse, sparse_document
-from rechunk_podman.oci.spec import Descriptor
-from rechunk_podman.planning.ledger import Ledger
+from rechunk_podman.oci.spec import Descriptor, DiffId
 
 ENCRYPTED = spec.MEDIA_LAYER_GZIP + "+encrypted"
 FOREIGN = "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip"
@@ -108,28 +107,10 @@ def test_a_sparse_layout_says_what_and_where():
             parse_sparse(text, "it")
 
 
-def component(name: str, content: int = 0) -> Component:
-    return Component(ComponentId("test", name), 10, bytes([content]) * 8)
-
-
-def planned(*names: str) -> PlannedLayer:
-    return PlannedLayer(tuple(ComponentId("test", name) for name in names))
-
-
-def test_layers_are_expected_where_nothing_changed():
-    """Only with the same components, unchanged, and where the diff_id is known from the image itself."""
-    old = {c.id: c for c in map(component, "abcd")}
-    before = Ledger.advance(
-        None,
-        old.values(),
-        Plan((planned("a", "b"), planned("c"), planned("d"))),
-        [digest(n << 200) for n in (1, 2, 3)],
-        date=1,
-    )
-    new = {**old, ComponentId("test", "c"): component("c", 1)}
-    plan = Plan((planned("b", "a"), planned("c"), planned("d")))
+def test_a_layer_is_expected_by_the_prefix_that_the_plan_has_for_it():
     known = [digest(n << 200) for n in (1, 2)]
-    assert expected_layers(plan, new, [before, None], known) == [digest(1 << 200), None, None]
-    assert expected_layers(plan, old, [None, before], known)[1] == digest(2 << 200)
-    assert expected_layers(Plan((planned("a"), planned("b"))), old, [before], known) == [None, None]
-    assert expected_layers(plan, old, [], known) == [None, None, None]
+    prefixes = [bytes.fromhex(digest(n << 200).removeprefix("sha256:"))[:8] for n in (1, 2, 3)]
+    layers = [PlannedLayer((ComponentId("test", "a"),), prefix=prefix) for prefix in (*prefixes, b"")]
+    assert expected_layers(Plan(tuple(layers)), known) == [*known, None, None]
+    assert expected_layers(Plan(tuple(layers)), []) == [None] * 4
+    assert expected_layers(Plan(tuple(layers)), [*known, DiffId("sha256:not checked")])[-1] is None

@@ -7,16 +7,13 @@ import os
 import subprocess
 import tarfile
 
-import numpy as np
 import pytest
 
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.oci.write.tar import (
     END,
-    UNCLAMPED,
     directory_header,
     entry_header,
-    entry_mtimes,
     file_header,
     file_header_size,
     header,
@@ -239,16 +236,3 @@ def test_headers_of_our_own_archives():
     for size in (0, 8 * GIB - 1, 8 * GIB, 10**12):
         assert file_header_size(77, size) == len(file_header("y" * 77, size))
     assert read(directory_header("blobs")).isdir()
-
-
-def test_the_rule_of_mtimes():
-    def rule(kind, mtime, clamp):
-        return entry_mtimes(*(np.array([value], np.int64) for value in (kind, mtime, clamp))).tolist()
-
-    assert rule(Kind.FILE, 50, UNCLAMPED) == [50]
-    assert rule(Kind.FILE, 50, 40) == [40]
-    assert rule(Kind.FILE, 50, 60) == [50]
-    assert rule(Kind.FILE, -50, 60) == [-50]
-    assert rule(Kind.DIRECTORY, 50, 40) == [0]
-    assert rule(Kind.SYMLINK, 50, 40) == [1]
-    assert rule(Kind.CHAR, 50, UNCLAMPED) == [1]

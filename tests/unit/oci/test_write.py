@@ -10,23 +10,24 @@ import stat
 import subprocess
 import sys
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from rechunk_podman.errors import RechunkError, RootfsError, UsageError
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
-from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest
+from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest, Layer
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write import layers
 from rechunk_podman.oci.write.compress import Compression
-from rechunk_podman.oci.write.image import ImageDocuments, Output, OutputKind, write_image
+from rechunk_podman.oci.write.documents import ImageDocuments
+from rechunk_podman.oci.write.image import write_image
 from rechunk_podman.oci.write.layers import write_layer
-from rechunk_podman.oci.write.members import LayerSpec, Source, tar_stream
+from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
-from support.writing import component, finish, make_sizes, specs, write
+from support.writing import finish, make_sizes, spec, specs, tar_source, write
 
 MIB = 1 << 20
 
@@ -139,8 +140,8 @@ def test_members_have_their_ancestors_and_an_order(top, place):
     assert len(seen) == len(set(seen)) == 12
 
 
-def one_layer(*paths, **options):
-    return lambda tree: [LayerSpec((component("one", *paths, **options),))]
+def one_layer(*paths):
+    return lambda tree: [spec(tree, *paths)]
 
 
 def read_layer(place, image, index=0):
@@ -177,10 +178,9 @@ def test_a_hard_link_whose_target_is_elsewhere_is_a_file(top, place):
 
 
 def test_mtimes(top, place):
-    os.utime(top / "größe", (5000, 5000))
-    os.utime(top / "usr/hard", (5000, 5000))
     paths = ("größe", "usr/hard", "usr/share/closed/file-3", "usr/link")
-    image = write(top, f"oci:{place}/image", layers=one_layer(*paths, clamp=4000), mtimes={"größe": 17})
+    mtimes = {"größe": 17, "usr/hard": 4000, "usr/share/closed/file-3": 4000}
+    image = write(top, f"oci:{place}/image", layers=one_layer(*paths), mtimes=mtimes)
     times = {name: member.mtime for name, member in read_layer(place, image).items()}
     assert times == {
         "größe": 17,
@@ -213,24 +213,23 @@ def test_sparse_files_are_expanded(top, place):
 
 def test_a_size_is_known_before_anything_is_read(top):
     with Root(top) as root:
-        source = Source(root, scan(root), None)
-        for spec in specs(source.tree, 4):
-            stream = tar_stream(source, spec)
-            written = write_layer(root, stream, None, Compression())
-            assert written.uncompressed == stream.size
-            assert written.digest == written.diff_id
+        source = tar_source(root)
+        for layer in specs(source.tree, 4):
+            stream = source.stream(layer.positions)
+            written = write_layer(root, stream, None, Compression.parse("zstd"))
+            assert written == Layer.plain(written.diff_id, stream.size)
 
 
 def test_a_long_layer_is_left_alone(top):
     """A thread takes two layers at once, and not another one beside one that all would wait for."""
     with Root(top) as root:
-        source = Source(root, scan(root), None)
+        source = tar_source(root)
         taken = []
 
         def jobs():
-            for number, spec in enumerate(specs(source.tree, 4)):
+            for number, chosen in enumerate(specs(source.tree, 4)):
                 taken.append(number)
-                yield number, layers.Job(tar_stream(source, spec), alone=number == 0)
+                yield layers.Job(number, source.stream(chosen.positions), alone=number == 0)
 
         written = {}
         most = 0
@@ -240,27 +239,28 @@ def test_a_long_layer_is_left_alone(top):
             if number == 0:
                 assert taken == [0]
         assert most == (1 if layers.has_sha256() else 0)
-        for number, spec in enumerate(specs(source.tree, 4)):
-            assert written[number] == write_layer(root, tar_stream(source, spec), None, Compression())
+        for number, chosen in enumerate(specs(source.tree, 4)):
+            stream = source.stream(chosen.positions)
+            assert written[number] == write_layer(root, stream, None, Compression())
 
 
 def test_layers_that_are_only_hashed_among_those_that_are_compressed(top, place):
     zstd = Compression.parse("zstd")
     with Root(top) as root:
-        source = Source(root, scan(root), None)
+        source = tar_source(root)
         chosen = specs(source.tree, 6)
 
         def job(number, name):
-            target = None if number % 2 else layers.Target(str(place / f"{name}{number}"))
-            return layers.Job(tar_stream(source, chosen[number]), target)
+            file = None if number % 2 else layers.BlobFile(str(place / f"{name}{number}"))
+            return layers.Job(number, source.stream(chosen[number].positions), file)
 
-        jobs = ((number, job(number, "one")) for number in range(len(chosen)))
+        jobs = (job(number, "one") for number in range(len(chosen)))
         written = dict(layers.write_layers(root, jobs, zstd))
         assert sorted(written) == list(range(len(chosen)))
         for number, layer in written.items():
-            stream, target, _ = job(number, "other")
-            assert layer == write_layer(root, stream, target, zstd)
-            assert (layer.digest == layer.diff_id) == (target is None)
+            _, stream, file, _ = job(number, "other")
+            assert layer == write_layer(root, stream, file, zstd)
+            assert (layer.descriptor.digest == layer.diff_id) == (file is None)
     assert len(list(place.iterdir())) == len(chosen) // 2 * 2
     for path in place.glob("one*"):
         assert path.read_bytes() == (place / path.name.replace("one", "other")).read_bytes()
@@ -280,14 +280,12 @@ def test_progress_is_reported(top, place):
 
 def change_after_scan(top, place, change, threads):
     with Root(top) as root, Workers(threads) as workers:
-        tree = scan(root)
+        source = tar_source(root)
         change()
         with pytest.raises(RootfsError) as caught:
             write_image(
-                root,
-                tree,
-                specs(tree, 4),
-                None,
+                source,
+                specs(source.tree, 4),
                 finish=finish,
                 output=Output.parse(f"{place}/image"),
                 workers=workers,
@@ -327,21 +325,22 @@ def test_a_file_that_became_something_else_is_named(top, place):
     assert "/usr/share/closed/file-5" in change_after_scan(top, place, link, 1).message
 
 
-def test_an_error_in_finish_leaves_nothing(top, place):
-    def refuse(layers):
-        raise RechunkError(f"no config for {len(layers)} layers")
+def refuse_documents(layers):
+    raise RechunkError(f"no config for {len(layers)} layers")
 
+
+def test_an_error_in_finish_leaves_nothing(top, place):
     for name in ("oci:image", "oci-archive:image", "docker-archive:image"):
         kind, _, path = name.partition(":")
         with pytest.raises(RechunkError, match="no config for 5 layers"):
-            write(top, f"{kind}:{place}/{path}", finish=refuse, threads=2)
+            write(top, f"{kind}:{place}/{path}", finish=refuse_documents, threads=2)
         assert list(place.iterdir()) == []
 
 
 def test_an_older_archive_is_replaced_only_by_a_whole_one(top, place):
     (place / "image").write_text("old")
-    with pytest.raises(RootfsError):
-        write(top, f"{place}/image", layers=one_layer("none"))
+    with pytest.raises(RechunkError):
+        write(top, f"{place}/image", finish=refuse_documents)
     assert (place / "image").read_text() == "old"
     write(top, f"{place}/image")
     validate(place / "image").check()
@@ -409,8 +408,8 @@ def test_layouts_want_an_empty_place(top, place):
 
 
 def test_a_failed_layout_leaves_an_empty_directory_empty(top, place):
-    with pytest.raises(RootfsError):
-        write(top, f"oci:{place}", layers=one_layer("none"))
+    with pytest.raises(RechunkError):
+        write(top, f"oci:{place}", finish=refuse_documents)
     assert list(place.iterdir()) == []
 
 
@@ -549,8 +548,8 @@ def test_expected_layers_are_hashed_and_left_out(top, place):
     def layers(tree):
         found = specs(tree, 5)
         return [
-            LayerSpec(spec.components, expected=layer.diff_id)
-            for spec, layer in zip(found, full.layers, strict=True)
+            replace(planned, expected=layer.diff_id)
+            for planned, layer in zip(found, full.layers, strict=True)
         ]
 
     image = write(
@@ -596,7 +595,7 @@ def test_annotations_that_were_lost_on_the_way_come_back(top, place):
     }
 
     def layers(tree):
-        return [LayerSpec(spec.components, annotations={"a": "new"}) for spec in specs(tree, 5)]
+        return [replace(planned, annotations={"a": "new"}) for planned in specs(tree, 5)]
 
     image = write(top, f"oci:{place}/sparse", layers=layers, reuse=reuse)
     assert [layer.descriptor.annotations for layer in image.layers[:3]] == [

@@ -11,7 +11,7 @@ from dataclasses import replace
 import pytest
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import Component, ComponentId, Plan
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan
 from rechunk_podman.planning.families import family
 from rechunk_podman.planning.ledger import Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
@@ -56,6 +56,18 @@ def follow(images: list[list[Component]], max_layers: int) -> tuple[list[Plan], 
 
 def contents(planned: Plan) -> list[frozenset[str]]:
     return [frozenset(ident.name for ident in layer.components) for layer in planned.layers]
+
+
+def test_layers_that_stay_have_the_prefix_of_the_recorded_one() -> None:
+    image = many(40)
+    _, ledger = follow([image], 10)
+    again = plan(changed(image, image[7].id.name), ledger, max_layers=10, now=START + WEEK)
+    recorded = {layer.components: layer.prefix for layer in ledger.layers}
+    stay = {layer.components: layer.prefix for layer in again.layers if layer.prefix}
+    assert len(stay) == 9 - len(again.notes) > 0  # each note is of a layer that was opened
+    assert stay.items() <= recorded.items()
+    other_format = replace(ledger, tar_format=TAR_FORMAT + 1)
+    assert not any(layer.prefix for layer in plan(image, other_format, max_layers=10, now=START).layers)
 
 
 def test_everything_alone_where_there_are_layers_enough() -> None:
@@ -143,9 +155,10 @@ def test_dirty_layers_are_repacked_and_what_keeps_changing_is_set_apart() -> Non
 
 def test_an_unclaimed_file_copied_in_again_unchanged_changes_nothing() -> None:
     image = [*many(80), component("opt/app", 5_000, source="unclaimed")]
-    again = [replace(c, mtime_clamp=START) for c in reversed(image)]
+    again = [replace(c, built=START) for c in reversed(image)]
     plans, ledger = follow([image, again], 16)
-    assert plans[0].layers == plans[1].layers
+    assert contents(plans[0]) == contents(plans[1])
+    assert all(layer.prefix for layer in plans[1].layers)
     assert ledger.dates == (START,)
 
 

@@ -71,6 +71,7 @@ def test_nothing_of_its_own():
     base = recorded(BASE, 6)
     made = plan_on_base(BASE, None, base, max_layers=6, now=NOW + DAY)
     assert members(made) == members(base)
+    assert [layer.prefix for layer in made.layers] == [layer.prefix for layer in base.layers]
 
 
 def test_nothing_at_all():

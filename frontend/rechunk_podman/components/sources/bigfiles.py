@@ -1,6 +1,8 @@
-"""Components of one file: the big ones that no package holds."""
+"""Components of one file each: big files of no package."""
 
 from __future__ import annotations
+
+import numpy as np
 
 from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
@@ -11,12 +13,12 @@ THRESHOLD = 1 << 20
 """Bytes from which a file is worth a component of its own."""
 
 MOST = 256
-"""So many components at most, the biggest files; a Ledger must hold them all."""
+"""Most components, of the biggest files: a Ledger must hold them all."""
 
 
 def claim(root: Root, board: Board) -> None:
-    """Claims every free regular file of THRESHOLD bytes and more, each for itself."""
-    big = board.columns.regular & (board.columns.size >= THRESHOLD)
-    sizes = ((-int(board.columns.size[position]), position) for position in board.free() if big[position])
-    for _, position in sorted(sizes)[:MOST]:
-        board.claim(position, board.group(name, board.paths[position]))
+    """Claim every unclaimed regular file of THRESHOLD bytes and more, each for a component of its own."""
+    positions = board.unclaimed()
+    big = positions[board.regular[positions] & (board.size[positions] >= THRESHOLD)]
+    for position in big[np.argsort(-board.size[big], kind="stable")][:MOST].tolist():
+        board.claim(position, board.component(name, board.paths[position]))

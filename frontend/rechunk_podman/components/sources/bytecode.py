@@ -1,4 +1,4 @@
-"""Python's byte code: which .py a .pyc belongs to, and which times it records.
+"""Python's byte code: a .pyc goes into the component of its .py, whose time it may record.
 
 Sources: PEP 3147 (__pycache__), PEP 488 (.opt-N), PEP 552 (the header of a .pyc),
 Lib/importlib/_bootstrap_external.py.
@@ -12,9 +12,8 @@ import struct
 from collections.abc import Iterator
 
 import numpy as np
-import numpy.typing as npt
 
-from rechunk_podman.components.board import Board
+from rechunk_podman.components.board import Board, Flags
 from rechunk_podman.rootfs.root import Root
 
 name = "bytecode"
@@ -23,7 +22,7 @@ _OPTIMISED = re.compile(r"\.opt-[0-9a-zA-Z]+\Z")
 
 
 def source_of(path: str) -> str | None:
-    """The path of the .py that a .pyc was compiled from, None where the path is no .pyc's. Pure."""
+    """Return the path of the .py that a .pyc was compiled from; None if the path is none of a .pyc. Pure."""
     if not path.endswith(".pyc"):
         return None
     head, _, file = path.rpartition("/")
@@ -37,7 +36,7 @@ def source_of(path: str) -> str | None:
 
 
 def pairs(board: Board) -> Iterator[tuple[int, int]]:
-    """(position of a .pyc, position of its .py) wherever both are there."""
+    """Yield (position of a .pyc, position of its .py) where both exist."""
     for position in [position for position, path in enumerate(board.paths) if path.endswith(".pyc")]:
         if board.regular[position]:
             source = source_of(board.paths[position])
@@ -47,22 +46,23 @@ def pairs(board: Board) -> Iterator[tuple[int, int]]:
 
 
 def claim(root: Root, board: Board) -> None:
-    """Lets every free .pyc follow its .py, into whatever component that comes."""
+    """Give every unclaimed .pyc the component of its .py, whichever claims that in the end."""
+    unclaimed = set(board.unclaimed().tolist())
     for compiled, source in pairs(board):
-        compiled, source = board.leader.get(compiled, compiled), board.leader.get(source, source)
-        # by the leaders' own names: a .py that is a hard link to a .pyc would follow itself
+        compiled, source = int(board.leader[compiled]), int(board.leader[source])
+        # by the leaders' own names: a .py that is a hard link to a .pyc would get its own
         if (
-            board.is_free(compiled)
+            compiled in unclaimed
             and board.paths[compiled].endswith(".pyc")
             and not board.paths[source].endswith(".pyc")
         ):
-            board.followers[compiled] = source
+            board.owner_from.setdefault(compiled, source)
 
 
 def recorded_mtime(header: bytes) -> int | None:
-    """The time of the .py that the first 16 bytes of a .pyc record: epoch seconds modulo 2**32.
+    """Return the time of the .py that the first 16 bytes of a .pyc record: epoch seconds modulo 2**32.
 
-    None where it is validated by hash, or is no .pyc. There are no flags before magic number 3390
+    None if the .pyc is validated by hash, or is not one. There are no flags before magic number 3390
     (Python 3.7).
     """
     if len(header) < 8 or header[2:4] != b"\r\n":
@@ -75,21 +75,21 @@ def recorded_mtime(header: bytes) -> int | None:
     return int(second)
 
 
-def keep_recorded(root: Root, board: Board, changes: npt.NDArray[np.bool_]) -> None:
-    """Marks every .py as kept whose time is about to change although a .pyc records it.
+def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
+    """Mark every .py as kept whose time would change although a .pyc records it.
 
     Args:
-        changes: true at the positions whose normal time is not the present one.
+        changes: of each position, whether its mtime in a layer would not be its present one.
 
     Raises:
         RootfsError: a .pyc cannot be read.
     """
-    leaders = set(board.leader.values())
+    leaders = set(board.tree.leader.values())
     changing = np.flatnonzero(changes).tolist()
     if not any(board.paths[position].endswith(".py") or position in leaders for position in changing):
         return
     for compiled, source in pairs(board):
-        source = board.leader.get(source, source)
+        source = int(board.leader[source])
         if not changes[source] or board.keep[source]:
             continue
         path = board.paths[compiled]
@@ -100,5 +100,5 @@ def keep_recorded(root: Root, board: Board, changes: npt.NDArray[np.bool_]) -> N
             raise root.error(path, error) from error
         finally:
             os.close(descriptor)
-        if recorded_mtime(header) == board.entry(source).mtime & 0xFFFFFFFF:
-            board.keep[source] = 1
+        if recorded_mtime(header) == int(board.mtime[source]) & 0xFFFFFFFF:
+            board.keep[source] = True

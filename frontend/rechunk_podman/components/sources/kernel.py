@@ -1,12 +1,13 @@
-"""Components of the kernels: initramfs, modules and vmlinuz change apart from each other, and are big.
+"""Components of the kernels: initramfs, modules and vmlinuz are big, and change apart from each other.
 
-Their names do not hold the kernel's version where there is one kernel: a component must keep its name over
-updates.
+Their names hold the kernel's version only if two kernels need it: a component keeps its name over updates.
 """
 
 from __future__ import annotations
 
 import re
+
+import numpy as np
 
 from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
@@ -22,35 +23,36 @@ _IMAGE_SUFFIX = re.compile(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
 
 
 def claim(root: Root, board: Board) -> None:
-    """Claims usr/lib/modules/VERSION/** and boot/*-VERSION of every kernel."""
-    parts: dict[int, tuple[str, str]] = {}
+    """Claim usr/lib/modules/VERSION/** and boot/*-VERSION of every kernel."""
+    # (kernel version, part) -> positions
+    parts: dict[tuple[str, str], list[int]] = {}
     kernels: set[str] = set()
     for directory in _MODULE_DIRECTORIES:
-        for position in board.below(directory):
+        for position in board.tree.below(directory):
             version, _, rest = board.paths[position][len(directory) + 1 :].partition("/")
             if not rest:
                 continue
             part = _part_of_modules(rest, version)
-            parts[position] = (version, part)
+            parts.setdefault((version, part), []).append(position)
             if part != "modules" or rest.startswith(("kernel/", "modules.dep")):
                 kernels.add(version)
-    for position in board.below("boot"):
+    for position in board.tree.below("boot"):
         file = board.paths[position].removeprefix("boot/")
         found = None if "/" in file else _part_of_boot(file)
         if found is not None:
-            parts[position] = found
+            parts.setdefault(found, []).append(position)
             if found[1] == "vmlinuz":
                 kernels.add(found[0])
     suffixes = _suffixes(kernels)
-    for position, (version, part) in parts.items():
+    for (version, part), positions in parts.items():
         if version in suffixes:
-            number = board.group(name, part + suffixes[version])
-            board.groups[number].version = version
-            board.claim(position, number)
+            number = board.component(name, part + suffixes[version])
+            board.drafts[number].version = version
+            board.claim_all(np.array(positions, np.intp), number)
 
 
 def _part_of_modules(rest: str, version: str) -> str:
-    """The part to which usr/lib/modules/VERSION/`rest` belongs."""
+    """Return the part to which usr/lib/modules/VERSION/`rest` belongs."""
     if rest.startswith(("initramfs", "initrd")):
         return "initramfs"
     if rest in (f"{version}.efi", "aboot.img") or rest.lstrip(".").startswith(
@@ -61,7 +63,7 @@ def _part_of_modules(rest: str, version: str) -> str:
 
 
 def _part_of_boot(file: str) -> tuple[str, str] | None:
-    """(kernel version, part) of a file in /boot, None where it is no kernel's."""
+    """Return (kernel version, part) of a file in /boot; None if it belongs to no kernel."""
     found = _INITRAMFS.match(file)
     if found:
         return found["version"], "initramfs"
@@ -72,7 +74,10 @@ def _part_of_boot(file: str) -> tuple[str, str] | None:
 
 
 def flavour(version: str) -> str:
-    """What tells the kernels of one release apart: 6.1.0-18-rt-amd64 -> rt-amd64, 6.8.5-1+debug -> debug."""
+    """Return the part of a version by which kernels of one release differ.
+
+    6.1.0-18-rt-amd64 -> rt-amd64, 6.8.5-1+debug -> debug.
+    """
     release, _, variant = version.partition("+")
     words = release.split("-")
     while words and (not words[0] or words[0][0].isdigit()):
@@ -81,7 +86,7 @@ def flavour(version: str) -> str:
 
 
 def _suffixes(kernels: set[str]) -> dict[str, str]:
-    """Kernel version -> what its components' names end in: nothing, its flavour, or its version."""
+    """Return the suffix of component names for each kernel version: nothing, its flavour, or its version."""
     if len(kernels) == 1:
         return dict.fromkeys(kernels, "")
     flavours = [flavour(version) for version in kernels]

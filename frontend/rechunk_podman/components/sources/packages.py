@@ -11,10 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import ALWAYS, NOBODY, Board, Numbers
+from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board
 from rechunk_podman.components.content import digest_file
 from rechunk_podman.components.mtimes import CONTENT_END
-from rechunk_podman.model import Kind
+from rechunk_podman.model import Kind, Positions
 from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package
@@ -29,7 +29,7 @@ class _Missing(NamedTuple):
 
     algorithm: int
     digest: bytes
-    group: int
+    number: int
 
 
 _MissingFiles = dict[tuple[str, int], list[_Missing]]
@@ -54,8 +54,8 @@ def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS
 
 def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -> None:
     locations = ecosystem.locations
-    own = board.group("database", ecosystem.name)
-    board.groups[own].interval = ALWAYS
+    own = board.component("database", ecosystem.name)
+    board.drafts[own].interval = EVERY_BUILD
     directories = [*database.directories, *map(root.place, (*locations.copies, *locations.state))]
     if locations.is_exclusive:
         board.claim_below(directories, own)
@@ -64,9 +64,9 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         by_source.setdefault(package.source, []).append(package)
     missing: _MissingFiles = {}
     trees: list[tuple[str, int]] = []
-    # sorted: the numbers of the groups do not tell the order of the records
+    # sorted: the numbers of components do not tell the order of the records
     for source, packages in sorted(by_source.items()):
-        number = board.group(ecosystem.name, source)
+        number = board.component(ecosystem.name, source)
         _claim_source(board, ecosystem, number, packages, missing)
         trees += [(tree, number) for package in packages for tree in package.trees]
     if trees:
@@ -80,17 +80,17 @@ def _claim_source(
     board: Board, ecosystem: Ecosystem, number: int, packages: list[Package], missing: _MissingFiles
 ) -> None:
     """Claim and describe the files of all packages of one source."""
-    group = board.groups[number]
+    draft = board.drafts[number]
     present = [package for package in packages if not package.is_removed] or packages
-    group.version = join_versions((package.source_version for package in present), ecosystem.compare)
+    draft.version = join_versions((package.source_version for package in present), ecosystem.compare)
     columns = [_positions(board, package.files.paths.unpack()) for package in packages]
     built = [package.built for package in packages if package.built is not None]
     if not built:
         for package, positions in zip(packages, columns, strict=True):
             built += _newest(board, package, positions)
-    group.built(max(built, default=None))
+    draft.add_build(max(built, default=None))
     for package, positions in zip(packages, columns, strict=True):
-        group.changes.update(package.changes)
+        draft.changes.update(package.changes)
         for path in package.info:
             position = board.position.get(path)
             if position is not None:
@@ -98,7 +98,7 @@ def _claim_source(
         _claim_files(board, number, package.files, positions, missing)
 
 
-def _positions(board: Board, paths: list[str]) -> Numbers:
+def _positions(board: Board, paths: list[str]) -> Positions:
     """Return the position of each path, NOBODY where nothing is there."""
     found = list(map(board.position.get, paths))
     if None in found:
@@ -109,7 +109,9 @@ def _positions(board: Board, paths: list[str]) -> Numbers:
     return np.array([NOBODY if position is None else position for position in found], np.intp)
 
 
-def _claim_files(board: Board, number: int, files: Files, positions: Numbers, missing: _MissingFiles) -> None:
+def _claim_files(
+    board: Board, number: int, files: Files, positions: Positions, missing: _MissingFiles
+) -> None:
     here = positions != NOBODY
     board.claim_all(positions[here if files.installed is None else here & files.installed], number)
     packaged = np.ones(len(positions), np.bool_) if files.packaged is None else files.packaged
@@ -120,7 +122,7 @@ def _claim_files(board: Board, number: int, files: Files, positions: Numbers, mi
         nothing = np.zeros(len(found), np.bool_)
         board.describe_all(found, nothing, np.zeros((len(found), 1), np.uint8), number, 0, nothing)
         return
-    untouched = _is_untouched(board, files, chosen, found, board.groups[number].clamp)
+    untouched = _is_untouched(board, files, chosen, found, board.drafts[number].built)
     known, rows = digests.recorded[chosen], digests.rows[chosen]
     board.describe_all(found, known, rows, number, digests.algorithm, untouched)
     if files.sizes is not None:
@@ -133,25 +135,24 @@ def _claim_files(board: Board, number: int, files: Files, positions: Numbers, mi
 
 
 def _is_untouched(
-    board: Board, files: Files, chosen: Numbers, found: Numbers, clamp: int | None
+    board: Board, files: Files, chosen: Positions, found: Positions, built: int | None
 ) -> npt.NDArray[np.bool_]:
     """Return of each chosen path whether its file looks as it did when the package was unpacked.
 
     Where the database records no mtimes, a file that is newer than the package's build was touched.
     """
-    columns = board.columns
     if files.mtimes is None:
-        result = columns.mtime[found] <= (-1 if clamp is None else clamp)
+        result = board.mtime[found] <= (-1 if built is None else built)
     else:
-        result = columns.mtime[found] == files.mtimes[chosen]
+        result = board.mtime[found] == files.mtimes[chosen]
     if files.sizes is not None:
-        result &= columns.size[found].astype(np.uint64) == files.sizes[chosen]
+        result &= board.size[found].astype(np.uint64) == files.sizes[chosen]
     if files.modes is not None:
         result &= board.tree.column("mode")[found] == files.modes[chosen]
     return result
 
 
-def _newest(board: Board, package: Package, positions: Numbers) -> list[int]:
+def _newest(board: Board, package: Package, positions: Positions) -> list[int]:
     """Return the newest mtime (none, or one) among the files whose mtime the installation did not set.
 
     Such mtimes are older than the installation; unless the time of that was made from a content, by us, in an
@@ -159,13 +160,12 @@ def _newest(board: Board, package: Package, positions: Numbers) -> list[int]:
     """
     if package.unpacked is None:
         return []
-    columns = board.columns
     chosen = positions != NOBODY
-    chosen[chosen] = columns.regular[positions[chosen]]
+    chosen[chosen] = board.regular[positions[chosen]]
     digests = package.files.digests
     if digests is not None and digests.recorded.any():
         chosen &= digests.recorded
-    mtimes = columns.mtime[positions[chosen]]
+    mtimes = board.mtime[positions[chosen]]
     before = mtimes[mtimes < package.unpacked] if package.unpacked >= CONTENT_END else mtimes
     return [int(before.max())] if len(before) else []
 
@@ -174,25 +174,24 @@ def _claim_trees(board: Board, trees: list[tuple[str, int]]) -> None:
     """Claim and describe what is free in directories, for the innermost one.
 
     Args:
-        trees: canonical path of a directory, and the group that gets it.
+        trees: canonical path of a directory, and the number of the component that gets it.
     """
-    columns = board.columns
     nearest = np.full(len(board.paths), NOBODY, np.intp)
     # an outer directory before those in it; of equal ones the lowest id stays
     for directory, number in sorted(trees, key=lambda tree: (tree[0].count("/"), -tree[1])):
-        below = board.below(directory)
+        below = board.tree.below(directory)
         nearest[below.start : below.stop] = number
         position = board.position.get(directory)
         if position is not None:
             nearest[position] = number
     # in falling order, so that of the names of a hard link the lowest id gets it
-    inside = np.flatnonzero((nearest != NOBODY) & (columns.inner == 0))
+    inside = np.flatnonzero((nearest != NOBODY) & (~board.inner))
     inside = inside[np.argsort(-nearest[inside], kind="stable")]
-    leaders = columns.leader[inside]
-    for column, those in ((columns.owner, leaders), (columns.described, leaders)):
+    leaders = board.leader[inside]
+    for column, those in ((board.owner, leaders), (board.described_by, leaders)):
         free = column[those] == NOBODY
-        if column is columns.described:
-            free &= columns.regular[those]
+        if column is board.described_by:
+            free &= board.regular[those]
         column[those[free]] = nearest[inside[free]]
 
 
@@ -207,7 +206,7 @@ def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
     names = {file for file, _ in missing}
     for position, path in enumerate(board.paths):
         file = path.rpartition("/")[2]
-        if file not in names or position in board.leader or board.described[position] >= 0:
+        if file not in names or position in board.tree.leader or board.described_by[position] >= 0:
             continue
         entry = board.tree[path]
         candidates = missing.get((file, entry.size)) if entry.kind is Kind.FILE else None
@@ -219,6 +218,6 @@ def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
         }
         for found in candidates:
             digest = digests[found.algorithm][:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
-            if digest == found.digest and board.describe(position, found.group, found.algorithm):
+            if digest == found.digest and board.describe(position, found.number, found.algorithm):
                 board.set_digest(position, digest)
-                board.claim(position, found.group)
+                board.claim(position, found.number)

@@ -1,4 +1,4 @@
-"""What no other source claims, by subtree: /etc, /opt/app and /usr/local do not share one fate."""
+"""Components of the paths that no other source claims, one for each subtree: /etc, /opt/app, /usr/local."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ DEPTHS = {
     "var/cache": 3,
     "var/lib": 3,
 }
-"""Directory -> how many components a subtree's name may have below it; one elsewhere."""
+"""Directory -> the depth of the subtrees below it; 1 elsewhere."""
 
 MOST = 128
-"""So many subtrees at most; the smallest are then given to the directory above them."""
+"""Most subtrees that become components; of more the smallest are merged into the directory above them."""
 
 TOP = "."
-"""The name for what lies in the root directory itself."""
+"""The name of the component of entries of the root directory itself."""
 
 
 def subtree(path: str) -> str:
-    """The directory by which an unclaimed path is grouped. Pure: of the path alone."""
+    """Return the directory by which an unclaimed path is grouped. Pure: of the path alone."""
     parents = path.split("/")[:-1]
     depth = 1
     for known in (2, 1):
@@ -42,14 +42,16 @@ def subtree(path: str) -> str:
 
 
 def claim(root: Root, board: Board) -> None:
-    """Claims everything that is still free."""
-    merged = _merged(Counter(subtree(board.paths[position]) for position in board.free()))
-    for position in board.free():
-        board.claim(position, board.group(name, merged[subtree(board.paths[position])]))
+    """Claim everything that is unclaimed."""
+    positions = board.unclaimed()
+    subtrees = list(map(subtree, board.tree.paths_at(positions)))
+    merged = _merge(Counter(subtrees))
+    numbers = [board.component(name, merged[found]) for found in subtrees]
+    board.owner[positions] = numbers
 
 
-def _merged(counts: Counter[str]) -> dict[str, str]:
-    """Subtree -> the subtree that it is counted with, at most MOST of these."""
+def _merge(counts: Counter[str]) -> dict[str, str]:
+    """Return the subtree that each subtree is merged into, which may be itself: at most MOST of these."""
     sizes = dict(counts)
     parents: dict[str, str] = {}
     for depth in range(max((subtree.count("/") for subtree in sizes), default=0), -1, -1):

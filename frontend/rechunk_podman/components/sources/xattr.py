@@ -1,20 +1,21 @@
-"""Components that the image's author names: extended attributes user.component and user.update-interval.
+"""Components that the image's author names with extended attributes.
 
 user.component holds for everything below a directory; the nearest wins. user.update-interval (days, or a
-word) is said of the component that the path belongs to, whoever found it. user.mtime=keep keeps a file's
-time, and those of all files below a directory.
+word) holds for the component that owns the path, whichever source found it. user.mtime=keep keeps a file's
+mtime, and those of all files below a directory.
 """
 
 from __future__ import annotations
 
 import logging
 import math
+from typing import NamedTuple
 
 import numpy as np
 
 from rechunk_podman.components.board import Board
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import Entry, Kind
+from rechunk_podman.model import ROOT, Entry, Kind
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -26,7 +27,7 @@ INTERVAL = "user.update-interval"
 MTIME = "user.mtime"
 
 _PADDING = "\0 \t\r\n"
-"""What shells and C programs leave around a value."""
+"""Characters that shells and C programs leave around a value."""
 
 INTERVALS = {
     "daily": 1.0,
@@ -40,56 +41,71 @@ INTERVALS = {
 
 
 def claim(root: Root, board: Board) -> None:
-    """Claims what carries or inherits user.component.
+    """Claim the paths that have or inherit user.component.
 
     Raises:
-        RootfsError: a value makes no sense; two paths say different intervals of one component.
+        RootfsError: a value makes no sense; two paths give one component different intervals.
     """
-    attributed = np.flatnonzero(board.columns.attributed).tolist()
-    marked = {board.paths[position] for position in attributed if _is_marked(board.entry(position))}
-    if not marked and not _is_marked(board.tree.root):
+    tree = board.tree
+    attributed = np.flatnonzero(board.attributed).tolist()
+    marked = {position for position in attributed if _is_marked(tree.entry(position))}
+    if not marked and not _is_marked(tree.root):
         return
-    # directory -> what it hands down: (group, whether times are kept)
-    handed = {"": _marks(root, board, "", board.tree.root, (None, False))}
-    for position, (path, entry) in enumerate(board.tree.items()):
-        marks = handed.get(path.rpartition("/")[0], (None, False))
-        if path in marked:
-            marks = _marks(root, board, path, entry, marks)
-        group, keep = marks
-        if group is not None:
-            board.claim(position, group)
-        if keep and entry.kind is Kind.FILE:
-            board.keep[board.leader.get(position, position)] = 1
-        if entry.kind is Kind.DIRECTORY and (keep or group is not None):
-            handed[path] = marks
+    # position of a directory -> what it hands down
+    inherited = {ROOT: _marks(root, board, "", tree.root, _NO_MARKS)}
+    claims: dict[int, list[int]] = {}
+    for position, (parent, kind) in enumerate(zip(tree.parent.tolist(), board.kind.tolist(), strict=True)):
+        marks = inherited.get(parent, _NO_MARKS)
+        if position in marked:
+            marks = _marks(root, board, board.paths[position], tree.entry(position), marks)
+        if marks.number is not None:
+            claims.setdefault(marks.number, []).append(position)
+        if marks.keep and kind == Kind.FILE:
+            board.keep[board.leader[position]] = True
+        if kind == Kind.DIRECTORY and marks != _NO_MARKS:
+            inherited[position] = marks
+    for number, positions in claims.items():
+        board.claim_all(np.array(positions, np.intp), number)
+
+
+class _Marks(NamedTuple):
+    """What the attributes of a path and of the directories above it say.
+
+    number: of the component.
+    keep: whether the mtime is kept.
+    """
+
+    number: int | None = None
+    keep: bool = False
+
+
+_NO_MARKS = _Marks()
 
 
 def _is_marked(entry: Entry) -> bool:
     return any(key in (COMPONENT, INTERVAL, MTIME) for key, _ in entry.xattrs)
 
 
-def _marks(
-    root: Root, board: Board, path: str, entry: Entry, inherited: tuple[int | None, bool]
-) -> tuple[int | None, bool]:
-    """What a path's own attributes make of what it inherits."""
-    group, keep = inherited
+def _marks(root: Root, board: Board, path: str, entry: Entry, inherited: _Marks) -> _Marks:
+    """Return what a path inherits, changed as its own attributes say."""
+    number, keep = inherited
     values = {key: value for key, value in entry.xattrs if key in (COMPONENT, INTERVAL, MTIME)}
     if COMPONENT in values:
-        group = board.group(name, component_name(values[COMPONENT], root.show(path)))
+        number = board.component(name, component_name(values[COMPONENT], root.show(path)))
     if MTIME in values:
         if _text(values[MTIME]) != "keep":
             log.warning("%s: %s is not 'keep', and ignored", root.show(path), MTIME)
         keep = _text(values[MTIME]) == "keep"
     if INTERVAL in values:
         days = parse_interval(values[INTERVAL], root.show(path))
-        position = board.position.get(path, -1)
-        if group is not None:
-            board.groups[group].every(days, path)
-        elif position >= 0 and not board.inner[position]:
+        position = board.position.get(path, ROOT)
+        if number is not None:
+            board.drafts[number].set_interval(days, path)
+        elif position != ROOT and not board.inner[position]:
             board.intervals[position] = days
         else:
             log.warning("%s: %s without %s is ignored", root.show(path), INTERVAL, COMPONENT)
-    return group, keep
+    return _Marks(number, keep)
 
 
 def _text(value: bytes) -> str:
@@ -97,7 +113,7 @@ def _text(value: bytes) -> str:
 
 
 def component_name(value: bytes, shown: str) -> str:
-    """The name that a user.component gives; `shown` is the path, for the message.
+    """Return the name that a user.component gives; `shown` is the path, for the message.
 
     Raises:
         RootfsError: it is empty, or not printable UTF-8.
@@ -115,7 +131,7 @@ def component_name(value: bytes, shown: str) -> str:
 
 
 def parse_interval(value: bytes, shown: str) -> float:
-    """The days that a user.update-interval means; `shown` is the path, for the message.
+    """Return the days that a user.update-interval means; `shown` is the path, for the message.
 
     Raises:
         RootfsError: neither a positive number nor a known word.

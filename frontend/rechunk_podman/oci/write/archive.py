@@ -1,8 +1,8 @@
-"""An OCI layout as one tar file: blobs go straight to their places, their headers follow.
+"""An OCI layout as one tar file: blobs are written at their final offsets, their headers afterwards.
 
 Source: containers-transports(5) "oci-archive"; image-spec image-layout.md for what it holds. The size of
-an uncompressed layer is known beforehand, so it has its place in the file before it is written, in the order
-in which places are asked for; only its name, the digest, is not known, and is written afterwards. Compressed
+an uncompressed layer is known beforehand, so it has its offset in the file before it is written, in the order
+in which blob_file() is called; only its name, the digest, is not known, and is written afterwards. Compressed
 layers are written beside the archive and appended in order.
 """
 
@@ -16,8 +16,9 @@ from types import TracebackType
 
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.files import OutputFile, copy_to, output_error
+from rechunk_podman.oci.spec import Descriptor, Layer
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
-from rechunk_podman.oci.write.layers import Target, Written
+from rechunk_podman.oci.write.layers import BlobFile
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.oci.write.tar import END, directory_header, file_header, file_header_size, padded
 
@@ -35,9 +36,10 @@ class TarWriter:
         self.file = OutputFile(path)
         self.prefix, self.suffix = prefix, suffix
         self.staging: str | None = None
-        self.places: dict[int, tuple[int, int]] = {}  # blob -> its offset and size
-        self.waiting: dict[int, Written] = {}
-        self.following = 0
+        # index of a layer -> offset and size of its blob
+        self.reserved: dict[int, tuple[int, int]] = {}
+        self.waiting: dict[int, Descriptor] = {}
+        self.next_index = 0
         try:
             self.file.write(head, 0)
             self.end = len(head)
@@ -72,62 +74,63 @@ class TarWriter:
         if self.staging:
             shutil.rmtree(self.staging, ignore_errors=True)
 
-    def target(self, index: int, size: int) -> Target:
+    def blob_file(self, index: int, size: int) -> BlobFile:
         """See Destination."""
         if self.staging:
-            return Target(str(self._staged(index)))
+            return BlobFile(str(self._staged(index)))
         before = self.end
         start = before + self._header_size(size)
-        self.places[index] = (start, size)
+        self.reserved[index] = (start, size)
         self.end = start + padded(size)
         self._reserve(before)
-        return Target(self.file.name, self.file.fd, self.file.base + start)
+        return BlobFile(self.file.name, self.file.fd, self.file.base + start)
 
     def _staged(self, index: int) -> Path:
         return Path(self.staging or "", str(index))
 
     def name(self, digest: str) -> str:
-        """The member that holds a blob."""
+        """Return the name of the member that holds a blob."""
         return self.prefix + digest.removeprefix("sha256:") + self.suffix
 
-    def placed(self, index: int, written: Written) -> None:
-        """Blob `index` is complete."""
+    def complete(self, index: int, layer: Layer) -> None:
+        """See Destination."""
+        blob = layer.descriptor
         if not self.staging:
-            start, size = self.places[index]
-            if written.size != size:
-                raise RechunkError(f"a blob came to {written.size} bytes, not {size}")
-            head = file_header(self.name(written.digest), written.size)
+            start, size = self.reserved[index]
+            if blob.size != size:
+                raise RechunkError(f"a blob came to {blob.size} bytes, not {size}")
+            head = file_header(self.name(blob.digest), blob.size)
             self.file.write(head, start - len(head))
             return
-        self.waiting[index] = written
-        while self.following in self.waiting:
-            self._append(self.following, self.waiting.pop(self.following))
-            self.following += 1
+        self.waiting[index] = blob
+        while self.next_index in self.waiting:
+            self._append(self.next_index, self.waiting.pop(self.next_index))
+            self.next_index += 1
 
-    def _append(self, index: int, written: Written) -> None:
-        head = file_header(self.name(written.digest), written.size)
+    def _append(self, index: int, blob: Descriptor) -> None:
+        head = file_header(self.name(blob.digest), blob.size)
         self.file.write(head, self.end)
         path = self._staged(index)
         try:
             source = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             try:
                 os.lseek(self.file.fd, self.file.base + self.end + len(head), os.SEEK_SET)
-                copy_to(self.file.fd, source, written.size)
+                copy_to(self.file.fd, source, blob.size)
             finally:
                 os.close(source)
             path.unlink()
         except OSError as error:
             raise output_error(self.file.name, error) from error
-        self.end += len(head) + padded(written.size)
+        self.end += len(head) + padded(blob.size)
 
     def add(self, name: str, data: bytes) -> None:
-        """Appends a member."""
+        """Append a member."""
         head = file_header(name, len(data))
         self.file.write(head + data, self.end)
         self.end += len(head) + padded(len(data))
 
     def close(self) -> None:
-        """Ends the archive and makes it appear."""
+        """End the archive and make it appear."""
         self.file.write(END, self.end)
         self.file.commit(self.end + len(END))
 

@@ -1,4 +1,4 @@
-"""An image's documents: config, manifest and index, made from its layers; and what takes them.
+"""An image's documents: config, manifest and index, made from its layers; the protocol of a destination.
 
 Sources: image-spec manifest.md, image-index.md, image-layout.md ("index.json file").
 """
@@ -21,14 +21,18 @@ from rechunk_podman.oci.spec import (
     Digest,
     Layer,
 )
-from rechunk_podman.oci.write.layers import Target, Written
+from rechunk_podman.oci.write.layers import BlobFile
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 
 @dataclass(frozen=True, slots=True)
 class ImageDocuments:
-    """What is made once the layers are known. config: the blob; annotations: of the manifest."""
+    """The documents that are made once the layers are known.
+
+    config: the blob.
+    annotations: of the manifest.
+    """
 
     config: bytes
     annotations: Mapping[str, str] = field(default_factory=dict)
@@ -36,11 +40,11 @@ class ImageDocuments:
 
 @dataclass(frozen=True, slots=True)
 class WrittenImage:
-    """An image that was written. The bytes of its documents, and their descriptors.
+    """An image that was written: its layers, the bytes of its documents and their descriptors.
 
-    tag: the full reference it carries (`org.opencontainers.image.ref.name`, RepoTags), or None.
-    elsewhere: the blobs that were not written, since the place that the image goes to has them.
-    origin: the image that has them, as a reference.
+    tag: the full reference that it carries (`org.opencontainers.image.ref.name`, RepoTags), or None.
+    elsewhere: the blobs that were not written, because the destination that the image goes to has them.
+    origin: reference of the image that has them.
     """
 
     layers: tuple[Layer, ...]
@@ -55,7 +59,7 @@ class WrittenImage:
 
 
 class Destination(Protocol):
-    """Takes the blobs of one image; a context manager: left without commit() nothing remains."""
+    """A form of output for one image; a context manager: left without commit() nothing remains."""
 
     def __exit__(
         self,
@@ -64,28 +68,28 @@ class Destination(Protocol):
         traceback: TracebackType | None,
     ) -> None: ...
 
-    def target(self, index: int, size: int) -> Target:
-        """Where layer `index` is to be written, whose tar has `size` bytes."""
+    def blob_file(self, index: int, size: int) -> BlobFile:
+        """Return the file to write layer `index` to, whose tar has `size` bytes."""
 
-    def placed(self, index: int, written: Written) -> None:
-        """Layer `index` is complete."""
+    def complete(self, index: int, layer: Layer) -> None:
+        """Take layer `index`, whose blob is written and has the descriptor's digest and size."""
 
     def commit(self, image: WrittenImage) -> None:
-        """Every layer is complete: adds the documents and makes the image appear."""
+        """Add the documents, when every layer is complete, and make the image appear."""
 
 
 def sha256(data: bytes) -> Digest:
-    """The digest of a blob."""
+    """Return the digest of a blob."""
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
 def dump(document: Any) -> bytes:
-    """JSON without white space; keys in the order in which they were set."""
+    """Return JSON without white space; keys in the order in which they were set."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def assemble(documents: ImageDocuments, layers: Sequence[Layer], tag: str | None) -> WrittenImage:
-    """The manifest of these layers and this config, and an index that holds it alone."""
+    """Return an image of these layers and this config, with a manifest and an index that holds it alone."""
     config = Descriptor(MEDIA_CONFIG, sha256(documents.config), len(documents.config))
     manifest: dict[str, Any] = {
         "schemaVersion": 2,

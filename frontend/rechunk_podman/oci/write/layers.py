@@ -1,4 +1,4 @@
-"""Members -> layer blobs: one pass over their content, hashed while it is written.
+"""Tar streams -> layer blobs: one pass over the contents, which are hashed while they are written.
 
 Source: image-spec layer.md.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import NamedTuple
@@ -24,11 +24,11 @@ _BUFFER = 1 << 16
 """Bytes that are read, hashed and written at once: they stay in the processor's cache meanwhile. Written at
 multiples of itself, and no more at once: page caches look for memory in one piece for larger ones."""
 _STRIDE = 32 << 20
-"""Bytes after which a layer that is being written looks whether it is still wanted."""
+"""Bytes after which write_layers() looks whether the layers are still wanted."""
 
 
-class Target(NamedTuple):
-    """Where a blob goes: into the open descriptor `fd` at `offset`, or into the new file `path`."""
+class BlobFile(NamedTuple):
+    """The file that a blob is written to: the open descriptor `fd` at `offset`, else the new file `path`."""
 
     path: str
     fd: int | None = None
@@ -36,10 +36,13 @@ class Target(NamedTuple):
 
     @contextmanager
     def opened(self, reserved: int) -> Iterator[int]:
-        """The descriptor, as long as this lasts; of a new file, for which so many bytes are reserved.
+        """Open the file, and close it at the end unless `fd` was given.
+
+        Args:
+            reserved: bytes to reserve in a new file.
 
         Raises:
-            RechunkError: there can be no such file.
+            RechunkError: the file cannot be made.
         """
         if self.fd is not None:
             yield self.fd
@@ -58,42 +61,31 @@ class Target(NamedTuple):
             os.close(fd)
 
 
-class Written(NamedTuple):
-    """What came of a layer. size, uncompressed: bytes of the blob, of its tar."""
-
-    diff_id: str
-    digest: str
-    size: int
-    uncompressed: int
-
-    def layer(self, media_type: str, annotations: Mapping[str, str]) -> Layer:
-        """The Layer of a blob with these bytes."""
-        descriptor = Descriptor(media_type, Digest(self.digest), self.size, annotations)
-        return Layer(DiffId(self.diff_id), descriptor, self.uncompressed)
-
-
 class Job(NamedTuple):
-    """A layer to be written.
+    """A layer to be hashed, and to be written if it has a file.
 
-    stream: its tar, fresh. target: None where it is only hashed. alone: it is so long that it had better not
-    share a thread with another one.
+    number: of the layer, as the caller counts.
+    stream: its tar, of which nothing has been read.
+    alone: whether it is so long that it had better not share a thread with another one.
     """
 
+    number: int
     stream: TarStream
-    target: Target | None = None
+    file: BlobFile | None = None
     alone: bool = False
 
 
 def write_layers(
     root: Root,
-    jobs: Iterator[tuple[int, Job]],
+    jobs: Iterator[Job],
     compression: Compression,
     threads: int = 1,
     ended: Event | None = None,
-) -> Iterator[tuple[int, Written]]:
-    """Writes layers, reading each file once: (number of the layer, what came of it), as they are done.
+) -> Iterator[tuple[int, Layer]]:
+    """Hash and write layers, reading each file once. Yield (number, layer) as each is complete.
 
-    Two at once where that is faster; so jobs, which have numbers, are taken as they are needed.
+    Two at once where that is faster. Jobs are taken when they are needed. A layer that is only hashed has the
+    descriptor of its uncompressed tar.
 
     Args:
         root: the root filesystem of the streams.
@@ -102,71 +94,53 @@ def write_layers(
 
     Raises:
         RootfsError: a file is unreadable, or is not what the scan saw.
-        RechunkError: a blob cannot be written; nobody wants it.
+        RechunkError: a blob cannot be written; `ended` was set.
     """
-    going: list[_Going] = []
-    more = True
+    running: dict[Job, ExitStack] = {}
     try:
         while True:
-            while more and not (len(going) == 2 or any(one.job.alone for one in going)):
-                numbered = next(jobs, None)
-                more = numbered is not None
-                if numbered is None:
-                    continue
-                number, job = numbered
-                if has_sha256() and (job.target is None or compression.kind == "none"):
-                    going.append(_Going(number, job))
+            while len(running) < 2 and not any(job.alone for job in running):
+                new = next(jobs, None)
+                if new is None:
+                    break
+                if has_sha256() and (new.file is None or compression.kind == "none"):
+                    running[new] = _open_job(new)
                 else:
-                    yield number, write_layer(root, job.stream, job.target, compression, threads, ended)
-            if not going:
+                    yield new.number, write_layer(root, new.stream, new.file, compression, threads, ended)
+            if not running:
                 return
-            _advance(root, going)
-            for one in [one for one in going if one.job.stream.digest]:
-                going.remove(one)
-                yield one.number, one.written()
-            _go_on(ended)
+            _advance(root, list(running))
+            for job in [job for job in running if job.stream.digest]:
+                running.pop(job).close()
+                digest = "sha256:" + (job.stream.digest or b"").hex()
+                yield job.number, Layer.plain(digest, job.stream.size)
+            _raise_if_ended(ended)
     finally:
-        for one in going:
-            one.close()
+        for opened in running.values():
+            opened.close()
 
 
-class _Going:
-    """A layer that is being hashed and written."""
-
-    __slots__ = ("_opened", "job", "number")
-
-    def __init__(self, number: int, job: Job) -> None:
-        self.number = number
-        self.job = job
-        with ExitStack() as stack:
-            fd = stack.enter_context(job.target.opened(job.stream.size)) if job.target else -1
-            job.stream.into(fd, job.target.offset if job.target else 0)
-            self._opened = stack.pop_all()
-
-    def close(self) -> None:
-        """Closes its blob; doing it twice is harmless."""
-        self._opened.close()
-
-    def written(self) -> Written:
-        """What came of it, once it is over."""
-        self.close()
-        digest = "sha256:" + (self.job.stream.digest or b"").hex()
-        return Written(digest, digest, self.job.stream.size, self.job.stream.size)
+def _open_job(job: Job) -> ExitStack:
+    """Open the file of a layer that is hashed and written by its stream; the result closes it."""
+    with ExitStack() as stack:
+        fd = stack.enter_context(job.file.opened(job.stream.size)) if job.file else -1
+        job.stream.into(fd, job.file.offset if job.file else 0)
+        return stack.pop_all()
 
 
-def _advance(root: Root, going: Sequence[_Going]) -> None:
-    """Comes some way further with one layer or two."""
-    streams = [one.job.stream for one in going]
+def _advance(root: Root, running: Sequence[Job]) -> None:
+    """Hash and write some more bytes of one layer or two."""
+    streams = [job.stream for job in running]
     try:
         streams[0].advance(streams[1] if len(streams) > 1 else None, _STRIDE)
     except (OSError, LookupError) as error:
         if isinstance(error, OSError) and error.filename is None:
-            path = next(one.job.target.path for one in going if one.job.target and one.job.stream.broken)
+            path = next(job.file.path for job in running if job.file and job.stream.broken)
             raise output_error(path, error) from error
         raise root.unread(error) from error
 
 
-def _go_on(ended: Event | None) -> None:
+def _raise_if_ended(ended: Event | None) -> None:
     if ended is not None and ended.is_set():
         raise RechunkError("the layer is not wanted any more")
 
@@ -174,76 +148,56 @@ def _go_on(ended: Event | None) -> None:
 def write_layer(
     root: Root,
     stream: TarStream,
-    target: Target | None,
+    file: BlobFile | None,
     compression: Compression,
     threads: int = 1,
     ended: Event | None = None,
-) -> Written:
-    """As write_layers(), of one layer: the way that every processor and every compression can go."""
+) -> Layer:
+    """Hash and write one layer, like write_layers(), with any processor and any compression."""
+    if file is None:
+        compression = Compression()
+    compressor = compression.compressor(stream.size, threads)
+    raw = hashlib.sha256()
+    stored = hashlib.sha256() if compressor else raw
+    taken = written = 0
     with ExitStack() as stack:
-        fd = -1
-        if target is not None:
-            reserved = stream.size if compression.kind == "none" else 0
-            fd = stack.enter_context(target.opened(reserved))
-        sink = _Sink(fd, target, compression, stream.size, threads)
-        buffer = bytearray(_BUFFER)
-        # as long as there is a view of it, the buffer keeps its size
-        with memoryview(buffer) as view:
-            for filled in _fillings(root, stream, buffer, sink.first):
-                sink.write(view[:filled])
-                _go_on(ended)
-        written = sink.finish()
-    if written.uncompressed != stream.size:
-        raise RechunkError(f"a layer came to {written.uncompressed} bytes, {stream.size} were announced")
-    return written
+        fd = stack.enter_context(file.opened(0 if compressor else stream.size)) if file else -1
+
+        def store(data: bytes | memoryview) -> None:
+            nonlocal written
+            if file is not None:
+                write_at(fd, data, file.offset + written, file.path)
+            written += len(data)
+
+        for data in _read(root, stream, _BUFFER - (file.offset % _BUFFER if file else 0)):
+            taken += len(data)
+            raw.update(data)
+            if compressor is None:
+                store(data)
+            else:
+                packed = compressor.compress(data)
+                stored.update(packed)
+                store(packed)
+            _raise_if_ended(ended)
+        if compressor is not None:
+            packed = compressor.flush()
+            stored.update(packed)
+            store(packed)
+    if taken != stream.size:
+        raise RechunkError(f"a layer came to {taken} bytes, {stream.size} were announced")
+    descriptor = Descriptor(compression.media_type, Digest("sha256:" + stored.hexdigest()), written)
+    return Layer(DiffId("sha256:" + raw.hexdigest()), descriptor, taken)
 
 
-def _fillings(root: Root, stream: TarStream, buffer: bytearray, first: int) -> Iterator[int]:
-    """Fills the buffer again and again, the first time with so many bytes: how many each filling has."""
+def _read(root: Root, stream: TarStream, first: int) -> Iterator[memoryview]:
+    """Yield all bytes of a stream, `first` of them and then _BUFFER at once; each yield reuses the memory."""
+    buffer = bytearray(_BUFFER)
     limit = first
-    try:
-        while filled := stream.fill(buffer, limit):
-            yield filled
-            limit = len(buffer)
-    except (OSError, LookupError) as error:
-        raise root.unread(error) from error
-
-
-class _Sink:
-    """Hashes, compresses and writes one blob."""
-
-    def __init__(
-        self, fd: int, target: Target | None, compression: Compression, size: int, threads: int
-    ) -> None:
-        self.fd = fd
-        self.target = target
-        self.written = self.taken = 0
-        self.first = _BUFFER - (target.offset % _BUFFER if target else 0)
-        self.raw = self.stored = hashlib.sha256()
-        self.compressor = compression.compressor(size, threads) if target else None
-        if self.compressor:
-            self.stored = hashlib.sha256()
-
-    def write(self, data: memoryview) -> None:
-        self.taken += len(data)
-        self.raw.update(data)
-        if self.compressor:
-            packed = self.compressor.compress(data)
-            self.stored.update(packed)
-            self._store(packed)
-        else:
-            self._store(data)
-
-    def _store(self, data: bytes | memoryview) -> None:
-        if self.target:
-            write_at(self.fd, data, self.target.offset + self.written, self.target.path)
-        self.written += len(data)
-
-    def finish(self) -> Written:
-        if self.compressor:
-            packed = self.compressor.flush()
-            self.stored.update(packed)
-            self._store(packed)
-        return Written(
-            "sha256:" + self.raw.hexdigest(), "sha256:" + self.stored.hexdigest(), self.written, self.taken
-        )
+    # as long as there is a view of it, the buffer keeps its size
+    with memoryview(buffer) as view:
+        try:
+            while filled := stream.fill(buffer, limit):
+                yield view[:filled]
+                limit = _BUFFER
+        except (OSError, LookupError) as error:
+            raise root.unread(error) from error

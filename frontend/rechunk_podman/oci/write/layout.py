@@ -13,8 +13,9 @@ from types import TracebackType
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import output_error, partial_path, write_file
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
+from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
-from rechunk_podman.oci.write.layers import Target, Written
+from rechunk_podman.oci.write.layers import BlobFile
 
 
 class LayoutWriter:
@@ -60,14 +61,15 @@ class LayoutWriter:
         if not self._done:
             shutil.rmtree(self._staging, ignore_errors=True)
 
-    def target(self, index: int, size: int) -> Target:
+    def blob_file(self, index: int, size: int) -> BlobFile:
         """See Destination."""
-        return Target(str(self._blob(f"layer-{index}")))
+        return BlobFile(str(self._blob(f"layer-{index}")))
 
-    def placed(self, index: int, written: Written) -> None:
+    def complete(self, index: int, layer: Layer) -> None:
         """See Destination."""
+        digest = layer.descriptor.digest.removeprefix("sha256:")
         try:
-            self._blob(f"layer-{index}").rename(self._blob(written.digest.removeprefix("sha256:")))
+            self._blob(f"layer-{index}").rename(self._blob(digest))
         except OSError as error:
             raise output_error(self.path, error) from error
 

@@ -12,14 +12,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-import numpy.typing as npt
-
 from rechunk_podman.model import Entry, Kind
 from rechunk_podman.native import ustar
 
-UNCLAMPED = (1 << 63) - 1
-"""A clamp that clamps nothing."""
 BLOCK = 512
 END = bytes(2 * BLOCK)
 
@@ -39,30 +34,18 @@ NAME, _PREFIX = 100, 155
 _ODD = bytes(byte if 0x20 < byte < 0x7F else ord("_") for byte in range(256))
 
 
-def entry_mtimes(
-    kinds: npt.NDArray[np.int64], mtimes: npt.NDArray[np.int64], clamps: npt.NDArray[np.int64]
-) -> npt.NDArray[np.int64]:
-    """The times (epoch seconds) of entries in a layer, if nothing else is said: the one place of the rule.
-
-    Directories have 0, symlinks and special files 1, regular files the earlier of their own time and their
-    component's clamp (UNCLAMPED where it has none).
-    """
-    others = np.where(kinds == Kind.DIRECTORY, 0, 1)
-    return np.where(kinds == Kind.FILE, np.minimum(mtimes, clamps), others)
-
-
 def padded(size: int) -> int:
-    """`size` bytes of content, rounded up to whole blocks."""
+    """Return `size`, bytes of content, rounded up to whole blocks."""
     return (size + BLOCK - 1) & -BLOCK
 
 
 def entry_type(entry: Entry, link: str | None = None) -> bytes:
-    """The type flag of an entry, or of a hard link to it."""
+    """Return the type flag of an entry, or of a hard link to it."""
     return _HARD_LINK if link is not None else _TYPES[entry.kind]
 
 
 def entry_header(path: str, entry: Entry, mtime: int, link: str | None = None) -> bytes:
-    """The header blocks of one entry, any extended header in front.
+    """Return the header blocks of one entry, any extended header in front.
 
     Args:
         path: as model.py defines it; "" is the root, written as `./`. A directory's ends in `/`.
@@ -88,7 +71,7 @@ def entry_header(path: str, entry: Entry, mtime: int, link: str | None = None) -
 
 
 def entry_name(path: str, type_flag: bytes) -> bytes:
-    """The name of an entry in the archive."""
+    """Return the name of an entry in the archive."""
     name = path.encode("utf-8", "surrogateescape")
     if type_flag == DIRECTORY:
         return name + b"/" if name else b"./"
@@ -96,17 +79,17 @@ def entry_name(path: str, type_flag: bytes) -> bytes:
 
 
 def file_header(name: str, size: int) -> bytes:
-    """The header of a regular file of an archive that we make up: 0644, owner 0, time 0."""
+    """Return the header of a regular file that is not from a root filesystem: 0644, owner 0, mtime 0."""
     return header(name.encode(), FILE, 0o644, 0, 0, size, 0)
 
 
 def directory_header(name: str) -> bytes:
-    """The header of a directory of an archive that we make up: 0755, owner 0, time 0."""
+    """Return the header of a directory that is not from a root filesystem: 0755, owner 0, mtime 0."""
     return header(name.encode() + b"/", DIRECTORY, 0o755, 0, 0, 0, 0)
 
 
 def file_header_size(name_length: int, size: int) -> int:
-    """Bytes of file_header() for a name of so many ASCII characters, before the name is known."""
+    """Return the bytes of file_header() for a name of so many ASCII characters, before the name is known."""
     return len(file_header("x" * name_length, size))
 
 
@@ -123,7 +106,7 @@ def header(
     minor: int = 0,
     xattrs: tuple[tuple[str, bytes], ...] = (),
 ) -> bytes:
-    """The header blocks of one entry, from raw values. `target`: of a symlink or hard link."""
+    """Return the header blocks of one entry, from raw values. `target`: of a symlink or hard link."""
     prefix = b""
     records: dict[bytes, bytes] = {}
     if len(name) > NAME or not name.isascii():
@@ -155,7 +138,7 @@ def header(
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """`name` as ustar's prefix and name, the prefix as long as may be; None where it does not fit."""
+    """Return `name` as ustar's prefix and name, the prefix as long as may be; None if it does not fit."""
     if not name.isascii():
         return None
     slash = name.rfind(b"/", 1, min(_PREFIX + 1, len(name) - 1))
@@ -165,14 +148,14 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _extended(records: Mapping[bytes, bytes]) -> Iterator[bytes]:
-    """A pax extended header of these records, in order of their names; the values go in raw."""
+    """Yield a pax extended header of these records, in order of their names, with raw values."""
     body = b"".join(pax_record(key, records[key]) for key in sorted(records))
     yield ustar(b"././@PaxHeader", b"x", 0o644, 0, 0, len(body), 0, b"", 0, 0, b"")
     yield body.ljust(padded(len(body)), b"\0")
 
 
 def pax_record(key: bytes, value: bytes) -> bytes:
-    """`LENGTH KEY=VALUE\\n`; LENGTH counts the whole record, its own digits included."""
+    """Return `LENGTH KEY=VALUE\\n`; LENGTH counts the whole record, its own digits included."""
     rest = len(key) + len(value) + 3
     length = rest + len(str(rest))
     if len(str(length)) != len(str(rest)):

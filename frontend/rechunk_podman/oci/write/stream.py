@@ -1,0 +1,80 @@
+"""The tar stream of a layer, from the positions of its paths in a Tree.
+
+Source: image-spec layer.md. Every ancestor directory stands in the layer, whole (mode, owner, xattrs): the
+last layer that has a directory decides what clients make of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.model import NUMBERS, ROOT, Kind, Positions, Tree, make_entry
+from rechunk_podman.native import TarStream
+from rechunk_podman.oci.write.tar import entry_header
+from rechunk_podman.rootfs.root import Root
+
+
+@dataclass(frozen=True, slots=True)
+class TarSource:
+    """A root filesystem as layers hold it.
+
+    mtimes: of each position of the tree, epoch seconds.
+    root_mode: permission bits of `./`.
+    """
+
+    root: Root
+    tree: Tree
+    mtimes: npt.NDArray[np.int64]
+    root_mode: int = 0o755
+
+    def stream(self, own: Positions) -> TarStream:
+        """Return the tar of a layer, of which nothing has been read yet.
+
+        It has its entries in path order, ancestors before what they hold, a hard link after its target.
+
+        Args:
+            own: the positions that the layer is to hold, in any order, each once; ROOT brings `./`.
+        """
+        tree = self.tree
+        placed = own[own != ROOT]
+        positions = np.union1d(placed, tree.ancestors(placed))
+        if len(placed) < len(own):
+            positions = np.insert(positions, 0, ROOT)
+        mtimes = self.mtimes[positions] if len(self.mtimes) else np.zeros(len(positions), np.int64)
+        mtimes[positions == ROOT] = 0
+        links = _hard_links(tree, positions)
+
+        def header(index: int) -> bytes:
+            """Return the header blocks of an entry, for the entries that need more than ustar."""
+            position = int(positions[index])
+            if position == ROOT:
+                entry = make_entry([Kind.DIRECTORY, self.root_mode, *[0] * (len(NUMBERS) - 2)])
+                return entry_header("", entry, 0)
+            return entry_header(
+                tree.paths[position], tree.entry(position), int(mtimes[index]), links.get(index)
+            )
+
+        return TarStream(self.root.fd, tree.paths, tree.numbers, tree.more, positions, mtimes, links, header)
+
+
+def _hard_links(tree: Tree, positions: Positions) -> dict[int, str]:
+    """Return the hard links of a layer: index -> the path, in the same layer, that the entry is a link to."""
+    leaders = tree.leader
+    indexes = np.flatnonzero(
+        np.isin(positions, np.fromiter(leaders, np.intp, len(leaders)), assume_unique=True)
+    )
+    links: dict[int, str] = {}
+    # leader -> the first of its group in this layer, which is the leader itself where the layer holds it
+    firsts: dict[int, int] = {}
+    for index, position in zip(indexes.tolist(), positions[indexes].tolist(), strict=True):
+        leader = leaders[position]
+        if leader not in firsts:
+            at = int(np.searchsorted(positions, leader))
+            held = at < len(positions) and positions[at] == leader
+            firsts[leader] = leader if held else position
+        if firsts[leader] != position:
+            links[index] = tree.paths[firsts[leader]]
+    return links
