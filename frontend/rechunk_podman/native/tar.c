@@ -89,11 +89,12 @@ int tar_fits(const Tar *self, const Member *member)
 
 int tar_count(Tar *self, const Member *member)
 {
-    /* no sum of numbers below 2^62 overflows */
-    if (member->size > LLONG_MAX / 2 || self->total > LLONG_MAX / 2)
+    const unsigned long long head = member->head_length ? member->head_length : BLOCK;
+    const unsigned long long size = (unsigned long long)member->size;
+
+    if (head + size + BLOCK > LLONG_MAX - self->total)
         return -1;
-    self->total += member->head_length ? member->head_length : BLOCK;
-    self->total += ((unsigned long long)member->size + BLOCK - 1) & ~(unsigned long long)(BLOCK - 1);
+    self->total += head + ((size + BLOCK - 1) & ~(unsigned long long)(BLOCK - 1));
     return 0;
 }
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import hashlib
 import itertools
 import os
 import random
 import socket
+import sys
 
 import numpy as np
 import pytest
 
 from rechunk_podman.model import NUMBERS, Entry, Kind, make_entry
-from rechunk_podman.native import TarStream, digest_files, has_sha256, read_directories, read_files, ustar
+from rechunk_podman.native import (
+    TarStream,
+    digest_files,
+    has_sha256,
+    open_directory,
+    read_directories,
+    read_files,
+    ustar,
+)
 from rechunk_podman.oci.write.tar import entry_header
 
 SOCKET = len(Kind)
@@ -566,3 +577,148 @@ def test_digests_of_files(top, root, count):
             digest_files(root, [*files, ("gone", 1, 1)])
         assert missing.value.filename == "gone"
     assert open_files() == before
+
+
+@pytest.mark.parametrize("path", ["", "a", "a/b"])
+def test_a_directory_is_opened(top, root, path):
+    fd = open_directory(root, path)
+    assert os.fstat(fd).st_ino == (top / path).stat().st_ino
+    assert os.get_inheritable(fd) is False
+    os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("path", "error"),
+    [
+        ("gone", FileNotFoundError),
+        ("a/gone/b", FileNotFoundError),
+        ("a/file", NotADirectoryError),
+        ("a/link", NotADirectoryError),
+        ("up", NotADirectoryError),
+        ("up/a", NotADirectoryError),
+        ("x" * 256, OSError),
+        ("/".join(["a"] * 5000), FileNotFoundError),
+        *(
+            (path, ValueError)
+            for path in ("/", "/a", "a/", "a//b", ".", "a/.", "..", "a/../a", "a\0", "\ud800")
+        ),
+    ],
+)
+def test_a_directory_that_cannot_be_opened(top, root, path, error):
+    (top / "up").symlink_to(".")
+    before = open_files()
+    with pytest.raises(error) as caught:
+        open_directory(root, path)
+    if error is not ValueError:
+        assert caught.value.filename == path
+    assert open_files() == before
+
+
+def tree_row(**changes):
+    """A row of NUMBERS of a regular file, but for the changes."""
+    return b"".join(changes.get(name, 0).to_bytes(8, sys.byteorder, signed=True) for name in NUMBERS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"kind": -1},
+        {"kind": SOCKET},
+        {"mode": 0o10000},
+        {"mode": -1},
+        {"uid": -1},
+        {"uid": 1 << 32},
+        {"gid": -1},
+        {"gid": 1 << 32},
+        {"size": -1},
+        {"size": (1 << 63) - 1},
+    ],
+)
+def test_numbers_that_no_entry_has(root, changes):
+    with pytest.raises(ValueError, match=r"impossible|too large"):
+        TarStream(root, ["a"], tree_row(**changes), {}, bytes(8), bytes(8), {}, lambda _: bytes(512))
+
+
+def test_sizes_whose_sum_no_file_can_have(root):
+    row = tree_row(size=1 << 61)
+    for count in (1, 2, 3):
+        stream = TarStream(root, ["a"], row, {}, bytes(8 * count), bytes(8 * count), {}, lambda _: bytes(512))
+        assert stream.size == count * (512 + (1 << 61)) + 1024
+    with pytest.raises(ValueError, match="too large"):
+        TarStream(root, ["a"], row, {}, bytes(8 * 4), bytes(8 * 4), {}, lambda _: bytes(512))
+
+
+def test_ustar_refuses_numbers_with_more_digits():
+    good = [0o7777777, 0o7777777, 0o7777777, 0o77777777777, 0o77777777777, 0o7777777, 0o7777777]
+
+    def block(numbers):
+        return ustar(b"n", b"0", *numbers[:5], b"", *numbers[5:], b"")
+
+    assert block(good)[100:108] == b"7777777\0"
+    for at in range(len(good)):
+        with pytest.raises(ValueError, match="ustar"):
+            block([number + (place == at) for place, number in enumerate(good)])
+
+
+def fails(function, *arguments):
+    """Call a function that raises."""
+    with contextlib.suppress(OSError, LookupError, TypeError, ValueError, RuntimeError):
+        function(*arguments)
+        pytest.fail("nothing was raised")
+
+
+def test_no_object_is_left_behind(top, root):
+    """Neither by what works nor by what fails. (What C allocates is counted by LeakSanitizer.)"""
+    os.setxattr(top / "a/file", "user.a", b"value")
+    os.mkfifo(top / "a/fifo")
+    size, mtime = 7000, int((top / "a/file").stat().st_mtime)
+    rows = members(root, "", "a")
+    odd = [("ä" * 50, rows[0][1], 0, None), *rows]
+    good = (["ä"], tree_row(), {0: ("t", (1, 2), ())}, bytes(8), bytes(8), {}, lambda _: bytes(512))
+    wrong = [
+        (*good[:at], value, *good[at + 1 :])
+        for at, value in [
+            (0, [1]),
+            (1, tree_row(size=-1)),
+            (2, {0: (1, None, ())}),
+            (2, {0: (None, (1,), ())}),
+            (3, (7).to_bytes(8, sys.byteorder)),
+            (5, {0: 7}),
+            (6, broken),
+            (6, lambda _: "text"),
+        ]
+    ]
+
+    def everything():
+        os.close(open_directory(root, "a/b"))
+        fails(open_directory, root, "a/gone")
+        fails(open_directory, root, "..")
+        read_directories(root, ["", "a"], (b"user.b",), (b"a/b",), 1)
+        fails(read_directories, root, ["a", "gone"], (), (), 100)
+        fails(read_directories, root, ["a", 1], (), (), 100)
+        fails(read_directories, root, ["a"], ("text",), (), 100)
+        read_files(root, [("a/file", size, mtime)])
+        fails(read_files, root, [("a/file", size, mtime), ("a/b", size, mtime)])
+        fails(read_files, root, [("a/file", size, mtime), ("a", 1)])
+        if has_sha256():
+            digest_files(root, [("a/file", size, mtime)])
+            fails(digest_files, root, [("a/file", size, mtime), ("a/file", size - 1, mtime)])
+            stream = stream_of(root, odd)
+            stream.into(-1, 0)
+            fails(stream.advance, stream, 1)
+            stream.advance(None, 1 << 30)
+            assert stream.digest
+        read_all(root, rows)
+        TarStream(root, *good)
+        TarStream(root, *good[:5], {0: "link"}, good[6])
+        for arguments in wrong:
+            fails(TarStream, root, *arguments)
+
+    for _ in range(5):
+        everything()
+    gc.collect()
+    before = sys.getallocatedblocks()
+    for _ in range(300):
+        everything()
+    gc.collect()
+    assert sys.getallocatedblocks() - before < 100
