@@ -35,7 +35,9 @@ class ExtensionHook(BuildHookInterface):
         command = build_ext(Distribution({"ext_modules": [extension]}))
         command.build_lib = str(folder.parents[1])
         command.build_temp = str(Path(self.root, "build"))
-        command.force = True  # a module that is there may be for another machine
+        command.force = True
+        for stale in folder.glob("*.so"):  # it may be for another machine
+            stale.unlink()
         command.ensure_finalized()
         command.run()
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")

@@ -1,6 +1,7 @@
-"""The tree shows the architecture: who may import whom, and how long a module may be."""
+"""The tree shows the architecture: who may import or include whom, and how long a module may be."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,26 @@ ALLOWED = {
 }
 """Folder or module of the package -> what it may import of the package; cli may import everything."""
 
+INCLUDED = {
+    "text.h": set(),
+    "entry.h": set(),
+    "sha256.h": set(),
+    "confined.h": set(),
+    "tar.h": {"confined.h", "entry.h", "sha256.h", "text.h"},
+    "objects.h": {"Python.h"},
+    "text.c": {"text.h"},
+    "sha256.c": {"sha256.h"},
+    "confined.c": {"confined.h"},
+    "tar.c": {"tar.h"},
+    "listing.c": {"objects.h", "confined.h", "entry.h", "text.h"},
+    "contents.c": {"objects.h", "confined.h", "sha256.h"},
+    "stream.c": {"objects.h", "tar.h"},
+    "module.c": {"objects.h", "confined.h", "sha256.h"},
+}
+"""File of native/ -> its headers, but for those of libc and of the compiler; Python.h by objects.h alone."""
+
 MODULES = sorted(PACKAGE.rglob("*.py"))
+SOURCES = sorted(PACKAGE.rglob("*.[ch]"))
 
 
 def part_of(module: Path) -> str:
@@ -104,3 +124,45 @@ def test_only_cli_prints_exits_or_knows_typer():
                 assert name not in ("print", "sys.exit", "exit"), f"{module}: {name}"
             if isinstance(node, ast.Import | ast.ImportFrom):
                 assert "typer" not in ast.unparse(node), f"{module} knows typer"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.name)
+def test_includes_follow_the_plan(source):
+    assert source.parent == PACKAGE / "native"
+    lines = re.findall(r'^\s*#\s*include\s*[<"]([^>"]+)', source.read_text(), re.MULTILINE)
+    own = {path.name for path in SOURCES} | {"Python.h"}
+    assert set(lines) & own == INCLUDED[source.name]
+    quoted = re.findall(r'#\s*include\s*"([^"]+)', source.read_text())
+    assert set(quoted) <= own
+
+
+def test_every_source_is_in_the_plan():
+    assert {path.name for path in SOURCES} == INCLUDED.keys()
+
+
+@pytest.mark.parametrize(
+    "header", [path for path in SOURCES if path.suffix == ".h"], ids=lambda path: path.name
+)
+def test_headers_declare_and_hold_no_code(header):
+    text = re.sub(r"/\*.*?\*/", "", header.read_text(), flags=re.DOTALL)
+    assert not re.search(r"\)\s*\{|\bstatic\b|\binline\b", text)
+
+
+def test_the_extension_is_imported_by_its_public_names():
+    for module in MODULES:
+        if part_of(module) != "native":
+            assert "native._native" not in module.read_text(), module
+
+
+def test_extended_attributes_go_through_pyxattr():
+    names = {"getxattr", "listxattr", "setxattr", "removexattr"}
+    users = set()
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr in names:
+                assert ast.unparse(node.value) == "xattr", f"{module}: {ast.unparse(node)}"
+            if isinstance(node, ast.ImportFrom) and node.module == "os":
+                assert not names & {alias.name for alias in node.names}, module
+            if isinstance(node, ast.Import) and "xattr" in [alias.name for alias in node.names]:
+                users.add(str(module.relative_to(PACKAGE)))
+    assert users == {"rootfs/scan.py"}
