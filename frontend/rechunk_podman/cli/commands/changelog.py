@@ -1,10 +1,8 @@
-"""`rechunk-podman changelog OLD NEW`: write what changed from one image to another."""
+"""`rechunk-podman changelog OLD NEW`: write the changes from one image to another."""
 
 from __future__ import annotations
 
-import os
 import sys
-import time
 from pathlib import Path
 from typing import Annotated
 
@@ -21,11 +19,13 @@ TEMPLATE = "changelog.md.j2"
 @command
 def changelog(
     old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what OLD is updated to.")],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="The image that OLD is updated to, named likewise.")
+    ],
     access: Access,
     template: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="A Jinja template; tags like <pkgupd> may stand in it."),
+        typer.Option(metavar="FILE", help="A Jinja template, which may contain tags like <pkgupd>."),
     ] = None,
     text: Annotated[
         str | None,
@@ -33,28 +33,33 @@ def changelog(
     ] = None,
     git: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="The repository of both revisions: their commits are listed."),
+        typer.Option(
+            metavar="DIR", help="A git repository with both revisions; the commits between them are listed."
+        ),
     ] = None,
     revision: Revision = None,
     notable: Annotated[
         list[str] | None,
-        typer.Option(metavar="GLOB", help="Packages to be named first, in place of the default. Repeatable."),
+        typer.Option(
+            metavar="GLOB", help="Packages that are named first, in place of the default. Repeatable."
+        ),
     ] = None,
     formatter: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=TEXT", help="How hhd-dev/rechunk's tags are written out. Repeatable."),
+        typer.Option(metavar="NAME=TEXT", help="The text for a tag of hhd-dev/rechunk. Repeatable."),
     ] = None,
     pretty: Pretty = None,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Write what changed from OLD to NEW: packages, the download, commits; Markdown by default.
+    """Write the changes from OLD to NEW: packages, the download, commits; in Markdown by default.
 
-    Of images here the package databases are read, of those in a registry what they recorded (source
-    packages). --revision is that of NEW, if its label does not give it.
+    The package databases of local images are read. Of images in a registry only the ledger is read, which
+    names source packages. --revision is that of NEW, if its label does not give it.
     """
     set_up_logging(verbose)
+    from rechunk_podman.build.identity import today
     from rechunk_podman.changelog import run
     from rechunk_podman.changelog.compare import NOTABLE
     from rechunk_podman.changelog.render import (
@@ -81,17 +86,12 @@ def changelog(
     if as_json:
         print_json(document.to_json())
         return
-    tags = Tags(document, _now(), pretty or "", formatters)
+    tags = Tags(document, today(), pretty or "", formatters)
     if text is not None:
         result = render_text(text, tags)
     else:
         result = render_template(source, tags, human_size=human_size, name=str(template or TEMPLATE))
     sys.stdout.write(without_controls(result.removesuffix("\n")) + "\n")
-
-
-def _now() -> int:
-    text = os.environ.get("SOURCE_DATE_EPOCH", "")
-    return int(text) if text.isdecimal() and text.isascii() else int(time.time())
 
 
 def _read(path: Path) -> str:

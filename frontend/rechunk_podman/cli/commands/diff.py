@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 @command
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP)],
-    new: Annotated[str, typer.Argument(metavar="NEW", help="The same; what the client updates to.")],
+    new: Annotated[
+        str, typer.Argument(metavar="NEW", help="The image that the client updates to, named likewise.")
+    ],
     access: Access,
     arch: Arch = None,
     as_json: Json = False,

@@ -23,46 +23,48 @@ def init(
     ] = Path(),
     template: Annotated[
         str | None,
-        typer.Option("--template", metavar="containerfile|github|just", help="What to copy in."),
+        typer.Option("--template", metavar="containerfile|github|just", help="The set of files."),
     ] = None,
     image: Annotated[str | None, typer.Option(metavar="NAME", help="Name of the image.")] = None,
     kind: Annotated[
         str | None, typer.Option(metavar="bootc|app", help="A bootable system, or an application.")
     ] = None,
     base: Annotated[
-        str | None, typer.Option(metavar="IMAGE", help="What it is built from; pin it by digest.")
+        str | None, typer.Option(metavar="IMAGE", help="The base image; pin it by digest.")
     ] = None,
     registry: Annotated[
-        str | None, typer.Option(metavar="HOST/PATH", help="Where it is pushed to, such as ghcr.io/example.")
+        str | None,
+        typer.Option(metavar="HOST/PATH", help="The destination of pushes, such as ghcr.io/example."),
     ] = None,
     tag: Annotated[str | None, typer.Option(metavar="TAG", help="The tag that clients follow.")] = None,
     layers: Annotated[
-        str | None, typer.Option(metavar="N|PROFILE", help="How many layers, as --max-layers of split.")
+        str | None, typer.Option(metavar="N|PROFILE", help="The number of layers, as --max-layers of split.")
     ] = None,
     signing: Annotated[
         str | None, typer.Option(metavar="keyless|key|none", help="Signatures by cosign (github).")
     ] = None,
     schedule: Annotated[
         str | None,
-        typer.Option(metavar="daily|weekly|monthly|CRON", help="How often it is built (github)."),
+        typer.Option(metavar="daily|weekly|monthly|CRON", help="The times of builds (github)."),
     ] = None,
     buildah: Annotated[
-        str | None, typer.Option(metavar="any|1.44", help="The oldest buildah to care for (containerfile).")
+        str | None,
+        typer.Option(metavar="any|1.44", help="The oldest buildah that must build it (containerfile)."),
     ] = None,
     defaults: Annotated[
-        bool, typer.Option("--defaults", help="Ask nothing: what no option says is the default.")
+        bool, typer.Option("--defaults", help="Ask nothing: use defaults for options that are not given.")
     ] = False,
     force: Annotated[
         bool, typer.Option("--force", help="Overwrite files that were there before, or that you changed.")
     ] = False,
     diff: Annotated[
-        bool, typer.Option("--diff", help="Only show what would change; exit code 1 if something would.")
+        bool, typer.Option("--diff", help="Write nothing; print the diff, and exit with 1 if there is one.")
     ] = False,
 ) -> None:
-    """Copy in what a repository of a derived image needs: Containerfile, workflow, Justfile.
+    """Write the files that a repository of a derived image needs: Containerfile, workflow, Justfile.
 
-    Run again, also with a newer rechunk-podman, it updates the files that you did not change and leaves the
-    others alone; your answers are remembered in .rechunk-podman.json. Questions are asked on a terminal only.
+    A later run, also of a newer rechunk-podman, updates the files that you did not change and leaves the
+    others alone. Your answers are recorded in .rechunk-podman.json. Questions are asked on a terminal only.
     """
     set_up_logging(0)
     from rechunk_podman.init.run import plan

@@ -21,13 +21,14 @@ def lint(
         str | None, typer.Argument(metavar="NEW", help="The image that replaces IMG: compare their layers.")
     ] = None,
     ignore: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Leave out a check. May be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Leave out a check. Repeatable.")
     ] = None,
     only: Annotated[
-        list[str] | None, typer.Option(metavar="NAME", help="Run this check. May be repeated.")
+        list[str] | None, typer.Option(metavar="NAME", help="Run only this check. Repeatable.")
     ] = None,
     fail_on: Annotated[
-        str, typer.Option(metavar="|".join(FAIL_ON), help="What makes the exit code 1: this, or worse.")
+        str,
+        typer.Option(metavar="|".join(FAIL_ON), help="Exit with 1 for findings of this severity or worse."),
     ] = "error",
     bootc: Bootc = None,
     zstd_chunked: Annotated[
@@ -37,10 +38,10 @@ def lint(
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Check an image for what fails at boot, leaks secrets or makes updates large.
+    """Check an image for files that fail at boot, leak secrets or make updates large.
 
-    With NEW: which layers changed by content, and which only by metadata, and the paths of both: why was this
-    downloaded again? Image references are as `verify` takes them. -v prints all paths.
+    With NEW, compare the layers of both images: which changed in content and which only in metadata, with the
+    paths. This explains why a layer is downloaded again. References are as for `verify`. -v prints all paths.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 a wrong call.
     """

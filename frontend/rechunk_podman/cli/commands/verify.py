@@ -20,7 +20,7 @@ SHOWN = 200
 
 def verify(
     a: Annotated[str, typer.Argument(metavar="A", help="Image name, OCI layout, archive or directory.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="What to compare it with.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="The image or directory to compare A with.")],
     selinux: Annotated[bool, typer.Option("--selinux", help="Compare security.selinux, too.")] = False,
     ignore_prune: Annotated[
         list[str] | None,
@@ -34,8 +34,8 @@ def verify(
     """Prove that A and B hold the same files: type, content, mode, owner, xattrs, links, devices.
 
     An operand is oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or containers-storage:NAME; without
-    such a prefix an OCI layout, an image archive or a root filesystem, whatever lies at that path, else the
-    name of a local image. Modification times and / itself are reported, but count for nothing.
+    such a prefix it is the path of an OCI layout, an image archive or a root filesystem, else the name of a
+    local image. Differences in modification times and of / itself are reported, but do not count.
 
     Exit codes: 0 the same, 1 differences, 2 a wrong call.
     """
