@@ -16,13 +16,10 @@ from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
 from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.rootfs.xattrs import kept_xattrs
 
 EXAMPLES = 10
 """The number of differing mtimes that are named."""
-
-# Attributes of storage drivers, which no layer of this project holds.
-_OF_STORAGE = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
-_SELINUX = "security.selinux"
 
 
 class Difference(NamedTuple):
@@ -228,7 +225,7 @@ def _compare(
     if (a.uid, a.gid) != (b.uid, b.gid):
         yield Difference(path, "owner", f"{a.uid}:{a.gid}", f"{b.uid}:{b.gid}")
     if a.xattrs != b.xattrs:
-        one, two = _xattrs(a, selinux), _xattrs(b, selinux)
+        one, two = (dict(kept_xattrs(entry, keep_selinux=selinux)) for entry in (a, b))
         for name in sorted(one.keys() | two.keys()):
             if one.get(name) != two.get(name):
                 yield Difference(path, "xattrs", _xattr(name, one), _xattr(name, two))
@@ -240,14 +237,6 @@ def _content(entry: Entry, digest: bytes | None) -> str:
 
 def _device(entry: Entry) -> str:
     return "{}:{}".format(*entry.rdev) if entry.rdev is not None else "none"
-
-
-def _xattrs(entry: Entry, selinux: bool) -> dict[str, bytes]:
-    return {
-        name: value
-        for name, value in entry.xattrs
-        if not name.startswith(_OF_STORAGE) and name != "security.evm" and (selinux or name != _SELINUX)
-    }
 
 
 def _xattr(name: str, xattrs: Mapping[str, bytes]) -> str | None:

@@ -20,19 +20,17 @@ from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
 from rechunk_podman.native import read_directories
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.xattrs import Xattrs, dropped_xattrs, is_dropped
 from rechunk_podman.workers import Workers, gc_paused
 
 log = logging.getLogger("rechunk_podman")
 
-Xattrs = tuple[tuple[str, bytes], ...]
 _Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
 """What read_directories() gives for sockets, which have no Kind."""
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
-# Marks of overlay storage and of the machine; `user.overlay.opaque` would hide lower layers.
-_DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.", "security.evm")
 _NAMED = 10  # so many offenders are named in a message
 _BATCH = 64
 """Directories that a worker takes at once,"""
@@ -125,9 +123,9 @@ def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
 class _Scanner:
     __slots__ = (
         "chunks",
+        "dropped",
         "empty",
         "gone",
-        "ignored",
         "intern",
         "more",
         "options",
@@ -144,8 +142,7 @@ class _Scanner:
     def __init__(self, root: Root, options: _Options) -> None:
         self.root = root
         self.options = options
-        dropped = _DROPPED if options.keep_selinux else (*_DROPPED, "security.selinux")
-        self.ignored = tuple(name.encode() for name in dropped)
+        self.dropped = dropped_xattrs(keep_selinux=options.keep_selinux)
         self.unread = tuple(map(path_key, options.pruned))
         # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
         self.paths: list[str] = []
@@ -191,13 +188,14 @@ class _Scanner:
         return [] if self.options.pruned.get("") else [-1]
 
     def _root_xattrs(self, handle: str) -> Xattrs:
-        names = [name for name in xattr.list(handle) if not name.startswith(self.ignored)]
-        return tuple([(os.fsdecode(name), xattr.get(handle, name)) for name in sorted(names)])
+        names = [name for name in map(os.fsdecode, xattr.list(handle)) if not is_dropped(name, self.dropped)]
+        return tuple([(name, xattr.get(handle, name)) for name in sorted(names)])
 
     def read(self, directories: list[int]) -> _Found:
         """What the directories at these places hold; for any thread."""
         paths = [self.paths[place] if place >= 0 else "" for place in directories]
-        return read_directories(self.root.fd, paths, self.ignored, self.unread, _MOST)
+        ignored = tuple(map(os.fsencode, self.dropped))
+        return read_directories(self.root.fd, paths, ignored, self.unread, _MOST)
 
     def take(self, directories: list[int], found: _Found) -> list[int]:
         """Adds what was read of directories; those among it that are to be read."""
