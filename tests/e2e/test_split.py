@@ -511,6 +511,83 @@ def test_an_interruption(
     assert storage.run("podman", "image", "exists", "localhost/interrupted", check=False).code == 1
 
 
+@pytest.mark.parametrize(
+    ("script", "what", "hint"),
+    [
+        ("echo 'error: no such option: --job' >&2; exit 2", "knows no jobs", "build it anew"),
+        (
+            'echo \'{"level": 10, "message": "x"}\' > /run/src/log.jsonl; kill -9 $$',
+            "without a result",
+            "memory",
+        ),
+        ("exit 3", "failed with status 3", "--engine native"),
+    ],
+)
+def test_a_chunker_image_without_a_result(
+    storage: tools.Storage,
+    debian_image: str,
+    oddities_image: str,
+    split: Callable[..., tools.Done],
+    tmp_path: Path,
+    script: str,
+    what: str,
+    hint: str,
+) -> None:
+    """An older one, or one that the kernel ended: the error says so."""
+    (tmp_path / "rechunk-podman").write_text(f"#!/bin/sh\n{script}\n")
+    (tmp_path / "rechunk-podman").chmod(0o755)
+    container = storage.run("buildah", "from", "--pull-never", debian_image).out.strip()
+    storage.run("buildah", "copy", "--quiet", container, str(tmp_path / "rechunk-podman"), "/usr/bin/")
+    storage.run("buildah", "commit", "--quiet", "--rm", container, "localhost/stand-in:1")
+    try:
+        done = split(oddities_image, "-t", TAG, "--chunker", "localhost/stand-in:1", check=False)
+    finally:
+        storage.run("podman", "rmi", "localhost/stand-in:1")
+    says(done, 1, what, hint)
+
+
+def test_a_killed_child(storage: tools.Storage, debian_image: str, temporary: Path, traces: Traces) -> None:
+    """The engine native says what became of its chunker, and leaves nothing behind."""
+    process = subprocess.Popen(
+        [*tools.RECHUNK, "split", debian_image, "-t", TAG, "--engine", "native", "-v"],
+        env=settings(storage, temporary),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    said = ""
+    for line in process.stderr:
+        said += line
+        if line.startswith("scan: "):
+            break
+    for child in commands("build\0--job\0"):
+        if f"PPid:\t{process.pid}\n" in Path(f"/proc/{child}/status").read_text():
+            os.kill(int(child), signal.SIGKILL)
+    out, err = process.communicate(timeout=60)
+    says(tools.Done(process.returncode, out, said + err), 1, "the chunker was killed", "memory")
+
+
+def test_a_plan_without_an_image(
+    storage: tools.Storage, oddities_image: str, split: Callable[..., tools.Done]
+) -> None:
+    """As `build --plan-only` prints it; a layer that the result's Ledger predicts is named."""
+    options = (oddities_image, "-t", TAG, "--engine", "native", "--max-layers", "4", "--json")
+    first = json.loads(split(*options, "--plan-only").out)
+    assert len(first["layers"]) == 4
+    assert not any("diff_id" in layer for layer in first["layers"])
+    assert storage.run("podman", "image", "exists", TAG, check=False).code == 1
+    made = json.loads(split(*options).out)
+    try:
+        again = json.loads(split(*options, "--plan-only").out)
+        assert [layer["diff_id"] for layer in again["layers"]] == [
+            layer["diff_id"] for layer in made["layers"]
+        ]
+        assert "--plan-only" in split(*options[:3], "--engine", "buildah", "--plan-only", check=False).err
+    finally:
+        storage.run("podman", "rmi", TAG)
+
+
 def test_a_terminal_sees_progress(storage: tools.Storage, oddities_image: str, traces: Traces) -> None:
     """On a terminal a bar, which goes when the work is done; the result goes to standard output alone."""
     require("script")

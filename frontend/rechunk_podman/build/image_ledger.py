@@ -1,4 +1,4 @@
-"""What an image records of itself, written into its documents and found again in those of any image.
+"""The Ledger and the comments of layers: written into the documents of an image, and found there again.
 
 The Ledger is the comment of one empty history entry (config.md, "history"): containerd refuses to create
 containers with labels over 4,096 bytes, and history survives FROM, push, pull and commit.
@@ -37,7 +37,7 @@ ANNOTATION_LIMIT = 1024
 class Found:
     """A Ledger that belongs to an image.
 
-    derived: whether layers of others follow those that the Ledger describes.
+    derived: True if layers of others follow those that the Ledger describes.
     """
 
     ledger: Ledger
@@ -45,7 +45,7 @@ class Found:
 
 
 def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component]) -> dict[str, str]:
-    """Of a layer's descriptor: its components, the largest first, and its stability (0..1)."""
+    """Return a layer's annotations: its components, the largest first, and its stability (0..1)."""
     names, length = [], 0
     for ident in sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident)):
         name = str(ident).encode("utf-8", "replace").decode()
@@ -59,7 +59,7 @@ def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component
 def layer_history(
     plan: Plan, by_id: Mapping[ComponentId, Component], layers: Sequence[Layer]
 ) -> list[HistoryEntry]:
-    """One history entry a layer, in order, that names its largest components."""
+    """Return one history entry for each layer, in order, that names its largest components."""
     return [
         HistoryEntry(
             created_by=CREATED_BY,
@@ -89,14 +89,14 @@ def _prefix(diff_id: str) -> bytes:
 
 
 def without_ledger(config: ImageConfig) -> ImageConfig:
-    """The config without the label of a Ledger that described other layers."""
+    """Return the config without the label of a Ledger that described other layers."""
     return config.with_labels([f"{LEDGER_LABEL}-"])
 
 
 def with_ledger(
     config: ImageConfig, history: Sequence[HistoryEntry], ledger: Ledger
 ) -> tuple[ImageConfig, list[HistoryEntry]]:
-    """Config and history with the Ledger in them, within BUDGET together with the history's comments."""
+    """Return config and history with the Ledger in them; Ledger and comments together take at most BUDGET."""
     comments = sum(len(json.dumps(entry.comment)) for entry in history)
     text = ledgers.encode(ledger, budget=max(BUDGET - comments, 0))
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -105,7 +105,7 @@ def with_ledger(
 
 
 def find_ledger(config: ImageConfig) -> Found:
-    """The Ledger that an image carries, if it describes its layers or the bottom ones of them.
+    """Return the Ledger that an image carries, if it describes its layers or the bottom ones of them.
 
     Raises:
         LedgerError: there is none, it cannot be read, or it describes other layers ("foreign").
@@ -125,7 +125,7 @@ def find_ledger(config: ImageConfig) -> Found:
 
 
 def remembered(config: ImageConfig, name: str) -> Found | None:
-    """find_ledger(), with a warning in place of the error: a plan without memory is never wrong."""
+    """Like find_ledger(), but log a warning and return None in place of an error."""
     try:
         return find_ledger(config)
     except LedgerError as error:
@@ -136,14 +136,14 @@ def remembered(config: ImageConfig, name: str) -> Found | None:
 
 
 def inherited(config: ImageConfig, name: str) -> Found | None:
-    """As remembered(), for an image that nobody said had a Ledger: that it has none is no news."""
+    """Like remembered(), but do not warn if the image has no Ledger."""
     if not any(entry.created_by == LEDGER_CREATED_BY for entry in config.history):
         return None
     return remembered(config, name)
 
 
 def memories(previous: Found | None, source: Found | None) -> tuple[Ledger | None, Ledger | None]:
-    """(previous, base) for planning, from the previous image's Ledger and that of the image that is split.
+    """Return the Ledgers (previous, base) to plan with, from those of the previous and the source image.
 
     The Ledger of a derived image is its base's. That of an image that was split before, and to which nothing
     was added, stands in for a previous one that was not named.

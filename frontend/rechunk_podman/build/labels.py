@@ -1,4 +1,4 @@
-"""What an image says it is: its version, and which labels of its base would be lies on it. Pure.
+"""Versions, and labels that describe the base image and must not stay on an image built on it. Pure.
 
 Sources: annotations.md of the image-spec ("Pre-Defined Annotation Keys"); label-schema.org; the labels that
 ostree-ext, bootc and Red Hat's build systems set on base images.
@@ -47,7 +47,11 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
 
 
 class Labelling(NamedTuple):
-    """operations: for ImageConfig.with_labels(). dropped, rewritten: names, sorted, to be shown."""
+    """Changes of labels.
+
+    operations: for ImageConfig.with_labels().
+    dropped, rewritten: names of labels, sorted.
+    """
 
     operations: tuple[str, ...]
     dropped: tuple[str, ...]
@@ -55,15 +59,15 @@ class Labelling(NamedTuple):
 
 
 def is_parents(name: str) -> bool:
-    """Whether a label of this name describes the base image that set it, and not an image built on it.
+    """Return True if a label of this name describes the base image that set it, not an image built on it.
 
-    That of the kernel is none of them: bootable_labels() makes it true.
+    The label of the kernel is not one of them: bootable_labels() sets it anew.
     """
     return name != KERNEL and (name in PARENTS or name.startswith(PARENT_PREFIXES))
 
 
 def version(template: str, now: int, previous: str | None) -> str:
-    """The version that a template stands for.
+    """Return the version that a template stands for.
 
     Args:
         template: text in which `<date>` is the day (UTC) as YYMMDD, `<date:FORMAT>` as strftime(3) has it.
@@ -72,7 +76,7 @@ def version(template: str, now: int, previous: str | None) -> str:
             is added, after `.1` comes `.2`, and so on.
 
     Raises:
-        UsageError: the result is no version (a letter or digit, then letters, digits and ._+~-).
+        UsageError: the result is malformed (not a letter or digit, then letters, digits and ._+~-).
     """
     day = datetime.fromtimestamp(now, timezone.utc)
     text = _DATE.sub(lambda match: day.strftime(match[1] or "%y%m%d"), template)
@@ -92,7 +96,7 @@ def version(template: str, now: int, previous: str | None) -> str:
 
 
 def labelling(inherited: Mapping[str, str], own: Mapping[str, str], *, keep: Iterable[str] = ()) -> Labelling:
-    """Which labels of the source go, stay or are rewritten, for an image with an identity of its own.
+    """Return the changes of labels for an image with an identity of its own.
 
     The rule: what `own` names is rewritten; of the rest, a label that describes the parent (is_parents())
     is dropped unless `keep` names it; all others stay.
@@ -105,10 +109,10 @@ def labelling(inherited: Mapping[str, str], own: Mapping[str, str], *, keep: Ite
 
 
 def label_lines(text: str) -> dict[str, str]:
-    """Labels from lines `KEY=VALUE`, as workflows hand them on; empty lines and `#` comments are skipped.
+    """Return the labels of lines `KEY=VALUE`; empty lines and `#` comments are skipped.
 
     Raises:
-        UsageError: another line.
+        UsageError: a line is something else.
     """
     labels = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -126,7 +130,7 @@ def label_lines(text: str) -> dict[str, str]:
 
 
 def kernels(tree: Tree) -> list[str]:
-    """The releases of the kernels in usr/lib/modules that can be booted (those with a vmlinuz), sorted."""
+    """Return the releases of the kernels in usr/lib/modules that have a vmlinuz, sorted."""
     below = tree.below("usr/lib/modules")
     return sorted(
         tree.paths[position].split("/")[3]
@@ -136,9 +140,9 @@ def kernels(tree: Tree) -> list[str]:
 
 
 def bootable_labels(labels: Mapping[str, str], tree: Tree, *, bootc: bool) -> Labelling:
-    """What the files themselves say: ostree.linux anew where it is (or with bootc); with bootc, its profile.
+    """Return the changes of labels that follow from the files: ostree.linux if it is set or with bootc.
 
-    The profile: no ostree.commit and ostree.final-diffid, containers.bootc=1.
+    With bootc ostree.commit and ostree.final-diffid go, too, and containers.bootc becomes 1.
     """
     own: dict[str, str] = {}
     dropped = [name for name in OSTREE_COMMIT if name in labels] if bootc else []

@@ -52,7 +52,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """Everything that is known before a byte is written. created, now: epoch seconds."""
+    """What is known before a byte is written. created, now: epoch seconds."""
 
     tree: Tree
     assignment: Assignment
@@ -217,7 +217,7 @@ def _documents(
     layers: Sequence[Layer],
     reuse: Reuse,
 ) -> ImageDocuments:
-    """The config (history, Ledger and all) and the manifest's annotations of the layers just written."""
+    """Return the config, with history and Ledger, and the annotations for the layers just written."""
     history = record.layer_history(prepared.plan, by_id, layers)
     config = record.without_ledger(prepared.config)
     if options.record:
@@ -237,7 +237,7 @@ def _documents(
 def _compressor(
     options: BuildOptions, previous: Ledger | None, layers: Sequence[Layer], reuse: Reuse
 ) -> Compressor | None:
-    """What made the blobs: where all are the previous image's, what made those (the digest stays)."""
+    """Return the program that made the blobs; if all are the previous image's, the one that made those."""
     if previous is not None and all(layer.diff_id in reuse for layer in layers):
         return previous.compressor
     program = options.compression.program

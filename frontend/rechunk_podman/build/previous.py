@@ -1,8 +1,8 @@
-"""The image before this one as a source of blobs: resolved once to a digest, trusted or verified.
+"""The previous image as a source of blobs: resolved once to a digest, trusted or verified.
 
 Reuse is trust: old clients accept a blob that does not match its diff_id, and a wrong one would travel into
 every later, signed image. So blobs are fetched and hashed before their names go into a new manifest, unless
-the user named the image by its digest, or pushed that very image (engine/state.py).
+the user named the image by its digest, or pushed that very image (registry/state.py).
 """
 
 from __future__ import annotations
@@ -50,10 +50,11 @@ Opener = Callable[[Layer], Any]
 
 @dataclass(frozen=True, slots=True)
 class Previous:
-    """The image before.
+    """The previous image.
 
-    reference: with its digest, where it is in a registry. trusted: whether its user vouches for its blobs.
-    place: where it is; blobs are reused from registries and OCI layouts.
+    reference: with its digest, if it is in a registry.
+    kind: of its location; blobs are reused from registries and OCI layouts.
+    trusted: True if the user vouches for its blobs.
     """
 
     record: ImageRecord
@@ -63,22 +64,22 @@ class Previous:
 
     @property
     def has_blobs(self) -> bool:
-        """Whether its blobs are the final ones, and can be named in another image."""
+        """True if its blobs are the final ones, which another image can name."""
         layout = self.kind is LocationKind.IMAGE and locate(self.reference)[1].startswith(f"{OCI}:")
         return self.record.manifest is not None and (self.kind is LocationKind.REGISTRY or layout)
 
     @property
     def repository(self) -> str | None:
-        """Its repository, where it is in a registry."""
+        """Its repository; None if it is not in a registry."""
         if self.kind is not LocationKind.REGISTRY:
             return None
         return names.parse(self.reference.removeprefix(DOCKER)).repository
 
 
 def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = None) -> Previous | None:
-    """The previous image, or None (with a warning) where it is not there or not usable.
+    """Return the previous image, or None (with a warning) if it is not there or not usable.
 
-    In a registry it is found by its digest from here on, whatever becomes of its tag; a note says which.
+    An image in a registry is named by its digest from here on, for its tag may move; a note names it.
 
     Raises:
         RechunkError: as previous_documents().
@@ -88,7 +89,7 @@ def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = 
 
 
 def found(reference: str, record: ImageRecord, state: State | None = None) -> Previous:
-    """The Previous that a reference and its documents make; the note says which it is."""
+    """Return the Previous that a reference and its documents make; log a note that names it."""
     kind = locate(reference)[0]
     if kind is LocationKind.DOCUMENT:
         return Previous(record, reference, kind)
@@ -104,7 +105,7 @@ def found(reference: str, record: ImageRecord, state: State | None = None) -> Pr
 
 
 class _UnsoundBlobsError(RechunkError):
-    """Blobs were to be reused that are not what they should be; see verify_blobs()."""
+    """Blobs that were to be reused are wrong; see verify_blobs()."""
 
     def __init__(self, digests: Mapping[Digest, bool]) -> None:
         super().__init__("blobs of the previous image are not what they should be")
@@ -178,10 +179,10 @@ def build(
 def verify_blobs(
     previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT
 ) -> dict[Digest, bool]:
-    """Fetches blobs of the previous image and hashes what they hold.
+    """Fetch blobs of the previous image and hash what they hold; keep nothing on disk.
 
-    Gives the digests of those that are wrong, and of each whether it is damaged: other bytes than its digest
-    says are kept in its place. A warning says what is wrong. Nothing is kept on disk.
+    Return the digests of the wrong blobs, each with True if it is damaged: the bytes are not those of the
+    digest. A warning says what is wrong.
 
     Raises:
         ToolError: skopeo is missing or failed.

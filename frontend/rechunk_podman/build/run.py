@@ -89,6 +89,8 @@ def run_file(path: Path) -> None:
     """
     handler = _Records(path.with_name(LOG))
     log.handlers[:] = [handler]
+    log.setLevel(logging.DEBUG)
+    log.debug("the chunker has begun")  # so that a log without a result tells that it was killed
     try:
         job = Job.from_json(_read(path))
         log.setLevel(job.log_level)

@@ -43,9 +43,9 @@ NAME = "rechunk-podman"
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """The command line; where the arguments begin with a command, with that one alone.
+    """Return the command line; if the arguments begin with a command, with that one alone.
 
-    A build starts in half the time where it does not load what the other commands need.
+    A build starts in half the time if it does not load what the other commands need.
     """
     app = typer.Typer(
         name=NAME,
@@ -63,7 +63,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 
 def main() -> NoReturn:
-    """The console script's entry point."""
+    """Run the console script."""
     arguments = command_first(sys.argv[1:])
     # numpy's linear algebra starts threads for each processor, which spin; there is none here
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -83,7 +83,7 @@ def main() -> NoReturn:
 
 
 def command_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with chunkah's global options (-v, --trace-logfile FILE) behind the command."""
+    """Return the arguments with chunkah's global options (-v, --trace-logfile FILE) behind the command."""
     rest = list(arguments)
     early: list[str] = []
     while rest and _GLOBAL.match(rest[0]):

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rechunk_podman.cli.tables import first_of, print_table
 from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
     from rechunk_podman.oci.reference import Target
     from rechunk_podman.split.request import SplitImage, SplitResult
+
+COLUMNS = ("layer", "size", "components")
 
 
 def storage_document(result: SplitResult) -> dict[str, Any]:
@@ -63,30 +66,19 @@ def _layers(image: SplitImage) -> list[dict[str, Any]]:
 
 def print_layers(document: dict[str, Any]) -> None:
     """Print a storage_document() as a table: layer, size, components, and a total."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    count = len(document["layers"])
-    table = Table(title=document["image"], show_footer=True)
-    table.add_column("layer", justify="right", footer=str(count))
-    table.add_column("size", justify="right", footer=human_size(document["size"]))
-    table.add_column("components", footer=f"{count} layers in all")
-    for number, layer in enumerate(document["layers"], 1):
-        table.add_row(str(number), human_size(layer["size"]), Text(layer["components"]))
-    Console().print(table)
+    rows = [
+        (str(number), human_size(layer["size"]), layer["components"])
+        for number, layer in enumerate(document["layers"], 1)
+    ]
+    total = (str(len(rows)), human_size(document["size"]), f"{len(rows)} layers in all")
+    print_table(document["image"], COLUMNS, [*rows, total], numbers=COLUMNS[:2])
 
 
 def print_plan(document: dict[str, Any]) -> None:
-    """Print a plan (build/documents.py) as a table: layer, size, and its three largest components."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{len(document['layers'])} layers, {human_size(document['size'])}")
-    for column in ("layer", "size", "components"):
-        table.add_column(column, justify="left" if column == "components" else "right")
+    """Print a plan (build/documents.py) as a table: layer, size, and its largest components."""
+    rows = []
     for number, layer in enumerate(document["layers"], 1):
-        names = [component["id"] for component in sorted(layer["components"], key=lambda c: -c["size"])]
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        table.add_row(str(number), human_size(layer["size"]), ", ".join(names[:3]) + more)
-    Console().print(table)
+        largest = sorted(layer["components"], key=lambda component: -component["size"])
+        rows.append((str(number), human_size(layer["size"]), first_of([one["id"] for one in largest])))
+    title = f"{len(rows)} layers, {human_size(document['size'])}"
+    print_table(title, COLUMNS, rows, numbers=COLUMNS[:2])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def progress_bar() -> Iterator[Progress]:
-    """A bar on a terminal; silence elsewhere (the log speaks there)."""
+    """Show a progress bar on a terminal, and nothing elsewhere, where the log tells the progress."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,

@@ -41,7 +41,11 @@ LAYOUT = "index"
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """An image of the index. source: as skopeo names it. digest: of its manifest."""
+    """An image of the index.
+
+    source: its reference, as skopeo takes it.
+    digest: of its manifest.
+    """
 
     record: ImageRecord
     source: str
@@ -49,23 +53,23 @@ class Instance:
 
     @property
     def platform(self) -> dict[str, str]:
-        """As its config says (image-index.md, "platform")."""
+        """The platform, from the config (image-index.md, "platform")."""
         config = self.record.config
         found = {"architecture": config.architecture, "os": config.os, "variant": config.variant}
         return {key: value for key, value in found.items() if value}
 
     @property
     def platform_name(self) -> str:
-        """os/architecture[/variant]."""
+        """The platform as os/architecture[/variant]."""
         found = self.platform
         return "/".join(found[key] for key in ("os", "architecture", "variant") if key in found)
 
 
 def instance(reference: str, registry: Registry) -> Instance:
-    """An image of one platform in a registry or a layout.
+    """Return an image of one platform in a registry or a layout.
 
     Raises:
-        UsageError: it is somewhere else. RechunkError: as image_documents().
+        UsageError: the image is somewhere else. RechunkError: as image_documents().
     """
     record = image_documents(reference, registry)
     kind, name = locate(reference)
@@ -86,9 +90,9 @@ def instance(reference: str, registry: Registry) -> Instance:
 
 
 def instances(reference: str, registry: Registry) -> list[Instance]:
-    """The image that a reference names or, where that is an index in a registry, all of its images.
+    """Return the image that a reference names, or all images of an index in a registry.
 
-    What an index holds besides images (attestations, of the platform unknown) is left out with a warning.
+    Other entries of an index (attestations, of the platform unknown) are left out with a warning.
 
     Raises:
         UsageError: it is somewhere else, or a layout of several images. RechunkError: as image_documents().
@@ -116,7 +120,7 @@ def instances(reference: str, registry: Registry) -> list[Instance]:
 
 
 def _require_single(reference: str, name: str) -> None:
-    """Refuses a layout of which skopeo could take one image of several."""
+    """Refuse a layout of which skopeo could take one image of several."""
     parsed = parse_path(name)
     if parsed.tag is not None or not Path(parsed.path).exists():
         return
@@ -137,7 +141,7 @@ def _require_single(reference: str, name: str) -> None:
 
 
 def index_of(instances: Sequence[Instance]) -> bytes:
-    """The image index over these images, in their order.
+    """Return the image index over these images, in their order.
 
     Raises:
         UsageError: two of them are for one platform.
@@ -166,7 +170,7 @@ def publish_index(
     workdir: str | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Digest:
-    """Pushes an index, and first the images of it that are not yet in the first target's repository.
+    """Push an index, and first its images that are not yet in the first target's repository.
 
     Raises:
         UsageError: as index_of(). ToolError: skopeo is missing or failed; the registry denied it.
@@ -188,7 +192,7 @@ def publish_index(
 
 
 def write_layout(path: Path, instances: Sequence[Instance], index: bytes, origin: str) -> None:
-    """A layout with the documents of an index alone; its layers are elsewhere, in the image `origin`."""
+    """Write a layout with the documents of an index alone; the image `origin` has the layers."""
     (path / "blobs" / "sha256").mkdir(parents=True)
     elsewhere: set[Digest] = set()
     documents = [index]

@@ -47,7 +47,7 @@ def push(
     whole_index: bool = False,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """Uploads the image of a layout under the first target, and gives it the others.
+    """Upload the image of a layout under the first target, and give it the others.
 
     Args:
         layout: path, relative to cwd, without a colon.
@@ -70,7 +70,7 @@ def retag(
     whole_index: bool = True,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """Gives an image in a registry more names. In its own repository nothing but the manifest is uploaded.
+    """Give an image in a registry more names. In its own repository only the manifest is uploaded.
 
     Raises:
         ToolError: as push().
@@ -106,7 +106,7 @@ def copy(
     whole_index: bool = False,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """`skopeo copy`, the digest preserved and compared; failures that may pass are tried again, aloud.
+    """Run `skopeo copy`, the digest preserved and compared; failures that may pass are tried again, aloud.
 
     Raises:
         LostBlobsError: a layout lacks a blob. ToolError: as push().

@@ -80,10 +80,10 @@ def run_chunker(
             hint=SPACE_HINT if full else reported.hint,
             exit_code=reported.exit_code,
         ) from failed
-    if failed is not None:
-        raise _explained(failed) if result is None else failed
     if result is None:
-        raise ToolError("the chunker left no result", hint="-vv shows what it says")
+        raise _explained(failed, has_begun=Path(work, LOG).stat().st_size > 0)
+    if failed is not None:
+        raise failed
     return result
 
 
@@ -94,13 +94,20 @@ def _result(work: str) -> Result | None:
         return None
 
 
-def _explained(error: CommandError) -> CommandError:
-    """Return the error of a command whose chunker had no time to write a result, or knows none."""
-    message, hint = error.message, error.hint
-    if error.status in (-signal.SIGKILL, 128 + signal.SIGKILL):
-        message = "the chunker was killed"
+def _explained(failed: CommandError | None, *, has_begun: bool) -> ToolError:
+    """Return the error of a command whose chunker left no result.
+
+    Args:
+        has_begun: the chunker had begun its job.
+    """
+    if failed is None:
+        return ToolError("the chunker left no result", hint="-vv shows what it says")
+    message, hint = failed.message, failed.hint
+    killed = failed.status in (-signal.SIGKILL, 128 + signal.SIGKILL)
+    if killed or has_begun:
+        message = "the chunker was killed" if killed else "the chunker ended without a result"
         hint = "the system may be short of memory (dmesg says so): fewer --threads need less"
-    elif error.status == UNKNOWN_OPTION and any("--job" in line for line in error.context):
+    elif failed.status == UNKNOWN_OPTION and any("--job" in line for line in failed.context):
         message = "the chunker image knows no jobs: it is of an older version of rechunk-podman"
         hint = "build it anew (README.md), name another by --chunker, or --engine native"
-    return CommandError(message, error.status, context=error.context, hint=hint)
+    return CommandError(message, failed.status, context=failed.context, hint=hint)

@@ -83,6 +83,7 @@ def test_a_full_disk_is_told_by_what_helps(job: Job, work: Path) -> None:
         ("kill -9 $$", "the chunker was killed", "memory"),
         ("exit 137", "the chunker was killed", "memory"),
         ("exit 0", "the chunker left no result", "-vv"),
+        ('echo \'{"level": 10, "message": "x"}\' >> log.jsonl; exit 1', "ended without a result", "memory"),
         ("echo 'error: no such option: --job' >&2; exit 2", "knows no jobs: it is of an older", "--chunker"),
         ("echo 'write: No space left on device' >&2; exit 1", "no space left", "--workdir"),
         ("echo something >&2; exit 3", "failed with status 3", ""),
