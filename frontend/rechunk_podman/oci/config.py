@@ -1,4 +1,4 @@
-"""Image configs: what the source image says of itself, and the config of the image that is written.
+"""Image configs: that of the source image, and that of the image that is written.
 
 Sources: image-spec config.md (fields, "Layer DiffID", history) and annotations.md; moby's image
 specification v1.2 for Healthcheck, OnBuild and Shell, which docker-format configs add; the output of
@@ -57,7 +57,7 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """What an image config says, apart from the form in which it was given.
+    """The content of an image config, whatever form it was given in.
 
     architecture, os: as GOARCH and GOOS name them, "" where the source does not say.
     config: the execution parameters (Env, Cmd, Labels, Healthcheck …), verbatim, without nulls.
@@ -83,7 +83,7 @@ class ImageConfig:
 
     @classmethod
     def parse(cls, text: str | bytes, *, name: str = "the image config") -> ImageConfig:
-        """Reads an OCI or docker config, only its `.config` object, or inspect output of one image.
+        """Read an OCI or docker config, only its `.config` object, or inspect output of one image.
 
         Args:
             name: where the text is from, for messages.
@@ -105,12 +105,12 @@ class ImageConfig:
 
     @property
     def labels(self) -> Mapping[str, str]:
-        """The labels, empty where there are none."""
+        """The labels, empty if there are none."""
         labels: Mapping[str, str] = self.config.get("Labels") or {}
         return labels
 
     def with_labels(self, operations: Iterable[str]) -> ImageConfig:
-        """A copy with label operations done in order: KEY=VALUE sets, KEY- removes, - removes all.
+        """Return a copy with label operations done in order: KEY=VALUE sets, KEY- removes, - removes all.
 
         Raises:
             UsageError: an operation is none of these.
@@ -122,11 +122,11 @@ class ImageConfig:
         return replace(self, config=config)
 
     def with_annotations(self, operations: Iterable[str]) -> ImageConfig:
-        """As with_labels(), for the annotations."""
+        """Return a copy, as with_labels(), for the annotations."""
         return replace(self, annotations=_operate(self.annotations, operations, "annotation"))
 
     def with_architecture(self, text: str | None) -> ImageConfig:
-        """A copy for the architecture `[linux/]ARCH[/VARIANT]`; None keeps the source's, else the host's.
+        """Return a copy for `[linux/]ARCH[/VARIANT]`; None keeps the source's, else takes the host's.
 
         Another architecture than the source's forgets the source's variant.
 
@@ -327,14 +327,14 @@ def _operate(values: Mapping[str, str], operations: Iterable[str], what: str) ->
 
 
 def resolve_created(config: ImageConfig, *, source_date_epoch: int | None, fallback: int) -> int:
-    """The created time of the new image: SOURCE_DATE_EPOCH, else the source's, else the caller's choice."""
+    """Return the created time of the new image: SOURCE_DATE_EPOCH, else the source's, else the fallback."""
     if source_date_epoch is not None:
         return source_date_epoch
     return fallback if config.created is None else config.created
 
 
 def layer_comment(components: Iterable[tuple[ComponentId, int]], diff_id: str, *, limit: int = 96) -> str:
-    """A history comment: the largest components, how many more, 8 hex digits of the diff_id.
+    """Return a history comment: the largest components, how many more, 8 hex digits of the diff_id.
 
     Args:
         components: (id, size in bytes) of each component of the layer.
@@ -358,7 +358,7 @@ def layer_comment(components: Iterable[tuple[ComponentId, int]], diff_id: str, *
 def image_config_json(
     config: ImageConfig, layers: Sequence[Layer], history: Sequence[HistoryEntry], created: int
 ) -> bytes:
-    """The config blob of a written image: compact JSON, sorted keys, the same for the same arguments.
+    """Return the config blob of a written image: compact JSON, sorted keys, the same for the same arguments.
 
     Args:
         layers: bottom first.

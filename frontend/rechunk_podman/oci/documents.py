@@ -37,7 +37,7 @@ LAYER_COMPRESSION: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """What the documents say of a layer. descriptor: None where there is no manifest with digests."""
+    """A layer in the documents. descriptor: None if there is no manifest with digests."""
 
     diff_id: DiffId
     descriptor: Descriptor | None
@@ -62,15 +62,15 @@ class ImageRecord:
 
 
 def image_record(name: str, manifest: bytes | None, config: bytes) -> ImageRecord:
-    """The record of an image from its documents (`skopeo inspect --raw`, `--config --raw`, saved files).
+    """Return the record of an image from its documents, as `skopeo inspect --raw` and files have them.
 
     Args:
-        manifest: of one image, OCI or docker schema 2; None where only the config is known.
+        manifest: of one image, OCI or docker schema 2; None if only the config is known.
         config: in any form that ImageConfig.parse() takes; one with layers must come with its manifest.
 
     Raises:
-        ImageError: the manifest is none (an index, a schema 1 manifest), or has other layers than the config.
-        UsageError: the config is none.
+        ImageError: the manifest is an index or of schema 1, or has other layers than the config.
+        UsageError: the text is not an image config.
     """
     parsed = ImageConfig.parse(config, name=f"the config of {name}")
     diff_ids = [spec.diff_id(text) for text in parsed.diff_ids]
@@ -105,7 +105,7 @@ class Manifest(NamedTuple):
 
 
 def parse_manifest(data: bytes, name: str) -> Manifest:
-    """Reads an image manifest (manifest.md; docker's schema 2 has the same fields).
+    """Read an image manifest (manifest.md; docker's schema 2 has the same fields).
 
     Raises:
         ImageError: it is something else, or a field has the wrong type.
@@ -133,7 +133,7 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
 
 
 def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, Any]]]:
-    """The (descriptor, platform) pairs of an image index or manifest list (image-index.md).
+    """Return the (descriptor, platform) pairs of an image index or manifest list (image-index.md).
 
     Raises:
         ImageError: it is something else, or a field has the wrong type.
@@ -154,7 +154,7 @@ def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, A
 
 
 def parse_object(data: bytes, name: str) -> dict[str, Any]:
-    """A JSON object; raises ImageError where it is none."""
+    """Return a JSON object; raise ImageError if the data is something else."""
     document = load_json(data, name, ImageError)
     if not isinstance(document, dict):
         raise ImageError(f"{name} is not a JSON object")
@@ -162,18 +162,18 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
 
 
 def check_annotations(annotations: object, name: str) -> None:
-    """Raises ImageError where annotations are not strings by name."""
+    """Raise ImageError if annotations are not strings by name."""
     if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
         raise ImageError(f"{name}: its annotations are not strings by name")
 
 
 def sha256_of(data: bytes) -> Digest:
-    """The digest of a document."""
+    """Return the digest of a document."""
     return Digest("sha256:" + hashlib.sha256(data).hexdigest())
 
 
 def layer_compression(media_type: str, name: str) -> str:
-    """The compression of a layer; raises ImageError for a media type that is not a layer's."""
+    """Return the compression of a layer; raise ImageError for a media type that is not a layer's."""
     if media_type not in LAYER_COMPRESSION:
         raise ImageError(f"{name} is of the unknown media type {media_type!r}")
     return LAYER_COMPRESSION[media_type]
@@ -188,10 +188,10 @@ class DockerImage(NamedTuple):
 
 
 def parse_docker_manifest(data: bytes, name: str) -> list[DockerImage]:
-    """Reads the manifest.json of a docker archive.
+    """Read the manifest.json of a docker archive.
 
     Raises:
-        ImageError: it is none.
+        ImageError: it is something else.
     """
     document = load_json(data, f"manifest.json of {name}", ImageError)
     found = []

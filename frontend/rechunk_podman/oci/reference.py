@@ -57,10 +57,10 @@ class Name(NamedTuple):
 
 
 def parse(text: str) -> Name:
-    """The parts of a reference.
+    """Return the parts of a name.
 
     Raises:
-        UsageError: it is no image reference.
+        UsageError: it is not the name of an image.
     """
     match = _NAME.match(text)
     if match is None:
@@ -72,16 +72,16 @@ def parse(text: str) -> Name:
 
 
 def host_of(repository: str) -> str:
-    """The registry of a repository, as it stands in authentication files."""
+    """Return the registry of a repository, as authentication files name it."""
     first, slash, _ = repository.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def normalised_tag(text: str) -> str:
-    """The full name that `-t TEXT` gives an image: with registry (localhost by default) and tag (latest).
+    """Return the full name that `-t TEXT` gives an image: with registry (else localhost) and tag (latest).
 
     Raises:
-        UsageError: it is no image reference, or one with a digest.
+        UsageError: it is not the name of an image, or has a digest.
     """
     name = parse(text)
     if name.digest:
@@ -94,7 +94,7 @@ def normalised_tag(text: str) -> str:
 
 
 def default_tag(asked: str, image_id: str, names: Iterable[str]) -> str:
-    """Where the result goes if the user does not say: the image's own name, `-chunked` behind its tag.
+    """Return the name of the result if the user gives none: the image's own, `-chunked` behind its tag.
 
     Args:
         asked: what the user called the image: a name, short or full, a digest reference or an id.
@@ -120,7 +120,7 @@ def default_tag(asked: str, image_id: str, names: Iterable[str]) -> str:
 
 
 def _found_as(asked: Name, names: list[str]) -> Name:
-    """The full name in storage to which a name resolved; a digest reference has a tag only if given one."""
+    """Return the full name in storage for a name; a digest reference has a tag only if it was given one."""
     if asked.digest:
         return Name(_repository(asked, names), asked.tag, None)
     tag = asked.tag or "latest"
@@ -141,7 +141,7 @@ def _repository(asked: Name, names: list[str]) -> str:
 
 
 class Target(NamedTuple):
-    """`docker://REPOSITORY:TAG`, where an image goes."""
+    """`docker://REPOSITORY:TAG`, the destination of a push."""
 
     repository: str
     tag: str
@@ -151,7 +151,7 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """A reference without a digest; the tag is latest where there is none.
+        """Read a reference without a digest; the tag is `latest` if it has none.
 
         Raises:
             UsageError: it is something else.
@@ -178,7 +178,7 @@ class Pinned:
 
     @classmethod
     def parse(cls, text: str) -> Pinned:
-        """A reference with a digest and without a tag.
+        """Read a reference with a digest and without a tag.
 
         Raises:
             UsageError: it is something else.
@@ -196,7 +196,7 @@ class Pinned:
 
 
 class PathReference(NamedTuple):
-    """`[TRANSPORT:]PATH[:TAG]`; transport None where it has to be found out."""
+    """`[TRANSPORT:]PATH[:TAG]`; transport: None if it has to be found out."""
 
     transport: str | None
     path: str
@@ -226,7 +226,7 @@ def is_layout(path: Path) -> bool:
 
 
 class LocationKind(Enum):
-    """Where a reference points to."""
+    """The kind of thing that a reference names."""
 
     REGISTRY = "registry"
     STORAGE = "local storage"

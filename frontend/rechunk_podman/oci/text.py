@@ -46,7 +46,7 @@ _ARCHITECTURES: Mapping[str, tuple[str, str | None]] = {
 def load_json(
     text: str | bytes, name: str, error: type[RechunkError] = ImageError, hint: str | None = None
 ) -> Any:
-    """A JSON document, strictly: no NaN, no text after it.
+    """Read a JSON document, strictly: no NaN, no text after it.
 
     Raises:
         error: not JSON (with line and column), not UTF-8, or nested absurdly deep.
@@ -76,21 +76,21 @@ def _no_constant(name: str) -> None:
 
 
 def canonical_json(document: object) -> bytes:
-    """Compact UTF-8 JSON with sorted keys. Lone surrogates become U+FFFD, as Go's decoder makes them."""
+    """Return compact UTF-8 JSON with sorted keys; lone surrogates become U+FFFD, as Go decodes them."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
     return scrub(text).encode()
 
 
 def scrub(text: str) -> str:
-    """The text with lone surrogates (undecodable bytes of a path) replaced by U+FFFD."""
+    """Return the text with lone surrogates (undecodable bytes of a path) replaced by U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def parse_time(text: str) -> int:
-    """Epoch seconds, floored, of an RFC 3339 date.
+    """Return the epoch seconds, floored, of an RFC 3339 date.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not such a date.
     """
     match = _RFC3339.match(text)
     if match is None:
@@ -105,10 +105,10 @@ def parse_time(text: str) -> int:
 
 
 def format_time(seconds: int) -> str:
-    """RFC 3339, UTC, whole seconds.
+    """Return epoch seconds as RFC 3339, UTC, whole seconds.
 
     Raises:
-        UsageError: before the year 1 or after 9999.
+        UsageError: the time is before the year 1 or after 9999.
     """
     if not GO_ZERO <= seconds <= _LATEST:
         raise UsageError(f"not a time that an image config can hold: {seconds}", hint="give epoch seconds")
@@ -116,6 +116,6 @@ def format_time(seconds: int) -> str:
 
 
 def normalise_architecture(name: str) -> tuple[str, str | None]:
-    """(GOARCH, variant or None) for what uname, rpm or dpkg call an architecture."""
+    """Return (GOARCH, variant or None) for an architecture as uname, rpm or dpkg name it."""
     lower = name.strip().lower()
     return _ARCHITECTURES.get(lower, (lower, None))

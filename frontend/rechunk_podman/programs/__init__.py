@@ -1,1 +1,1 @@
-"""Other people's programs: podman, skopeo, git, and how child processes are run."""
+"""Other people's programs: podman, buildah, skopeo, git; child processes, namespaces, room on disk."""

@@ -26,14 +26,14 @@ class Commit(NamedTuple):
 
 
 def commits(directory: str, old: str, new: str) -> tuple[Commit, ...]:
-    """The commits (no merges) that `new` has and `old` lacks, newest first.
+    """Return the commits (no merges) that `new` has and `old` lacks, newest first.
 
     Args:
         directory: of a working tree or a bare repository.
-        old, new: revisions, as labels of images have them: nothing in them is trusted.
+        old, new: revisions from labels of images: nothing in them is trusted.
 
     Raises:
-        UsageError: a revision is none.
+        UsageError: a text is not a revision.
         CommandError: git failed: no repository, or a history that is too short to hold both.
         ToolError: git is not installed.
     """
@@ -63,7 +63,7 @@ def commits(directory: str, old: str, new: str) -> tuple[Commit, ...]:
 
 
 def commits_or_none(directory: str, old: str, new: str) -> tuple[Commit, ...] | None:
-    """commits(), and None, with a warning, where the repository does not hold both revisions."""
+    """Return commits(), or None, with a warning, if the repository does not hold both revisions."""
     try:
         return commits(directory, old, new)
     except CommandError as error:

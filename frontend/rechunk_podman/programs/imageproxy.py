@@ -56,7 +56,7 @@ class ImageProxy:
             )
 
     def open(self, reference: str) -> int:
-        """A handle of an image, by skopeo's name for it.
+        """Return a handle of an image, by skopeo's name for it.
 
         Raises:
             BlobError: skopeo cannot open it. ToolError: the proxy is broken.
@@ -68,11 +68,11 @@ class ImageProxy:
 
     @contextmanager
     def blob(self, image: int, descriptor: Descriptor) -> Iterator[io.RawIOBase]:
-        """A blob as a stream; what its reader leaves is not fetched.
+        """A blob as a stream; bytes that nobody reads are not fetched.
 
         Raises:
-            BlobError: it is not there; and, when the block ends well with everything read, where it is not
-                what its descriptor says. ToolError: the proxy is broken.
+            BlobError: it is not there, or, at the end of a block that read all of it, it does not match its
+                descriptor. ToolError: the proxy is broken.
         """
         reply = self._call("GetBlob", image, descriptor.digest, descriptor.size)
         if reply.fd is None:
@@ -92,11 +92,11 @@ class ImageProxy:
             raise error
 
     def close_image(self, handle: int) -> None:
-        """Lets go of a handle."""
+        """Release a handle."""
         self._call("CloseImage", handle)
 
     def shutdown(self) -> None:
-        """Asks the proxy to end."""
+        """Ask the proxy to end."""
         self._send("Shutdown")
 
     def _finish(self) -> BlobError | None:
@@ -152,7 +152,7 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 class _Patient(io.RawIOBase):
-    """The reading end of a pipe; ToolError where nothing comes for SILENCE_SECONDS."""
+    """The reading end of a pipe; raises ToolError if nothing comes for SILENCE_SECONDS."""
 
     def __init__(self, raw: io.FileIO) -> None:
         self._raw = raw
@@ -217,7 +217,7 @@ def proxy(
 
 
 def _explained(status: int, talk: IO[bytes], secrets: Sequence[str], hint: str) -> ToolError | None:
-    """The error of a proxy that ended by itself before it said anything."""
+    """Return the error of a proxy that ended by itself before it said anything."""
     talk.seek(0)
     lines = redact(talk.read().decode("utf-8", "backslashreplace"), secrets).splitlines()
     tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]

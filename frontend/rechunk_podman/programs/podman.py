@@ -1,4 +1,4 @@
-"""podman, by its API: images and image lists by name; by its command line: mount an image.
+"""podman, by its API: images and image lists by name; by its command line: mounts, which no API offers.
 
 The API is that of podman-py over a Unix socket: one that listens and serves the storage which the command
 line tools use here, else `podman system service` on a private socket for as long as it is needed.
@@ -67,7 +67,7 @@ class Image:
         return {str(key): str(value) for key, value in found.items()}
 
     def document(self) -> bytes:
-        """The config with the manifest's annotations at its top, as `build --config` takes it.
+        """Return the config with the manifest's annotations at its top, as `build --config` takes it.
 
         Raises:
             ImageError: the config is not a JSON object.
@@ -87,7 +87,7 @@ class Podman:
         self._client = client
 
     def resolve(self, name: str) -> Image:
-        """An image by name, short name, digest reference or id.
+        """Return an image by name, short name, digest reference or id.
 
         Raises:
             UsageError: there is no such image in local storage.
@@ -111,7 +111,7 @@ class Podman:
         )
 
     def instances(self, name: str) -> tuple[str, ...] | None:
-        """Full ids of the images of an image list (podman-manifest(1)), in its order; None: it is no list.
+        """Return the full ids of the images of a list (podman-manifest(1)), in its order; None for one image.
 
         Raises:
             UsageError: some are not in local storage. ToolError: podman failed.
@@ -139,7 +139,7 @@ class Podman:
         return tuple(ids[digest].removeprefix("sha256:") for digest in wanted)
 
     def exists(self, name: str) -> bool:
-        """Whether an image is in local storage.
+        """Return True if an image is in local storage.
 
         Raises:
             ToolError: podman failed.
@@ -202,7 +202,7 @@ def mounted(image_id: str) -> Iterator[str]:
 
 
 def _existing(stack: ExitStack) -> PodmanClient | None:
-    """A client of a service that listens already and serves our storage, or None."""
+    """Return a client of a service that listens already and serves our storage, or None."""
     named = os.environ.get("CONTAINER_HOST")
     if named and not named.startswith("unix://"):
         raise ToolError(
@@ -254,7 +254,7 @@ def _client(stack: ExitStack, path: str) -> PodmanClient:
 
 @contextmanager
 def _service() -> Iterator[str]:
-    """A service of our own; gives the path of its socket and stops it in every case."""
+    """Start a service of our own; yield the path of its socket, and stop it in every case."""
     folder = _socket_folder()
     path = os.path.join(folder, "podman.sock")
     command = [find("podman"), "system", "service", "--time=0", f"unix://{path}"]
@@ -280,7 +280,7 @@ def _service() -> Iterator[str]:
 
 
 def _socket_folder() -> str:
-    """A private directory (0700) whose path is short enough for a socket."""
+    """Make a private directory (0700) whose path is short enough for a socket."""
     for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108
         if (
             parent
@@ -294,7 +294,7 @@ def _socket_folder() -> str:
 
 
 def _wait_for(process: subprocess.Popen[bytes], path: str, talk: int) -> None:
-    """Returns as soon as the service answers on its socket."""
+    """Return as soon as the service answers on its socket."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         if Path(path).is_socket():
@@ -334,7 +334,7 @@ def _not_found(name: str) -> UsageError:
 
 @contextmanager
 def _api_errors(doing: str) -> Iterator[None]:
-    """Turns what podman-py raises into ToolError; ImageNotFound passes."""
+    """Turn errors of podman-py into ToolError; let ImageNotFound pass."""
     try:
         yield
     except ImageNotFound:

@@ -1,4 +1,4 @@
-"""Runs the tools of the field as child processes: argv lists, no shell, the end of their talk for errors."""
+"""Child processes: argv lists, no shell, the last lines of their output for errors."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def local_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
 
 
 def find(tool: str, env: Mapping[str, str] | None = None) -> str:
-    """The path of an executable.
+    """Return the path of an executable.
 
     Raises:
         ToolError: it is not installed; the hint says what to install.
@@ -96,7 +96,7 @@ def find(tool: str, env: Mapping[str, str] | None = None) -> str:
 
 
 def which(tool: str, env: Mapping[str, str] | None = None) -> str | None:
-    """The path of an executable, or None."""
+    """Return the path of an executable, or None."""
     return shutil.which(tool, path=(os.environ if env is None else env).get("PATH", os.defpath))
 
 
@@ -111,22 +111,22 @@ def run(
     tick: Callable[[], None] | None = None,
     merged: bool = False,
 ) -> Result:
-    """Runs a command to its end.
+    """Run a command to its end.
 
-    Whatever interrupts the wait (Ctrl-C, SIGTERM made an exception) ends the child, too; so does the end of
-    this process, even by SIGKILL: nobody would hear what became of it.
+    An exception during the wait (Ctrl-C, SIGTERM) ends the child, too; so does the end of this process, even
+    by SIGKILL: nobody would read its results.
 
     Args:
         argv: the executable's name (looked up in `env`'s PATH) or path, and its arguments.
         env: the whole environment; this process's own by default. Never logged.
         secrets: strings that are shown as *** in logs and errors.
-        hint: what to do where the command fails and its talk tells nothing better.
-        on_line: gets each line of stderr as it comes.
+        hint: what to do if the command fails and its output tells nothing better.
+        on_line: takes each line of stderr as it comes.
         tick: called about five times a second while the command runs.
-        merged: its stdout is talk, too, in one order with its stderr.
+        merged: treat stdout as stderr, in one order with it.
 
     Raises:
-        ToolError: not installed.
+        ToolError: it is not installed.
         CommandError: it ended with another status than 0; the context holds its last lines.
     """
     command = [find(argv[0], env), *argv[1:]]
@@ -170,14 +170,14 @@ def run(
 
 
 def _follow_parent() -> None:
-    """In a child before it becomes the command: it is told to end when its parent has."""
+    """Ask the kernel, in a child, to end it when its parent ends."""
     _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def failure(
     tool: str, shown: str, status: int, tail: tuple[str, ...], hint: str | None = None
 ) -> CommandError:
-    """The error of a command that ended with another status than 0 (negative: the signal that ended it)."""
+    """Return the error of a command that ended with another status than 0 (negative: of the signal)."""
     how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
     context = [*tail, f"command: {shorten(shown)}"]
     name = os.path.basename(tool)
@@ -191,12 +191,12 @@ def failure(
 
 
 def speaks_of_space(line: str) -> bool:
-    """Whether a line of a tool's talk is about a full disk."""
+    """Return True if a line of a tool's output is about a full disk."""
     return _NO_SPACE.search(line) is not None
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Ends a child: asks with SIGTERM, insists with SIGKILL after a grace; waits for it in every case."""
+    """End a child: send SIGTERM, after GRACE_SECONDS SIGKILL; wait for it in every case."""
     if process.poll() is not None:
         return
     process.terminate()
@@ -208,7 +208,7 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Ends a child that leads a session of its own, with all it started there.
+    """End a child that leads a session of its own, with all it started there.
 
     Without root podman runs itself again in a user namespace; the first process does not always take the
     second along.
@@ -221,7 +221,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:
-    """`text` without the secrets, and without user names and passwords in URLs."""
+    """Return `text` without the secrets, and without user names and passwords in URLs."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, "***").replace(shlex.quote(secret), "***")
@@ -229,7 +229,7 @@ def redact(text: str, secrets: Sequence[str] = ()) -> str:
 
 
 def shorten(text: str, limit: int = 400) -> str:
-    """`text`, cut in the middle where it is longer than `limit` characters."""
+    """Return `text`, cut in the middle if it is longer than `limit` characters."""
     if len(text) <= limit:
         return text
     half = limit // 2
@@ -238,7 +238,7 @@ def shorten(text: str, limit: int = 400) -> str:
 
 @contextmanager
 def space_errors(where: str) -> Iterator[None]:
-    """Turns an OSError of our own about space or a read-only place into a ToolError that says what to do."""
+    """Turn an OSError of our own about space or permissions into a ToolError that says what to do."""
     try:
         yield
     except OSError as error:
@@ -274,7 +274,7 @@ def _drain(
     on_line: Callable[[str], object],
     tick: Callable[[], None] | None,
 ) -> None:
-    """Reads the pipes until they close; without on_stdout stdout is read line by line, too."""
+    """Read the pipes until they close; without on_stdout read stdout line by line, too."""
     pending = b""
     with selectors.DefaultSelector() as selector:
         for pipe in (process.stdout, process.stderr):

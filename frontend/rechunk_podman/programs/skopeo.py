@@ -12,7 +12,7 @@ LOST_BLOB = re.compile(r"open \S*/blobs/sha256/([0-9a-f]{64}): no such file or d
 
 
 def config(image_id: str, env: Mapping[str, str] | None = None) -> bytes:
-    """The config blob of an image in containers-storage, byte for byte.
+    """Return the config blob of an image in containers-storage, byte for byte.
 
     Args:
         image_id: full id, hex digits.
@@ -24,7 +24,7 @@ def config(image_id: str, env: Mapping[str, str] | None = None) -> bytes:
 
 
 def manifest(image_id: str, env: Mapping[str, str] | None = None) -> bytes:
-    """The manifest of an image in containers-storage, byte for byte; raises as config() does."""
+    """Return the manifest of an image in containers-storage, byte for byte; raise as config() does."""
     return _inspect([], image_id, env)
 
 
@@ -40,9 +40,9 @@ def import_layout(
     env: Mapping[str, str] | None = None,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """Copies the one image of an OCI layout into containers-storage as `name` (full, with registry and tag).
+    """Copy the one image of an OCI layout into containers-storage as `name` (full, with registry and tag).
 
-    The policy for signatures is for what comes from elsewhere; this layout is our own.
+    The policy for signatures is for images from elsewhere; this layout is our own.
 
     Args:
         layout: path, relative to cwd, without a colon (skopeo takes what follows one for a reference).
@@ -68,7 +68,7 @@ def export_layout(
     cwd: str,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Copies an image of containers-storage into an OCI layout, its layers as they are: not compressed.
+    """Copy an image of containers-storage into an OCI layout, its layers as they are: not compressed.
 
     Args:
         image_id: full id, hex digits.

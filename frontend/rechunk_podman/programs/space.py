@@ -1,4 +1,4 @@
-"""Room on disk: said before work starts, and an error where there is certainly too little."""
+"""Room on disk: logged before work starts, and an error if there is certainly too little."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from rechunk_podman.units import human_size
 log = logging.getLogger(__name__)
 
 BEST_RATIO = 20
-"""No real layer gets smaller than one in so many: less room than that is certainly too little."""
+"""Compression makes no real layer smaller than by this factor: less room is certainly too little."""
 
 
 def existing(path: str) -> str:
-    """The path itself, or its nearest parent that is there."""
+    """Return the path itself, or its nearest parent that exists."""
     place = Path(os.path.realpath(path))
     while not place.exists():
         place = place.parent
@@ -25,10 +25,10 @@ def existing(path: str) -> str:
 
 
 def free(path: str) -> int:
-    """Bytes that this user may still write on the file system of `path` (it need not be there yet).
+    """Return the bytes that this user may still write on the file system of `path`, which need not exist.
 
     Raises:
-        ToolError: it cannot be looked at.
+        ToolError: the file system cannot be read.
     """
     with space_errors(path):
         status = os.statvfs(existing(path))
@@ -41,17 +41,17 @@ def least(size: int, *, compressed: bool) -> int:
 
 
 def sentence(what: str, at_most: int, path: str) -> str:
-    """What is needed, what is there, and where."""
+    """Return a sentence: the bytes that are needed, the bytes that are free, and where."""
     return f"{what}: at most {human_size(at_most)} needed, {human_size(free(path))} free at {existing(path)}"
 
 
 def require(what: str, path: str, *, at_most: int, at_least: int = 0, level: int = logging.INFO) -> None:
-    """Logs, at that level, what is needed and what is there.
+    """Log, at that level, the bytes that are needed and the bytes that are free.
 
     Args:
-        what: what needs it.
-        path: where it will be written.
-        at_most, at_least: bytes, the bounds that are known.
+        what: the files that need room, for messages.
+        path: where they will be written.
+        at_most, at_least: bounds in bytes.
 
     Raises:
         ToolError: even the lower bound does not fit.

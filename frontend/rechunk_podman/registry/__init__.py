@@ -1,1 +1,1 @@
-"""Registries: access, documents, tags, errors that pass, what was pushed."""
+"""Registries: access, answers, retries, documents, tags, the state of what was pushed."""

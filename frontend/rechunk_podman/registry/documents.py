@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 
 def _locate_image(text: str) -> tuple[LocationKind, str]:
-    """As locate(), for what has to be an image: a name in storage may be that of a directory here, too."""
+    """Do as locate() for an image: a name in storage may be that of a directory here, too."""
     kind, name = locate(text)
     if kind is not LocationKind.DIRECTORY:
         return kind, name
@@ -41,11 +41,11 @@ def _locate_image(text: str) -> tuple[LocationKind, str]:
 
 
 def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord:
-    """The documents of the image that `reference` names (see the top of this module).
+    """Return the documents of the image that `reference` names (oci/reference.py).
 
     Raises:
         MissingImageError: there is none.
-        DeniedError, UnreachableError: what the registry said.
+        DeniedError, UnreachableError: the registry said so.
         UsageError: the reference is malformed, or names no image.
         ImageError: the image is damaged. ToolError: a tool is missing or failed.
     """
@@ -66,10 +66,10 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
 
 
 def previous_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord | None:
-    """image_documents() of the image before this one, which may not be there, or not be what it should.
+    """Return the documents of the image before this one; None, with a warning, if it is missing or damaged.
 
-    A warning says so: the plan is one without memory then. A registry that cannot be reached is an error all
-    the same, since the memory that lies there would be lost for every later image.
+    The plan has no memory then. A registry that cannot be reached is an error: the memory that lies there
+    would be lost for every later image.
 
     Raises:
         UsageError: the reference is malformed. UnreachableError: the registry did not answer.
@@ -98,7 +98,7 @@ def previous_documents(reference: str, registry: Registry = DEFAULT) -> ImageRec
 
 
 def _malformed(reference: str) -> UsageError | None:
-    """Why this can never be a reference; None where it can."""
+    """Return the error of a text that can never be a reference, else None."""
     try:
         kind, name = _locate_image(reference)
         if kind in (LocationKind.REGISTRY, LocationKind.STORAGE):
@@ -165,7 +165,7 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
 
 
 def top_document(reference: str, registry: Registry = DEFAULT) -> bytes:
-    """What a reference into a registry names itself, verbatim: a manifest or an index.
+    """Return the document that a reference into a registry names, verbatim: a manifest or an index.
 
     Raises:
         RechunkError: as image_documents().
@@ -191,13 +191,13 @@ def _check(data: bytes, digest: str, name: str) -> None:
 
 
 def choose_platform(index: bytes, name: str, platform: str | None = None) -> str:
-    """The digest of the image for a platform, from an image index (image-index.md, "platform").
+    """Return the digest of the image for a platform, from an image index (image-index.md, "platform").
 
     Args:
         platform: [OS/]ARCH[/VARIANT]; None: that of this machine.
 
     Raises:
-        ImageError: the index is none. MissingImageError: it holds no image for the platform.
+        ImageError: the data is not an index. MissingImageError: it holds no image for the platform.
     """
     wanted = ImageConfig().with_architecture(platform)
     found = parse_index(index, f"the index of {name}")

@@ -1,6 +1,6 @@
-"""What this user pushed: a JSON file of theirs, by which a digest in a registry is known to be their own.
+"""The state file of a user: the digests of images that they pushed, and so can trust.
 
-`{"version": 1, "repositories": {REPOSITORY: {TAG: DIGEST}}}`; written aside and renamed.
+JSON: `{"version": 1, "repositories": {REPOSITORY: {TAG: DIGEST}}}`.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _HINT = "it is not written over: name another file with --state, or remove this 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """repositories: repository -> tag -> digest of what was pushed there last."""
+    """repositories: repository -> tag -> digest of the last image that was pushed there."""
 
     repositories: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     def knows(self, repository: str, digest: str | None) -> bool:
-        """Whether this very image was pushed there by the state's owner."""
+        """Return True if the state's owner pushed this very image there."""
         return digest is not None and digest in self.repositories.get(repository, {}).values()
 
     def pushed(self, repository: str, tag: str, digest: str) -> State:
-        """The state after one more push."""
+        """Return the state after one more push."""
         tags = {**self.repositories.get(repository, {}), tag: digest}
         return State({**self.repositories, repository: tags})
 
 
 def parse(data: bytes, name: str) -> State:
-    """Reads a state file.
+    """Read a state file.
 
     Raises:
-        UsageError: it is none, or of another version.
+        UsageError: it is something else, or of another version.
     """
     try:
         document = json.loads(data)
@@ -56,10 +56,10 @@ def parse(data: bytes, name: str) -> State:
 
 
 def load(path: str | None) -> State:
-    """The state in a file; an empty one where there is no file yet, or none was named.
+    """Return the state in a file; an empty one if there is no file yet, or none was named.
 
     Raises:
-        UsageError: it cannot be read, or is none.
+        UsageError: it cannot be read, or is something else.
     """
     if path is None:
         return State()
@@ -76,7 +76,7 @@ def load(path: str | None) -> State:
 
 
 def save(state: State, path: str) -> None:
-    """Writes a state file: the new one whole, or the old one stays.
+    """Write a state file whole, or leave the old one.
 
     Raises:
         RechunkError: it cannot be written.

@@ -1,4 +1,4 @@
-"""The newest of a repository's tags: what the previous image of a series is called.
+"""Tags of a repository, and the newest of a series: the name of its previous image.
 
 Sources: skopeo-list-tags(1); sigstore's cosign SPECIFICATION.md (sha256-HEX.sig, .att, .sbom);
 distribution-spec v1.1 ("Referrers Tag Schema": ALGORITHM-HEX).
@@ -32,11 +32,11 @@ Key = tuple[int, int, int, str]
 
 @dataclass(frozen=True, slots=True)
 class Dated:
-    """A tag and where it stands among others.
+    """A tag and its position among others.
 
     when: epoch seconds: of midnight (UTC) for a date in the tag, else of the image's Created.
-    counter: of a second build of the same day (`.1`, `.2`), 0 where there is none. named: whether the tag
-    holds the date.
+    counter: of a second build of the same day (`.1`, `.2`), 0 if there is none.
+    named: the tag holds the date.
     """
 
     tag: str
@@ -46,14 +46,14 @@ class Dated:
 
     @property
     def key(self) -> Key:
-        """By what tags are ordered: the day, the counter, the time, the name."""
+        """The key by which tags are ordered: the day, the counter, the time, the name."""
         return self.when // 86400, self.counter, self.when, self.tag
 
 
 def date_of(tag: str) -> Dated | None:
-    """The last date in a tag (YYYYMMDD, YYYY-MM-DD, YYYY.MM.DD or YYMMDD) and a counter behind it.
+    """Return the last date in a tag (YYYYMMDD, YYYY-MM-DD, YYYY.MM.DD or YYMMDD) and a counter behind it.
 
-    None where it holds none, or one that no calendar has.
+    Return None if it holds none, or one that no calendar has.
     """
     for pattern, century in ((_LONG_DATE, 0), (_SHORT_DATE, 2000)):
         for match in reversed(list(pattern.finditer(tag))):
@@ -68,10 +68,10 @@ def date_of(tag: str) -> Dated | None:
 
 
 def expression_of(pattern: str) -> re.Pattern[str]:
-    """The regular expression of a series.
+    """Return the regular expression of a series.
 
     Raises:
-        UsageError: it is none.
+        UsageError: the pattern is not one.
     """
     try:
         return re.compile(pattern)
@@ -84,7 +84,7 @@ def expression_of(pattern: str) -> re.Pattern[str]:
 
 
 def is_attached(tag: str) -> bool:
-    """Whether a tag is one of those by which signatures, attestations and SBOMs hang on an image."""
+    """Return True if a tag attaches a signature, an attestation or an SBOM to an image."""
     return _ATTACHED.match(tag) is not None
 
 
@@ -95,7 +95,7 @@ def newest(
     before: str | None = None,
     created: Callable[[str], int | None],
 ) -> Dated | None:
-    """The newest tag that matches; None where none does.
+    """Return the newest tag that matches; None if none does.
 
     Args:
         pattern: a regular expression, searched for in each tag (anchor it with ^ and $).
@@ -138,12 +138,12 @@ def newest(
 
 
 def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
-    """The tags of a repository (`REGISTRY/PATH`), as the registry lists them.
+    """Return the tags of a repository (`REGISTRY/PATH`), as the registry lists them.
 
     Raises:
         MissingImageError: the registry does not know the repository.
         UsageError: its name is none, or has a tag.
-        DeniedError, UnreachableError: what the registry said. ToolError: skopeo is missing or failed.
+        DeniedError, UnreachableError: the registry said so. ToolError: skopeo is missing or failed.
     """
     parsed = names.parse(repository)
     if parsed.tag or parsed.digest:
@@ -161,7 +161,7 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
 def previous_tag(
     repository: str, pattern: str, *, before: str | None = None, registry: Registry = DEFAULT
 ) -> Dated | None:
-    """The newest tag of a repository that matches; None where there is none yet, or no repository.
+    """Return the newest tag of a repository that matches; None if there is none yet, or no repository.
 
     A registry that denies access may mean that the repository does not exist: that is a warning, and None.
 

@@ -1,4 +1,4 @@
-"""Compressed blobs as streams of bounded memory, and what their containers look like.
+"""Compressed blobs as streams of bounded memory, and the frames that they consist of.
 
 Sources: RFC 1952 (gzip members), RFC 8878 (zstd frames, blocks, skippable frames).
 """
@@ -27,7 +27,7 @@ _SKIPPABLE = 0x184D2A50
 
 
 def detect(start: bytes) -> str:
-    """The compression that the first bytes of a blob (8 are enough) announce; PLAIN where they do not."""
+    """Return the compression that the first 8 bytes of a blob announce, else PLAIN."""
     for magic, compression in _MAGIC.items():
         if start.startswith(magic):
             return compression
@@ -114,14 +114,14 @@ class ZstdReader(io.RawIOBase):
 
 
 class Frames(NamedTuple):
-    """How many zstd frames hold data, and how many are skippable."""
+    """The number of zstd frames that hold data, and of skippable ones."""
 
     data: int
     skippable: int
 
 
 def zstd_frames(file: BinaryIO, size: int, name: str) -> Frames:
-    """Counts the frames of a seekable zstd file of `size` bytes, from its block headers alone.
+    """Count the frames of a seekable zstd file of `size` bytes, from its block headers alone.
 
     Raises:
         ImageError: the file is cut off, or no zstd data.

@@ -25,7 +25,7 @@ Look = Callable[[int, Member, Content], Any]
 
 @dataclass(frozen=True, slots=True)
 class TreeDigest:
-    """A tree and what its files hold. sha256: path of each regular file -> 32 bytes.
+    """A tree, and the digests of its files. sha256: path of each regular file -> 32 bytes.
 
     looked: path -> what `look` returned for the file there, where that was not None (read_tree()).
 
@@ -41,7 +41,7 @@ class TreeDigest:
 
 @dataclass(slots=True)
 class _Inode:
-    """What the hard links of a file share. layer: the one that made it."""
+    """The content that the hard links of a file share. layer: the one that made it."""
 
     kind: Kind
     mode: int
@@ -60,7 +60,7 @@ class _Inode:
 
 
 def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
-    """Reads every layer once, from the bottom, and applies it to those below. Memory: the metadata alone.
+    """Read every layer once, from the bottom, and apply it to those below. Memory: the metadata alone.
 
     Args:
         look: sees every regular file of every layer, those that upper layers replace or delete, too.
@@ -136,21 +136,21 @@ class _Overlay:
             self._remove_older(layer, f"{parent}/{child}" if parent else child)
 
     def _below(self, path: str) -> list[str]:
-        """The path and all below it, parents first."""
+        """Return the path and all below it, parents first."""
         found = [path]
         for directory in found:
             found += [f"{directory}/{child}" for child in self.children.get(directory, ())]
         return found
 
     def _remove_older(self, layer: int, path: str) -> None:
-        """Removes what lower layers put at and below a path; a whiteout says nothing of its own layer."""
+        """Remove what lower layers put at and below a path; a whiteout says nothing of its own layer."""
         for found in reversed(self._below(path)):
             inode = self.inodes.get(found)
             if inode is not None and inode.layer < layer and not self.children.get(found):
                 self._remove(found)
 
     def _remove(self, path: str) -> None:
-        """Removes a path and all below it, where there is any."""
+        """Remove a path and all below it, if there is any."""
         if path not in self.inodes:
             return
         for found in self._below(path):
@@ -169,7 +169,7 @@ class _Overlay:
             self.children.setdefault(path, set())
 
     def _parents(self, layer: int, path: str) -> None:
-        """Makes the directories that a tar left out, as clients do; also in place of what is no directory."""
+        """Make the directories that a tar left out, as clients do; also in place of what is no directory."""
         missing = []
         while (inode := self.inodes.get(path)) is None or inode.kind is not Kind.DIRECTORY:
             missing.append(path)

@@ -47,12 +47,12 @@ MAX_DEPTH = 4
 
 
 def blob_name(identity: Digest) -> str:
-    """Where a layout keeps a blob (image-layout.md, "Blobs")."""
+    """Return the name of a blob in a layout (image-layout.md, "Blobs")."""
     return "blobs/" + identity.replace(":", "/")
 
 
 def read_document(store: Store, name: str, descriptor: Descriptor | None = None) -> bytes:
-    """A JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
+    """Return a JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
 
     Raises:
         ImageError: missing, too large, or not what the descriptor says.
@@ -74,7 +74,7 @@ def read_document(store: Store, name: str, descriptor: Descriptor | None = None)
 
 
 class HashingReader(io.RawIOBase):
-    """Passes a stream through, hashing and counting it."""
+    """A stream that hashes and counts the bytes of another one."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -91,19 +91,19 @@ class HashingReader(io.RawIOBase):
         return int(count)
 
     def drain(self) -> None:
-        """Reads what is left."""
+        """Read the rest."""
         scratch = bytearray(1 << 20)
         while self.readinto(scratch):
             pass
 
     @property
     def digest(self) -> Digest:
-        """Of what was read so far."""
+        """The digest of the bytes that were read so far."""
         return Digest("sha256:" + self._hash.hexdigest())
 
 
 def check_container(file: BinaryIO, size: int, compression: str, name: str) -> Frames | None:
-    """Checks a seekable blob's magic number, and walks the frames of zstd; leaves the file at its start.
+    """Check a seekable blob's magic number, and walk the frames of zstd; leave the file at its start.
 
     Returns:
         The frames, of zstd data.
@@ -124,7 +124,7 @@ def check_container(file: BinaryIO, size: int, compression: str, name: str) -> F
 
 
 def decompressor(source: Any, compression: str, name: str) -> Any:
-    """A raw stream of the uncompressed bytes of `source` (itself where there is no compression)."""
+    """Return a raw stream of the uncompressed bytes of `source`: itself if it is not compressed."""
     if compression == GZIP:
         return GzipReader(source, name)
     return ZstdReader(source, name) if compression == ZSTD else source
@@ -140,7 +140,7 @@ class ImageSource:
 
     @property
     def name(self) -> str:
-        """Where it lies, for messages."""
+        """Its reference or path, for messages."""
         return self.record.name
 
     @contextmanager
@@ -176,7 +176,7 @@ class ImageSource:
             )
 
     def close(self) -> None:
-        """Lets go of the store."""
+        """Close the store."""
         self.store.close()
 
     def __enter__(self) -> ImageSource:
@@ -187,7 +187,7 @@ class ImageSource:
 
 
 def open_store(reference: PathReference) -> tuple[str, Store]:
-    """(transport, store) of a reference, the transport found out where it does not name one.
+    """Return (transport, store) of a reference; find out the transport if it names none.
 
     Raises:
         UsageError: nothing is there, or it is no image.
@@ -218,7 +218,7 @@ def open_store(reference: PathReference) -> tuple[str, Store]:
 
 
 def open_image(reference: str | Path | PathReference) -> ImageSource:
-    """Opens one image.
+    """Open one image.
 
     Raises:
         UsageError: nothing is there, it is no image, or one of several and the reference does not say which.
@@ -252,7 +252,7 @@ def _open_oci(store: Store, tag: str | None) -> ImageSource:
 
 
 def _choose(store: Store, index: bytes, tag: str | None) -> Descriptor:
-    """The descriptor of that name (or digest); without a name the only one, or that of this machine."""
+    """Return the descriptor of that name or digest; without a name the only one, or that of this machine."""
     entries = parse_index(index, f"the index of {store.name}")
     names = [
         descriptor.annotations.get(spec.ANNOTATION_REF_NAME) or descriptor.digest for descriptor, _ in entries
@@ -297,7 +297,7 @@ def _open_docker(store: Store, tag: str | None) -> ImageSource:
 
 
 def _familiar(name: str) -> str:
-    """A name with its tag and without docker's default registry, which writers add or leave out."""
+    """Return a name with its tag and without docker's default registry, which writers add or leave out."""
     for default in ("docker.io/library/", "docker.io/"):
         name = name.removeprefix(default)
     return name if ":" in name.rpartition("/")[2] else name + ":latest"

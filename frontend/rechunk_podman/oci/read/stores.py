@@ -1,4 +1,4 @@
-"""Where the files of an image lie: a directory or a plain tar archive, read in place, never unpacked.
+"""Stores of an image's files: a directory, or a plain tar archive, which is read in place.
 
 Sources: image-spec image-layout.md; `docker save` archives, as moby and containers/image read them.
 """
@@ -35,14 +35,14 @@ class Store(Protocol):
         """Name -> bytes of every regular file (links resolved)."""
 
     def open(self, name: str) -> BinaryIO:
-        """A seekable reader, independent of all others.
+        """Open a seekable reader, independent of all others.
 
         Raises:
             ImageError: there is no such file.
         """
 
     def close(self) -> None:
-        """Lets go of the archive."""
+        """Close the archive."""
 
 
 class DirectoryStore:
@@ -54,7 +54,7 @@ class DirectoryStore:
         self._path = path
 
     def sizes(self) -> Mapping[str, int]:
-        """As Store says."""
+        """See Store."""
         found = {}
         for directory, _, files in os.walk(self._path):
             for file in files:
@@ -68,7 +68,7 @@ class DirectoryStore:
         return found
 
     def open(self, name: str) -> BinaryIO:
-        """As Store says."""
+        """See Store."""
         path = self._path / name
         try:
             # A FIFO in place of a blob must not block.
@@ -166,17 +166,17 @@ class ArchiveStore:
         return tuple(twice)
 
     def sizes(self) -> Mapping[str, int]:
-        """As Store says."""
+        """See Store."""
         return {name: size for name, (_, size) in self._members.items()}
 
     def open(self, name: str) -> BinaryIO:
-        """As Store says."""
+        """See Store."""
         if name not in self._members:
             raise _missing(self.name, name, "no such member")
         return _Section(self._fd, *self._members[name])  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Closes the archive; what open() gave cannot be read any more."""
+        """Close the archive; readers that open() returned cannot be read any more."""
         os.close(self._fd)
 
 

@@ -45,7 +45,7 @@ class StrictTarInfo(tarfile.TarInfo):
 
     @classmethod
     def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
-        """As TarInfo's, with a limit on what will be read into memory."""
+        """Do as TarInfo does, with a limit on what is read into memory."""
         info = super().frombuf(buf, encoding, errors)
         if info.type in _META and info.size > _MAX_HEADER:
             raise ImageError(f"a tar header claims {info.size} bytes", hint="no client would read it")
@@ -53,7 +53,7 @@ class StrictTarInfo(tarfile.TarInfo):
 
     @classmethod
     def fromtarfile(cls, tarfile: tarfile.TarFile) -> StrictTarInfo:
-        """As TarInfo's, which otherwise takes a broken header for the end of the archive."""
+        """Do as TarInfo does, which otherwise takes a broken header for the end of the archive."""
         try:
             return super().fromtarfile(tarfile)
         except (_INVALID, _TRUNCATED) as error:
@@ -86,7 +86,7 @@ class Member(NamedTuple):
 
 @contextmanager
 def tar_errors(name: str) -> Iterator[None]:
-    """Turns what tarfile raises on broken input into ImageErrors that name it."""
+    """Turn errors that tarfile raises on broken input into ImageErrors with its name."""
     try:
         yield
     except ImageError as error:
@@ -98,7 +98,7 @@ def tar_errors(name: str) -> Iterator[None]:
 
 
 class Content:
-    """What a regular file holds; its errors name the layer."""
+    """The content of a regular file; its errors name the layer."""
 
     __slots__ = ("_file", "_hash", "_name")
 
@@ -107,7 +107,7 @@ class Content:
         self._hash = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
-        """The next bytes, fewer than `size` only at the end.
+        """Return the next bytes, fewer than `size` only at the end.
 
         Raises:
             ImageError: the tar is cut off.
@@ -120,7 +120,7 @@ class Content:
         return data
 
     def sha256(self) -> bytes:
-        """The digest of all of it; reads what was not read yet.
+        """Return the digest of the whole content; read the rest of it.
 
         Raises:
             ImageError: the tar is cut off.
@@ -131,7 +131,7 @@ class Content:
 
 
 class _Forward:
-    """What tarfile takes for a file that can seek, but only ahead: its own streams copy far too much.
+    """A file for tarfile that can seek, but only ahead: tarfile's own streams copy far too much.
 
     It goes on with zeros to the end of its block: umoci leaves the last padding out.
     """
@@ -163,13 +163,13 @@ class _Forward:
         return self._at
 
     def check(self, needed: int) -> None:
-        """Raises ReadError where the stream ended before its byte `needed`."""
+        """Raise ReadError if the stream ended before its byte `needed`."""
         if self.end is not None and self.end < needed:
             raise tarfile.ReadError("unexpected end of data")
 
 
 def members(stream: BinaryIO, name: str) -> Iterator[tuple[Member, Content | None]]:
-    """Each member with a reader of its content (None but for regular files), good until the next member.
+    """Yield each member with a reader of its content, usable until the next one; None for other kinds.
 
     Args:
         stream: the uncompressed layer; it is read to its end.
@@ -261,7 +261,7 @@ def _mtime(info: tarfile.TarInfo, headers: Mapping[str, str]) -> int:
 
 
 def clean_path(name: str, shown: str) -> str:
-    """A tar name as a Tree's path.
+    """Return a tar name as a Tree's path.
 
     Raises:
         ImageError: it is absolute, or has `..` or a NUL in it.

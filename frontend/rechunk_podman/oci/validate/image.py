@@ -1,4 +1,4 @@
-"""Recomputes all that an image says of itself: digests, sizes, diff_ids, schemas, and how its tars are made.
+"""Validation of all that an image says of itself: digests, sizes, diff_ids, schemas, the form of its tars.
 
 Sources: image-spec v1.1 image-layout.md, image-index.md, manifest.md, config.md, layer.md, annotations.md
 (ref names), descriptor.md; what bootc and storage drivers ask beyond them is `strict`.
@@ -53,7 +53,7 @@ _CONFIGS = (spec.MEDIA_CONFIG, spec.DOCKER_CONFIG)
 
 
 class Problem(NamedTuple):
-    """Something that does not hold.
+    """A statement of the image, or a rule, that does not hold.
 
     code: names the check. where: the file or layer. strict: whether clients take it nevertheless, so that
         only an image of this project is wrong for it.
@@ -67,7 +67,7 @@ class Problem(NamedTuple):
 
 @dataclass(slots=True)
 class Report:
-    """What was checked, and what was found. size: bytes of all blobs that were read."""
+    """The result of a validation. size: bytes of all blobs that were read."""
 
     name: str
     transport: str
@@ -80,12 +80,12 @@ class Report:
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that count; the strict ones only where strictness was asked for."""
+        """The problems that count; the strict ones only if strictness was asked for."""
         return [problem for problem in self.problems if self.strict or not problem.strict]
 
     @property
     def warnings(self) -> list[Problem]:
-        """The other ones."""
+        """The problems that do not count."""
         return [problem for problem in self.problems if problem.strict and not self.strict]
 
     def check(self) -> Report:
@@ -103,7 +103,7 @@ class Report:
 
 
 def validate(target: str | Path | PathReference, *, strict: bool = True) -> Report:
-    """Reads a layout or archive completely, all images in it.
+    """Read a layout or archive completely, with all images in it.
 
     Args:
         target: `[oci:|oci-archive:|docker-archive:]PATH`; a tag is ignored.
@@ -209,7 +209,7 @@ class _Validator:
             self.problem("media-type", where, f"an index refers to the media type {descriptor.media_type!r}")
 
     def _document(self, code: str, descriptor: Descriptor) -> bytes | None:
-        """A referenced document that is what its descriptor says, else None and a problem."""
+        """Return a referenced document that matches its descriptor, else None, and note a problem."""
         where = blob_name(descriptor.digest)
         first = where not in self.visited
         self.visited.add(where)
@@ -306,7 +306,7 @@ class _Validator:
             self.problem("diff-id", where, f"its tar is {found}, the config says {diff_id}")
 
     def _read_layer(self, file: str, descriptor: Descriptor | None, where: str) -> Digest | None:
-        """Checks a layer's blob and tar in one pass; the digest of its tar, None where that is not sound."""
+        """Check a layer's blob and tar in one pass; return its tar's digest, None if it is not sound."""
         size = self.sizes[file]
         self.report.blobs += 1
         self.report.size += size

@@ -1,4 +1,4 @@
-"""How a layer's tar has to be made so that every client unpacks the same files from it.
+"""The rules by which every client unpacks the same files from a layer's tar.
 
 Sources: image-spec layer.md; what clients do differently: docs of this project, "The tar rules".
 """
@@ -19,7 +19,7 @@ SHOWN = 5
 
 
 class TarProblem(NamedTuple):
-    """As validate.Problem, without the place."""
+    """As validate.image.Problem, without `where`."""
 
     code: str
     message: str
@@ -27,7 +27,7 @@ class TarProblem(NamedTuple):
 
 
 def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
-    """Reads an uncompressed layer to its end.
+    """Read an uncompressed layer to its end.
 
     Raises:
         ImageError: the tar cannot be read to its end.
@@ -49,7 +49,7 @@ def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
 
 
 class _Tail(io.RawIOBase):
-    """Passes a stream through; remembers its size and its last two blocks."""
+    """A stream that remembers the size and the last two blocks of another one."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
