@@ -74,26 +74,24 @@ def skopeo_options(repository: str, registry: Registry) -> Iterator[tuple[list[s
 
     A password goes by a private file: arguments of a process are there for everybody to read.
     """
-    options = []
-    if registry.tls_verify is not None:
-        options.append(f"--tls-verify={str(registry.tls_verify).lower()}")
-    if registry.cert_dir is not None:
-        options.append(f"--cert-dir={registry.cert_dir}")
-    host = host_of(repository)
-    if registry.creds is None or registry.host not in (None, host):
-        authfile = registry.authfile_for(repository)
-        yield options + ([] if authfile is None else [f"--authfile={authfile}"]), []
-        return
-    with _credentials_file(host, registry.creds) as path:
-        password, token = registry.creds.partition(":")[2], _token(registry.creds)
-        yield [*options, f"--authfile={path}"], [registry.creds, password, token]
+    with private_credentials(registry, repository) as private:
+        authfile = private.authfile_for(repository)
+        values = (
+            ("tls-verify", None if private.tls_verify is None else str(private.tls_verify).lower()),
+            ("cert-dir", private.cert_dir),
+            ("authfile", authfile),
+        )
+        secrets: list[str] = []
+        if registry.creds is not None and authfile == private.own_authfile:
+            secrets = [registry.creds, registry.creds.partition(":")[2], _token(registry.creds)]
+        yield [f"--{name}={value}" for name, value in values if value is not None], secrets
 
 
 @contextmanager
 def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
     """The same access for use in any directory, with the credentials in a file that only this user can read.
 
-    The file is removed in the end.
+    The file (0600, containers-auth.json(5)) is removed in the end.
 
     Args:
         repository: whose registry the credentials are for.
@@ -103,18 +101,11 @@ def private_credentials(registry: Registry, repository: str) -> Iterator[Registr
         yield registry
         return
     host = registry.host or host_of(repository)
-    with _credentials_file(host, registry.creds) as path:
-        yield replace(registry, creds=None, host=host, own_authfile=path)
-
-
-@contextmanager
-def _credentials_file(host: str, creds: str) -> Iterator[str]:
-    """A private file (0600) as containers-auth.json(5) says, with USER:PASSWORD for one registry."""
     with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
         path = os.path.join(folder, "auth.json")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({"auths": {host: {"auth": _token(creds)}}}, file)
-        yield path
+            json.dump({"auths": {host: {"auth": _token(registry.creds)}}}, file)
+        yield replace(registry, creds=None, host=host, own_authfile=path)
 
 
 def _token(creds: str) -> str:
