@@ -694,6 +694,7 @@ def test_no_object_is_left_behind(top, root):
         fails(open_directory, root, "a/gone")
         fails(open_directory, root, "..")
         read_directories(root, ["", "a"], (b"user.b",), (b"a/b",), 1)
+        read_directories(root, ["a"], (b"user.b",), (), 100)
         fails(read_directories, root, ["a", "gone"], (), (), 100)
         fails(read_directories, root, ["a", 1], (), (), 100)
         fails(read_directories, root, ["a"], ("text",), (), 100)
