@@ -48,7 +48,7 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     finally:
         os.close(descriptor)
     if total != size or status.st_size != size or status.st_mtime_ns // 10**9 != mtime:
-        raise root.changed(path)
+        raise root.changed_error(path)
     return hasher.digest()
 
 
@@ -107,14 +107,14 @@ def _digest_files(root: Root, files: list[tuple[str, int, int]], algorithm: int)
     """Return the digests of files, DIGEST_SIZE bytes each."""
     fast = algorithm == SHA256 and has_sha256()
     if not fast and sum(size for _, size, _ in files) > 2 * _BATCH:
-        with root.again() as own:
+        with root.duplicate() as own:
             return b"".join([padded_digest(digest_file(own, *file, algorithm)) for file in files])
     try:
         if fast:
             return digest_files(root.fd, files)
         data = memoryview(read_files(root.fd, files))
     except (OSError, LookupError) as error:
-        raise root.unread(error) from error
+        raise root.read_error(error) from error
     digests = []
     start = 0
     for _, size, _ in files:

@@ -39,5 +39,5 @@ class Ahead:
 
 
 def _load(root: Root, ecosystem: Ecosystem) -> Database | None:
-    with root.again() as own:
+    with root.duplicate() as own:
         return ecosystem.load(own)

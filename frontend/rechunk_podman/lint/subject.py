@@ -105,7 +105,7 @@ def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
     try:
         data = read_files(root.fd, [file[1:] for file in batch])
     except (OSError, LookupError) as error:
-        raise root.unread(error) from error
+        raise root.read_error(error) from error
     found = []
     start = 0
     for position, path, size, _ in batch:

@@ -59,7 +59,7 @@ class Root:
         self._dir_path = ""
         self._dir_fd = -1
 
-    def again(self) -> Root:
+    def duplicate(self) -> Root:
         """Return another Root of the same directory, for another thread.
 
         Raises:
@@ -256,7 +256,7 @@ class Root:
                 raise self.error(path, error) from error
             return None
 
-    def place(self, path: str) -> str:
+    def resolve_or_keep(self, path: str) -> str:
         """Return resolve(), or the path as it is if its symlinks lead nowhere."""
         try:
             return self.resolve(path)
@@ -268,16 +268,16 @@ class Root:
         text = "/" + path
         return text if text.isprintable() else repr(os.fsencode(text))[2:-1]
 
-    def unread(self, error: OSError | LookupError) -> RootfsError:
+    def read_error(self, error: OSError | LookupError) -> RootfsError:
         """Return the RootfsError for an error of native/_native.pyi; to be raised from it."""
         if isinstance(error, OSError):
             return self.error(error.filename, error)
         what, path = error.args
         if what == "irregular":
             return RootfsError(f"{self.show(path)} is not a regular file")
-        return self.changed(path)
+        return self.changed_error(path)
 
-    def changed(self, path: str) -> RootfsError:
+    def changed_error(self, path: str) -> RootfsError:
         """Return the RootfsError for a file that is not, or no longer, what was scanned."""
         return RootfsError(
             f"{self.show(path)} changed while it was read",

@@ -28,14 +28,15 @@ log = logging.getLogger("rechunk_podman")
 _Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
-"""What read_directories() gives for sockets, which have no Kind."""
+"""The kind of sockets in read_directories(), which have no Kind."""
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
-_NAMED = 10  # so many offenders are named in a message
+_NAMED = 10
+"""Paths that a message names."""
 _BATCH = 64
-"""Directories that a worker takes at once,"""
+"""Directories that a worker takes at once."""
 _MOST = 4096
-"""with what is below them, until there are so many names."""
+"""Names after which a worker leaves the directories below them to others."""
 
 
 def scan(
@@ -46,14 +47,14 @@ def scan(
     keep_selinux: bool = False,
     workers: Workers | None = None,
 ) -> Tree:
-    """Reads the metadata of everything below `root`; no content.
+    """Read the metadata of everything below `root`, and no content.
 
     Args:
         prune: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds. Symlinks
             above it are followed inside the root; one that names nothing is a warning in the log.
         skip_special_files: leave out sockets, FIFOs and devices, with a warning.
         keep_selinux: keep security.selinux; it is dropped otherwise.
-        workers: threads that read directories; without them this one does.
+        workers: threads that read directories; without them the calling thread does.
 
     Raises:
         UsageError: a prune path is not absolute, or is `/`.
@@ -63,14 +64,14 @@ def scan(
     options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux)
     with gc_paused():
         scanner = _Scanner(root, options)
-        pending = scanner.start()
+        pending = scanner.read_root()
         _read_all(scanner, pending, workers or Workers(1))
-        scanner.complain()
+        scanner.raise_or_warn()
         return scanner.tree()
 
 
 class _Options(NamedTuple):
-    """pruned: canonical path -> whether the directory itself stays."""
+    """Options of scan(). pruned: canonical path -> True if the directory itself stays."""
 
     pruned: dict[str, bool]
     skip_special: bool
@@ -78,23 +79,23 @@ class _Options(NamedTuple):
 
 
 def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
-    """Reads everything at and below the pending directories, given by their places."""
+    """Read everything at and below the pending directories, given by their positions."""
     running: dict[Future[_Found], list[int]] = {}
     try:
         while pending or running:
             while pending and len(running) <= workers.count:
-                # some for each, so that nobody waits for the one who met a large directory
+                # some for each worker, so that none waits for the one with a large directory
                 count = min(_BATCH, -(-len(pending) // workers.count))
                 running[workers.submit(scanner.read, pending[-count:])] = pending[-count:]
                 del pending[-count:]
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                pending += scanner.take(running.pop(future), future.result())
+                pending += scanner.add(running.pop(future), future.result())
     except OSError as error:
         raise scanner.root.error(error.filename, error) from error
 
 
 def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
-    """Canonical path -> whether the directory itself stays."""
+    """Return _Options.pruned of --prune, with a warning for each path that names nothing."""
     found: dict[str, bool] = {}
     for given in prune:
         if not given.startswith("/") or not given.strip("/"):
@@ -144,7 +145,7 @@ class _Scanner:
         self.options = options
         self.dropped = dropped_xattrs(keep_selinux=options.keep_selinux)
         self.unread = tuple(map(path_key, options.pruned))
-        # what was read, in the order in which it came: columns of a Tree, and the places of what is left out
+        # columns of a Tree in the order in which they were read, and the positions of those left out
         self.paths: list[str] = []
         self.chunks: list[bytes] = []
         self.parents: list[npt.NDArray[np.int64]] = []
@@ -156,8 +157,8 @@ class _Scanner:
         self.skipped: list[str] = []
         self.empty: list[str] = []
 
-    def start(self) -> list[int]:
-        """Reads the root itself; the places of the directories to begin with, of which it is -1."""
+    def read_root(self) -> list[int]:
+        """Read the root itself, and return the positions of the directories to begin with: the root is -1."""
         root = self.root
         handle = f"/proc/self/fd/{root.fd}"
         if not Path(handle).is_dir():
@@ -192,13 +193,13 @@ class _Scanner:
         return tuple([(name, xattr.get(handle, name)) for name in sorted(names)])
 
     def read(self, directories: list[int]) -> _Found:
-        """What the directories at these places hold; for any thread."""
-        paths = [self.paths[place] if place >= 0 else "" for place in directories]
+        """Read the directories at these positions. Any thread may call it."""
+        paths = [self.paths[position] if position >= 0 else "" for position in directories]
         ignored = tuple(map(os.fsencode, self.dropped))
         return read_directories(self.root.fd, paths, ignored, self.unread, _MOST)
 
-    def take(self, directories: list[int], found: _Found) -> list[int]:
-        """Adds what was read of directories; those among it that are to be read."""
+    def add(self, directories: list[int], found: _Found) -> list[int]:
+        """Add the entries read in directories; return the positions of directories to be read."""
         paths, numbers, parents, more, below, odd = found
         start = len(self.paths)
         self.paths += paths
@@ -206,19 +207,19 @@ class _Scanner:
         within = np.frombuffer(parents, np.int64)
         asked = np.array(directories, np.int64)
         self.parents.append(np.where(within < 0, asked[np.maximum(-1 - within, 0)], within + start))
-        self.more.update((start + place, rest) for place, rest in more.items())
-        for place in odd:
-            (kind,) = _KIND.unpack_from(numbers, place * _ROW)
-            if not self._accept(start + place, kind):
-                self.gone.append(start + place)
-            elif kind == Kind.DIRECTORY and paths[place] not in self.options.pruned:
-                below.append(place)
-        return [place + start if place >= 0 else directories[-1 - place] for place in below]
+        self.more.update((start + position, rest) for position, rest in more.items())
+        for position in odd:
+            (kind,) = _KIND.unpack_from(numbers, position * _ROW)
+            if not self._accept(start + position, kind):
+                self.gone.append(start + position)
+            elif kind == Kind.DIRECTORY and paths[position] not in self.options.pruned:
+                below.append(position)
+        return [position + start if position >= 0 else directories[-1 - position] for position in below]
 
-    def _accept(self, place: int, kind: int) -> bool:
-        """Whether an entry that has to be looked at stays; notes why not."""
-        path = self.paths[place]
-        target, rdev, xattrs = self.more.get(place, (None, None, ()))
+    def _accept(self, position: int, kind: int) -> bool:
+        """Return True if an odd entry stays; else record the reason."""
+        path = self.paths[position]
+        target, rdev, xattrs = self.more.get(position, (None, None, ()))
         if self.options.pruned.get(path) is False:
             return False
         if kind >= Kind.FIFO and self.options.skip_special:
@@ -229,17 +230,17 @@ class _Scanner:
             self.whiteouts.append(path)
         else:
             kept = self._kept(path, xattrs)
-            self.more[place] = (target, rdev, kept)
+            self.more[position] = (target, rdev, kept)
             if target is None and rdev is None and not kept:
-                del self.more[place]
+                del self.more[position]
             return True
         return False
 
     def tree(self) -> Tree:
-        """All that was read and stays."""
+        """Return the entries that stay."""
         pruned = {path for path, stays in self.options.pruned.items() if not stays}
         if pruned:
-            self.gone += [place for place, path in enumerate(self.paths) if path in pruned]
+            self.gone += [position for position, path in enumerate(self.paths) if path in pruned]
         numbers = np.frombuffer(b"".join(self.chunks), np.int64).reshape(-1, len(NUMBERS))
         self.chunks.clear()
         parents = np.concatenate([np.empty(0, np.int64), *self.parents])
@@ -248,16 +249,16 @@ class _Scanner:
             stays = np.ones(len(self.paths), np.bool_)
             stays[self.gone] = False
             left = np.flatnonzero(stays)
-            place = dict(zip(left.tolist(), range(len(left)), strict=True))
-            self.paths = [self.paths[old] for old in place]
-            self.more = {place[old]: rest for old, rest in self.more.items() if old in place}
+            position = dict(zip(left.tolist(), range(len(left)), strict=True))
+            self.paths = [self.paths[old] for old in position]
+            self.more = {position[old]: rest for old, rest in self.more.items() if old in position}
             numbers = numbers[left]
-            # what holds something is never left out alone
+            # a directory is never left out without its entries
             parents = np.where(parents < 0, -1, np.cumsum(stays)[parents] - 1)[left]
         return Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
 
     def _kept(self, path: str, xattrs: Xattrs) -> Xattrs:
-        """The attributes that a layer is to hold."""
+        """Return the attributes that a layer can hold."""
         found = []
         for name, value in xattrs:
             if "=" in name:
@@ -273,8 +274,8 @@ class _Scanner:
         kept = tuple(found)
         return self.intern.setdefault(kept, kept)
 
-    def complain(self) -> None:
-        """Raises RootfsError for what no image can hold; logs what was skipped."""
+    def raise_or_warn(self) -> None:
+        """Raise RootfsError for entries that no image can hold; log those that were skipped."""
         if self.whiteouts:
             raise RootfsError(
                 "clients would take these for whiteouts and delete files: " + self._list(self.whiteouts),

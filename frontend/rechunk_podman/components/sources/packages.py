@@ -56,7 +56,7 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
     locations = ecosystem.locations
     own = board.component("database", ecosystem.name)
     board.drafts[own].interval = EVERY_BUILD
-    directories = [*database.directories, *map(root.place, (*locations.copies, *locations.state))]
+    directories = [*database.directories, *map(root.resolve_or_keep, (*locations.copies, *locations.state))]
     if locations.is_exclusive:
         board.claim_below(directories, own)
     by_source: dict[str, list[Package]] = {}

@@ -137,7 +137,7 @@ def _advance(root: Root, running: Sequence[Job]) -> None:
         if isinstance(error, OSError) and error.filename is None:
             path = next(job.file.path for job in running if job.file and job.stream.broken)
             raise output_error(path, error) from error
-        raise root.unread(error) from error
+        raise root.read_error(error) from error
 
 
 def _raise_if_ended(ended: Event | None) -> None:
@@ -200,4 +200,4 @@ def _read(root: Root, stream: TarStream, first: int) -> Iterator[memoryview]:
                 yield view[:filled]
                 limit = _BUFFER
         except (OSError, LookupError) as error:
-            raise root.unread(error) from error
+            raise root.read_error(error) from error

@@ -68,7 +68,7 @@ class _Record(NamedTuple):
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
     """Return what the databases record: see Ecosystem.load()."""
-    found = dict.fromkeys(map(root.place, locations.directories))
+    found = dict.fromkeys(map(root.resolve_or_keep, locations.directories))
     directories = [directory for directory in found if _holds_database(root, directory)]
     if not directories:
         return None
@@ -217,7 +217,7 @@ def _distroless(root: Root, directory: str) -> Iterator[_Record]:
     for stem, found in names.items():
         if prefix + stem in found:
             listing, sums = f"{prefix}{stem}.list", f"{prefix}{stem}.md5sums"
-            for package in _packages(root, root.place(prefix + stem)):
+            for package in _packages(root, root.resolve_or_keep(prefix + stem)):
                 yield _Record(
                     package, found, listing if listing in found else "", sums if sums in found else ""
                 )
@@ -235,7 +235,7 @@ class _Changelogs:
     def times(self, package: str) -> list[int]:
         """Return the epoch seconds of all entries of a package's changelogs, none where there are none."""
         times: list[int] = []
-        directory = self._root.place(_DOC + package)
+        directory = self._root.resolve_or_keep(_DOC + package)
         for file in self._root.names(directory):
             if not (file.startswith("changelog") and file.endswith(".gz")):
                 continue

@@ -32,9 +32,9 @@ Record = bytes | HeaderError
 def databases(root: Root) -> list[str]:
     """Return the canonical paths of the rpm databases that are there and hold anything, best first."""
     found: dict[str, None] = {}
-    for directory in map(root.place, DIRECTORIES):
+    for directory in map(root.resolve_or_keep, DIRECTORIES):
         for name in FORMATS:
-            path = root.place(f"{directory}/{name}")
+            path = root.resolve_or_keep(f"{directory}/{name}")
             if size_of(root, path):
                 found[path] = None
     return list(found)
