@@ -285,7 +285,7 @@ class Component:
 
     size: bytes, of all its tar entries (headers and padding counted).
     fingerprint: 8 bytes, of everything its tar entries will hold; serves planning alone.
-    version: as its database writes it, or "".
+    version: as its database writes it, or ""; of several all, the newest last, separated by spaces.
     changes: epoch seconds at which it is known to have changed upstream (changelogs), newest first.
     interval: days between updates, where its owner said so (user.update-interval).
     built: epoch seconds, the newest build time of its packages; None where there is none.
