@@ -1,17 +1,64 @@
-"""Where `build` reads and writes: root filesystem, image config and output, from options and environment."""
+"""The options of `build` alone; root filesystem and image config from options and environment."""
 
 from __future__ import annotations
 
 import logging
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from rechunk_podman.cli.options import for_input, for_layers, for_output, for_work
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.output import Output
 
 log = logging.getLogger("rechunk_podman")
 
 ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
+
+
+@dataclass(frozen=True, slots=True)
+class BuildFiles:
+    """What `build` reads and writes beside the image, as chunkah does: a group of options."""
+
+    rootfs: Annotated[
+        str | None,
+        typer.Option(
+            help="The root filesystem; else RECHUNK_ROOTFS, CHUNKAH_ROOTFS, /chunkah or /rootfs.",
+            metavar="DIR",
+        ),
+    ] = None
+    config_str: Annotated[
+        str | None,
+        for_input(
+            metavar="JSON", help="Text of the image config (or RECHUNK_CONFIG_STR, CHUNKAH_CONFIG_STR)."
+        ),
+    ] = None
+    compressed: Annotated[bool, for_layers("--compressed", help="chunkah's word for --compression gzip.")] = (
+        False
+    )
+    write_manifest_to: Annotated[
+        Path | None,
+        for_output(metavar="FILE", help="Write there the manifest, and which component holds which files."),
+    ] = None
+    write_peak_mem_to: Annotated[
+        Path | None, for_work(metavar="FILE", help="Write there the most memory that was used, in bytes.")
+    ] = None
+    trace_logfile: Annotated[
+        Path | None, for_work(metavar="FILE", help="Write there what -vv would say.")
+    ] = None
+
+    def compression(self, kind: str | None) -> str | None:
+        """Return the compression that --compressed and `--compression KIND` ask for.
+
+        Raises:
+            UsageError: they contradict each other.
+        """
+        if self.compressed and kind not in (None, "gzip"):
+            raise UsageError(f"--compressed means gzip, --compression says {kind}", hint="give one of them")
+        return "gzip" if self.compressed else kind
 
 
 def find_rootfs(given: str | None) -> str:

@@ -285,6 +285,30 @@ def test_a_wrong_call(top, tmp_path, arguments, what):
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
 
 
+@pytest.mark.parametrize("option", ["--max-layers=3", "--rootfs=/", "--plan-only", "--creds=a:b"])
+def test_a_job_decides_alone(tmp_path, option):
+    (tmp_path / "job.json").write_text("{}")
+    done = run("--job", tmp_path / "job.json", option)
+    assert done.returncode == 2
+    assert f"error: {option.partition('=')[0]} does not go with --job" in done.stderr.decode()
+    assert [path.name for path in tmp_path.iterdir()] == ["job.json"]
+
+
+def test_a_job(top, tmp_path):
+    """Whatever the variables of the options say, an odd one included."""
+    (tmp_path / "job.json").write_text(json.dumps({"format": 1, "rootfs": str(top), "output": "oci:out"}))
+    environment = {"RECHUNK_PREVIOUS": "docker://", "RECHUNK_ROOTFS": "/none"}
+    done = run("--job", "job.json", "-v", cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    validate(tmp_path / "out").check()
+    assert json.loads((tmp_path / "result.json").read_text())["manifest"]
+    (tmp_path / "job.json").write_text(json.dumps({"format": 1, "rootfs": "/none", "output": "oci:out2"}))
+    done = run("--job", "job.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith(b"error: ")
+    assert "error" in json.loads((tmp_path / "result.json").read_text())
+
+
 def test_tracebacks_are_for_those_who_ask(top):
     done = run("--rootfs", top, "--max-layers", "0", "-vv")
     assert done.returncode == 2

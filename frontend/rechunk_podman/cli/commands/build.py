@@ -12,18 +12,9 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.image_options import ImageOptions
-from rechunk_podman.cli.inputs import find_rootfs, given_config, warn_of_output_within
+from rechunk_podman.cli.inputs import BuildFiles, find_rootfs, given_config, warn_of_output_within
 from rechunk_podman.cli.layers import print_plan
-from rechunk_podman.cli.options import (
-    Access,
-    Json,
-    Verbose,
-    command,
-    for_input,
-    for_layers,
-    for_output,
-    for_work,
-)
+from rechunk_podman.cli.options import Access, Json, Verbose, command, for_work
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import require_writable, write_file
 from rechunk_podman.oci.write.output import named_output
@@ -32,29 +23,9 @@ from rechunk_podman.oci.write.output import named_output
 @command
 def build(
     context: typer.Context,
-    rootfs: Annotated[
-        str | None,
-        typer.Option(
-            help="The root filesystem; else RECHUNK_ROOTFS, CHUNKAH_ROOTFS, /chunkah or /rootfs.",
-            metavar="DIR",
-        ),
-    ] = None,
-    *,
+    files: BuildFiles,
     image: ImageOptions,
     access: Access,
-    config_str: Annotated[
-        str | None,
-        for_input(
-            metavar="JSON", help="Text of the image config (or RECHUNK_CONFIG_STR, CHUNKAH_CONFIG_STR)."
-        ),
-    ] = None,
-    compressed: Annotated[
-        bool, for_layers("--compressed", help="chunkah's word for --compression gzip.")
-    ] = False,
-    write_manifest_to: Annotated[
-        Path | None,
-        for_output(metavar="FILE", help="Write there the manifest, and which component holds which files."),
-    ] = None,
     job: Annotated[
         Path | None,
         for_work(
@@ -63,17 +34,11 @@ def build(
             "go with it.",
         ),
     ] = None,
-    write_peak_mem_to: Annotated[
-        Path | None, for_work(metavar="FILE", help="Write there the most memory that was used, in bytes.")
-    ] = None,
-    trace_logfile: Annotated[
-        Path | None, for_work(metavar="FILE", help="Write there what -vv would say.")
-    ] = None,
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
     """Write the files of a root filesystem as an image in content-based, reproducible layers."""
-    set_up_logging(verbose, trace_logfile)
+    set_up_logging(verbose, files.trace_logfile)
     from rechunk_podman.build.documents import manifest_document
     from rechunk_podman.build.job import Job
     from rechunk_podman.build.run import run, run_file
@@ -84,18 +49,14 @@ def build(
         return
     if as_json and not image.plan_only:
         raise UsageError("--json goes with --plan-only", hint="--write-manifest-to FILE gives the manifest")
-    if compressed and image.compression not in (None, "gzip"):
-        raise UsageError(
-            f"--compressed means gzip, --compression says {image.compression}", hint="give one of them"
-        )
-    options = replace(image, compression="gzip" if compressed else image.compression).build_options()
+    options = replace(image, compression=files.compression(image.compression)).build_options()
     output, tag = named_output(image.output, image.tag)
     if output.path is None and not image.plan_only and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", hint="redirect it, or give --output PATH")
-    for option, path in (("manifest", write_manifest_to), ("peak-mem", write_peak_mem_to)):
+    for option, path in (("manifest", files.write_manifest_to), ("peak-mem", files.write_peak_mem_to)):
         if path is not None:
             require_writable(path, f"--write-{option}-to")
-    source = find_rootfs(rootfs)
+    source = find_rootfs(files.rootfs)
     if not image.plan_only:
         warn_of_output_within(source, output)
     built = run(
@@ -103,7 +64,7 @@ def build(
             source,
             replace(options, tag=tag),
             output=str(output),
-            config=given_config(image.config_text(), config_str),
+            config=given_config(image.config_text(), files.config_str),
             previous=image.previous,
             plan_only=image.plan_only,
             reuse=image.reuse,
@@ -114,11 +75,11 @@ def build(
     )
     if built.image is None:
         print_json(built.plan) if as_json else print_plan(built.plan)
-    elif write_manifest_to is not None:
-        write_file(write_manifest_to, manifest_document(built.image.manifest, built.prepared))
-    if write_peak_mem_to is not None:
+    elif files.write_manifest_to is not None:
+        write_file(files.write_manifest_to, manifest_document(built.image.manifest, built.prepared))
+    if files.write_peak_mem_to is not None:
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        write_file(write_peak_mem_to, f"{peak}\n".encode())
+        write_file(files.write_peak_mem_to, f"{peak}\n".encode())
 
 
 def _refuse_options(context: typer.Context) -> None:
