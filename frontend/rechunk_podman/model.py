@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 
 class Kind(IntEnum):
-    """What an Entry is. Sockets have no kind: no image can hold one."""
+    """The kind of an Entry. Sockets have none: no image can hold one."""
 
     FILE = 0
     DIRECTORY = 1
@@ -40,12 +40,15 @@ KIND_NAMES = {
 
 
 class Entry(NamedTuple):
-    """One path of a root filesystem, as lstat(2) and listxattr(2) tell it.
+    """One path of a root filesystem, as lstat(2) and listxattr(2) show it.
 
-    mode: permission bits alone (07777). size: bytes, of a regular file (0 otherwise).
-    mtime: epoch seconds, floored. rdev: (major, minor) of a device.
-    target: of a symlink, unresolved. xattrs: sorted by name, values raw.
-    `nlink` proves nothing (overlay and vfs count differently): hard links are found by (dev, ino).
+    mode: permission bits alone (07777).
+    size: bytes, of a regular file (0 otherwise).
+    mtime: epoch seconds, floored.
+    nlink: proves nothing (overlay and vfs count differently); hard links are found by (dev, ino).
+    target: of a symlink, unresolved.
+    rdev: (major, minor) of a device.
+    xattrs: sorted by name, values raw.
     """
 
     kind: Kind
@@ -63,7 +66,7 @@ class Entry(NamedTuple):
 
 
 More = tuple[str | None, tuple[int, int] | None, tuple[tuple[str, bytes], ...]]
-"""What few entries have: target, rdev, xattrs of an Entry."""
+"""The fields that few entries have: target, rdev, xattrs."""
 
 NUMBERS = Entry._fields[:9]
 """The fields of an Entry that are numbers: the columns of a Tree."""
@@ -95,16 +98,18 @@ _INO = 1 << 64
 class Tree:
     """Every path of a root filesystem once, parents before children, siblings in byte order.
 
-    Iteration gives paths in the byte order of the whole path (so `a-b` before `a/b`; a directory
-    always comes before what it holds). The root itself is in `root`, never among the paths. A *position* is
-    the place of a path in this order.
+    Iteration yields paths in the byte order of the whole path (so `a-b` before `a/b`; a directory always
+    comes before what it holds). The root itself is in `root`, never among the paths.
 
     Columns rather than objects: an Entry is made where somebody asks for one.
 
-    paths: in that order; names: the same as an array. position: path -> its position. numbers: a row of
-    NUMBERS for each path. more: position -> what its Entry has besides, where it has any. parent: position ->
-    that of its directory, -1 in the root. leader: position of a hard link -> the first position of its group,
-    which is not among the keys; links: the same in paths.
+    paths: in that order; names: the same as an array.
+    position: path -> its position.
+    numbers: a row of NUMBERS for each path.
+    more: position -> the other fields of its Entry, if it has any.
+    parent: of each position, that of its directory; ROOT in the root directory.
+    leader: position of a hard link -> the first position of its group, which is not among the keys.
+    links: the same in paths.
 
     Args:
         root: the Entry of `/`.
@@ -118,9 +123,9 @@ class Tree:
             (*entry[:7], (entry.ino + _INO // 2) % _INO - _INO // 2, entry.nlink)
             for entry in entries.values()
         ]
-        more = {place: entry[9:] for place, entry in enumerate(entries.values()) if entry[9:] != _NO_MORE}
-        place = dict(zip(entries, range(len(entries)), strict=True))
-        parents = np.array([place.get(path.rpartition("/")[0], -1) for path in entries], np.int64)
+        more = {index: entry[9:] for index, entry in enumerate(entries.values()) if entry[9:] != _NO_MORE}
+        index_of = dict(zip(entries, range(len(entries)), strict=True))
+        parents = np.array([index_of.get(path.rpartition("/")[0], -1) for path in entries], np.int64)
         self._fill(root, list(entries), np.array(rows, np.int64).reshape(-1, len(NUMBERS)), more, parents)
 
     @classmethod
@@ -132,11 +137,12 @@ class Tree:
         more: Mapping[int, More],
         parents: npt.NDArray[np.int64],
     ) -> Tree:
-        """A Tree of columns, in any order.
+        """Return a Tree of columns, in any order.
 
         Args:
-            numbers: a row of NUMBERS for each of the paths. more: by places among them. parents: the place of
-                the directory of each, -1 in the root.
+            numbers: a row of NUMBERS for each of the paths.
+            more: index among the paths -> the other fields.
+            parents: index of the directory of each path, -1 in the root directory.
         """
         tree = object.__new__(cls)
         tree._fill(root, paths, numbers, more, parents)
@@ -199,20 +205,20 @@ class Tree:
         return self.entry(self.position[path])
 
     def get(self, path: str) -> Entry | None:
-        """The Entry at `path`, or None."""
+        """Return the Entry at `path`, or None."""
         position = self.position.get(path)
         return None if position is None else self.entry(position)
 
     def entry(self, position: int) -> Entry:
-        """The Entry at a position."""
+        """Return the Entry at a position."""
         return make_entry(self.numbers[position].tolist(), self.more.get(position, _NO_MORE))
 
     def column(self, name: str) -> npt.NDArray[np.int64]:
-        """One of NUMBERS, of every position."""
+        """Return one of NUMBERS, of every position."""
         return self.numbers[:, NUMBERS.index(name)]
 
     def paths_at(self, positions: Positions) -> list[str]:
-        """The paths at these positions; "" at ROOT."""
+        """Return the paths at these positions; "" at ROOT."""
         # ROOT is an index, too, of the last path
         found: list[str] = self.names[positions].tolist() if len(self.paths) else [""] * len(positions)
         for index in np.flatnonzero(positions == ROOT).tolist():
@@ -220,7 +226,7 @@ class Tree:
         return found
 
     def items(self) -> Iterator[tuple[str, Entry]]:
-        """(path, Entry) in the order of iteration."""
+        """Yield (path, Entry) in the order of iteration."""
         more = self.more.get
         for start in range(0, len(self.paths), _CHUNK):
             rows = self.numbers[start : start + _CHUNK].tolist()
@@ -228,7 +234,7 @@ class Tree:
                 yield self.paths[position], make_entry(row, more(position, _NO_MORE))
 
     def below(self, directory: str) -> range:
-        """The positions of everything below a directory ("": of all)."""
+        """Return the positions of everything below a directory ("": of all)."""
         if not directory:
             return range(len(self.paths))
         # the byte after a slash is 0
@@ -236,7 +242,7 @@ class Tree:
         return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
 
     def ancestors(self, positions: Positions) -> Positions:
-        """The positions of all directories above these, in order, without the root."""
+        """Return the positions of all directories above these, in order, without the root."""
         found: set[int] = set()
         level = set(self.parent[positions].tolist()) - {ROOT}
         while level:
@@ -246,19 +252,19 @@ class Tree:
 
 
 def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:
-    """An Entry of its NUMBERS, and what it has besides."""
+    """Return an Entry of its NUMBERS and the other fields."""
     kind, mode, uid, gid, size, mtime, dev, ino, nlink = numbers
     # As Entry(...), which takes twice the time.
     return tuple.__new__(Entry, (_KINDS[kind], mode, uid, gid, size, mtime, dev, ino % _INO, nlink, *more))
 
 
 def path_key(path: str) -> bytes:
-    """The bytes of a path, by which paths are ordered everywhere."""
+    """Return the bytes of a path, by which paths are ordered everywhere."""
     return path.encode("utf-8", "surrogateescape")
 
 
 class ComponentId(NamedTuple):
-    """`source/name`: which module found the component, and what it calls it."""
+    """`source/name`: the module that found the component, and the name that it gives it."""
 
     source: str
     name: str
@@ -268,10 +274,10 @@ class ComponentId(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> ComponentId:
-        """The reverse of str(): the source is what stands before the first slash.
+        """Parse the result of str(): the source ends at the first slash.
 
         Raises:
-            ValueError: no slash, or an empty half.
+            ValueError: there is no slash, or nothing before or after it.
         """
         source, slash, name = text.partition("/")
         if not (source and slash and name):

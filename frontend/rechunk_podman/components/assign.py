@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import NOBODY, Board, Draft, Source
-from rechunk_podman.components.content import digest_rest
+from rechunk_podman.components.content import digest_missing
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, will_change
 from rechunk_podman.components.preload import Ahead
@@ -73,7 +73,7 @@ def assign(
     _settle(board)
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))
-    digest_rest(root, board, workers)
+    digest_missing(root, board, workers)
     mtimes = layer_mtimes(board)
     components = [_root_component(tree, root_mode), *_components(board, mtimes)]
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes)

@@ -52,7 +52,7 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     return hasher.digest()
 
 
-def digest_rest(root: Root, board: Board, workers: Workers | None = None) -> None:
+def digest_missing(root: Root, board: Board, workers: Workers | None = None) -> None:
     """Compute the digests that are missing.
 
     The algorithm is that of the package that describes the file, else SHA-256.

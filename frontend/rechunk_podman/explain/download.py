@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
-from rechunk_podman.planning.ledger import Record
+from rechunk_podman.planning.ledger import ComponentRecord
 
 KEPT, CHANGED, RECOMPRESSED, REPEATED = "kept", "changed", "recompressed", "repeated"
 """The status of a layer: the client has its blob; must fetch it; has its content in another blob; fetches its
@@ -221,7 +221,7 @@ class _Changes:
             return CHANGED
         return UNKNOWN
 
-    def _version(self, table: Mapping[str, Record], name: str) -> str:
+    def _version(self, table: Mapping[str, ComponentRecord], name: str) -> str:
         return table[name].version if name in table else ""
 
     def _ride(self, layer: LayerFacts, riders: set[str], came_from: tuple[int, ...]) -> tuple[int, bool]:
@@ -236,13 +236,13 @@ class _Changes:
         return total, not riders
 
 
-def _records(facts: ImageFacts) -> dict[str, Record]:
+def _records(facts: ImageFacts) -> dict[str, ComponentRecord]:
     if facts.ledger is None:
         return {}
     return {str(ident): entry for ident, entry in facts.ledger.components.items()}
 
 
-def _same_fingerprint(one: Record, other: Record) -> bool:
+def _same_fingerprint(one: ComponentRecord, other: ComponentRecord) -> bool:
     """Compare the common bytes: a Ledger that was short of space keeps fewer of each fingerprint."""
     width = min(len(one.fingerprint), len(other.fingerprint))
     return one.fingerprint[:width] == other.fingerprint[:width]

@@ -1,6 +1,6 @@
-"""Which layers of the image before need not be compressed, written and uploaded again. Pure.
+"""The layers of the previous image that need not be compressed, written and uploaded again. Pure.
 
-A layer is known by its diff_id; its blob is the one that the previous manifest names, whatever made it.
+A layer is known by its diff_id; its blob is the one that the previous manifest names, whoever made it.
 Sources: image-spec layer.md ("Layer Media Types", "Non-Distributable Layers"), manifest.md; media types of
 docker's schema 2; encrypted layers by ocicrypt ("+encrypted"); zstd:chunked by containers/storage.
 """
@@ -33,16 +33,16 @@ _COMPRESSIONS: Mapping[str, str] = MappingProxyType(
 )
 
 _CHUNKED = "io.github.containers.zstd-chunked."
-"""Prefix of annotations of blobs of many zstd frames, which bootc does not take."""
+"""Prefix of annotations of blobs of many zstd frames, which bootc refuses."""
 
 
 def acceptable(compression: str, *, docker: bool = False) -> frozenset[str]:
-    """The compressions of blobs that may stand beside new ones.
+    """Return the compressions of blobs that may be in an image beside new ones.
 
     Args:
-        compression: of new layers: none, gzip or zstd. Who asks for gzip has clients that know no zstd; where
+        compression: of new layers: none, gzip or zstd. Whoever asks for gzip has clients without zstd; if
             nothing is compressed, nothing is gained, and the image would be a mixture.
-        docker: whether the image is for dockerd, which takes no zstd.
+        docker: whether the image is for dockerd, which refuses zstd.
     """
     if compression == "none":
         return frozenset()
@@ -52,13 +52,13 @@ def acceptable(compression: str, *, docker: bool = False) -> frozenset[str]:
 def reusable(
     record: ImageRecord, compressions: Collection[str], *, without: Collection[str] = ()
 ) -> dict[DiffId, Descriptor]:
-    """The layers of an image whose blobs may be named in the manifest of another one.
+    """Return the layers of an image whose blobs may be named in the manifest of another one.
 
     Digest, size and annotations are the previous manifest's; media types of docker get their OCI names.
 
     Args:
-        record: of the image before; one without a manifest has nothing to reuse.
-        compressions: as acceptable() gives them.
+        record: of the previous image; without a manifest it has nothing to reuse.
+        compressions: as acceptable() returns them.
         without: digests of blobs that are not to be reused.
     """
     found: dict[DiffId, Descriptor] = {}

@@ -1,8 +1,8 @@
-"""Layouts that lack blobs on purpose, and the file beside index.json that says so.
+"""Layouts that lack blobs on purpose, and the file beside index.json that lists them.
 
 Such a layout can be pushed to the repository, or imported into the store, that has the blobs already:
-tools ask there first. The specification allows it (image-layout.md, "Blobs": what is missing SHOULD come
-from an external blob store); the file is ours: `{"version": 1, "elsewhere": [digest…], "from": reference}`.
+tools ask there first. The specification allows it (image-layout.md, "Blobs": missing blobs SHOULD come from
+an external blob store). The file is our own: `{"version": 1, "elsewhere": [digest…], "from": reference}`.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ VERSION = 1
 
 
 class Sparse(NamedTuple):
-    """What is missing, and the image that has it (a reference, with its digest where it has one)."""
+    """The blobs that a layout lacks, and the image that has them (a reference, with its digest if known)."""
 
     elsewhere: frozenset[Digest]
     origin: str | None
 
 
 def sparse_document(elsewhere: Iterable[Digest], origin: str | None) -> bytes:
-    """The content of a SPARSE_FILE."""
+    """Return the content of a SPARSE_FILE."""
     document = {"version": VERSION, "elsewhere": sorted(set(elsewhere))}
     if origin is not None:
         document["from"] = origin
@@ -38,10 +38,10 @@ def sparse_document(elsewhere: Iterable[Digest], origin: str | None) -> bytes:
 
 
 def parse_sparse(data: bytes, name: str) -> Sparse:
-    """Reads a SPARSE_FILE.
+    """Read a SPARSE_FILE.
 
     Raises:
-        ImageError: it is of another version, or none at all.
+        ImageError: it is of another version, or no such file.
     """
     document = parse_object(data, name)
     elsewhere, origin = document.get("elsewhere"), document.get("from")

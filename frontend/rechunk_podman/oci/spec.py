@@ -39,7 +39,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 
 
 def digest(text: str) -> Digest:
-    """`text` as a Digest.
+    """Return `text` as a Digest.
 
     Raises:
         ImageError: it is not `sha256:` and 64 lower-case hex digits.
@@ -50,7 +50,7 @@ def digest(text: str) -> Digest:
 
 
 def diff_id(text: str) -> DiffId:
-    """`text` as a DiffId; raises ImageError as digest() does."""
+    """Return `text` as a DiffId; raise ImageError as digest() does."""
     return DiffId(digest(text))
 
 
@@ -64,7 +64,7 @@ class Descriptor:
     annotations: Mapping[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON object of descriptor.md; annotations are left out where there are none."""
+        """Return the JSON object of descriptor.md; annotations are left out if there are none."""
         document: dict[str, Any] = {
             "mediaType": self.media_type,
             "digest": self.digest,
@@ -76,7 +76,7 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, document: Any) -> Descriptor:
-        """Reads a descriptor.
+        """Read a descriptor.
 
         Raises:
             ImageError: a field is missing or of the wrong type, the size negative.

@@ -1,4 +1,4 @@
-"""The bytes of a Ledger: counted columns in a sealed text, safe to read whatever is in it.
+"""The bytes of a Ledger: counted columns in a text with a checksum, which is safe to read from any source.
 
 The text is `RL<format>:` and base64 of a header (checksum and lengths), raw bytes, columns in bz2.
 bz2, because the text is part of an image config and equal input has to give equal digests on any machine:
@@ -24,12 +24,14 @@ MAX_BYTES = 8 << 20
 
 
 class BrokenTextError(ValueError):
-    """The text is no sealed record. args: (reason, message), reason as LedgerError has it."""
+    """The text is not one of seal(). args: (reason, message), the reason as LedgerError has it."""
 
 
 def seal(number: int, raw: bytes, columns: Sequence[bytes]) -> str:
-    """The text of format `number` that holds `raw` (kept as it is) and `columns`, each compressed by itself:
-    numbers, names and versions have little in common."""
+    """Return the text of format `number` that holds `raw`, as it is, and `columns`, compressed one by one.
+
+    (Numbers, names and versions have little in common.)
+    """
     packed = [bz2.compress(column, 9) for column in columns]
     lengths = b"".join(LENGTHS.pack(len(p), len(c)) for p, c in zip(packed, columns, strict=True))
     body = LENGTHS.pack(len(raw), len(columns)) + lengths + raw + b"".join(packed)
@@ -39,10 +41,10 @@ def seal(number: int, raw: bytes, columns: Sequence[bytes]) -> str:
 
 
 def unseal(number: int, text: str) -> tuple[bytes, list[bytes]]:
-    """(raw, columns) of a text made by seal(number, …). At most 8 MiB are ever decompressed.
+    """Return (raw, columns) of a text made by seal(number, …). At most 8 MiB are decompressed.
 
     Raises:
-        BrokenTextError: missing, truncated, of another format, nonsense.
+        BrokenTextError: the text is missing, truncated, of another format, or nonsense.
     """
     body = _body(number, text)
     reader = Reader(body)
@@ -70,7 +72,7 @@ def _decompressed(packed: bytes, length: int) -> bytes:
 
 
 def _body(number: int, text: str) -> bytes:
-    """What the checksum stands for."""
+    """Decode the text and check its checksum."""
     text = text.strip()
     if not text:
         raise BrokenTextError("missing", "")
@@ -98,7 +100,7 @@ def _body(number: int, text: str) -> bytes:
 
 
 class Writer:
-    """Appends unsigned numbers (LEB128) and strings to bytes."""
+    """Append unsigned numbers (LEB128) and strings to bytes."""
 
     def __init__(self) -> None:
         self.data = bytearray()
@@ -120,14 +122,14 @@ class Writer:
 
 
 class Reader:
-    """The reverse of Writer. Every method raises ValueError where the bytes end early."""
+    """The reverse of Writer. Every method raises ValueError if the bytes end early."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
         self.at = 0
 
     def number(self, limit: int) -> int:
-        """The next number.
+        """Read the next number.
 
         Raises:
             ValueError: it is above `limit`.

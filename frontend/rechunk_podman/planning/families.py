@@ -1,9 +1,9 @@
-"""Plans without memory: a placement that each component's name and size decide all by themselves.
+"""Plans without memory: each component's name and size alone decide its layer.
 
-With no record of what went where, what counts is that the next image, planned afresh, puts things where
-this one did. The largest components get layers of their own; the others are told apart by bytes per expected
-change (of which names have a reputation), and within such a class fall into bins by rendezvous hashing of
-their name families, so that one more component or one more bin moves few others.
+Without a record of what went where, the next image, planned afresh, has to put components where this one did.
+The largest components get layers of their own; the others are divided into classes of bytes per expected
+change (names have a reputation), and in each class into bins by rendezvous hashing of their name families, so
+that one more component or one more bin moves few others.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ALONE_SHARE = 0.7
 """The share of the layers that goes to the largest components."""
 
 CLASSES = (50e3, 200e3, 800e3, 3.2e6)
-"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). What is small and busy stays
-away from what is large and quiet."""
+"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). Small and busy components
+stay away from large and quiet ones."""
 
 VOLATILE_SOURCES = frozenset({"database", "unclaimed"})
 """Sources whose components change at (nearly) every build: they share a layer with each other alone."""
@@ -34,13 +34,13 @@ GENERIC = frozenset(
         *("rubygem", "ghc", "ocaml", "lua", "java", "tex", "texlive", "font", "fonts", "google", "xorg", "x"),
     }
 )
-"""First words of package names that say nothing of which packages are released together."""
+"""First words of package names that packages have in common without being released together."""
 
 _WORDS = re.compile(r"[^a-z+]+")
 
 
 def family(ident: ComponentId) -> str:
-    """The part of a package's name up to its first dash or digit, generic words left out."""
+    """Return the first part of a package's name, up to a dash or digit, that is no generic word."""
     if ident.source not in PACKAGE_SOURCES:
         return str(ident)
     for word in _WORDS.split(ident.name.lower()):
@@ -50,7 +50,7 @@ def family(ident: ComponentId) -> str:
 
 
 def stateless_layers(components: Iterable[Component], max_layers: int) -> list[list[Component]]:
-    """At most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
+    """Return at most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
     known = list(components)
     pace = {component.id: first_rate(component) / FIRST_RATE for component in known}
     # alone is worth most to what costs most in company: its own bytes and, by its changes, those of others
@@ -70,15 +70,15 @@ def stateless_layers(components: Iterable[Component], max_layers: int) -> list[l
     bins: dict[tuple[int, int], list[Component]] = {}
     for number, (members, count) in enumerate(_shares(classes, pace, max_layers - len(groups))):
         for component in members:
-            place = (number, _rendezvous(family(component.id), count))
-            bins.setdefault(place, []).append(component)
-    return groups + [bins[place] for place in sorted(bins)]
+            key = (number, _rendezvous(family(component.id), count))
+            bins.setdefault(key, []).append(component)
+    return groups + [bins[key] for key in sorted(bins)]
 
 
 def _shares(
     classes: Iterable[list[Component]], pace: Mapping[ComponentId, float], count: int
 ) -> list[tuple[list[Component], int]]:
-    """The classes, none empty, with how many of `count` bins each gets; joined where these are too few."""
+    """Share `count` bins among the classes that are not empty; join classes if there are too few bins."""
     found = [members for members in classes if members]
     while len(found) > count:
         found[:2] = [found[0] + found[1]]
@@ -91,7 +91,7 @@ def _shares(
 
 
 def _rendezvous(name: str, count: int) -> int:
-    """Highest random weight: with one bin more or less, a name moves with probability 1/count."""
+    """Return the bin with the highest random weight: of one more, 1/count of the names move."""
     key = name.encode("utf-8", "surrogateescape")
     return max(
         range(count), key=lambda number: blake2b(key, digest_size=8, salt=number.to_bytes(8, "big")).digest()

@@ -1,7 +1,7 @@
-"""The Ledger: what the images before recorded for the planner of the next one.
+"""The Ledger: the record of earlier images, for the planner of the next one.
 
-It describes one image (the newest) and remembers of its components when they changed. A Ledger from
-outside is never trusted beyond planning: a wrong one costs downloads, not correctness.
+It describes one image, the newest, and the releases in which its components changed. A Ledger serves planning
+alone and is not trusted otherwise: a wrong one costs downloads, not correctness.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ FORMAT = 1
 """Number of the encoding below."""
 
 BUDGET = 34 * 1024
-"""Bytes of an encoded Ledger by default; with the layers' comments it stays below 40 KiB."""
+"""Bytes of an encoded Ledger by default; with the comments of the layers it stays below 40 KiB."""
 
 MAX_RELEASES = 64
-"""Releases of which changes are remembered."""
+"""Releases whose changes are recorded."""
 
 MAX_AGE = 0xFFFF
-"""Ages (in releases) are counted up to here."""
+"""The highest age that is recorded, in releases."""
 
 FINGERPRINT_BYTES = 6
 """Bytes recorded of a fingerprint: a change goes unnoticed once in 2^48."""
@@ -49,12 +49,13 @@ class LedgerError(RechunkError):
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What is remembered of one component.
+class ComponentRecord:
+    """The record of one component.
 
-    fingerprint: its first bytes. version: as its database writes it, "" where unknown or dropped for space.
-    changes: bit i is set where it changed, or was new, in the i-th release counted back from the newest.
-    age: in how many releases in a row it has been, the newest included, at least 1.
+    fingerprint: its first bytes.
+    version: as its database writes it; "" if it is unknown, or was dropped for space.
+    changes: bit i is set if it changed, or was new, in the i-th release counted back from the newest.
+    age: the number of releases in a row that have it, the newest included, at least 1.
     """
 
     fingerprint: bytes
@@ -65,7 +66,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Compressor:
-    """Which program made the blobs: name, its version, level."""
+    """The program that compressed the blobs: name, version, level."""
 
     name: str
     version: str
@@ -77,10 +78,10 @@ class Ledger:
     """The record of one image. Every component of it is in exactly one layer.
 
     dates: epoch seconds of the releases on record, oldest first, the image's own last.
-    tar_format: number of the rules that wrote its layers.
+    tar_format: TAR_FORMAT of the program that wrote its layers.
     """
 
-    components: Mapping[ComponentId, Record]
+    components: Mapping[ComponentId, ComponentRecord]
     dates: tuple[int, ...]
     layers: tuple[PlannedLayer, ...]
     tar_format: int = TAR_FORMAT
@@ -93,11 +94,11 @@ class Ledger:
                 self._owner[ident] = index
 
     def layer_of(self, ident: ComponentId) -> int | None:
-        """The index of the layer that holds `ident`, or None."""
+        """Return the index of the layer that holds `ident`, or None."""
         return self._owner.get(ident)
 
     def changed(self, component: Component) -> bool:
-        """Whether `component` is new or differs from what is recorded."""
+        """Return True if `component` is new or differs from its record."""
         return _differs(self.components.get(component.id), component, self.tar_format == TAR_FORMAT)
 
     @staticmethod
@@ -111,15 +112,15 @@ class Ledger:
         tar_format: int = TAR_FORMAT,
         compressor: Compressor | None = None,
     ) -> Ledger:
-        """The record of the image that was just made of `components` by `plan`.
+        """Return the record of the image that was just made of `components` by `plan`.
 
         Args:
-            previous: the Ledger the plan was made with, None where there was none.
+            previous: the Ledger that the plan was made with, None if there was none.
             diff_ids: "sha256:…" of each layer of the plan, in order.
             date: epoch seconds of the release (the planner's now).
 
-        An image that holds exactly what the previous one held is no release of its own: dates and changes
-        stay as they were, so that a rebuild of the same content records the same.
+        An image with the same contents as the previous one is no release of its own: dates and changes stay
+        as they were, so that a rebuild of the same content records the same.
 
         Raises:
             ValueError: plan, components and diff_ids do not belong together.
@@ -149,7 +150,7 @@ class Ledger:
             else:
                 changes = (before.changes << 1 | (ident in changed)) & (1 << MAX_RELEASES) - 1
                 age = min(before.age + 1, MAX_AGE)
-            records[ident] = Record(
+            records[ident] = ComponentRecord(
                 component.fingerprint[:FINGERPRINT_BYTES], component.version, changes, age
             )
         dates = previous.dates if previous is not None else ()
@@ -158,8 +159,8 @@ class Ledger:
         return Ledger(records, dates, layers, tar_format, compressor)
 
 
-def _differs(before: Record | None, component: Component, comparable: bool) -> bool:
-    """Fingerprints of another tar format cannot be compared: there the versions decide."""
+def _differs(before: ComponentRecord | None, component: Component, comparable: bool) -> bool:
+    """Return True if a component is new or changed; if fingerprints are not `comparable`, versions decide."""
     if before is None:
         return True
     if comparable or not (before.version and component.version):
@@ -167,8 +168,8 @@ def _differs(before: Record | None, component: Component, comparable: bool) -> b
     return before.version != component.version
 
 
-def _matches(record: Record, component: Component) -> bool:
-    """A Ledger that was short of space keeps fewer bytes of each fingerprint."""
+def _matches(record: ComponentRecord, component: Component) -> bool:
+    """Compare fingerprints, of which a Ledger keeps the first bytes, and fewer of them if space is short."""
     return component.fingerprint[: len(record.fingerprint)] == record.fingerprint
 
 
@@ -178,15 +179,15 @@ def diff_id_prefix(diff_id: str) -> bytes:
 
 
 def quantized(rate: float) -> float:
-    """`rate` as the Ledger can write it: the nearest n/255 within 0..1."""
+    """Return `rate` as the Ledger can write it: the nearest n/255 within 0..1."""
     return round(min(max(rate, 0.0), 1.0) * RATE_STEPS) / RATE_STEPS
 
 
 def encode(ledger: Ledger, budget: int = BUDGET) -> str:
-    """The Ledger as one line of ASCII, equal for equal Ledgers on any machine.
+    """Return the Ledger as one line of ASCII, equal for equal Ledgers on any machine.
 
-    Where it would be longer than `budget` bytes, versions go first, then half of each fingerprint, then the
-    oldest releases. What cannot be left out at all may still exceed it.
+    If it would be longer than `budget` bytes, versions are left out first, then half of each fingerprint,
+    then the oldest releases. The rest may still exceed it.
     """
     releases = len(ledger.dates)
     text = _encode(ledger, releases, FINGERPRINT_BYTES, versions=True)
@@ -201,7 +202,7 @@ def encode(ledger: Ledger, budget: int = BUDGET) -> str:
 
 
 def decode(text: str) -> Ledger:
-    """The Ledger that encode() wrote, safe on hostile input (bounded in memory and time).
+    """Return the Ledger that encode() wrote. Hostile input is safe: memory and time are bounded.
 
     Raises:
         LedgerError: missing, truncated, of another format or nonsense: its `reason` says which.
@@ -292,7 +293,7 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
         for prefix, inside, rate in zip(prefixes, members, rates, strict=True)
     )
     records = {
-        ident: Record(fingerprint, text, change, max(age, 1))
+        ident: ComponentRecord(fingerprint, text, change, max(age, 1))
         for ident, fingerprint, text, change, age in zip(
             idents, fingerprints, texts, changes, ages, strict=True
         )
@@ -301,7 +302,7 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
 
 
 def _changes(reader: Reader, releases: int) -> int:
-    """The bits of one component: rising numbers below `releases`, closed by END."""
+    """Read the bits of one component: rising numbers below `releases`, closed by END."""
     bits, last = 0, -1
     while (back := reader.number(END)) != END:
         if not last < back < releases:

@@ -11,16 +11,16 @@ from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.planning.plan import plan
 
 OWN_SHARE = 8
-"""Where the base fills all layers, one in so many is left for what the derived image has of its own."""
+"""If the base fills all layers, one of so many is left for the derived image's own components."""
 
 
 def plan_on_base(
     components: Iterable[Component], previous: Ledger | None, base: Ledger, *, max_layers: int, now: int
 ) -> Plan:
-    """As plan(), but layers of the base image of which nothing changed come first, exactly as they are there.
+    """Plan like plan(), but put the unchanged layers of the base image first, as they are and in its order.
 
-    Whoever has the base, or another image on it, has these layers already. They stand in the base's order.
-    Where they would leave too few layers for the rest, the smallest of them are given up.
+    Whoever has the base, or another image on it, has these layers already. If they leave too few layers for
+    the rest, the smallest of them are given up.
 
     Args:
         previous: the Ledger of the image's own predecessor, None where there was none.
@@ -45,30 +45,30 @@ def plan_on_base(
     rest = [component for ident, component in present.items() if ident not in held]
     if not rest:
         return Plan(tuple(pinned))
-    memory = without(base if previous is None else previous, held)
+    memory = without_components(base if previous is None else previous, held)
     own = plan(rest, memory, max_layers=max_layers - len(pinned), now=now)
     if not pinned:
         return own
     return Plan((*pinned, *own.layers), (f"{len(pinned)} layers are those of the base image", *own.notes))
 
 
-def without(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
-    """The Ledger as a planner needs it for the components that are not `held`.
+def without_components(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
+    """Return the Ledger without the layers of `held` components alone, for a plan of the others.
 
-    Layers of held components alone vanish. One that holds others, too, keeps all its names: since some of
-    them are missing from what is planned, it counts as changed, which its bytes will be.
+    A layer that holds others, too, keeps all its names: since some of them are not planned, it counts as
+    changed, which its bytes will be.
     """
     layers = tuple(layer for layer in ledger.layers if not all(ident in held for ident in layer.components))
     return replace(ledger, layers=layers)
 
 
 def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int) -> list[PlannedLayer]:
-    """The layers of the base to keep, in its order: at most max_layers, fewer where others have to follow."""
+    """Return the layers of the base to keep, in its order: at most max_layers, fewer if others follow."""
     if base.tar_format != TAR_FORMAT:
         return []
     clean = [
-        (place, layer)
-        for place, layer in enumerate(base.layers)
+        (index, layer)
+        for index, layer in enumerate(base.layers)
         if all(ident in present and not base.changed(present[ident]) for ident in layer.components)
     ]
     others = len(present) - sum(len(layer.components) for _, layer in clean)
@@ -77,6 +77,6 @@ def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int
     room = max_layers - max(1, min(others, max_layers // OWN_SHARE))
     if len(clean) <= room:
         return [layer for _, layer in clean]
-    sizes = {place: sum(present[ident].size for ident in layer.components) for place, layer in clean}
-    kept = set(sorted(sizes, key=lambda place: (-sizes[place], place))[:room])
-    return [layer for place, layer in clean if place in kept]
+    sizes = {index: sum(present[ident].size for ident in layer.components) for index, layer in clean}
+    kept = set(sorted(sizes, key=lambda index: (-sizes[index], index))[:room])
+    return [layer for index, layer in clean if index in kept]

@@ -1,6 +1,6 @@
 """Packing: components into at most K layers at the least expected download.
 
-A layer costs its bytes times the probability that anything in it changes, a mean over scenarios. Closed
+A layer costs its bytes times the probability that anything in it changes, a mean over scenarios. Clean
 layers (those of the previous image in which nothing changed) may be opened for their fee. Two steps: merge
 the pair that adds least until K are left; then move single components, and trade a merge for a split, while
 that helps.
@@ -18,17 +18,17 @@ from rechunk_podman.planning.rates import Array
 from rechunk_podman.planning.scenarios import Forecast
 
 GRAIN = 1.0 / 64
-"""Bytes: costs are compared on this grid, so that the last bits of floating point (which differ between
-processors) decide nothing."""
+"""Bytes: costs are rounded to multiples of this, so that the last bits of floating point, which differ
+between processors, decide nothing."""
 
 LEAST_GAIN = 1.0
-"""Bytes per update that a step has to save."""
+"""Bytes per update that a step has to save at least."""
 
 Ints = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class CleanLayer:
     """A layer of the previous image in which nothing changed.
 
     members: rows of the forecast. fee: bytes per update that opening it costs.
@@ -39,35 +39,41 @@ class Closed:
 
 
 def pack(
-    forecast: Forecast, pool: Sequence[int], closed: Sequence[Closed], max_layers: int
+    forecast: Forecast, pool: Sequence[int], clean: Sequence[CleanLayer], max_layers: int
 ) -> list[list[int]]:
-    """Groups of rows of the forecast, at most `max_layers`, none empty: all of `pool` and of `closed`.
+    """Return groups of rows of the forecast, at most `max_layers`, none empty: all of `pool` and of `clean`.
 
-    A closed layer that is not worth its fee comes back as it was.
+    A clean layer that is not worth its fee is among them as it was.
     """
-    state = _State(forecast, pool, closed)
+    state = _Groups(forecast, pool, clean)
     state.merge_down(max_layers)
     state.improve(max_layers)
     return state.groups()
 
 
-class _State:
-    """Groups in the making, as arrays over groups; log: of the probability to stay, per scenario."""
+class _Groups:
+    """Groups of rows while they are merged and improved, as arrays over groups.
 
-    def __init__(self, forecast: Forecast, pool: Sequence[int], closed: Sequence[Closed]) -> None:
+    owner: of each row, the group.
+    alive: whether there is such a group.
+    clean, fee: whether it is a clean layer as it was, and the fee for opening it.
+    log, stay: logarithm of the probability that nothing in it changes, in each scenario, and this itself.
+    """
+
+    def __init__(self, forecast: Forecast, pool: Sequence[int], clean: Sequence[CleanLayer]) -> None:
         self.weights = forecast.weights
         self.sizes = forecast.sizes
         self.logs = forecast.stays
         self.owner: Ints = np.full(len(forecast.sizes), -1, dtype=np.int64)
-        count = len(pool) + len(closed)
+        count = len(pool) + len(clean)
         self.alive = np.ones(count, dtype=bool)
         self.fee = np.zeros(count)
         for group, row in enumerate(pool):
             self.owner[row] = group
-        for group, layer in enumerate(closed, start=len(pool)):
+        for group, layer in enumerate(clean, start=len(pool)):
             self.owner[list(layer.members)] = group
             self.fee[group] = layer.fee
-        self.closed = np.arange(count) >= len(pool)
+        self.clean = np.arange(count) >= len(pool)
         self.size = np.zeros(count)
         self.log = np.zeros((count, len(self.weights)))
         held = self.owner >= 0
@@ -77,17 +83,17 @@ class _State:
         self.cost: Array = self.size * (1.0 - self.stay @ self.weights)
 
     def groups(self) -> list[list[int]]:
-        """Rows by group, in order of groups."""
+        """Return the rows of each group, in order of groups."""
         return [np.flatnonzero(self.owner == group).tolist() for group in np.flatnonzero(self.alive)]
 
     def merge_down(self, max_layers: int) -> None:
-        """Merges the pair that adds least, fees counted, until max_layers are left."""
+        """Merge the pair that adds least, fees counted, until max_layers are left."""
         left = int(self.alive.sum())
         if left <= max_layers:
             return
         together = (self.stay * self.weights) @ self.stay.T
         extra = (self.size[:, None] + self.size[None, :]) * (1.0 - together)
-        price = self.fee * self.closed - self.cost
+        price = self.fee * self.clean - self.cost
         extra = _grid(extra + price[:, None] + price[None, :])
         np.fill_diagonal(extra, np.inf)
         nearest: Ints = extra.argmin(axis=1)
@@ -117,10 +123,10 @@ class _State:
             stale &= ~better
 
     def _merge_costs(self, group: int) -> Array:
-        """What merging `group` with each other group adds; infinite for itself and the dead."""
+        """Return what merging `group` with each other group adds; infinite for itself and the dead."""
         together = self.stay @ (self.weights * self.stay[group])
         row = (self.size + self.size[group]) * (1.0 - together) - self.cost - self.cost[group]
-        row += self.fee * self.closed + self.fee[group] * self.closed[group]
+        row += self.fee * self.clean + self.fee[group] * self.clean[group]
         row[~self.alive] = np.inf
         row[group] = np.inf
         return _grid(row)
@@ -128,11 +134,11 @@ class _State:
     def _join(self, first: int, second: int) -> None:
         self.owner[self.owner == second] = first
         self.alive[second] = False
-        self.closed[first] = False
+        self.clean[first] = False
         self.refresh(first)
 
     def refresh(self, group: int) -> None:
-        """Recomputes what is kept of a group from its members."""
+        """Compute what is kept of a group from its members."""
         rows = self.owner == group
         self.size[group] = self.sizes[rows].sum()
         self.log[group] = self.logs[rows].sum(axis=0)
@@ -140,7 +146,7 @@ class _State:
         self.cost[group] = self.size[group] * (1.0 - self.stay[group] @ self.weights)
 
     def improve(self, max_layers: int) -> None:
-        """Moves single components while that helps; then trades the cheapest merge for the best split."""
+        """Move single components while that helps; then trade the cheapest merge for the best split."""
         moves = _Moves(self)
         for _ in range(8 * len(moves.rows) + 64):
             if moves.step():
@@ -149,7 +155,10 @@ class _State:
                 break
 
     def _trade(self, moves: _Moves, max_layers: int) -> bool:
-        """Gives one component a layer of its own; where none is free, merges the cheapest pair for it."""
+        """Give one component a layer of its own; if none is free, merge the cheapest pair for it.
+
+        Return False if that is not worth it.
+        """
         row, gain = moves.best_split()
         if row < 0 or gain <= LEAST_GAIN:
             return False
@@ -159,7 +168,7 @@ class _State:
         else:
             alive = np.flatnonzero(self.alive)
             together = (self.stay[alive] * self.weights) @ self.stay[alive].T
-            price = self.fee[alive] * self.closed[alive] - self.cost[alive]
+            price = self.fee[alive] * self.clean[alive] - self.cost[alive]
             extra = (self.size[alive][:, None] + self.size[alive][None, :]) * (1.0 - together)
             extra = _grid(extra + price[:, None] + price[None, :])
             np.fill_diagonal(extra, np.inf)
@@ -174,7 +183,7 @@ class _State:
             target = second
         self.alive[target] = True
         self.owner[row] = target
-        self.closed[[source, target]] = False
+        self.clean[[source, target]] = False
         self.refresh(source)
         self.refresh(target)
         moves.update(source, target)
@@ -185,7 +194,7 @@ class _State:
         if len(dead):
             return int(dead[0])
         self.alive = np.append(self.alive, False)
-        self.closed = np.append(self.closed, False)
+        self.clean = np.append(self.clean, False)
         self.fee = np.append(self.fee, 0.0)
         self.size = np.append(self.size, 0.0)
         self.cost = np.append(self.cost, 0.0)
@@ -195,9 +204,13 @@ class _State:
 
 
 class _Moves:
-    """What moving each component to each other group would add, kept up to date move by move."""
+    """The bytes that moving each component to each other group adds, updated with each move.
 
-    def __init__(self, state: _State) -> None:
+    enter[i, j]: added where row i comes into group j. leave: saved where it leaves its own.
+    target, least: of each row the column where enter is least, and that.
+    """
+
+    def __init__(self, state: _Groups) -> None:
         self.state = state
         self.rows: Ints = np.flatnonzero(state.owner >= 0)
         self.alone = _grid(state.sizes[self.rows] * (1.0 - np.exp(state.logs[self.rows]) @ state.weights))
@@ -208,7 +221,7 @@ class _Moves:
         self.enter = np.full((len(self.rows), len(alive) + 1), np.inf)
         size = state.sizes[self.rows][:, None] + state.size[alive]
         change = size * (1.0 - self.weighted @ state.stay[alive].T) - state.cost[alive]
-        self.enter[:, :-1] = _grid(change + (state.fee * state.closed)[alive])
+        self.enter[:, :-1] = _grid(change + (state.fee * state.clean)[alive])
         owner = state.owner[self.rows]
         self.enter[np.arange(len(self.rows)), np.searchsorted(alive, owner)] = np.inf
         self.leave = self._saved(self.rows, owner)
@@ -224,7 +237,7 @@ class _Moves:
         return self.column[group]
 
     def update(self, *groups: int) -> None:
-        """Takes note of groups whose members are others now."""
+        """Compute what depends on groups whose members have changed."""
         columns = [self._column_of(group) for group in groups]
         for group in groups:
             self._enter(group)
@@ -246,7 +259,7 @@ class _Moves:
             return
         size = state.size[group] + state.sizes[self.rows]
         change = size * (1.0 - self.weighted @ state.stay[group]) - state.cost[group]
-        self.enter[:, column] = _grid(change + state.fee[group] * state.closed[group])
+        self.enter[:, column] = _grid(change + state.fee[group] * state.clean[group])
         self.enter[state.owner[self.rows] == group, column] = np.inf
 
     def _leave(self, group: int) -> None:
@@ -254,16 +267,16 @@ class _Moves:
         self.leave[inside] = self._saved(self.rows[inside], np.full(len(inside), group, dtype=np.int64))
 
     def _saved(self, rows: Ints, owner: Ints) -> Array:
-        """Bytes per update saved where each of `rows` leaves its group."""
+        """Return the bytes per update that are saved where each of `rows` leaves its group."""
         state = self.state
         stay = np.exp(np.minimum(state.log[owner] - state.logs[rows], 0.0)) @ state.weights
         # nothing is left of a group of one: a difference of sums may not be quite 0
         crowd = np.bincount(state.owner[self.rows], minlength=len(state.alive))
         left = np.where(crowd[owner] > 1, (state.size[owner] - state.sizes[rows]) * (1.0 - stay), 0.0)
-        return _grid(state.cost[owner] - (state.fee * state.closed)[owner] - left)
+        return _grid(state.cost[owner] - (state.fee * state.clean)[owner] - left)
 
     def step(self) -> bool:
-        """Makes the best move, if any is worth it."""
+        """Make the best move. Return False if none is worth it."""
         state = self.state
         change = self.least - self.leave
         at = int(change.argmin())
@@ -272,7 +285,7 @@ class _Moves:
         row, target = int(self.rows[at]), self.groups[int(self.target[at])]
         source = int(state.owner[row])
         state.owner[row] = target
-        state.closed[[source, target]] = False
+        state.clean[[source, target]] = False
         if not (state.owner == source).any():
             state.alive[source] = False
         state.refresh(source)
@@ -281,7 +294,7 @@ class _Moves:
         return True
 
     def best_split(self) -> tuple[int, float]:
-        """The component that saves most as a layer of its own, and how much; (-1, 0) where none."""
+        """Return the row that saves most as a layer of its own, and how much; (-1, 0) if none does."""
         gain = self.leave - self.alone
         crowd = np.bincount(self.state.owner[self.rows], minlength=len(self.state.alive))
         gain[crowd[self.state.owner[self.rows]] < 2] = -np.inf

@@ -11,20 +11,20 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.model import TAR_FORMAT, Component, Plan, PlannedLayer
 from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
 from rechunk_podman.planning.ledger import Ledger, quantized
-from rechunk_podman.planning.pack import Closed, pack
-from rechunk_podman.planning.rates import Tuning, first_rate, rates, record
+from rechunk_podman.planning.pack import CleanLayer, pack
+from rechunk_podman.planning.rates import Tuning, first_rate, rates, release_table
 from rechunk_podman.planning.scenarios import Forecast, forecast, release_weights
 
 TUNING = Tuning()
 
 
 def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers: int, now: int) -> Plan:
-    """Assigns every component to exactly one of at most `max_layers` layers.
+    """Assign every component to exactly one of at most `max_layers` layers.
 
     Args:
         previous: the Ledger of the image before, None for a plan without memory.
         max_layers: at least 1.
-        now: epoch seconds of this release; changes later than it are not looked at.
+        now: epoch seconds of this release; later changes are ignored.
 
     Layers of the image before in which nothing changed come first, in their old order, unless one was opened
     for a fee; a note names it, and the fee stands at the layers that hold its components now. What was in
@@ -48,16 +48,19 @@ def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers
 
 
 def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
-    """Layers by size and name alone; those that change at every build last, the others by rising odds of a
-    change per byte, as far as kind and name tell."""
+    """Plan by size and name alone.
+
+    Layers that change at every build come last, the others by rising odds of a change per byte, as far as
+    these are known by kind and name.
+    """
     layers = []
     for group in stateless_layers(ordered, max_layers):
         size = float(sum(max(component.size, 1) for component in group))
         change = 1.0 - float(np.prod([1.0 - first_rate(component) for component in group]))
         idents = tuple(sorted(component.id for component in group))
         volatile = any(component.id.source in VOLATILE_SOURCES for component in group)
-        place = (volatile, _odds_per_byte(size, change), idents)
-        layers.append((place, PlannedLayer(idents, rate=quantized(change))))
+        key = (volatile, _odds_per_byte(size, change), idents)
+        layers.append((key, PlannedLayer(idents, rate=quantized(change))))
     layers.sort(key=lambda entry: entry[0])
     return Plan(tuple(layer for _, layer in layers))
 
@@ -69,18 +72,18 @@ def _with_memory(
     if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
         return Plan(previous.layers)
     future = _forecast(ordered, previous, now, tuning)
-    closed = []
+    layers = []
     for members in clean.values():
-        size, change = _layer(future, members)
+        size, change = _size_and_change(future, members)
         # a saving lasts until the layer would have been repacked for free, or as long as we look ahead
-        closed.append(Closed(members, size * max(1.0 / tuning.horizon, tuning.wait * change)))
+        layers.append(CleanLayer(members, size * max(1.0 / tuning.horizon, tuning.wait * change)))
     held = {row for members in clean.values() for row in members}
     pool = [row for row in range(len(ordered)) if row not in held]
-    groups = [tuple(group) for group in pack(future, pool, closed, max_layers)]
+    groups = [tuple(group) for group in pack(future, pool, layers, max_layers)]
     kept = {members: index for index, members in clean.items() if members in groups}
     fees = np.zeros(len(ordered))
     notes = []
-    for (index, members), opened in zip(clean.items(), closed, strict=True):
+    for (index, members), opened in zip(clean.items(), layers, strict=True):
         if members in kept:
             continue
         rows = list(members)
@@ -92,7 +95,7 @@ def _with_memory(
         )
     old, new = [], []
     for group in groups:
-        size, change = _layer(future, group)
+        size, change = _size_and_change(future, group)
         if group in kept:
             index = kept[group]
             old.append((index, replace(previous.layers[index], rate=quantized(change))))
@@ -106,7 +109,7 @@ def _with_memory(
 
 
 def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, tuple[int, ...]]:
-    """Index of each layer of the previous image in which nothing changed -> its rows of `ordered`."""
+    """Return the layers of the previous image in which nothing changed: index -> rows of `ordered`."""
     if previous.tar_format != TAR_FORMAT:
         return {}
     unchanged = {
@@ -120,7 +123,7 @@ def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, t
 
 
 def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: Tuning) -> Forecast:
-    past = record(ordered, previous, now)
+    past = release_table(ordered, previous, now)
     weights = release_weights(past, tuning)
     chances = rates(ordered, past, weights, now, tuning)
     sizes = np.array([float(max(component.size, 1)) for component in ordered])
@@ -128,16 +131,16 @@ def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: 
 
 
 def _odds_per_byte(size: float, change: float) -> float:
-    """By what layers are ordered.
+    """Return the odds of a change per byte, by which layers are ordered.
 
-    A change unpacks again all that lies above. Of two neighbours, the one of lower odds per byte below the
-    other makes the expected number of these bytes least: what is large and quiet lies at the bottom.
+    A change unpacks again everything above. Of two neighbours, the one with lower odds per byte below the
+    other makes the expected number of these bytes least: large and quiet layers lie at the bottom.
     """
     return change / max(1.0 - change, 1e-9) / size
 
 
-def _layer(future: Forecast, rows: Sequence[int]) -> tuple[float, float]:
-    """Bytes of a layer, and the probability that it changes."""
+def _size_and_change(future: Forecast, rows: Sequence[int]) -> tuple[float, float]:
+    """Return the bytes of a layer, and the probability that it changes."""
     members = list(rows)
     stays = np.exp(future.stays[members].sum(axis=0))
     return float(future.sizes[members].sum()), float(1.0 - stays @ future.weights)

@@ -1,4 +1,4 @@
-"""Rates: how probable is it that a component changes in the next release?
+"""Rates: the probability that a component changes in the next release.
 
 A Gamma-Poisson estimate from the record of the Ledger and the comparison of now with then, in which older
 releases count less, shrunk towards what is known beforehand: the update interval that the owner gave, the
@@ -29,10 +29,10 @@ PRIORS: Mapping[str, float] = {"database": 0.97, "unclaimed": 0.5, "kernel": 0.1
 """Expected changes per release of kinds that are like themselves in every image."""
 
 KIND_SHRINK = 2.0
-"""Releases' worth of trust in them: an unclaimed file that never changes is soon known as one."""
+"""The weight of PRIORS, in releases: an unclaimed file that never changes is soon known as one."""
 
 SHORT_VERSION = 3
-"""Characters of a version below which two packages have it in common by chance."""
+"""Characters of a version; two packages have a shorter one in common by chance."""
 
 FIRST_RATE = 0.03
 """Expected changes per release of a package, before anything is known."""
@@ -40,7 +40,7 @@ FIRST_RATE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The constants of the forecast and of packing, in one place for docs/planning.md's experiments."""
+    """The constants of the forecast and of packing, for the experiments in docs/planning.md."""
 
     half_life: float = 64.0
     shrink: float = 24.0
@@ -57,11 +57,12 @@ class Tuning:
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Releases on record as a table, newest first; row i belongs to the i-th component.
+class ReleaseTable:
+    """The releases on record, newest first; row i belongs to the i-th component.
 
-    changed[i, j]: component i changed, or was new, in release j. seen[i, j]: it was there, or came.
-    trains: per component a number that those of one upstream version share.
+    changed[i, j]: component i changed, or was new, in release j.
+    seen[i, j]: component i was in release j.
+    trains: a number for each component, the same for those of one upstream version.
     gap: days between releases.
     """
 
@@ -72,13 +73,13 @@ class Record:
 
 
 def usual_gap(dates: Sequence[int], now: int) -> float:
-    """Days between releases: the median gap on record, a week where there is none."""
+    """Return the days between releases: the median gap on record, a week if there is none."""
     gaps = sorted(b - a for a, b in zip(dates, [*dates[1:], now], strict=True) if b > a)
     return max(gaps[len(gaps) // 2] / DAY, 0.04) if gaps else 7.0
 
 
-def record(components: Sequence[Component], previous: Ledger, now: int) -> Record:
-    """The table of what changed when: the release at hand first, then those of the Ledger."""
+def release_table(components: Sequence[Component], previous: Ledger, now: int) -> ReleaseTable:
+    """Return the table of what changed when: the release at hand first, then those of the Ledger."""
     columns = np.arange(len(previous.dates), dtype=np.uint64)
     ages = np.zeros(len(components), dtype=np.uint64)
     bits = np.zeros(len(components), dtype=np.uint64)
@@ -89,11 +90,11 @@ def record(components: Sequence[Component], previous: Ledger, now: int) -> Recor
             bits[row] = (before.changes << 1 | previous.changed(component)) & (1 << MAX_RELEASES) - 1
     seen = columns < ages[:, None]
     changed = seen & (bits[:, None] >> columns & np.uint64(1)).astype(bool)
-    return Record(changed, seen, trains(components), usual_gap(previous.dates, now))
+    return ReleaseTable(changed, seen, trains(components), usual_gap(previous.dates, now))
 
 
 def trains(components: Sequence[Component]) -> Ints:
-    """A number per component, the same for those of one upstream version (SHORT_VERSION characters up)."""
+    """Return a number for each component, the same for those of one upstream version that is long enough."""
     numbers: dict[str, int] = {}
     found = np.empty(len(components), dtype=np.int64)
     for row, component in enumerate(components):
@@ -109,8 +110,10 @@ def upstream(version: str) -> str:
     return version.rpartition(" ")[2].rpartition(":")[2].partition("-")[0]
 
 
-def rates(components: Sequence[Component], past: Record, weights: Array, now: int, tuning: Tuning) -> Array:
-    """Probability, per component, of a change in the next release.
+def rates(
+    components: Sequence[Component], past: ReleaseTable, weights: Array, now: int, tuning: Tuning
+) -> Array:
+    """Return the probability of a change in the next release, of each component.
 
     Args:
         weights: of each release on record, newest first.
@@ -119,7 +122,7 @@ def rates(components: Sequence[Component], past: Record, weights: Array, now: in
     trials = (past.seen * weights).sum(axis=1)
     prior = _pooled(components, hits, trials, tuning)
     if tuning.changelog_strength > 0.0:
-        prior = _told(components, prior, past.gap, now, tuning)
+        prior = _with_changelogs(components, prior, past.gap, now, tuning)
     for row, component in enumerate(components):
         fixed = PRIORS.get(component.id.source)
         if component.interval is not None:
@@ -133,7 +136,7 @@ def rates(components: Sequence[Component], past: Record, weights: Array, now: in
 
 
 def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning: Tuning) -> Array:
-    """The rate of all packages together, times what their names tell."""
+    """Return the rate of all packages together, times the reputation of each name."""
     packages = np.array([component.id.source not in PRIORS for component in components], dtype=bool)
     paces = np.array([reputation(component.id) for component in components])
     expected = (trials * paces)[packages].sum()
@@ -142,8 +145,10 @@ def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning:
     return np.asarray(base * paces)
 
 
-def _told(components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning) -> Array:
-    """Priors bent by what changelogs tell, in proportion: their mean stays that of the pooled rates."""
+def _with_changelogs(
+    components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning
+) -> Array:
+    """Return the priors, bent by the tempo of changelogs; their mean stays as it was."""
     told = np.array([bool(component.changes) for component in components], dtype=bool)
     tempo = np.array(
         [changelog_rate(component.changes, now, tuning.changelog_half_life) * gap for component in components]
@@ -157,13 +162,13 @@ def _told(components: Sequence[Component], prior: Array, gap: float, now: int, t
 
 
 def changelog_rate(changes: Sequence[int], now: int, half_life: float) -> float:
-    """Changes per day by a changelog, older entries counting less."""
+    """Return the changes per day by a changelog, in which older entries count less."""
     mass = sum(2.0 ** (-(now - when) / DAY / half_life) for when in changes if when <= now)
     return float(mass * math.log(2) / half_life)
 
 
 def first_rate(component: Component) -> float:
-    """The rate of a component without any record: its kind, its name, its owner's hint (a week a release)."""
+    """Return the rate of a component without a record, by its interval (a release a week), kind or name."""
     if component.interval is not None:
         return min(7.0 / max(component.interval, 0.04), 0.98)
     return PRIORS.get(component.id.source, FIRST_RATE * reputation(component.id))

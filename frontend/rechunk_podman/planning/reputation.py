@@ -1,9 +1,9 @@
-"""Reputation: how often a package changes, told by its name alone, as a multiple of an ordinary one.
+"""Reputation: the pace of a package's changes by its name alone, as a multiple of an ordinary one's.
 
 Distributions update the same software at much the same relative pace: what has a security record or a monthly
 release in one of them has it in all. The table below is general knowledge of distributions (security notices,
 release schedules of the upstream projects), written by hand, by name of the source package. It is a prior:
-what a record tells of a component soon outweighs it.
+the record of a component soon outweighs it.
 """
 
 from __future__ import annotations
@@ -105,14 +105,14 @@ WORDS = {
         ("firmware", "release", "repos", "plasma", "kf6", "kf5", "qt6", "php", "containers"), LIVELY
     ),
 }
-"""What single words of a name tell where the name as a whole tells nothing."""
+"""Paces of single words of a name, for names that are not in NAMES."""
 
 _VERSION = re.compile(r"[-_.]?v?\d[\d.]*$")
 _SPLIT = re.compile(r"[^a-z0-9+]+")
 
 
 def reputation(ident: ComponentId) -> float:
-    """Expected changes of a package by its name, as a multiple of an ordinary one's; 1 where unknown."""
+    """Return a package's expected changes, by its name, as a multiple of an ordinary one's; 1 if unknown."""
     return _pace(ident.name) if ident.source in PACKAGE_SOURCES else ORDINARY
 
 
@@ -130,7 +130,7 @@ def _pace(name: str) -> float:
 
 
 def _spellings(name: str) -> tuple[str, ...]:
-    """The name as it is, without its version, without what distributions put before the name of a library."""
+    """Return the name as it is, without its version, and without the prefixes of libraries."""
     bare = _VERSION.sub("", name) or name
     bases = dict.fromkeys((name, bare, _VERSION.sub("", bare) or bare))
     short = [base.removeprefix(prefix) for base in bases for prefix in ("lib", "python-", "python3-", "py3-")]

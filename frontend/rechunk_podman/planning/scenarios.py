@@ -1,8 +1,8 @@
-"""Scenarios: which components change together in the next release?
+"""Scenarios: which components change together in the next release.
 
 Each release on record happens again, with a weight that fades with its age, and in one more scenario every
 component changes by itself at its rate. What changed in one release by coincidence is not expected to do so
-together again: that takes a version in common, or more releases in common. In a recorded release a component
+together again: a version in common, or more releases in common, say that. In a recorded release a component
 that did not change may still surprise, with a probability that makes its mean over all scenarios its rate,
 larger in releases in which many others changed.
 """
@@ -13,18 +13,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rechunk_podman.planning.rates import Array, Record, Tuning
+from rechunk_podman.planning.rates import Array, ReleaseTable, Tuning
 
 HIT = 0.98
-"""Probability at most that what changed in a recorded release changes when it happens again."""
+"""The highest probability that what changed in a recorded release changes when it happens again."""
 
 
 TRAIN_HITS, TRAIN_TRIALS = 1.9, 2.0
-"""What a version in common is worth: so many releases in which both changed, of so many in which one did."""
+"""The weight of a version in common: releases in which both changed, of those in which one did."""
 
 
 MASS_REBUILD = 0.5
-"""Share of all components above which a release tells nothing of pairs; looking at all would take long."""
+"""Share of all components; a release with more changes says nothing about pairs, which would take long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +40,25 @@ class Forecast:
     weights: Array
 
 
-def release_weights(past: Record, tuning: Tuning) -> Array:
-    """Weight of each release on record, newest first: fading, and little for a mass rebuild."""
+def release_weights(past: ReleaseTable, tuning: Tuning) -> Array:
+    """Return the weight of each release on record, newest first: it fades, and is small for mass rebuilds."""
     count = past.changed.shape[1]
     fading = 2.0 ** (-np.arange(count) / tuning.half_life)
     return np.asarray(fading * _smallness(past, tuning))
 
 
-def _smallness(past: Record, tuning: Tuning) -> Array:
-    """Per release 1 where little changed, towards 0 for a mass rebuild."""
+def _smallness(past: ReleaseTable, tuning: Tuning) -> Array:
+    """Return for each release 1 if little changed, towards 0 for a mass rebuild."""
     share = past.changed.sum(axis=0) / np.maximum(past.seen.sum(axis=0), 1)
     return np.asarray(1.0 / (1.0 + (share / tuning.mass_share) ** 2))
 
 
-def loyalty(past: Record, tuning: Tuning) -> Array:
-    """Per component and release in which it changed: how probably it does so with another of that release.
+def loyalty(past: ReleaseTable, tuning: Tuning) -> Array:
+    """Return, of a component and a release in which it changed, the probability to change with another again.
 
-    The best over all others that changed in it, estimated from the other releases on record in which either
-    changed, mass rebuilds counting for little. 0 where nothing else changed, or the component did not.
+    It is the highest over all others that changed in this release, estimated from the other releases on
+    record in which either changed; mass rebuilds count for little. 0 if nothing else changed, or the
+    component did not.
     """
     recorded = past.changed & past.seen
     small = _smallness(past, tuning)
@@ -83,8 +84,8 @@ def loyalty(past: Record, tuning: Tuning) -> Array:
     return found
 
 
-def forecast(sizes: Array, past: Record, rates: Array, weights: Array, tuning: Tuning) -> Forecast:
-    """Scenarios from the record, each component's mean equal to its rate where that is possible."""
+def forecast(sizes: Array, past: ReleaseTable, rates: Array, weights: Array, tuning: Tuning) -> Forecast:
+    """Return the scenarios of a record. The mean of each component is its rate where that is possible."""
     count = past.changed.shape[1]
     if count == 0:
         return Forecast(sizes, np.log1p(-rates)[:, None], np.ones(1))

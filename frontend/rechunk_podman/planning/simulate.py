@@ -1,4 +1,4 @@
-"""Replays the release history of an image through plan() and the Ledger, and counts what clients download.
+"""Replay the release history of an image through plan() and the Ledger, and count what clients download.
 
 The rules of the replay: releases in order of date, one that holds exactly what the one before it held is
 dropped; a component is a source package, its content the (name, version) pairs of its binary packages; a
@@ -21,13 +21,13 @@ from rechunk_podman.planning.ledger import Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
 
 SPANS = (1, 2, 4)
-"""Updates are counted from the release before, two before and four before."""
+"""Updates are counted from one, two and four releases before."""
 
 SKIPPED = 20
-"""Releases at the start that are not counted: the smaller of this and a third of all."""
+"""Releases at the start that are not counted; a third of all if that is less."""
 
 UNKNOWN_SIZE = 50_000
-"""Bytes of a package whose size the history does not tell."""
+"""Bytes of a package whose size the history lacks."""
 
 MAX_HISTORY = 256 << 20
 
@@ -35,7 +35,7 @@ _XZ_MAGIC = b"\xfd7zXZ\x00"
 
 
 class HistoryError(RechunkError):
-    """A history file is not one, or lacks a field."""
+    """A file is no release history, or lacks a field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +49,11 @@ class Release:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """What a history cost: bytes are means per update, by span (1, 2, 4 releases).
+    """The cost of a history: bytes are means per update, by span (1, 2, 4 releases).
 
-    updates: how many were counted. components: of the last release. per_update: (bytes, bound) of each
-    counted update from the release before.
+    updates: number of those that were counted.
+    components: of the last release.
+    per_update: (bytes, bound) of each counted update from the release before.
     """
 
     series: str
@@ -70,7 +71,7 @@ class Replay:
 
     @property
     def waste(self) -> float:
-        """Mean bytes per update above the bound."""
+        """The mean bytes per update above the bound."""
         return self.bytes[1] - self.bound[1]
 
     def to_json(self) -> dict[str, Any]:
@@ -100,10 +101,10 @@ class History:
 
 
 def parse_history(data: bytes) -> History:
-    """Reads a history, JSON as it is or compressed with xz.
+    """Read a history: JSON, plain or compressed with xz.
 
     Raises:
-        HistoryError: it is neither, or a field is missing or of the wrong kind.
+        HistoryError: it is neither, or a field is missing or of the wrong type.
     """
     try:
         if data.startswith(_XZ_MAGIC):
@@ -141,7 +142,7 @@ def _states(releases: list[dict[str, Any]]) -> Iterator[tuple[int, str, dict[str
 
 
 def _sources(packages: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """Size and times of change of each source package, over the whole series."""
+    """Return size and times of changes of each source package, over the whole series."""
     sizes: dict[str, int] = {}
     times: dict[str, set[int]] = {}
     for package in packages.values():
@@ -181,7 +182,7 @@ def replay(
     progress: Callable[[int, int], None] | None = None,
     lose_ledger_at: int | None = None,
 ) -> Replay:
-    """Plans every release of `history` with what the one before recorded, and counts the downloads.
+    """Plan every release of `history` with the Ledger of the one before, and count the downloads.
 
     Args:
         stateless: no release sees a Ledger.
@@ -243,7 +244,7 @@ def replay(
 
 
 def layer_contents(release: Release, planned: Plan) -> list[tuple[str, int]]:
-    """(identity, bytes) of each layer: the identity stands for the diff_id."""
+    """Return (identity, bytes) of each layer; the identity stands for the diff_id."""
     known = {component.id: component for component in release.components}
     layers = []
     for layer in planned.layers:
@@ -260,7 +261,7 @@ def _new(now: Mapping[Any, int], before: Mapping[Any, int]) -> int:
 
 
 def _above_first_change(before: list[tuple[str, int]], now: list[tuple[str, int]]) -> int:
-    """Local storage unpacks again everything from the first layer whose chain of layers is new."""
+    """Return the bytes that local storage unpacks again: of the first new layer, and of all above it."""
     same = 0
     for old, new in zip(before, now, strict=False):
         if old[0] != new[0]:

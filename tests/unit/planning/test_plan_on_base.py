@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan
 from rechunk_podman.planning.ledger import Ledger, decode, encode
-from rechunk_podman.planning.on_base import OWN_SHARE, plan_on_base, without
+from rechunk_podman.planning.on_base import OWN_SHARE, plan_on_base, without_components
 from rechunk_podman.planning.plan import plan
 
 NOW = 1_700_000_000
@@ -129,7 +129,9 @@ def test_without_drops_whole_layers_alone():
     ledger = recorded(BASE, 3)
     alone, several = sorted(ledger.layers, key=lambda layer: len(layer.components))[::2]
     held = {*alone.components, several.components[0]}
-    assert without(ledger, held).layers == tuple(layer for layer in ledger.layers if layer is not alone)
+    assert without_components(ledger, held).layers == tuple(
+        layer for layer in ledger.layers if layer is not alone
+    )
 
 
 def test_wrong_calls():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rechunk_podman.model import Component, ComponentId
-from rechunk_podman.planning.rates import Record, Tuning, trains, upstream
+from rechunk_podman.planning.rates import ReleaseTable, Tuning, trains, upstream
 from rechunk_podman.planning.scenarios import forecast, loyalty, release_weights
 
 A, B = 0, 1
@@ -15,16 +15,16 @@ TUNING = Tuning()
 
 def past(
     *releases: set[int], components: int = 40, united: frozenset[int] | set[int] = frozenset()
-) -> Record:
+) -> ReleaseTable:
     """A record, newest first, of which components changed; those in `united` have one version."""
     changed = np.zeros((components, len(releases)), dtype=bool)
     for column, rows in enumerate(releases):
         changed[list(rows), column] = True
     numbers = np.array([-1 if row in united else row for row in range(components)])
-    return Record(changed, np.ones_like(changed), numbers, 7.0)
+    return ReleaseTable(changed, np.ones_like(changed), numbers, 7.0)
 
 
-def together(record: Record) -> float:
+def together(record: ReleaseTable) -> float:
     """Probability that B changes in the next release if A does."""
     weights = release_weights(record, TUNING)
     chances = np.full(len(record.changed), 0.1)

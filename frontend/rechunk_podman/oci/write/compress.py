@@ -23,25 +23,25 @@ _ZSTD_JOB = 8 << 20
 
 
 class Compressor(Protocol):
-    """Takes chunks of one blob in order, gives chunks of its compressed form."""
+    """Takes the chunks of one blob in order and returns chunks of its compressed form."""
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        """Some output, maybe none."""
+        """Compress a chunk; return some output, maybe none."""
 
     def flush(self) -> bytes:
-        """The rest; ends the stream."""
+        """End the stream; return the rest of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compression:
-    """How blobs are compressed. `level`: as the compressor counts, 0 for `none`."""
+    """The compression of blobs. level: as the compressor counts; 0 for `none`."""
 
     kind: str = "none"
     level: int = 0
 
     @classmethod
     def parse(cls, kind: str, level: int | None = None) -> Compression:
-        """`none`, `gzip` or `zstd`, at a level or at the compressor's usual one (6, 3).
+        """Parse `none`, `gzip` or `zstd`, at a level or at the default of the compressor (6, 3).
 
         Raises:
             UsageError: another kind, or a level out of range.
@@ -58,18 +58,18 @@ class Compression:
         return cls(kind, usual if level is None else level)
 
     def neighbour(self) -> Compression:
-        """The same at another level, which gives other bytes; what compresses nothing stays as it is."""
+        """Return the same at another level, which gives other bytes; `none` stays as it is."""
         _, _, highest = _LEVELS[self.kind]
         return replace(self, level=self.level + (1 if self.level < highest else -1) * (highest > 0))
 
     @property
     def media_type(self) -> str:
-        """The media type of a layer that is compressed so."""
+        """The media type of a layer with this compression."""
         return _MEDIA[self.kind]
 
     @property
     def program(self) -> tuple[str, str, int] | None:
-        """Name, version and level, for the record: others may give other bytes. None: not compressed."""
+        """Name, version and level, for the Ledger: others may give other bytes. None: not compressed."""
         if self.kind == "gzip":
             return "zlib", zlib.ZLIB_RUNTIME_VERSION, self.level
         if self.kind == "zstd":
@@ -77,9 +77,10 @@ class Compression:
         return None
 
     def compressor(self, size: int, threads: int = 1) -> Compressor | None:
-        """A fresh compressor for one blob of exactly `size` bytes; None where nothing is compressed.
+        """Return a new compressor for one blob of exactly `size` bytes; None if nothing is compressed.
 
-        threads: how many zstd may use; the output does not depend on it.
+        Args:
+            threads: how many zstd may use; the output does not depend on it.
         """
         if self.kind == "gzip":
             return _Gzip(self.level)

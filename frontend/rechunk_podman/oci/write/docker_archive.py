@@ -1,4 +1,4 @@
-"""A docker-archive: what `docker save` writes and `docker load`, podman and skopeo read.
+"""A docker-archive, as `docker save` writes it and `docker load`, podman and skopeo read it.
 
 Source: containers-transports(5) "docker-archive"; the Docker image specification v1.2,
 "Combined Image JSON + Filesystem Changeset Format" (manifest.json: Config, RepoTags, Layers).

@@ -1,6 +1,6 @@
 """An OCI layout: a directory with `oci-layout`, `index.json` and `blobs/sha256/`.
 
-Source: image-spec image-layout.md. One that lacks blobs on purpose says so: see sparse.py.
+Source: image-spec image-layout.md. If it lacks blobs on purpose, a file says so: see sparse.py.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from rechunk_podman.oci.write.layers import BlobFile
 
 
 class LayoutWriter:
-    """The Destination `oci:PATH`: a directory that is not there yet, or is empty.
+    """The Destination `oci:PATH`: a directory that does not exist yet, or is empty.
 
-    It is written aside and renamed. Into a directory that is there (it may be a mount point, which
-    cannot be replaced) the parts are moved at the end, index.json last.
+    It is written aside and renamed. Into a directory that exists (it may be a mount point, which cannot be
+    replaced) the files are moved at the end, index.json last.
 
     Raises:
-        UsageError: the directory holds something.
+        UsageError: the directory is not empty.
         RechunkError: it cannot be written.
     """
 

@@ -41,7 +41,7 @@ FORMS = f"[{'|'.join(f'{kind.value}:' for kind in OutputKind)}]PATH"
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A form and a place. path: None is standard output. tag: the reference behind the path, if any."""
+    """A form and a path. path: None is standard output. tag: the reference behind the path, if any."""
 
     kind: OutputKind
     path: str | None
@@ -81,7 +81,7 @@ class Output:
         return cls(kind, path, tag)
 
     def absolute(self) -> Output:
-        """Return the same place with an absolute path."""
+        """Return the same output with an absolute path."""
         return replace(self, path=None if self.path is None else str(Path(self.path).absolute()))
 
     def __str__(self) -> str:

@@ -1,7 +1,6 @@
-"""Room in a file before it is written: half the time, and no disk that is full in the middle of a layer.
+"""Reserve space in a file before it is written: it takes half the time, and a full disk shows at once.
 
-Source: fallocate(2). posix_fallocate(3) will not do: where a file system knows no reservation, it writes to
-every block.
+Source: fallocate(2). posix_fallocate(3) writes to every block if the file system cannot reserve.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ _UNKNOWN = (errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.ENODEV, errno.ES
 
 
 def reserve(fd: int, offset: int, size: int) -> None:
-    """Makes room for `size` bytes at `offset`, which then read as zeros; the file grows to hold them.
+    """Reserve `size` bytes at `offset`, which then read as zeros; the file grows to hold them.
 
-    A file system that knows no reservation is left alone.
+    Do nothing if the file system cannot reserve.
 
     Raises:
         OSError: there is not enough room (ENOSPC, EDQUOT), or the file may not be so large (EFBIG).
