@@ -40,11 +40,6 @@ def least(size: int, *, compressed: bool) -> int:
     return size // BEST_RATIO if compressed else size
 
 
-def sentence(what: str, at_most: int, path: str) -> str:
-    """Return a sentence: the bytes that are needed, the bytes that are free, and where."""
-    return f"{what}: at most {human_size(at_most)} needed, {human_size(free(path))} free at {existing(path)}"
-
-
 def require(what: str, path: str, *, at_most: int, at_least: int = 0, level: int = logging.INFO) -> None:
     """Log, at that level, the bytes that are needed and the bytes that are free.
 
@@ -56,11 +51,12 @@ def require(what: str, path: str, *, at_most: int, at_least: int = 0, level: int
     Raises:
         ToolError: even the lower bound does not fit.
     """
-    said = sentence(what, at_most, path)
-    log.log(level, "space: %s", said)
-    if free(path) < at_least:
+    room, where = free(path), existing(path)
+    sizes = human_size(at_most), human_size(room)
+    log.log(level, "space: %s: at most %s needed, %s free at %s", what, *sizes, where)
+    if room < at_least:
         raise ToolError(
-            f"not enough space at {existing(path)} for {what}",
-            context=[f"at least {human_size(at_least)} needed, {human_size(free(path))} free"],
+            f"not enough space at {where} for {what}",
+            context=[f"at least {human_size(at_least)} needed, {human_size(room)} free"],
             hint=SPACE_HINT,
         )
