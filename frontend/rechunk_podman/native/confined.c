@@ -45,8 +45,8 @@ static int is_canonical(const char *path, size_t length)
     return 1;
 }
 
-/* Open the directory at the start of a canonical path, as deep as one call can. Return a descriptor, which the caller
- * closes, or -1 and errno; *opened is the length of the path to it. */
+/* Open the directory at the start of a canonical path: the last one where one call can, else the first. Return a descriptor,
+ * which the caller closes, or -1 and errno; *opened is the length of the path to it. */
 static int open_part(int parent, const char *path, size_t length, int flags, size_t *opened)
 {
     /* Only ever set, by any thread: one that does not see it yet asks the kernel once more. */
@@ -55,11 +55,7 @@ static int open_part(int parent, const char *path, size_t length, int flags, siz
     char copy[PATH_MAX];
     int fd;
 
-    *opened = first ? first_length(path, length) : length;
-    if (*opened >= sizeof copy) {
-        const char *slash = memrchr(path, '/', sizeof copy);
-        *opened = slash ? (size_t)(slash - path) : length;
-    }
+    *opened = first || length >= sizeof copy ? first_length(path, length) : length;
     if (*opened >= sizeof copy) {
         errno = ENAMETOOLONG;
         return -1;

@@ -14,6 +14,7 @@
 
 /* A file to be read; path ends in a zero byte, size and mtime are as it was scanned. */
 typedef struct {
+    PyObject *owner; /* of the bytes of the path */
     const char *path;
     size_t length;
     long long size, mtime;
@@ -110,9 +111,8 @@ static int digest_contents(int root, const File *files, size_t count, char *data
     return code;
 }
 
-/* Take a tuple of path, size and mtime; the bytes of the path live as long as *owner, which the caller releases in any
- * case. Return 0, or -1 and an exception. */
-static int take_file(PyObject *item, File *file, PyObject **owner, unsigned long long *total)
+/* Take a tuple of path, size and mtime. Return 0, or -1 and an exception. The caller releases the file's owner. */
+static int take_file(PyObject *item, File *file, unsigned long long *total)
 {
     PyObject *path;
 
@@ -126,7 +126,7 @@ static int take_file(PyObject *item, File *file, PyObject **owner, unsigned long
         return -1;
     }
     *total += (unsigned long long)file->size;
-    file->path = path_bytes(path, &file->length, owner);
+    file->path = path_bytes(path, &file->length, &file->owner);
     return file->path ? 0 : -1;
 }
 
@@ -134,7 +134,7 @@ static int take_file(PyObject *item, File *file, PyObject **owner, unsigned long
 static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, size_t, char *, size_t *),
                            unsigned long long digest)
 {
-    PyObject *listed, *data = NULL, **owners;
+    PyObject *listed, *data = NULL;
     File *files;
     unsigned long long total = 0;
     size_t count, index;
@@ -144,12 +144,10 @@ static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, s
         return NULL;
     count = (size_t)PyList_Size(listed);
     files = PyMem_Calloc(count + 1, sizeof *files);
-    owners = PyMem_Calloc(count + 1, sizeof(PyObject *));
-    bad = !files || !owners;
-    if (bad)
-        PyErr_NoMemory();
+    if (!files)
+        return PyErr_NoMemory();
     for (index = 0; index < count && !bad; index++)
-        bad = take_file(PyList_GetItem(listed, (Py_ssize_t)index), files + index, owners + index, &total);
+        bad = take_file(PyList_GetItem(listed, (Py_ssize_t)index), files + index, &total);
     if (!bad && (data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(digest ? digest * count : total)))) {
         char *buffer = PyBytes_AsString(data);
         Py_BEGIN_ALLOW_THREADS
@@ -160,9 +158,8 @@ static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, s
             raise_code(code, files[index].path, files[index].length);
         }
     }
-    for (index = 0; owners && index < count; index++)
-        Py_XDECREF(owners[index]);
-    PyMem_Free(owners);
+    for (index = 0; index < count; index++)
+        Py_XDECREF(files[index].owner);
     PyMem_Free(files);
     return data;
 }

@@ -2,9 +2,10 @@
 
 #include "objects.h"
 
-#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <structmember.h>
 
 #include "tar.h"
 
@@ -12,8 +13,8 @@
 typedef struct {
     PyObject_HEAD
     Tar tar;
-    int broken;  /* it raised: nothing more can be read from it */
-    int in_use;
+    char broken; /* it raised: nothing more can be read from it */
+    char in_use;
 } Stream;
 
 PyObject *ustar(PyObject *module, PyObject *arguments)
@@ -54,13 +55,16 @@ static int check(const Stream *self, int into_file)
     return -1;
 }
 
-/* Raise what is wrong with the member that was begun last. */
-static void fail(Stream *self, int code)
+/* Raise what is wrong with the target, if `writing`, or with the member that was begun last. */
+static void fail(Stream *self, int code, int writing)
 {
     const Member *member = self->tar.members + self->tar.next - 1;
 
     self->broken = 1;
-    raise_code(code, self->tar.text.bytes + member->path, member->path_length);
+    if (writing)
+        raise_code(code, NULL, 0);
+    else
+        raise_code(code, self->tar.text.bytes + member->path, member->path_length);
 }
 
 static PyObject *stream_fill(PyObject *object, PyObject *arguments)
@@ -93,7 +97,7 @@ static PyObject *stream_fill(PyObject *object, PyObject *arguments)
     self->in_use = 0;
     Py_DECREF(view);
     if (code) {
-        fail(self, code);
+        fail(self, code, 0);
         return NULL;
     }
     return PyLong_FromSize_t(filled);
@@ -147,13 +151,8 @@ static PyObject *stream_advance(PyObject *object, PyObject *arguments)
     Py_END_ALLOW_THREADS
     for (at = 0; at < count; at++) {
         streams[at]->in_use = 0;
-        if (code && failed == tars[at]) {
-            fail(streams[at], code);
-            if (writing) {
-                PyErr_Clear();
-                raise_code(code, NULL, 0);
-            }
-        }
+        if (code && failed == tars[at])
+            fail(streams[at], code, writing);
     }
     if (code)
         return NULL;
@@ -225,35 +224,6 @@ static int add_header(Text *text, Member *member, size_t index, PyObject *make_h
     return bad ? -1 : 0;
 }
 
-/* Add a member, which `row` describes. Return 0, or -1 and an exception. */
-static int add_member(Tar *tar, PyObject *path, const long long *row, long long mtime, PyObject *more, PyObject *link,
-                      PyObject *make_header)
-{
-    const size_t index = tar->count;
-    Member *member = tar->members + index;
-    int attributed = 0;
-
-    if (row[ROW_KIND] < 0 || row[ROW_KIND] >= KIND_COUNT || row[ROW_MODE] < 0 || row[ROW_MODE] > 07777 || row[ROW_UID] < 0 ||
-        row[ROW_UID] > UINT32_MAX || row[ROW_GID] < 0 || row[ROW_GID] > UINT32_MAX || row[ROW_SIZE] < 0) {
-        PyErr_SetString(PyExc_ValueError, "a number of an entry is impossible");
-        return -1;
-    }
-    *member = (Member){.type = link ? HARD_LINK : tar_type((int)row[ROW_KIND]), .size = link ? 0 : row[ROW_SIZE],
-                       .mtime = mtime, .seen = row[ROW_MTIME], .mode = (uint16_t)row[ROW_MODE],
-                       .uid = (uint32_t)row[ROW_UID], .gid = (uint32_t)row[ROW_GID]};
-    if (add_text(&tar->text, path, &member->path, &member->path_length) ||
-        (link && add_text(&tar->text, link, &member->head, &member->target_length)) ||
-        (more && add_more(&tar->text, member, more, &attributed)) ||
-        ((attributed || !tar_fits(tar, member)) && add_header(&tar->text, member, index, make_header)))
-        return -1;
-    if (tar_count(tar, member)) {
-        PyErr_SetString(PyExc_ValueError, "the layer is too large");
-        return -1;
-    }
-    tar->count++;
-    return 0;
-}
-
 /* Return what a dictionary has for a position: borrowed, or NULL, with an exception on failure. */
 static PyObject *item_at(PyObject *dictionary, size_t position)
 {
@@ -270,59 +240,80 @@ static PyObject *item_at(PyObject *dictionary, size_t position)
 typedef struct {
     PyObject *paths, *more, *links, *make_header;
     const char *numbers, *positions, *mtimes;
-    Py_ssize_t count;
+    size_t count;
 } Columns;
 
-/* Add the member with this index. Return 0, or -1 and an exception. */
-static int add_at(Tar *tar, size_t index, const Columns *columns)
+/* Put the position of the member with this index into *position. Return 0, or -1 and an exception. */
+static int position_at(const Columns *columns, size_t index, long long *position)
 {
-    long long row[ROW_COUNT] = {KIND_DIRECTORY}, position, mtime;
-    PyObject *path, *more = NULL, *link = item_at(columns->links, index);
-    int bad;
+    memcpy(position, columns->positions + index * sizeof *position, sizeof *position);
+    if (*position >= -1 && *position < PyList_Size(columns->paths))
+        return 0;
+    PyErr_SetString(PyExc_ValueError, "a position is not in the tree");
+    return -1;
+}
 
-    memcpy(&position, columns->positions + index * sizeof position, sizeof position);
+/* Add the next member. Return 0, or -1 and an exception. */
+static int add_member(Tar *tar, const Columns *columns)
+{
+    const size_t index = tar->count;
+    Member *member = tar->members + index;
+    long long row[ROW_COUNT] = {KIND_DIRECTORY}, position, mtime;
+    PyObject *path = NULL, *more = NULL, *link = item_at(columns->links, index);
+    int attributed = 0;
+
+    if (PyErr_Occurred() || position_at(columns, index, &position))
+        return -1;
     memcpy(&mtime, columns->mtimes + index * sizeof mtime, sizeof mtime);
-    if (PyErr_Occurred())
-        return -1;
-    if (position < -1 || position >= PyList_Size(columns->paths)) {
-        PyErr_SetString(PyExc_ValueError, "a position is not in the tree");
-        return -1;
-    }
-    if (position < 0) {
-        path = PyUnicode_FromStringAndSize("", 0);
-    } else {
+    if (position >= 0) {
         memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
         path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
-        Py_XINCREF(path);
         more = item_at(columns->more, (size_t)position);
+        if (PyErr_Occurred())
+            return -1;
     }
-    bad = !path || PyErr_Occurred() || add_member(tar, path, row, mtime, more, link, columns->make_header);
-    Py_XDECREF(path);
-    return bad ? -1 : 0;
+    if (row[ROW_KIND] < 0 || row[ROW_KIND] >= KIND_COUNT || row[ROW_MODE] < 0 || row[ROW_MODE] > 07777 || row[ROW_UID] < 0 ||
+        row[ROW_UID] > UINT32_MAX || row[ROW_GID] < 0 || row[ROW_GID] > UINT32_MAX || row[ROW_SIZE] < 0) {
+        PyErr_SetString(PyExc_ValueError, "a number of an entry is impossible");
+        return -1;
+    }
+    *member = (Member){.type = link ? HARD_LINK : tar_type((int)row[ROW_KIND]), .size = link ? 0 : row[ROW_SIZE],
+                       .mtime = mtime, .seen = row[ROW_MTIME], .mode = (uint16_t)row[ROW_MODE],
+                       .uid = (uint32_t)row[ROW_UID], .gid = (uint32_t)row[ROW_GID]};
+    if ((path && add_text(&tar->text, path, &member->path, &member->path_length)) ||
+        (link && add_text(&tar->text, link, &member->head, &member->target_length)) ||
+        (more && add_more(&tar->text, member, more, &attributed)) ||
+        ((attributed || !tar_fits(tar, member)) && add_header(&tar->text, member, index, columns->make_header)))
+        return -1;
+    if (tar_count(tar, member)) {
+        PyErr_SetString(PyExc_ValueError, "the layer is too large");
+        return -1;
+    }
+    tar->count++;
+    return 0;
 }
 
 /* Add all members. Return 0, or -1 and an exception. */
 static int add_members(Tar *tar, const Columns *columns)
 {
-    const size_t count = (size_t)columns->count;
     size_t index, room = BLOCK;
 
     /* mostly all that it will take; grown bit by bit it takes twice the memory */
-    for (index = 0; index < count; index++) {
+    for (index = 0; index < columns->count; index++) {
         long long position;
-        memcpy(&position, columns->positions + index * sizeof position, sizeof position);
-        if (position >= 0 && position < PyList_Size(columns->paths)) {
-            PyObject *path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
-            room += PyUnicode_Check(path) ? (size_t)PyUnicode_GetLength(path) + 1 : 0;
-        }
+        PyObject *path;
+        if (position_at(columns, index, &position))
+            return -1;
+        path = position < 0 ? NULL : PyList_GetItem(columns->paths, (Py_ssize_t)position);
+        room += path && PyUnicode_Check(path) ? (size_t)PyUnicode_GetLength(path) + 1 : 0;
     }
-    tar->members = malloc((count + 1) * sizeof *tar->members);
+    tar->members = malloc((columns->count + 1) * sizeof *tar->members);
     if (!tar->members || text_reserve(&tar->text, room)) {
         PyErr_NoMemory();
         return -1;
     }
-    for (index = 0; index < count; index++)
-        if (add_at(tar, index, columns))
+    for (index = 0; index < columns->count; index++)
+        if (add_member(tar, columns))
             return -1;
     return 0;
 }
@@ -353,7 +344,7 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
                           &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes, &mtimes_length,
                           &PyDict_Type, &columns.links, &columns.make_header))
         return NULL;
-    columns.count = mtimes_length / (Py_ssize_t)sizeof(long long);
+    columns.count = (size_t)mtimes_length / sizeof(long long);
     if (numbers_length != PyList_Size(columns.paths) * ROW_COUNT * (Py_ssize_t)sizeof(long long) ||
         positions_length != mtimes_length || mtimes_length % (Py_ssize_t)sizeof(long long)) {
         PyErr_SetString(PyExc_ValueError, "a row of numbers is expected for each path, a time for each position");
@@ -366,18 +357,6 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     if (add_members(&self->tar, &columns))
         Py_CLEAR(self);
     return (PyObject *)self;
-}
-
-static PyObject *stream_size(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyLong_FromUnsignedLongLong(((Stream *)self)->tar.total);
-}
-
-static PyObject *stream_broken(PyObject *self, void *closure)
-{
-    (void)closure;
-    return PyBool_FromLong(((Stream *)self)->broken);
 }
 
 static PyObject *stream_digest(PyObject *object, void *closure)
@@ -403,9 +382,13 @@ static PyMethodDef stream_methods[] = {
     {NULL, NULL, 0, NULL},
 };
 
+static PyMemberDef stream_members[] = {
+    {"size", T_ULONGLONG, offsetof(Stream, tar.total), READONLY, "See _native.pyi."},
+    {"broken", T_BOOL, offsetof(Stream, broken), READONLY, "See _native.pyi."},
+    {NULL, 0, 0, 0, NULL},
+};
+
 static PyGetSetDef stream_values[] = {
-    {"size", stream_size, NULL, "See _native.pyi.", NULL},
-    {"broken", stream_broken, NULL, "See _native.pyi.", NULL},
     {"digest", stream_digest, NULL, "See _native.pyi.", NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
@@ -414,6 +397,7 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_new, stream_new},
     {Py_tp_dealloc, stream_dealloc},
     {Py_tp_methods, stream_methods},
+    {Py_tp_members, stream_members},
     {Py_tp_getset, stream_values},
     {Py_tp_doc, "See _native.pyi."},
     {0, NULL},
