@@ -107,7 +107,7 @@ class TarStream:
         paths, numbers, more: of a Tree (model.py).
         positions: of the members in it, in the order of the layer, 64 bits each; -1 is the root itself.
         mtimes: those that the layer has, 64 bits each.
-        links: as in Members (members.py).
+        links: index of a hard link among the positions -> the path that it is a link to.
         make_header: called with the index of a member whose header ustar cannot hold, and with that of the
             root. The constructor makes all the calls.
 

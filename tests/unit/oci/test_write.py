@@ -163,6 +163,13 @@ def test_the_root_is_written_once_and_is_no_ancestor(top, place):
     assert read_layer(place, image)["."].mode == 0o1711
 
 
+def test_an_empty_root_filesystem(place, tmp_path):
+    (tmp_path / "empty").mkdir()
+    image = write(tmp_path / "empty", f"oci:{place}/image", root_mode=0o555)
+    assert [(name, member.mode) for name, member in read_layer(place, image).items()] == [(".", 0o555)]
+    validate(place / "image").check()
+
+
 def test_hard_links_come_after_their_target_in_their_layer(top, place):
     image = write(top, f"oci:{place}/image", layers=one_layer("usr/share/closed/file-3", "usr/hard"))
     members = read_layer(place, image)
