@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sysconfig
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -32,14 +33,17 @@ class ExtensionHook(BuildHookInterface):
             extra_compile_args=list(FLAGS),
             py_limited_api=True,
         )
-        command = build_ext(Distribution({"ext_modules": [extension]}))
-        command.build_lib = str(folder.parents[1])
-        command.build_temp = str(Path(self.root, "build"))
-        command.force = True
-        for stale in folder.glob("*.so"):  # it may be for another machine
-            stale.unlink()
-        command.ensure_finalized()
-        command.run()
+        with TemporaryDirectory(dir=self.root, prefix=".build-") as scratch:
+            command = build_ext(Distribution({"ext_modules": [extension]}))
+            command.build_lib = command.build_temp = scratch
+            command.ensure_finalized()
+            command.run()
+            (made,) = Path(scratch).rglob("*.so")
+            # Whoever runs from this tree meanwhile always finds a whole module.
+            made.replace(folder / made.name)
+        for other in folder.glob("*.so"):
+            if other.name != made.name:  # of an older version or another machine
+                other.unlink(missing_ok=True)
         platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
         build_data["pure_python"] = False
         build_data["tag"] = f"{ABI}-abi3-{platform}"
