@@ -166,3 +166,9 @@ def test_extended_attributes_go_through_pyxattr():
             if isinstance(node, ast.Import) and "xattr" in [alias.name for alias in node.names]:
                 users.add(str(module.relative_to(PACKAGE)))
     assert users == {"rootfs/scan.py"}
+
+
+def test_modules_of_tests_have_names_of_their_own():
+    """Without packages, pytest imports a module of tests by its name alone."""
+    names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
+    assert sorted(names) == sorted(set(names))
