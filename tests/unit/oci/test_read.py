@@ -12,6 +12,7 @@ from contextlib import contextmanager
 import pytest
 import zstandard
 
+from faults import odd_tars
 from rechunk_podman.errors import ImageError, UsageError
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.flatten import read_tree
@@ -142,14 +143,17 @@ def test_attribute_without_a_value_is_none_as_for_every_client(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([member("../x")], "leaves the root"),
-        ([member("a/../../x")], "leaves the root"),
-        ([member("/etc/x")], "absolute"),
-        ([member("x", pax={"path": "a\0b"})], "NUL"),
-        ([member("x", tarfile.LNKTYPE, linkname="absent")], "no file before it"),
-        ([directory("d"), member("x", tarfile.LNKTYPE, linkname="d")], "no file before it"),
-        ([member("x", tarfile.LNKTYPE, linkname="../../x")], "leaves the root"),
-        ([member("x", b"Z")], "unknown tar type"),
+        ([member("x", pax={"path": "a\0b"})], "pax header is broken"),
+        ([member("x" * 256)], "too long"),
+        ([member("x", pax={"path": "a/" * 60_000 + "b"})], "too long"),
+        ([member("x", tarfile.SYMTYPE, linkname="")], "symlink to nothing"),
+        ([member("x", tarfile.CHRTYPE, devmajor=1, devminor=3, uid=0xFFFFFFFF)], "uid 4294967295"),
+        ([member("x", tarfile.CONTTYPE)], "of the tar type"),
+        ([member("x", tarfile.GNUTYPE_SPARSE)], "of the tar type"),
+        ([member("x", tarfile.LNKTYPE, linkname="absent")], "no other file before it"),
+        ([directory("d"), member("x", tarfile.LNKTYPE, linkname="d")], "no other file before it"),
+        ([member("x"), member("x", tarfile.LNKTYPE, linkname="../../x")], "no other file before it"),
+        ([member("x", b"Z")], "of the tar type"),
         ([member("a/.wh.")], "whiteout of nothing"),
         ([member("./", tarfile.SYMTYPE, linkname="/")], "root is not a directory"),
         ([member("x", pax={"mtime": "soon"})], "mtime"),
@@ -159,6 +163,28 @@ def test_attribute_without_a_value_is_none_as_for_every_client(tmp_path):
 def test_members_that_no_layer_should_hold(tmp_path, members, message):
     with fails(ImageError, message):
         flat(tmp_path, members)
+
+
+def test_names_are_those_that_clients_see(tmp_path):
+    names = ["/etc/x", "../up", "a/../../y", "./b//c"]
+    tree = flat(tmp_path, [member(name) for name in names])
+    assert set(tree.tree) == {"etc", "etc/x", "up", "y", "b", "b/c"}
+
+
+def test_global_headers_change_no_file(tmp_path):
+    global_header = tarfile.TarInfo.create_pax_global_header({"path": "other", "uid": "5"})
+    tar = global_header + make_tar([member("a"), member("b")])
+    tree = tree_of(Layout(tmp_path / "image").layer(tar).finish())
+    assert set(tree.tree) == {"a", "b"}
+    assert tree.tree["a"].uid == 0
+
+
+def test_many_chained_headers_and_implied_directories_are_bounded(tmp_path):
+    chain = b"".join(odd_tars.pax({"path": b"n%d" % number}) for number in range(5000))
+    assert list(tree_of(Layout(tmp_path / "a").layer(chain + odd_tars.A).finish()).tree) == ["n4999"]
+    deep = (member("x", pax={"path": f"{number}/" + "a/" * 1900 + "b"}) for number in range(40))
+    with fails(ImageError, "leaves out the parents"):
+        tree_of(Layout(tmp_path / "b").layer(make_tar(deep)).finish())
 
 
 def test_huge_header_is_not_read(tmp_path):

@@ -328,16 +328,13 @@ LINK = tarfile.LNKTYPE
     [
         ([member("a/b"), directory("a")], "parent"),
         ([member("a/b/c")], "parent"),
-        ([member("a"), member("a")], "duplicate-path"),
-        ([directory("a"), directory("a/")], "duplicate-path"),
-        ([directory("./"), directory("./")], "duplicate-path"),
-        ([member("b", LINK, linkname="a"), member("a")], "hard-link"),
         ([member("a"), member("b", LINK, linkname="a", mode=0o600)], "link-metadata"),
         ([member("a", pax={"SCHILY.xattr.user.x": "1"}), member("b", LINK, linkname="a")], "link-metadata"),
         ([member("a"), member("b", LINK, linkname="a", mtime=5)], "link-metadata"),
         ([member(".wh.a")], "whiteout"),
         ([directory("d"), member("d/.wh..wh..opq")], "whiteout"),
-        ([member("null", tarfile.CHRTYPE, devmajor=0, devminor=0)], "whiteout"),
+        ([member("/a")], "name"),
+        ([member("a", pax={"mtime": "-5"})], "mtime"),
     ],
 )
 def test_what_only_strictness_asks_of_a_tar(tmp_path, members, expected):
@@ -351,8 +348,16 @@ def test_what_only_strictness_asks_of_a_tar(tmp_path, members, expected):
     [
         ([member("a"), member("a/b")], {"parent"}),
         ([directory("a"), member("b", LINK, linkname="a")], {"hard-link"}),
-        ([member("../a")], {"tar"}),
-        ([member("/a")], {"tar"}),
+        ([member("../a")], {"name"}),
+        ([member("a" * 256)], {"tar"}),
+        ([member("a"), member("a")], {"duplicate-path"}),
+        ([directory("a"), directory("a/")], {"duplicate-path"}),
+        ([directory("./"), directory("./")], {"duplicate-path"}),
+        ([member("b", LINK, linkname="a"), member("a")], {"hard-link"}),
+        ([member("null", tarfile.CHRTYPE, devmajor=0, devminor=0)], {"whiteout"}),
+        ([member("a"), member(".wh.a")], {"whiteout"}),
+        ([member(".wh.a"), directory("a")], {"whiteout"}),
+        ([member("a", tarfile.GNUTYPE_SPARSE)], {"tar"}),
         ([member("./")], {"tar"}),
     ],
 )

@@ -1,12 +1,17 @@
 """Layers -> the root filesystem that a client makes of them, with the digest of every file's content.
 
-Source: image-spec layer.md ("Representing Changes", "Whiteouts", "Opaque Whiteout").
+Clients with an overlay unpack each layer into a directory of its own. There an entry below a symlink of the
+same layer goes to where the symlink points, and one below a symlink of a lower layer replaces it.
+
+Source: image-spec layer.md ("Representing Changes", "Whiteouts", "Opaque Whiteout"); containers/storage for
+the symlinks, held by tests/tools/test_tar_clients.py.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rechunk_podman.errors import ImageError
@@ -17,7 +22,10 @@ from rechunk_podman.oci.read.tar import Content, Member, members
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _META = ".wh..wh."
-
+_MAX_LINKS = 40
+"""Symlinks that are followed for one path, as by Linux (path_resolution(7))."""
+_MAX_IMPLIED = 64 << 20
+"""Characters in the paths of all directories that the layers leave out: real images have a few."""
 
 Look = Callable[[int, Member, Content], Any]
 """Called with the number of a layer (from 0), a regular file in it and its content, to read any of it."""
@@ -72,7 +80,8 @@ def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
     for index in range(len(image.record.layers)):
         name = f"{image.name}: layer {index + 1}"
         with image.layer(index) as stream:
-            for member, content in members(stream, name):
+            on_global = partial(overlay.apply_global, index, name)
+            for member, content in members(stream, name, on_global):
                 overlay.apply(index, member, content, name)
     return overlay.finish(image.name)
 
@@ -83,18 +92,27 @@ class _Overlay:
         self.inodes: dict[str, _Inode] = {}
         self.children: dict[str, set[str]] = {"": set()}
         self.count = 0
+        self.implied = 0
         self.inodes[""] = self._directory(-1)
 
     def apply(self, layer: int, member: Member, content: Content | None, name: str) -> None:
         path = member.path
         parent, _, base = path.rpartition("/")
+        if parent and not self._is_directory(parent):
+            parent = self._resolve(layer, parent, path, name)
+            path = f"{parent}/{base}" if parent else base
+            member = member._replace(path=path)
         if base.startswith(WHITEOUT):
             self._whiteout(layer, parent, base, name)
             return
         if not path and member.kind is not Kind.DIRECTORY:
             raise ImageError(f"{name}: its root is not a directory")
         if path:
-            self._parents(layer, parent)
+            self._parents(layer, parent, name)
+        if member.kind is Kind.CHAR and member.rdev == (0, 0):
+            # The mark of a whiteout in an overlay, where most clients keep layers.
+            self._remove(path)
+            return
         if member.link is not None:
             self._link(layer, member, name)
             return
@@ -108,15 +126,28 @@ class _Overlay:
             self._remove(path)
         self._add(path, inode)
 
+    def apply_global(self, layer: int, name: str, path: str) -> None:
+        """Apply what clients make of the name of a global pax header (members())."""
+        parent, _, base = path.rpartition("/")
+        if parent and not self._is_directory(parent):
+            parent = self._resolve(layer, parent, path, name)
+        if base.startswith(WHITEOUT):
+            self._whiteout(layer, parent, base, name)
+        else:
+            self._parents(layer, parent, name)
+
     def _link(self, layer: int, member: Member, name: str) -> None:
-        inode = self.inodes.get(member.link or "")
-        if inode is None or inode.kind is Kind.DIRECTORY:
+        target = member.link or ""
+        parent, _, base = target.rpartition("/")
+        if parent and not self._is_directory(parent):
+            parent = self._resolve(layer, parent, member.path, name)
+            target = f"{parent}/{base}" if parent else base
+        inode = self.inodes.get(target)
+        if inode is None or inode.kind is Kind.DIRECTORY or member.path == target:
             raise ImageError(
-                f"{name}: {member.name!r} is a hard link to {member.link!r}, which is no file before it",
+                f"{name}: {member.name!r} is a hard link to {target!r}, which is no other file before it",
                 hint="no client can unpack this layer",
             )
-        if member.path == member.link:
-            return
         # The client sets what the link's own entry says on the file that both names share.
         inode.mode, inode.uid, inode.gid, inode.mtime = member.mode, member.uid, member.gid, member.mtime
         inode.xattrs = tuple(sorted((dict(inode.xattrs) | dict(member.xattrs)).items()))
@@ -124,6 +155,8 @@ class _Overlay:
         self._add(member.path, inode)
 
     def _whiteout(self, layer: int, parent: str, base: str, name: str) -> None:
+        if parent in self.inodes and not self._is_directory(parent):
+            raise ImageError(f"{name}: {base!r} lies below {parent!r}, which is no directory")
         if base == OPAQUE:
             for child in sorted(self.children.get(parent, ())):
                 self._remove_older(layer, f"{parent}/{child}" if parent else child)
@@ -168,11 +201,50 @@ class _Overlay:
         if inode.kind is Kind.DIRECTORY:
             self.children.setdefault(path, set())
 
-    def _parents(self, layer: int, path: str) -> None:
+    def _is_directory(self, path: str) -> bool:
+        inode = self.inodes.get(path)
+        return inode is not None and inode.kind is Kind.DIRECTORY
+
+    def _resolve(self, layer: int, path: str, shown: str, name: str) -> str:
+        """Follow the symlinks of this layer in the path of a directory.
+
+        Raises:
+            ImageError: this layer has something there that is no directory, or a symlink to no directory of
+                its own.
+        """
+        found, links = "", 0
+        rest = [(part, False) for part in reversed(path.split("/"))]
+        while rest:
+            part, is_of_link = rest.pop()
+            if part == "..":
+                found = found.rpartition("/")[0]
+                continue
+            below = f"{found}/{part}" if found else part
+            inode = self.inodes.get(below)
+            own = inode is not None and inode.layer == layer
+            if inode is not None and own and inode.kind is Kind.SYMLINK and links < _MAX_LINKS:
+                links += 1
+                target = inode.target or ""
+                rest += [(word, True) for word in reversed(target.split("/")) if word not in ("", ".")]
+                found = "" if target.startswith("/") else found
+                continue
+            is_directory = inode is not None and inode.kind is Kind.DIRECTORY
+            if (own and not is_directory) or (is_of_link and not own):
+                raise ImageError(
+                    f"{name}: {shown!r} lies below {below!r}, which is no directory of this layer",
+                    hint="podman cannot unpack it, and other clients put it elsewhere",
+                )
+            found = below
+        return found
+
+    def _parents(self, layer: int, path: str, name: str) -> None:
         """Make the directories that a tar left out, as clients do; also in place of what is no directory."""
         missing = []
-        while (inode := self.inodes.get(path)) is None or inode.kind is not Kind.DIRECTORY:
+        while not self._is_directory(path):
             missing.append(path)
+            self.implied += len(path)
+            if self.implied > _MAX_IMPLIED:
+                raise ImageError(f"{name} leaves out the parents of too many entries")
             path = path.rpartition("/")[0]
         for directory in reversed(missing):
             self._remove(directory)

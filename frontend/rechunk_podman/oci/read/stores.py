@@ -9,14 +9,14 @@ import io
 import os
 import posixpath
 import stat
-import tarfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.oci.read.decompress import GZIP, PLAIN, ZSTD, detect
-from rechunk_podman.oci.read.tar import StrictTarInfo, tar_errors
+from rechunk_podman.oci.read.header import DIRECTORY, FILE, GLOBAL, LINK, SYMLINK, Entries
+from rechunk_podman.oci.read.tar import decoded, tar_errors
 
 MAX_MEMBERS = 200_000
 _MAX_LINKS = 8
@@ -124,39 +124,33 @@ class ArchiveStore:
             )
         whole = _Section(self._fd, 0, status.st_size)
         with tar_errors(self.name):
-            archive = tarfile.open(  # noqa: SIM115 (it does not own the file)
-                fileobj=io.BufferedReader(whole, 65536),
-                mode="r:",
-                tarinfo=StrictTarInfo,
-                encoding="utf-8",
-                errors="surrogateescape",
-            )
+            entries = Entries(io.BufferedReader(whole, 65536))
             for count in range(MAX_MEMBERS + 1):
-                member = archive.next()
+                member = entries.next()
                 if member is None:
                     break
-                archive.members.clear()  # type: ignore[attr-defined]
-                name = posixpath.normpath(member.name)
-                if member.isdir() or name == ".":
+                name = posixpath.normpath(decoded(member.name))
+                if member.kind in (DIRECTORY, GLOBAL) or name == ".":
                     continue
                 if count == MAX_MEMBERS:
                     raise ImageError(f"{self.name} has more than {MAX_MEMBERS} members: no image archive has")
                 if name.startswith(("/", "../")) or name == "..":
-                    raise ImageError(f"{self.name} has a member outside of it: {member.name!r}")
+                    raise ImageError(f"{self.name} has a member outside of it: {name[:200]!r}")
                 if name in self._members or name in links:
                     twice.append(name)
                 self._members.pop(name, None)
                 links.pop(name, None)
-                if member.issym():
-                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), member.linkname))
-                elif member.islnk():
-                    links[name] = posixpath.normpath(member.linkname)
-                elif member.isreg() and not member.issparse():
-                    if member.offset_data + member.size > status.st_size:
+                target = decoded(member.link)
+                if member.kind == SYMLINK:
+                    links[name] = posixpath.normpath(posixpath.join(posixpath.dirname(name), target))
+                elif member.kind == LINK:
+                    links[name] = posixpath.normpath(target)
+                elif member.kind == FILE and member.sparse is None:
+                    if entries.position + member.size > status.st_size:
                         raise ImageError(
                             f"{self.name} ends within its member {name}", hint="it was cut off: write it anew"
                         )
-                    self._members[name] = (member.offset_data, member.size)
+                    self._members[name] = (entries.position, member.size)
         for name in links:
             target = name
             for _ in range(_MAX_LINKS):

@@ -1,67 +1,41 @@
-"""The members of a layer's tar, strictly: nothing is skipped, nothing ends quietly where it is broken.
+"""The members of a layer's tar, as clients unpack them; what no client unpacks is an error.
 
-Sources: image-spec layer.md; POSIX pax interchange format; the SCHILY.xattr records that Go's archive/tar,
-hence every client, takes for extended attributes (it ignores libarchive's copies, and so does this).
+Sources: image-spec layer.md; the SCHILY.xattr records that Go's archive/tar, hence every client, takes for
+extended attributes (it ignores libarchive's copies, and so does this).
 """
 
 from __future__ import annotations
 
 import hashlib
-import tarfile
-from collections.abc import Iterator, Mapping
+import posixpath
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from decimal import Decimal, InvalidOperation
-from typing import IO, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Kind
+from rechunk_podman.oci.read import header as tar
+from rechunk_podman.oci.read.header import CHUNK, Entries, Header
 
-CHUNK = 1 << 20
 XATTR_RECORD = "SCHILY.xattr."
-_MAX_HEADER = 8 << 20
+_XATTR = XATTR_RECORD.encode()
 _MAX_SPARSE = 1 << 40
-_META = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
+_MAX_TARGET = 4095
+"""Bytes of a path that Linux takes (PATH_MAX without the final NUL)."""
+_MAX_PATH = _MAX_TARGET - 127
+"""Clients unpack below /var/lib/containers/storage/overlay/DIGEST/diff or the like."""
+_MAX_NAME = 255
+_MAX_ID = (1 << 32) - 2
+"""The largest user id: one more means `leave as it is` to chown(2)."""
 _KINDS = {
-    tarfile.REGTYPE: Kind.FILE,
-    tarfile.AREGTYPE: Kind.FILE,
-    tarfile.CONTTYPE: Kind.FILE,
-    tarfile.GNUTYPE_SPARSE: Kind.FILE,
-    tarfile.DIRTYPE: Kind.DIRECTORY,
-    tarfile.SYMTYPE: Kind.SYMLINK,
-    tarfile.FIFOTYPE: Kind.FIFO,
-    tarfile.CHRTYPE: Kind.CHAR,
-    tarfile.BLKTYPE: Kind.BLOCK,
+    tar.FILE: Kind.FILE,
+    tar.LINK: Kind.FILE,
+    tar.DIRECTORY: Kind.DIRECTORY,
+    tar.SYMLINK: Kind.SYMLINK,
+    tar.FIFO: Kind.FIFO,
+    tar.CHAR: Kind.CHAR,
+    tar.BLOCK_DEVICE: Kind.BLOCK,
 }
-
-
-class StrictTarInfo(tarfile.TarInfo):
-    """A TarInfo for which a broken header is an error at any place, and a huge one is not read at all."""
-
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictTarInfo:
-        """Do as TarInfo does, with a limit on what is read into memory."""
-        info = super().frombuf(buf, encoding, errors)
-        if info.type in _META and info.size > _MAX_HEADER:
-            raise ImageError(f"a tar header claims {info.size} bytes", hint="no client would read it")
-        return info
-
-    @classmethod
-    def fromtarfile(cls, tarfile: tarfile.TarFile) -> StrictTarInfo:
-        """Do as TarInfo does, which otherwise takes a broken header for the end of the archive."""
-        try:
-            return super().fromtarfile(tarfile)
-        except (_INVALID, _TRUNCATED) as error:
-            raise ImageError("a tar header is broken", context=[str(error)]) from error
-
-
-_INVALID = tarfile.InvalidHeaderError  # type: ignore[attr-defined]
-_TRUNCATED = tarfile.TruncatedHeaderError  # type: ignore[attr-defined]
 
 
 class Member(NamedTuple):
@@ -86,25 +60,27 @@ class Member(NamedTuple):
 
 @contextmanager
 def tar_errors(name: str) -> Iterator[None]:
-    """Turn errors that tarfile raises on broken input into ImageErrors with its name."""
+    """Put the name of the tar before the ImageErrors that it causes."""
     try:
         yield
     except ImageError as error:
         if name in error.message:
             raise
         raise ImageError(f"{name}: {error.message}", context=error.context, hint=error.hint) from error
-    except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise ImageError(f"{name} is not a sound tar archive", context=[str(error)]) from error
 
 
 class Content:
     """The content of a regular file; its errors name the layer."""
 
-    __slots__ = ("_file", "_hash", "_name")
+    __slots__ = ("_entries", "_hash", "_holes", "_name", "_pieces")
 
-    def __init__(self, file: IO[bytes] | None, name: str) -> None:
-        self._file, self._name = file, name
+    def __init__(self, entries: Entries, header: Header, name: str) -> None:
+        self._entries, self._name = entries, name
         self._hash = hashlib.sha256()
+        self._pieces: Iterator[tuple[int, int]] | None = None
+        self._holes = (0, 0)
+        if header.sparse is not None:
+            self._pieces = _runs(header)
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, fewer than `size` only at the end.
@@ -112,12 +88,29 @@ class Content:
         Raises:
             ImageError: the tar is cut off.
         """
-        if self._file is None:
-            return b""
         with tar_errors(self._name):
-            data = self._file.read(size)
+            data = self._entries.read(size) if self._pieces is None else self._read_sparse(size)
         self._hash.update(data)
         return data
+
+    def _read_sparse(self, size: int) -> bytes:
+        found = b""
+        while len(found) < size:
+            hole, piece = self._holes
+            if not hole and not piece:
+                following = next(self._pieces, None) if self._pieces is not None else None
+                if following is None:
+                    break
+                self._holes = following
+                continue
+            room = min(size - len(found), hole or piece)
+            if hole:
+                found += bytes(room)
+                self._holes = (hole - room, piece)
+            else:
+                found += self._entries.read(room)
+                self._holes = (0, piece - room)
+        return found
 
     def sha256(self) -> bytes:
         """Return the digest of the whole content; read the rest of it.
@@ -130,145 +123,131 @@ class Content:
         return self._hash.digest()
 
 
-class _Forward:
-    """A file for tarfile that can seek, but only ahead: tarfile's own streams copy far too much.
-
-    It goes on with zeros to the end of its block: umoci leaves the last padding out.
-    """
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._at = 0
-        self.end: int | None = None
-
-    def read(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self._at += len(data)
-        if len(data) < size:
-            if self.end is None:
-                self.end = self._at
-            padding = bytes(min(size - len(data), -self._at % tarfile.BLOCKSIZE))
-            self._at += len(padding)
-            data += padding
-        return data
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, position: int) -> int:
-        if position < self._at:
-            raise tarfile.ReadError("its members are not in order")
-        while self._at < position and self.read(min(CHUNK, position - self._at)):
-            pass
-        return self._at
-
-    def check(self, needed: int) -> None:
-        """Raise ReadError if the stream ended before its byte `needed`."""
-        if self.end is not None and self.end < needed:
-            raise tarfile.ReadError("unexpected end of data")
+def _runs(header: Header) -> Iterator[tuple[int, int]]:
+    """Yield the lengths of each hole and of the piece after it; the last piece has none."""
+    at = 0
+    for offset, length in header.sparse or ():
+        yield offset - at, length
+        at = offset + length
+    yield header.size - at, 0
 
 
-def members(stream: BinaryIO, name: str) -> Iterator[tuple[Member, Content | None]]:
+def members(
+    stream: BinaryIO, name: str, on_global: Callable[[str], object] | None = None
+) -> Iterator[tuple[Member, Content | None]]:
     """Yield each member with a reader of its content, usable until the next one; None for other kinds.
 
     Args:
         stream: the uncompressed layer; it is read to its end.
         name: of the layer, for messages.
+        on_global: called with the path of each global pax header. Clients ignore what is in it, but not its
+            name: they make its parent directories, and take it for a whiteout where it is named as one.
 
     Raises:
-        ImageError: the tar is broken or cut off; a name is absolute, holds `..` or a NUL; a type is unknown.
+        ImageError: the tar is broken or cut off, or a member is one that no client can unpack.
     """
-    forward = _Forward(stream)
+    entries = Entries(stream)
+    names: set[str] = set()
     with tar_errors(name):
-        try:
-            archive = tarfile.open(  # noqa: SIM115 (it does not own the stream)
-                fileobj=cast("IO[bytes]", forward),
-                mode="r:",
-                tarinfo=StrictTarInfo,
-                encoding="utf-8",
-                errors="surrogateescape",
-            )
-        except tarfile.ReadError as error:
-            # A layer of no bytes at all is an empty archive to Go.
-            if str(error) == "empty file":
-                return
-            raise
-        while (info := archive.next()) is not None:
-            archive.members.clear()  # type: ignore[attr-defined]
-            member = _member(info)
+        while (header := entries.next()) is not None:
+            if header.kind == tar.GLOBAL:
+                path = clean_path(decoded(header.name), decoded(header.name))
+                if path in names:
+                    raise ImageError(f"two global pax headers are named {_shown(path)}")
+                names.add(path)
+                if on_global is not None:
+                    on_global(path)
+                continue
+            member = _member(header)
             content = None
             if member.kind is Kind.FILE and member.link is None:
-                content = Content(archive.extractfile(info), name)
+                content = Content(entries, header, name)
             yield member, content
-            if forward.end is not None and not info.issparse():
-                forward.check(info.offset_data + member.size)
         while stream.read(CHUNK):
             pass
 
 
-def _member(info: tarfile.TarInfo) -> Member:
+def decoded(data: bytes) -> str:
+    """Return a name in a tar as a path of a Tree has it."""
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _member(header: Header) -> Member:
+    name = decoded(header.name)
+    kind = _KINDS.get(header.kind)
     link = target = rdev = None
-    kind = _KINDS.get(info.type)
-    if info.type == tarfile.LNKTYPE:
-        link, kind = clean_path(info.linkname.lstrip("/"), info.name), Kind.FILE
-        if not link:
-            raise ImageError(f"{info.name!r} is a hard link to nothing")
-    elif kind is None:
-        raise ImageError(f"{info.name!r} is of the unknown tar type {info.type!r}")
-    elif kind is Kind.SYMLINK:
-        target = info.linkname
-    elif kind in (Kind.CHAR, Kind.BLOCK):
-        rdev = (info.devmajor, info.devminor)
-    if info.issparse() and info.size > _MAX_SPARSE:
-        raise ImageError(f"{info.name!r} is a sparse file of {info.size} bytes")
-    headers = info.pax_headers
-    for key in ("uid", "gid", "size"):
-        if key in headers and not headers[key].isdecimal():
-            raise ImageError(f"{info.name!r} has the {key} {headers[key]!r}")
-    xattrs = tuple(
-        sorted(
-            (key.removeprefix(XATTR_RECORD), value.encode("utf-8", "surrogateescape"))
-            for key, value in headers.items()
-            # A pax record without a value deletes it, and so no client sets an empty attribute.
-            if key.startswith(XATTR_RECORD) and value
+    if kind is None:
+        raise ImageError(
+            f"{_shown(name)} is of the tar type {header.kind!r}", hint="no client unpacks such an entry"
         )
-    )
+    if header.kind == tar.LINK:
+        link = clean_path(decoded(header.link), name)
+        if not link:
+            raise ImageError(f"{_shown(name)} is a hard link to nothing")
+    elif kind is Kind.SYMLINK:
+        target = decoded(header.link)
+        if not target or len(header.link) > _MAX_TARGET:
+            raise ImageError(f"{_shown(name)} is a symlink to nothing, or to a path that is too long")
+    elif kind in (Kind.CHAR, Kind.BLOCK):
+        rdev = header.device
+        if not all(0 <= number <= _MAX_ID for number in rdev):
+            raise ImageError(f"{_shown(name)} is a device with the numbers {rdev}")
+    if header.sparse is not None and header.size > _MAX_SPARSE:
+        raise ImageError(f"{_shown(name)} is a sparse file of {header.size} bytes")
+    for key, number in (("uid", header.uid), ("gid", header.gid)):
+        if not 0 <= number <= _MAX_ID:
+            raise ImageError(f"{_shown(name)} has the {key} {number}")
     return Member(
-        clean_path(info.name, info.name),
-        info.name,
+        clean_path(name, name),
+        name,
         kind,
-        info.mode & 0o7777,
-        info.uid,
-        info.gid,
-        info.size if kind is Kind.FILE and link is None else 0,
-        _mtime(info, headers),
+        header.mode & 0o7777,
+        header.uid,
+        header.gid,
+        header.size if kind is Kind.FILE and link is None else 0,
+        header.mtime,
         target,
         rdev,
-        xattrs,
+        _xattrs(header) if header.records else (),
         link,
     )
 
 
-def _mtime(info: tarfile.TarInfo, headers: Mapping[str, str]) -> int:
-    if "mtime" not in headers:
-        return int(info.mtime)
-    try:
-        # Not by float, which rounds 1700000000.999999999 up.
-        value = Decimal(headers["mtime"])
-        return int(value // 1) - (value < 0 and value % 1 != 0)
-    except (InvalidOperation, OverflowError, ValueError) as error:
-        raise ImageError(f"{info.name!r} has the mtime {headers['mtime']!r}") from error
+def _xattrs(header: Header) -> tuple[tuple[str, bytes], ...]:
+    """Return the extended attributes; a record without a value sets none, as for every client."""
+    return tuple(
+        sorted(
+            (decoded(key.removeprefix(_XATTR)), value)
+            for key, value in header.records.items()
+            if key.startswith(_XATTR) and value
+        )
+    )
+
+
+def _shown(name: str) -> str:
+    return repr(name if len(name) <= 200 else name[:200] + "…")
 
 
 def clean_path(name: str, shown: str) -> str:
-    """Return a tar name as a Tree's path.
+    """Return a tar name as a Tree's path: without a slash before it, `.` and `..` resolved as text.
+
+    A `..` at the root stays there, as for every client.
 
     Raises:
-        ImageError: it is absolute, or has `..` or a NUL in it.
+        ImageError: Linux takes no such path.
     """
-    if name.startswith("/") or "\0" in name:
-        raise ImageError(f"the path {shown!r} is absolute or holds a NUL", hint="no layer should hold it")
-    parts = [part for part in name.split("/") if part not in ("", ".")]
-    if ".." in parts:
-        raise ImageError(f"the path {shown!r} leaves the root filesystem", hint="do not use this image")
-    return "/".join(parts)
+    if "/../" in f"/{name}/":
+        name = posixpath.normpath(f"/{name}")
+    if len(name) > _MAX_NAME // 4:  # characters, of up to four bytes
+        _check_length(name, shown)
+    if name.startswith("/") or "//" in name or "." in name:
+        return "/".join([part for part in name.split("/") if part not in ("", ".")])
+    return name.rstrip("/")
+
+
+def _check_length(name: str, shown: str) -> None:
+    if len(name) <= _MAX_PATH:
+        raw = name.encode("utf-8", "surrogateescape")
+        if len(raw) <= _MAX_PATH and all(len(part) <= _MAX_NAME for part in raw.split(b"/")):
+            return
+    raise ImageError(f"the path {_shown(shown)} is too long for Linux", hint="no client can unpack it")

@@ -12,8 +12,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Kind
+from rechunk_podman.oci.read.flatten import OPAQUE, WHITEOUT
 from rechunk_podman.oci.read.tar import Member, members
 
+_REFUSED = "podman refuses the layer"
 SHOWN = 5
 """So many problems of one sort are told apart in one layer."""
 
@@ -70,35 +72,47 @@ class _Checker:
     def __init__(self) -> None:
         self.directories = {""}
         self.files: dict[str, int] = {}
+        self.whiteouts: set[str] = set()
         self.complained: set[str] = set()
+        self.globals: list[str] = []
         self.root_seen = False
 
     def run(self, stream: BinaryIO, name: str) -> Iterator[TarProblem]:
-        for member, _ in members(stream, name):
+        for member, _ in members(stream, name, self.globals.append):
             if member.path:
                 yield from self._member(member)
                 continue
             if member.kind is not Kind.DIRECTORY or member.link is not None:
                 raise ImageError(f"{name}: the root is not a directory")
             if self.root_seen:
-                yield TarProblem("duplicate-path", "it holds the root directory twice")
+                yield TarProblem("duplicate-path", f"it holds the root directory twice: {_REFUSED}", False)
             self.root_seen = True
+        for path in self.globals:
+            text = f"a global pax header ({path!r}): umoci refuses it, and other clients ignore its records"
+            yield TarProblem("global-header", text, strict=False)
 
     def _member(self, member: Member) -> Iterator[TarProblem]:
         path, shown = member.path, repr(member.name)
         parent, _, base = path.rpartition("/")
+        yield from _name(member, shown)
         if base.startswith(".wh."):
-            yield TarProblem("whiteout", f"{shown} is a whiteout")
+            yield from self._whiteout(parent, base, shown)
             return
         if member.kind is Kind.CHAR and member.rdev == (0, 0):
-            yield TarProblem("whiteout", f"{shown} is a character device 0:0, to overlay a whiteout")
+            text = f"{shown} is a character device 0:0, which some clients take for a whiteout"
+            yield TarProblem("whiteout", text, strict=False)
         if path in self.directories or path in self.files:
-            yield TarProblem("duplicate-path", f"{shown} is there twice")
+            yield TarProblem("duplicate-path", f"{shown} is there twice: {_REFUSED}", strict=False)
+        if (path in self.whiteouts and member.kind is Kind.DIRECTORY) or parent in self.whiteouts:
+            text = f"{shown} has a whiteout in the same layer: for some clients it does not hide lower layers"
+            yield TarProblem("whiteout", text, strict=False)
         if parent in self.files:
             yield TarProblem("parent", f"{shown} lies below something that is no directory", strict=False)
         elif parent not in self.directories and parent not in self.complained:
             self.complained.add(parent)
             yield TarProblem("parent", f"{shown} has no directory before it")
+        if member.mtime < 0:
+            yield TarProblem("mtime", f"{shown} has a time before 1970, which some clients set to 1970")
         if member.link is not None:
             yield from self._link(member, shown)
         if member.kind is Kind.DIRECTORY:
@@ -108,15 +122,36 @@ class _Checker:
             self.files[path] = _metadata(member)
             self.directories.discard(path)
 
+    def _whiteout(self, parent: str, base: str, shown: str) -> Iterator[TarProblem]:
+        yield TarProblem("whiteout", f"{shown} is a whiteout")
+        if base == OPAQUE:
+            return
+        path = f"{parent}/{base[len(WHITEOUT) :]}" if parent else base[len(WHITEOUT) :]
+        self.whiteouts.add(path)
+        if base == WHITEOUT or path in self.files or path in self.directories:
+            text = (
+                f"{shown} is a whiteout of nothing, or of what the same layer holds: some clients refuse it"
+            )
+            yield TarProblem("whiteout", text, strict=False)
+
     def _link(self, member: Member, shown: str) -> Iterator[TarProblem]:
         target = member.link or ""
         if target in self.directories:
             yield TarProblem("hard-link", f"{shown} is a hard link to a directory", strict=False)
         elif target not in self.files:
-            yield TarProblem("hard-link", f"{shown} is a hard link to {target!r}, which is not before it")
+            text = f"{shown} is a hard link to {target!r}, which is not before it in this layer: {_REFUSED}"
+            yield TarProblem("hard-link", text, strict=False)
         elif self.files[target] != _metadata(member):
             text = f"{shown} has another owner, mode, time or attributes than its target {target!r}"
             yield TarProblem("link-metadata", text)
+
+
+def _name(member: Member, shown: str) -> Iterator[TarProblem]:
+    if member.name.startswith("/"):
+        yield TarProblem("name", f"{shown} is an absolute path")
+    if ".." in member.name.split("/"):
+        text = f"{shown} has `..` in it: some clients resolve it, some refuse it"
+        yield TarProblem("name", text, strict=False)
 
 
 def _metadata(member: Member) -> int:
