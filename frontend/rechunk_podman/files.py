@@ -11,13 +11,16 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import re
 import secrets
 import stat
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
 from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.temporary import dead
 
 _CHUNK = 1 << 20
 _NEW = os.O_RDWR | os.O_CLOEXEC
@@ -79,6 +82,17 @@ def partial_path(path: Path) -> Path:
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
+def partial_pattern(path: Path) -> re.Pattern[str]:
+    """Return the pattern of the names that partial_path() gives."""
+    return re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
+
+
+def remove_partial(path: Path) -> None:
+    """Remove what killed runs wrote aside for `path`."""
+    for _ in dead(str(path.parent), partial_pattern(path)):
+        pass
+
+
 def spool_directory() -> str:
     """Return the directory for large temporary files: TMPDIR, else /var/tmp; /tmp is often in memory."""
     chosen = os.environ.get("TMPDIR")
@@ -133,6 +147,7 @@ class OutputFile:
             if kind != stat.S_IFREG:
                 self._open_stream(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
                 return
+            remove_partial(target)
             self.fd, self._aside = _open_nameless(target, mode)
             self._path = target
         except OSError as error:
@@ -189,10 +204,14 @@ class OutputFile:
                 aside = partial_path(self._path)
                 _give_name(self.fd, aside)
                 self._aside = aside
-            fd, self.fd = self.fd, -1
-            os.close(fd)  # some file systems find only here that there is no room
-            if self._aside is not None and self._path is not None:
-                self._aside.rename(self._path)
+            held = os.dup(self.fd)  # keeps the lock until the file has its name
+            try:
+                fd, self.fd = self.fd, -1
+                os.close(fd)  # some file systems find only here that there is no room
+                if self._aside is not None and self._path is not None:
+                    self._aside.rename(self._path)
+            finally:
+                os.close(held)
         except BrokenPipeError as error:
             raise RechunkError(f"{self.name} was closed before the image was complete") from error
         except OSError as error:
@@ -224,9 +243,16 @@ def _open_nameless(path: Path, mode: int) -> tuple[int, Path | None]:
             aside.unlink()
         finally:
             os.close(probe)
-        return os.open(path.parent, _NEW | os.O_TMPFILE, mode), None
+        return _locked(os.open(path.parent, _NEW | os.O_TMPFILE, mode)), None
     except OSError:
-        return os.open(aside, _NEW | os.O_CREAT | os.O_EXCL, mode), aside
+        return _locked(os.open(aside, _NEW | os.O_CREAT | os.O_EXCL, mode)), aside
+
+
+def _locked(fd: int) -> int:
+    """Lock an open file, so that no other run takes it for one of a killed run."""
+    with suppress(OSError):  # a file system without locks
+        fcntl.flock(fd, fcntl.LOCK_EX)
+    return fd
 
 
 def _give_name(fd: int, path: Path) -> None:

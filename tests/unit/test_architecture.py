@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-VALUES = {"errors", "model", "log", "units", "files", "workers"}
+VALUES = {"errors", "model", "log", "units", "files", "temporary", "workers"}
 """What every folder may use."""
 
 ALLOWED = {
@@ -16,7 +16,8 @@ ALLOWED = {
     "model": {"errors"},
     "log": set(),
     "units": set(),
-    "files": {"errors"},
+    "files": {"errors", "temporary"},
+    "temporary": set(),
     "workers": set(),
     "native": {"model", "native"},
     "rootfs": VALUES | {"native", "rootfs"},

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.errors import RechunkError, RootfsError, UsageError
+from rechunk_podman.errors import ImageError, RechunkError, RootfsError, UsageError
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest, Layer
 from rechunk_podman.oci.validate.image import validate
@@ -389,6 +389,59 @@ write(sys.argv[1], sys.argv[2], on_layer=lambda *_: os.kill(os.getpid(), signal.
     command = [sys.executable, "-c", text, top, place / "image"]
     assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
     assert os.listdir(place) == []
+
+
+RENAMES = """
+import os, signal, sys
+from pathlib import Path
+from support.writing import write
+step, rename = [int(sys.argv[3])], Path.rename
+def counted(path, target):
+    if Path(target).parent.samefile(sys.argv[4]):
+        step[0] -= 1
+        if step[0] < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return rename(path, target)
+Path.rename = counted
+write(sys.argv[1], sys.argv[2])
+"""
+
+
+@pytest.mark.parametrize("step", range(3))
+def test_a_layout_that_was_cut_is_none_and_is_written_again(repository, top, place, step):
+    """SIGKILL before each of the files that are moved into a directory that is there."""
+    target = place / "there"
+    target.mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{repository}/tests:{repository}/frontend"}
+    command = [sys.executable, "-c", RENAMES, top, f"oci:{target}", str(step), target]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert not (target / "index.json").exists()
+    if step:
+        with pytest.raises(ImageError, match="half-made OCI layout"):
+            validate(target)
+    write(top, f"oci:{target}")
+    assert sorted(os.listdir(target)) == ["blobs", "index.json", "oci-layout"]
+    validate(target).check()
+
+
+@pytest.mark.parametrize("name", ["oci:image", "oci-archive:image"])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_the_next_run_removes_what_a_killed_one_left(repository, top, place, name, compression):
+    text = """
+import os, signal, sys
+from rechunk_podman.oci.write.compress import Compression
+from support.writing import write
+kill = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+write(sys.argv[1], sys.argv[2], on_layer=kill, compression=Compression.parse(sys.argv[3]))
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{repository}/tests:{repository}/frontend"}
+    kind, _, path = name.partition(":")
+    command = [sys.executable, "-c", text, top, f"{kind}:{place}/{path}", compression]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    if kind == "oci" or compression == "gzip":
+        assert os.listdir(place) != []
+    write(top, f"{kind}:{place}/{path}", compression=Compression.parse(compression))
+    assert os.listdir(place) == [path]
 
 
 def test_a_symlink_to_an_archive_stays(top, place):

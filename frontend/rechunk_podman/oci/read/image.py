@@ -202,6 +202,12 @@ def open_store(reference: PathReference) -> tuple[str, Store]:
         )
     if transport == OCI or (transport is None and path.is_dir()):
         if not is_layout(path):
+            if (path / "blobs").is_dir():
+                raise ImageError(
+                    f"a half-made OCI layout: {path}",
+                    context=["it has blobs and lacks oci-layout or index.json"],
+                    hint="whoever wrote it was interrupted: remove it, and write it again",
+                )
             raise UsageError(f"not an OCI layout: {path}", hint="a layout holds oci-layout and index.json")
         return OCI, DirectoryStore(path)
     if path.is_dir():

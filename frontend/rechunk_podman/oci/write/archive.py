@@ -9,8 +9,8 @@ layers are written beside the archive and appended in order.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
+import re
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -21,6 +21,10 @@ from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
 from rechunk_podman.oci.write.layers import BlobFile
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.oci.write.tar import END, directory_header, file_header, file_header_size, padded
+from rechunk_podman.temporary import PREFIX, dead, private_directory
+
+_STAGING = f".{PREFIX}"
+_STAGING_NAME = re.compile(re.escape(_STAGING) + r"\w{8}")
 
 
 class TarWriter:
@@ -36,6 +40,7 @@ class TarWriter:
         self.file = OutputFile(path)
         self.prefix, self.suffix = prefix, suffix
         self.staging: str | None = None
+        self._stack = ExitStack()
         # index of a layer -> offset and size of its blob
         self.reserved: dict[int, tuple[int, int]] = {}
         self.waiting: dict[int, Descriptor] = {}
@@ -50,8 +55,12 @@ class TarWriter:
             raise
 
     def _stage(self) -> None:
+        """Make a directory beside the archive for its layers; remove those that killed runs left."""
+        for _ in dead(self.file.directory, _STAGING_NAME):
+            pass
         try:
-            self.staging = tempfile.mkdtemp(prefix=".rechunk-podman-", dir=self.file.directory)
+            held = private_directory(self.file.directory, prefix=_STAGING)
+            self.staging = self._stack.enter_context(held).path
         except OSError as error:
             raise output_error(self.file.directory, error) from error
 
@@ -71,8 +80,7 @@ class TarWriter:
         traceback: TracebackType | None,
     ) -> None:
         self.file.__exit__(kind, value, traceback)
-        if self.staging:
-            shutil.rmtree(self.staging, ignore_errors=True)
+        self._stack.close()
 
     def blob_file(self, index: int, size: int) -> BlobFile:
         """See Destination."""

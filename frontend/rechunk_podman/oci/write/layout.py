@@ -11,18 +11,22 @@ from pathlib import Path
 from types import TracebackType
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.files import output_error, partial_path, write_file
+from rechunk_podman.files import output_error, partial_path, partial_pattern, remove_partial, write_file
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
 from rechunk_podman.oci.write.layers import BlobFile
+from rechunk_podman.temporary import dead, hold, remove
+
+_BEFORE_INDEX = ("blobs", SPARSE_FILE, "oci-layout")
+"""What is moved into a directory that exists, in this order, before index.json makes a layout of it."""
 
 
 class LayoutWriter:
     """The Destination `oci:PATH`: a directory that does not exist yet, or is empty.
 
     It is written aside and renamed. Into a directory that exists (it may be a mount point, which cannot be
-    replaced) the files are moved at the end, index.json last.
+    replaced) the files are moved at the end, index.json last. What a killed run left there is removed.
 
     Raises:
         UsageError: the directory is not empty.
@@ -34,17 +38,21 @@ class LayoutWriter:
         self._path = Path(os.path.realpath(path))
         self._inside = False
         self._done = False
+        self._lock: int | None = None
         try:
             if self._path.exists():
+                _clear(self._path)
                 if any(self._path.iterdir()):
                     raise UsageError(
                         f"{path} is there and not empty", hint="remove it, or name another directory"
                     )
                 self._inside = True
-                self._staging = partial_path(self._path / "layout")
-            else:
-                self._staging = partial_path(self._path)
-            self._staging.mkdir()
+            final = self._path / "layout" if self._inside else self._path
+            remove_partial(final)
+            while self._lock is None:
+                self._staging = partial_path(final)
+                self._staging.mkdir()
+                self._lock = hold(self._staging)
             self._blob("").mkdir(parents=True)
         except OSError as error:
             raise output_error(path, error) from error
@@ -60,6 +68,9 @@ class LayoutWriter:
     ) -> None:
         if not self._done:
             shutil.rmtree(self._staging, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     def blob_file(self, index: int, size: int) -> BlobFile:
         """See Destination."""
@@ -83,12 +94,21 @@ class LayoutWriter:
         write_file(self._staging / "index.json", image.index)
         try:
             if self._inside:
-                sparse = [SPARSE_FILE] if image.elsewhere else []
-                for name in ("blobs", "oci-layout", *sparse, "index.json"):
-                    (self._staging / name).rename(self._path / name)
+                for name in (*_BEFORE_INDEX, "index.json"):
+                    if name != SPARSE_FILE or image.elsewhere:
+                        (self._staging / name).rename(self._path / name)
                 self._staging.rmdir()
             else:
                 self._staging.rename(self._path)
         except OSError as error:
             raise output_error(self.path, error) from error
         self._done = True
+
+
+def _clear(path: Path) -> None:
+    """Remove what a killed run left in a directory, which was empty before it."""
+    pattern = partial_pattern(path / "layout")
+    for _ in dead(str(path), pattern):
+        if not (path / "index.json").exists():
+            for name in _BEFORE_INDEX:
+                remove(str(path / name))
