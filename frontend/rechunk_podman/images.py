@@ -1,6 +1,7 @@
 """Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
 
-A reference is whatever oci/reference.py, `locate()`, understands, except a name in a registry.
+A reference is whatever oci/reference.py, `locate()`, understands. Of an image in a registry
+only layers can be read.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.documents import ImageRecord, image_record
 from rechunk_podman.oci.read.image import ImageSource, open_image
 from rechunk_podman.oci.reference import LocationKind, locate
+from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.root import Root
 
 if TYPE_CHECKING:
@@ -71,11 +73,13 @@ def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
 
 
 @contextmanager
-def open_layers(reference: str) -> Iterator[ImageSource]:
+def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageSource]:
     """Open the image that a reference names, for reading its layers; copy it out of storage if it is there.
 
+    Of an image in a registry each layer is fetched when it is read.
+
     Raises:
-        UsageError: the reference names nothing, a directory, or an image that must be fetched first.
+        UsageError: the reference names nothing or a directory.
         ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
     """
     kind, name = locate(reference)
@@ -91,6 +95,11 @@ def open_layers(reference: str) -> Iterator[ImageSource]:
             export_layout(image.id, "image", cwd=folder, env=local_environment())
             with open_image(f"oci:{Path(folder) / 'image'}") as source:
                 yield source
+    elif kind is LocationKind.REGISTRY:
+        from rechunk_podman.registry.blobs import open_registry_image
+
+        with open_registry_image(reference, registry) as source:
+            yield source
     elif kind is LocationKind.DIRECTORY:
         raise UsageError(
             f"a directory has no layers: {reference}", hint="`rechunk-podman verify A B` compares files"

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 from rechunk_podman.lint.checks import Check, Finding, Severity, plural
 from rechunk_podman.model import KIND_NAMES, Kind
-from rechunk_podman.oci.documents import LAYER_COMPRESSION
 from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.tar import Member, members
@@ -225,7 +224,7 @@ def _is_recompressed(old: ImageSource, old_number: int, new: ImageSource, number
     if one is None or two is None or one.digest == two.digest:
         return False
     # Local storage exports layers uncompressed; the blob in a registry may be the same.
-    return PLAIN not in (LAYER_COMPRESSION.get(one.media_type), LAYER_COMPRESSION.get(two.media_type))
+    return PLAIN not in (old.compression(old_number - 1), new.compression(number - 1))
 
 
 def _of(verdict: str) -> Any:

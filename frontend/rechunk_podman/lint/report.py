@@ -12,6 +12,7 @@ from rechunk_podman.lint import run
 from rechunk_podman.lint.checks import Check, Result, Severity
 from rechunk_podman.lint.layers import LayerChange, compare
 from rechunk_podman.lint.subject import of_directory, of_image
+from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.root import Root
 
 
@@ -75,13 +76,17 @@ def lint(
     return Report({"image": reference, "bootable": subject.bootable}, results)
 
 
-def lint_update(old: str, new: str, checks: Sequence[Check] = run.UPDATE_CHECKS) -> Report:
+def lint_update(
+    old: str, new: str, checks: Sequence[Check] = run.UPDATE_CHECKS, registry: Registry = DEFAULT
+) -> Report:
     """Compare the layers of two images, and run the checks of an update.
+
+    Of images in a registry only the layers that differ are fetched.
 
     Raises:
         RechunkError: as `images.open_layers()`. ImageError: a layer is damaged.
     """
-    with open_layers(old) as one, open_layers(new) as two:
+    with open_layers(old, registry) as one, open_layers(new, registry) as two:
         changes = compare(one, two)
     head = {"old": old, "new": new, "layers": [layer.to_json() for layer in changes]}
     return Report(head, run.run_update(changes, checks), changes)

@@ -309,6 +309,8 @@ def test_several_frames_are_for_strictness_alone(tmp_path, stored, kind, expecte
     ("stored", "kind", "expected"),
     [
         (gzip.compress(TAR), "+zstd", "compression"),
+        (TAR, "+gzip", "compression"),
+        (gzip.compress(TAR), "", "compression"),
         (zstandard.compress(TAR)[:-9], "+zstd", "compression"),
         (gzip.compress(TAR)[:-9], "+gzip", "tar"),
         (gzip.compress(TAR) + b"x", "+gzip", "tar"),

@@ -7,13 +7,15 @@ from typing import Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.options import Bootc, Json, Verbose
+from rechunk_podman.cli.options import Access, Arch, Bootc, Json, Verbose, command
 from rechunk_podman.errors import UsageError
 
 FAIL_ON = ("note", "warning", "error", "never")
 
 
+@command
 def lint(
+    access: Access,
     image: Annotated[
         str | None, typer.Argument(metavar="IMG", help="Image name, OCI layout, archive or directory.")
     ] = None,
@@ -35,13 +37,15 @@ def lint(
         bool, typer.Option("--zstd-chunked", help="The image will be pushed as zstd:chunked.")
     ] = False,
     list_checks: Annotated[bool, typer.Option("--list", help="Print all checks and exit.")] = False,
+    arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
     """Check an image for files that fail at boot, leak secrets or make updates large.
 
     With NEW, compare the layers of both images: which changed in content and which only in metadata, with the
-    paths. This explains why a layer is downloaded again. References are as for `verify`. -v prints all paths.
+    paths. This explains why a layer is downloaded again. References are as for `verify`; with NEW, both may
+    be docker://NAME, of which only the layers that differ are fetched. -v prints all paths.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 a wrong call.
     """
@@ -66,7 +70,7 @@ def lint(
     if new is None:
         report = linting.lint(image, checks, bootable=bootc, zstd_chunked=zstd_chunked)
     else:
-        report = linting.lint_update(image, new, checks)
+        report = linting.lint_update(image, new, checks, access.registry(image, new, platform=arch))
     if as_json:
         print_json(report.document())
     else:

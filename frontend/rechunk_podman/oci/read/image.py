@@ -27,7 +27,16 @@ from rechunk_podman.oci.documents import (
     parse_manifest,
     sha256_of,
 )
-from rechunk_podman.oci.read.decompress import GZIP, ZSTD, Frames, GzipReader, ZstdReader, detect, zstd_frames
+from rechunk_podman.oci.read.decompress import (
+    GZIP,
+    PLAIN,
+    ZSTD,
+    Frames,
+    GzipReader,
+    ZstdReader,
+    detect,
+    zstd_frames,
+)
 from rechunk_podman.oci.read.stores import ArchiveStore, DirectoryStore, Store
 from rechunk_podman.oci.reference import (
     DOCKER_ARCHIVE,
@@ -102,25 +111,21 @@ class HashingReader(io.RawIOBase):
         return Digest("sha256:" + self._hash.hexdigest())
 
 
-def check_container(file: BinaryIO, size: int, compression: str, name: str) -> Frames | None:
-    """Check a seekable blob's magic number, and walk the frames of zstd; leave the file at its start.
+def check_container(file: BinaryIO, size: int, name: str) -> tuple[str, Frames | None]:
+    """Return the compression of a seekable blob, and the frames of zstd; leave the file at its start.
 
-    Returns:
-        The frames, of zstd data.
+    The magic number tells the compression, as for clients: tools write plain blobs under compressed types.
 
     Raises:
-        ImageError: the file is of another compression, or zstd data that is cut off.
+        ImageError: the compression is one that this program cannot read, or zstd data is cut off.
     """
     file.seek(0)
-    found = detect(file.read(8))
-    if found != compression:
-        raise ImageError(
-            f"{name} should be compressed by {compression}, but it looks like {found}",
-            hint="its media type is wrong, or the blob is damaged",
-        )
+    compression = detect(file.read(8))
+    if compression not in (PLAIN, GZIP, ZSTD):
+        raise ImageError(f"{name} is compressed by {compression}", hint="compress it by gzip or zstd")
     frames = zstd_frames(file, size, name) if compression == ZSTD else None
     file.seek(0)
-    return frames
+    return compression, frames
 
 
 def decompressor(source: Any, compression: str, name: str) -> Any:
@@ -155,16 +160,11 @@ class ImageSource:
         name = f"{self.name}: layer {index + 1} of {len(self.record.layers)}"
         with self.store.open(self._files[index]) as file:
             size = file.seek(0, io.SEEK_END)
-            file.seek(0)
-            descriptor = record.descriptor
-            if descriptor is None:
-                compression = detect(file.read(8))
-                file.seek(0)
-            else:
-                compression = layer_compression(descriptor.media_type, name)
-                if size != descriptor.size:
-                    raise ImageError(f"{name} has {size} bytes, its descriptor says {descriptor.size}")
-            check_container(file, size, compression, name)
+            if record.descriptor is not None:
+                layer_compression(record.descriptor.media_type, name)
+                if size != record.descriptor.size:
+                    raise ImageError(f"{name} has {size} bytes, its descriptor says {record.descriptor.size}")
+            compression, _ = check_container(file, size, name)
             stream = HashingReader(decompressor(file, compression, name))
             yield io.BufferedReader(stream, 1 << 20)
             stream.drain()
@@ -174,6 +174,10 @@ class ImageSource:
                 context=[f"it is {stream.digest}, the config says {record.diff_id}"],
                 hint="the image is damaged or forged: do not use it",
             )
+
+    def compression(self, index: int) -> str:
+        """Return the compression of a layer's blob, as it is; raise ImageError if the blob is missing."""
+        return detect(self.store.head(self._files[index]))
 
     def close(self) -> None:
         """Close the store."""

@@ -34,6 +34,9 @@ class Store(Protocol):
     def sizes(self) -> Mapping[str, int]:
         """Name -> bytes of every regular file (links resolved)."""
 
+    def head(self, name: str) -> bytes:
+        """Return the first 8 bytes of a file, or fewer if it is shorter; raise as open() does."""
+
     def open(self, name: str) -> BinaryIO:
         """Open a seekable reader, independent of all others.
 
@@ -66,6 +69,11 @@ class DirectoryStore:
                 if stat.S_ISREG(status.st_mode):
                     found[path.relative_to(self._path).as_posix()] = status.st_size
         return found
+
+    def head(self, name: str) -> bytes:
+        """See Store."""
+        with self.open(name) as file:
+            return file.read(8)
 
     def open(self, name: str) -> BinaryIO:
         """See Store."""
@@ -162,6 +170,11 @@ class ArchiveStore:
     def sizes(self) -> Mapping[str, int]:
         """See Store."""
         return {name: size for name, (_, size) in self._members.items()}
+
+    def head(self, name: str) -> bytes:
+        """See Store."""
+        with self.open(name) as file:
+            return file.read(8)
 
     def open(self, name: str) -> BinaryIO:
         """See Store."""

@@ -29,7 +29,7 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
-from rechunk_podman.oci.read.decompress import GzipReader, detect
+from rechunk_podman.oci.read.decompress import GzipReader
 from rechunk_podman.oci.read.image import (
     MAX_DEPTH,
     HashingReader,
@@ -314,11 +314,12 @@ class _Validator:
             stored = HashingReader(raw)
             tar: HashingReader | None = None
             try:
-                if descriptor is None:
-                    compression = detect(raw.read(8))
-                else:
-                    compression = layer_compression(descriptor.media_type, where)
-                frames = check_container(raw, size, compression, where)
+                compression, frames = check_container(raw, size, where)
+                if descriptor is not None:
+                    claimed = layer_compression(descriptor.media_type, where)
+                    if claimed != compression:
+                        text = f"its media type says {claimed}, but it looks like {compression}"
+                        self.problem("compression", where, text)
                 if frames is not None and (frames.data != 1 or frames.skippable):
                     text = (
                         f"{frames.data} zstd frames and {frames.skippable} skippable ones, not a single one"

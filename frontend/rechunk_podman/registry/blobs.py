@@ -1,0 +1,113 @@
+"""The layers of an image in a registry, each fetched when it is read for the first time."""
+
+from __future__ import annotations
+
+import io
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO
+
+from rechunk_podman.errors import ImageError
+from rechunk_podman.oci import reference as names
+from rechunk_podman.oci.read.image import ImageSource, blob_name
+from rechunk_podman.oci.reference import DOCKER
+from rechunk_podman.oci.spec import Descriptor
+from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
+from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
+from rechunk_podman.registry.answers import UnreachableError, is_busy
+from rechunk_podman.registry.documents import image_documents
+from rechunk_podman.registry.retry import retry
+
+log = logging.getLogger(__name__)
+
+_CHUNK = 1 << 20
+
+
+class RegistryStore:
+    """The blobs of one image in a registry, kept in `folder` once they are fetched.
+
+    A Store, see oci/read/stores.py.
+    """
+
+    def __init__(
+        self, name: str, blobs: Mapping[str, Descriptor], connection: ImageProxy, image: int, folder: Path
+    ) -> None:
+        self.name = name
+        self.duplicates: tuple[str, ...] = ()
+        self._blobs = blobs
+        self._connection = connection
+        self._image = image
+        self._folder = folder
+
+    def sizes(self) -> Mapping[str, int]:
+        """See Store."""
+        return {name: descriptor.size for name, descriptor in self._blobs.items()}
+
+    def head(self, name: str) -> bytes:
+        """See Store; nothing is kept."""
+        with self._connection.blob(self._image, self._blobs[name]) as stream:
+            return io.BufferedReader(stream, 512).read(8)
+
+    def open(self, name: str) -> BinaryIO:
+        """See Store. Fetch the blob if it is not here yet."""
+        path = self._folder / Path(name).name
+        if not path.exists():
+            retry(partial(self._fetch, name, path), f"fetch {name} of {self.name}", is_busy)
+        return path.open("rb")
+
+    def _fetch(self, name: str, path: Path) -> None:
+        descriptor = self._blobs[name]
+        log.info("fetching %s of %s, %d bytes", descriptor.digest, self.name, descriptor.size)
+        part = path.with_suffix(".part")
+        with part.open("wb") as file, self._connection.blob(self._image, descriptor) as stream:
+            left = descriptor.size
+            while left and (data := stream.read(min(left, _CHUNK))):
+                left -= file.write(data)
+            if left or stream.read(1):
+                raise ImageError(f"{self.name}: {name} does not have the size that its descriptor says")
+        part.rename(path)
+
+    def close(self) -> None:
+        """See Store."""
+
+
+@contextmanager
+def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageSource]:
+    """Open an image in a registry; its blobs are deleted in the end.
+
+    Args:
+        reference: `docker://NAME`.
+
+    Raises:
+        RechunkError: as image_documents(). UnreachableError: skopeo cannot open it.
+        ImageError: on reading, where a blob is not what its digest says.
+    """
+    record = image_documents(reference, registry)
+    repository = names.parse(reference.removeprefix(DOCKER)).repository
+    blobs = {
+        blob_name(layer.descriptor.digest): layer.descriptor
+        for layer in record.layers
+        if layer.descriptor is not None
+    }
+    with (
+        tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
+        skopeo_options(repository, registry) as (options, secrets),
+        proxy(options, env=registry.env, secrets=secrets) as connection,
+    ):
+        # By digest: the tag may move.
+        pinned = f"{DOCKER}{repository}@{record.digest}"
+        try:
+            image = retry(lambda: connection.open(pinned), f"open {reference}", is_busy)
+        except BlobError as error:
+            raise UnreachableError(f"cannot read {reference}", context=[error.message]) from error
+        store = RegistryStore(reference, blobs, connection, image, Path(folder))
+        yield ImageSource(
+            store,
+            record,
+            tuple(blob_name(layer.descriptor.digest) for layer in record.layers if layer.descriptor),
+        )
+        connection.close_image(image)
