@@ -17,10 +17,10 @@ import os, signal, sys
 from rechunk_podman.temporary import private_directory
 with private_directory(sys.argv[1]) as held:
     open(held.path + "/file", "w").close()
-    print(held.path, flush=True)
     if sys.argv[2:]:
         os.set_inheritable(held.lock, True)
         os.spawnlp(os.P_NOWAIT, "tail", "tail", "-f", "/dev/null")
+    print(held.path, flush=True)
     signal.pause()
 """
 
