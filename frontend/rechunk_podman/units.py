@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
+
 
 def human_size(size: float) -> str:
     """Bytes in the largest decimal unit that leaves a number of at least one: `14.2 GB`."""
@@ -10,3 +14,14 @@ def human_size(size: float) -> str:
             break
         size /= 1000
     return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
+
+
+def parse_size(text: str) -> int | None:
+    """Return the bytes that `20GB`, `1.5 TB`, `512MiB` or a plain number of bytes names; None for other text.
+
+    kB, MB, GB, TB are powers of 1000, as human_size() prints them; KiB and so on are powers of 1024.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None or (match[3] and not match[2]):
+        return None
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))

@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.units import parse_size
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +44,7 @@ class BuildOptions:
     keep_mtime: paths whose times, and those of what is below them, stay.
     keep_selinux: record security.selinux.
     root_mode: permission bits of `/`.
+    max_size: bytes that the files may have together; more is an error after the scan. None: no limit.
     bootc: the image is bootable, see labels.bootable_labels(); what /sysroot holds is left out.
     fresh: plan without the Ledgers of earlier images.
     record: give the image a Ledger of its own.
@@ -65,6 +67,7 @@ class BuildOptions:
     keep_mtime: tuple[str, ...] = ()
     keep_selinux: bool = False
     root_mode: int = 0o755
+    max_size: int | None = None
     bootc: bool = False
     fresh: bool = False
     record: bool = True
@@ -78,6 +81,22 @@ class BuildOptions:
                 raise UsageError(
                     f"{name} is out of range: {getattr(self, name)}", hint=f"from {low} to {high}"
                 )
+        if self.max_size is not None and self.max_size < 1:
+            raise UsageError(f"max_size is out of range: {self.max_size}", hint="bytes, at least 1")
+
+
+def parse_max_size(text: str | None) -> int | None:
+    """Return the bytes that `--max-size TEXT` allows, None for no limit.
+
+    Raises:
+        UsageError: the text is not a size of at least one byte.
+    """
+    if text is None:
+        return None
+    size = parse_size(text)
+    if not size:
+        raise UsageError(f"not a size: {text!r}", hint="for example --max-size 20GB, or 512MiB, or bytes")
+    return size
 
 
 def parse_max_layers(text: str | None) -> int:

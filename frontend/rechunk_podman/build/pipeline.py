@@ -16,7 +16,7 @@ from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.components.preload import Ahead
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.log import NOTE
-from rechunk_podman.model import Component, ComponentId, Plan, Tree
+from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
 from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_created
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import Layer
@@ -29,6 +29,7 @@ from rechunk_podman.planning.on_base import plan_on_base
 from rechunk_podman.planning.plan import plan
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
 
 log = logging.getLogger("rechunk_podman")
@@ -77,11 +78,20 @@ def _workers(options: BuildOptions) -> Workers:
     return Workers(options.threads or len(os.sched_getaffinity(0)))
 
 
-def prepare(root: Root, source: Source, options: BuildOptions, workers: Workers) -> Prepared:
+def prepare(
+    root: Root,
+    source: Source,
+    options: BuildOptions,
+    workers: Workers,
+    on_scan: Callable[[int], None] | None = None,
+) -> Prepared:
     """Scan `root`, find its components and plan its layers, with the help of the workers.
 
+    Args:
+        on_scan: called with the bytes of all files, before any of them is read.
+
     Raises:
-        RechunkError: the config or the root filesystem cannot be taken as they are.
+        RechunkError: the config or the root filesystem cannot be taken as they are, or what on_scan raises.
     """
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
     # Refuses wrong operations before the long work.
@@ -94,7 +104,10 @@ def prepare(root: Root, source: Source, options: BuildOptions, workers: Workers)
         keep_selinux=options.keep_selinux,
         workers=workers,
     )
-    log.info("scan: %d paths", len(tree))
+    size = _size(tree, options.max_size)
+    log.info("scan: %d paths, %s", len(tree), human_size(size))
+    if on_scan is not None:
+        on_scan(size)
     if "sysroot/ostree/repo" in tree:
         log.warning(
             "/sysroot holds an ostree repository, a second copy of what it was deployed as: "
@@ -137,6 +150,7 @@ def build(
     *,
     reuse: Reuse | None = None,
     reuse_from: str | None = None,
+    on_scan: Callable[[int], None] | None = None,
     on_plan: Callable[[Prepared, int], None] | None = None,
     on_layer: Callable[[int, Layer], None] | None = None,
     on_layers: Callable[[Sequence[Layer]], None] | None = None,
@@ -145,15 +159,16 @@ def build(
 
     Args:
         reuse, reuse_from: see write_image().
+        on_scan: see prepare().
         on_plan: called before anything is written, with the bytes (uncompressed) of the layers that will be
             as its second argument.
         on_layers: called when all layers are there, and before the image appears.
 
     Raises:
-        RechunkError: as prepare() and write_image(), and what on_plan and on_layers raise.
+        RechunkError: as prepare() and write_image(), and what on_scan, on_plan and on_layers raise.
     """
     with Root(source.rootfs) as root, _workers(options) as workers, gc_paused():
-        prepared = prepare(root, source, options, workers)
+        prepared = prepare(root, source, options, workers, on_scan)
         by_id = {component.id: component for component in prepared.assignment.components}
         expected = record.expected_layers(prepared.plan, reuse or {})
         specs = [
@@ -187,6 +202,25 @@ def build(
         )
     log.info("write: %s, manifest %s", output, image.manifest_descriptor.digest)
     return image
+
+
+def _size(tree: Tree, limit: int | None) -> int:
+    """Return the bytes of all files, each hard-link group once.
+
+    Raises:
+        RootfsError: they are more than the limit.
+    """
+    sizes = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0)
+    sizes[list(tree.leader)] = 0
+    total = int(sizes.sum())
+    if limit is not None and total > limit:
+        largest = int(sizes.argmax())
+        raise RootfsError(
+            f"the files have {human_size(total)} together, more than --max-size allows: {human_size(limit)}",
+            context=[f"the largest: /{tree.paths[largest]}, {human_size(int(sizes[largest]))}"],
+            hint="--prune PATH leaves a file out",
+        )
+    return total
 
 
 def _configured(config: ImageConfig, options: BuildOptions) -> ImageConfig:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import stat
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +19,7 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source
 from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
-from rechunk_podman.files import is_stream, write_file
+from rechunk_podman.files import is_stream, spool_directory, write_file
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.reference import STORAGE, LocationKind
@@ -58,9 +60,12 @@ def run(job: Job) -> Built:
     output = Output.parse(job.output)
     seen: list[Prepared] = []
 
+    def scanned(size: int) -> None:
+        _require_room(output, job.options, size, "the files")
+
     def planned(prepared: Prepared, size: int) -> None:
         seen.append(prepared)
-        _require_room(output, job.options, size)
+        _require_room(output, job.options, size, "the layers to be written")
 
     if job.held:
         held = dict.fromkeys(job.held)
@@ -77,7 +82,7 @@ def run(job: Job) -> Built:
             on_plan=planned,
         )
     else:
-        image = pipeline.build(source, job.options, output, on_plan=planned)
+        image = pipeline.build(source, job.options, output, on_scan=scanned, on_plan=planned)
     return Built(seen[-1], image=image)
 
 
@@ -147,13 +152,23 @@ def _memories(before: Previous | None, config: str | None) -> tuple[Ledger | Non
     return image_ledger.memories(own, image_ledger.inherited(ImageConfig.parse(config), "the image config"))
 
 
-def _require_room(output: Output, options: BuildOptions, size: int) -> None:
-    """Log how much room the layers to be written need; raise ToolError if there is certainly too little."""
-    if output.path is None or is_stream(output.path):
-        return
+def _require_room(output: Output, options: BuildOptions, size: int, what: str) -> None:
+    """Log how much room is needed; raise ToolError if there is certainly too little.
+
+    Args:
+        size: bytes of the files or layers.
+        what: they are, for messages.
+    """
     try:
         least = space.least(size, compressed=options.compression.kind != "none")
-        space.require("the layers to be written", output.path, at_most=size, at_least=least)
+        space.require(what, _place(output), at_most=size, at_least=least)
     except ToolError as error:
-        hint = "name a place with room that may be written to (--output)"
+        hint = "name a place with room that may be written to (--output); --prune PATH leaves a file out"
         raise ToolError(error.message, context=error.context, hint=hint) from error
+
+
+def _place(output: Output) -> str:
+    """Return a path on the file system that the output is written to first."""
+    if output.path is not None:
+        return spool_directory() if is_stream(output.path) else output.path
+    return "/proc/self/fd/1" if stat.S_ISREG(os.fstat(1).st_mode) else spool_directory()

@@ -20,6 +20,7 @@ from rechunk_podman.cli.options import (
     Label,
     LabelLines,
     MaxLayers,
+    MaxSize,
     NoLedger,
     Output,
     PlanOnly,
@@ -61,6 +62,7 @@ class ImageOptions:
     keep_mtime: KeepMtime = None
     keep_selinux: KeepSelinux = False
     root_mode: RootMode = None
+    max_size: MaxSize = None
     arch: Arch = None
     plan_only: PlanOnly = False
     compression_level: CompressionLevel = None
@@ -85,6 +87,7 @@ class ImageOptions:
         from rechunk_podman.build.options import (
             BuildOptions,
             parse_max_layers,
+            parse_max_size,
             parse_root_mode,
         )
         from rechunk_podman.oci.write.compress import Compression
@@ -104,6 +107,7 @@ class ImageOptions:
             keep_mtime=tuple(self.keep_mtime or ()),
             keep_selinux=self.keep_selinux,
             root_mode=parse_root_mode(self.root_mode),
+            max_size=parse_max_size(self.max_size),
             bootc=bool(self.bootc),
             fresh=self.fresh,
             record=not self.no_ledger,

@@ -77,6 +77,13 @@ Bootc = Annotated[
     ),
 ]
 
+MaxSize = Annotated[
+    str | None,
+    for_input(
+        metavar="SIZE", help="Refuse files of more than SIZE together: 20GB, 512MiB; holes in files count."
+    ),
+]
+
 Arch = Annotated[
     str | None,
     for_input(
