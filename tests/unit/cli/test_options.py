@@ -118,6 +118,7 @@ def test_every_field_of_build_options_has_an_option() -> None:
         keep_mtime=["/y"],
         keep_selinux=True,
         root_mode="0700",
+        max_size="20GB",
         bootc=True,
         fresh=True,
         no_ledger=True,
