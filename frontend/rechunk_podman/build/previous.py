@@ -22,8 +22,8 @@ from rechunk_podman.errors import RechunkError, ToolError
 from rechunk_podman.log import note
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord, layer_compression
-from rechunk_podman.oci.read.image import HashingReader, blob_name, decompressor
-from rechunk_podman.oci.read.stores import DirectoryStore
+from rechunk_podman.oci.read.image import HashingReader, decompressor
+from rechunk_podman.oci.read.stores import DirectoryStore, blob_name
 from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, locate, parse_path
 from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer

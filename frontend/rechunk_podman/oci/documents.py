@@ -18,6 +18,8 @@ from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
 from rechunk_podman.oci.text import load_json
 
 INDEXES = (spec.MEDIA_INDEX, spec.DOCKER_MANIFEST_LIST)
+CONFIGS = (spec.MEDIA_CONFIG, spec.DOCKER_CONFIG)
+_LAYER_PREFIXES = ("application/vnd.oci.image.layer.", "application/vnd.docker.image.rootfs.")
 MANIFESTS = (spec.MEDIA_MANIFEST, spec.DOCKER_MANIFEST)
 LAYER_COMPRESSION: Mapping[str, str] = {
     spec.MEDIA_LAYER: PLAIN,
@@ -130,6 +132,14 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
         media_type,
         document,
     )
+
+
+def is_artifact(manifest: Manifest) -> bool:
+    """Return True for a manifest of an artifact (manifest.md): an SBOM, a chart, an attestation."""
+    if "artifactType" in manifest.document:
+        return True
+    layers = [layer.media_type.startswith(_LAYER_PREFIXES) for layer in manifest.layers]
+    return not any(layers) and (bool(layers) or manifest.config.media_type not in CONFIGS)
 
 
 def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, Any]]]:

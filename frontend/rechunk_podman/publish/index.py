@@ -24,7 +24,8 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
-from rechunk_podman.oci.read.image import blob_name, open_store, read_document
+from rechunk_podman.oci.read.image import open_store
+from rechunk_podman.oci.read.stores import blob_name, read_document
 from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Pinned, Target, locate, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Descriptor, Digest

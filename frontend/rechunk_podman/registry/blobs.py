@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.oci import reference as names
-from rechunk_podman.oci.read.image import ImageSource, blob_name
+from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.stores import blob_name
 from rechunk_podman.oci.reference import DOCKER
 from rechunk_podman.oci.spec import Descriptor
 from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy

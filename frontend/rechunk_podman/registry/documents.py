@@ -21,7 +21,8 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
-from rechunk_podman.oci.read.image import MAX_DEPTH, MAX_DOCUMENT, open_image
+from rechunk_podman.oci.read.image import MAX_DEPTH, open_image
+from rechunk_podman.oci.read.stores import MAX_DOCUMENT
 from rechunk_podman.oci.reference import DOCKER, MISSING_HINT, LocationKind, locate, parse_path
 from rechunk_podman.programs.process import which
 from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
@@ -59,7 +60,7 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
             return image_record(reference, None, _read(Path(name)))
         if not Path(parse_path(name).path).exists():
             raise MissingImageError(f"no such file or directory: {parse_path(name).path}", hint=MISSING_HINT)
-        with open_image(name) as image:
+        with open_image(name, registry.platform) as image:
             return replace(image.record, name=reference)
     except OSError as error:
         raise ImageError(f"cannot read {reference}", context=[str(error)]) from error

@@ -213,7 +213,9 @@ def test_nested_indexes(tmp_path):
 def test_entry_that_is_no_image(tmp_path):
     image = layout(tmp_path)
     image.entry["mediaType"] = "text/plain"
-    assert codes(image.finish(), strict=False) == {"media-type"}
+    path = image.finish()
+    assert "media-type" in codes(path)
+    assert codes(path, strict=False) == set()
 
 
 def with_manifest(tmp_path, **changes) -> set[str]:

@@ -9,24 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rechunk_podman.errors import ImageError, UsageError
-from rechunk_podman.oci import spec
+from rechunk_podman.errors import ImageError, MissingImageError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import (
     INDEXES,
     MANIFESTS,
     ImageRecord,
     image_record,
+    is_artifact,
     layer_compression,
     parse_docker_manifest,
-    parse_index,
     parse_manifest,
-    sha256_of,
 )
+from rechunk_podman.oci.read.choose import choose, familiar
 from rechunk_podman.oci.read.decompress import (
     GZIP,
     PLAIN,
@@ -37,7 +36,7 @@ from rechunk_podman.oci.read.decompress import (
     detect,
     zstd_frames,
 )
-from rechunk_podman.oci.read.stores import ArchiveStore, DirectoryStore, Store
+from rechunk_podman.oci.read.stores import ArchiveStore, DirectoryStore, Store, blob_name, read_document
 from rechunk_podman.oci.reference import (
     DOCKER_ARCHIVE,
     OCI,
@@ -46,40 +45,10 @@ from rechunk_podman.oci.reference import (
     is_layout,
     parse_path,
 )
-from rechunk_podman.oci.spec import Descriptor, DiffId, Digest
-
-MAX_DOCUMENT = 4 << 20
-"""Bytes of an index, manifest or config: what containers/image reads at most."""
+from rechunk_podman.oci.spec import DiffId, Digest
 
 MAX_DEPTH = 4
 """Indexes within indexes that are followed."""
-
-
-def blob_name(identity: Digest) -> str:
-    """Return the name of a blob in a layout (image-layout.md, "Blobs")."""
-    return "blobs/" + identity.replace(":", "/")
-
-
-def read_document(store: Store, name: str, descriptor: Descriptor | None = None) -> bytes:
-    """Return a JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
-
-    Raises:
-        ImageError: missing, too large, or not what the descriptor says.
-    """
-    with store.open(name) as file:
-        data = file.read(MAX_DOCUMENT + 1)
-    if len(data) > MAX_DOCUMENT:
-        raise ImageError(
-            f"{store.name}: {name} is larger than {MAX_DOCUMENT} bytes",
-            hint="no client reads such a document",
-        )
-    if descriptor is not None and (descriptor.size, descriptor.digest) != (len(data), sha256_of(data)):
-        raise ImageError(
-            f"{store.name}: {name} is not what its descriptor says",
-            context=[f"{len(data)} bytes, {sha256_of(data)}; expected {descriptor.size} bytes"],
-            hint="the image is damaged: write or fetch it anew",
-        )
-    return data
 
 
 class HashingReader(io.RawIOBase):
@@ -227,11 +196,15 @@ def open_store(reference: PathReference) -> tuple[str, Store]:
     return transport, store
 
 
-def open_image(reference: str | Path | PathReference) -> ImageSource:
+def open_image(reference: str | Path | PathReference, platform: str | None = None) -> ImageSource:
     """Open one image.
+
+    Args:
+        platform: [OS/]ARCH[/VARIANT] of the image; None: that of this machine where there are several.
 
     Raises:
         UsageError: nothing is there, it is no image, or one of several and the reference does not say which.
+        MissingImageError: there is no image for the platform.
         ImageError: it is damaged.
     """
     if not isinstance(reference, PathReference):
@@ -239,57 +212,47 @@ def open_image(reference: str | Path | PathReference) -> ImageSource:
     transport, store = open_store(reference)
     try:
         if transport == DOCKER_ARCHIVE:
-            return _open_docker(store, reference.tag)
-        return _open_oci(store, reference.tag)
+            return _open_docker(store, reference.tag, platform)
+        try:
+            return _open_oci(store, reference.tag, platform)
+        except MissingImageError:
+            raise
+        except UsageError:
+            # `docker save` writes both; before its full names were in index.json, they were in manifest.json.
+            if "manifest.json" not in store.sizes():
+                raise
+            with suppress(UsageError):
+                return _open_docker(store, reference.tag, platform)
+            raise
     except BaseException:
         store.close()
         raise
 
 
-def _open_oci(store: Store, tag: str | None) -> ImageSource:
-    descriptor = _choose(store, read_document(store, "index.json"), tag)
+def _open_oci(store: Store, tag: str | None, platform: str | None) -> ImageSource:
+    descriptor = choose(store, read_document(store, "index.json"), tag, platform)
     for _ in range(MAX_DEPTH):
         if descriptor.media_type not in INDEXES:
             break
-        descriptor = _choose(store, read_document(store, blob_name(descriptor.digest), descriptor), None)
+        index = read_document(store, blob_name(descriptor.digest), descriptor)
+        descriptor = choose(store, index, None, platform)
     if descriptor.media_type not in MANIFESTS:
         raise ImageError(f"{store.name} holds no image but {descriptor.media_type!r}")
     data = read_document(store, blob_name(descriptor.digest), descriptor)
     manifest = parse_manifest(data, f"the manifest of {store.name}")
+    if is_artifact(manifest):
+        raise UsageError(
+            f"{store.name} holds an artifact, and no image",
+            context=[f"its config is of the type {manifest.config.media_type!r}"],
+        )
     config = read_document(store, blob_name(manifest.config.digest), manifest.config)
     record = image_record(store.name, data, config)
     return ImageSource(store, record, tuple(blob_name(layer.digest) for layer in manifest.layers))
 
 
-def _choose(store: Store, index: bytes, tag: str | None) -> Descriptor:
-    """Return the descriptor of that name or digest; without a name the only one, or that of this machine."""
-    entries = parse_index(index, f"the index of {store.name}")
-    names = [
-        descriptor.annotations.get(spec.ANNOTATION_REF_NAME) or descriptor.digest for descriptor, _ in entries
-    ]
-    if tag is not None:
-        entries = [
-            entry for entry, name in zip(entries, names, strict=True) if tag in (name, entry[0].digest)
-        ]
-    elif len(entries) > 1:
-        host = ImageConfig().with_architecture(None)
-        entries = [
-            entry
-            for entry in entries
-            if (entry[1].get("os"), entry[1].get("architecture")) == (host.os, host.architecture)
-        ]
-    if len(entries) == 1:
-        return entries[0][0]
-    raise UsageError(
-        f"{store.name} holds no image {tag}" if tag else f"{store.name} holds {len(names)} images",
-        context=["it holds: " + ", ".join(names[:10])] if names else [],
-        hint="name one as PATH:NAME" if names else None,
-    )
-
-
-def _open_docker(store: Store, tag: str | None) -> ImageSource:
+def _open_docker(store: Store, tag: str | None, platform: str | None) -> ImageSource:
     images = parse_docker_manifest(read_document(store, "manifest.json"), store.name)
-    chosen = [image for image in images if tag is None or _familiar(tag) in map(_familiar, image.tags)]
+    chosen = [image for image in images if tag is None or familiar(tag) in map(familiar, image.tags)]
     if len(chosen) != 1:
         names = [", ".join(image.tags) or image.config for image in images]
         raise UsageError(
@@ -303,11 +266,8 @@ def _open_docker(store: Store, tag: str | None) -> ImageSource:
         raise ImageError(
             f"{store.name}: {len(image.layers)} layers, but {len(record.layers)} diff_ids in the config"
         )
+    if platform:
+        wanted = ImageConfig().with_architecture(platform)
+        if (record.config.os, record.config.architecture) != (wanted.os, wanted.architecture):
+            raise MissingImageError(f"{store.name} has no image for {wanted.os}/{wanted.architecture}")
     return ImageSource(store, record, image.layers)
-
-
-def _familiar(name: str) -> str:
-    """Return a name with its tag and without docker's default registry, which writers add or leave out."""
-    for default in ("docker.io/library/", "docker.io/"):
-        name = name.removeprefix(default)
-    return name if ":" in name.rpartition("/")[2] else name + ":latest"

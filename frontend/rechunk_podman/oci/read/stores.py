@@ -14,14 +14,20 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from rechunk_podman.errors import ImageError
+from rechunk_podman.oci.documents import sha256_of
 from rechunk_podman.oci.read.decompress import GZIP, PLAIN, ZSTD, detect
 from rechunk_podman.oci.read.header import DIRECTORY, FILE, GLOBAL, LINK, SYMLINK, Entries
 from rechunk_podman.oci.read.tar import decoded, tar_errors
+from rechunk_podman.oci.spec import Descriptor, Digest
 
 MAX_MEMBERS = 200_000
 _MAX_LINKS = 8
 _MAGIC_AT = 257
 """Where a tar header says `ustar` (pax(1), "ustar Interchange Format"; GNU tar, too)."""
+
+
+MAX_DOCUMENT = 4 << 20
+"""Bytes of an index, manifest or config: what containers/image reads at most."""
 
 
 class Store(Protocol):
@@ -46,6 +52,33 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the archive."""
+
+
+def blob_name(identity: Digest) -> str:
+    """Return the name of a blob in a layout (image-layout.md, "Blobs")."""
+    return "blobs/" + identity.replace(":", "/")
+
+
+def read_document(store: Store, name: str, descriptor: Descriptor | None = None) -> bytes:
+    """Return a JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
+
+    Raises:
+        ImageError: missing, too large, or not what the descriptor says.
+    """
+    with store.open(name) as file:
+        data = file.read(MAX_DOCUMENT + 1)
+    if len(data) > MAX_DOCUMENT:
+        raise ImageError(
+            f"{store.name}: {name} is larger than {MAX_DOCUMENT} bytes",
+            hint="no client reads such a document",
+        )
+    if descriptor is not None and (descriptor.size, descriptor.digest) != (len(data), sha256_of(data)):
+        raise ImageError(
+            f"{store.name}: {name} is not what its descriptor says",
+            context=[f"{len(data)} bytes, {sha256_of(data)}; expected {descriptor.size} bytes"],
+            hint="the image is damaged: write or fetch it anew",
+        )
+    return data
 
 
 class DirectoryStore:

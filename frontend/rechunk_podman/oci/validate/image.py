@@ -16,12 +16,14 @@ from typing import NamedTuple
 from rechunk_podman.errors import ImageError, RechunkError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.documents import (
+    CONFIGS,
     INDEXES,
     MANIFESTS,
     DockerImage,
     ImageRecord,
     Manifest,
     image_record,
+    is_artifact,
     layer_compression,
     parse_docker_manifest,
     parse_index,
@@ -29,17 +31,16 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
+from rechunk_podman.oci.read.choose import name_of
 from rechunk_podman.oci.read.decompress import GzipReader
 from rechunk_podman.oci.read.image import (
     MAX_DEPTH,
     HashingReader,
-    blob_name,
     check_container,
     decompressor,
     open_store,
-    read_document,
 )
-from rechunk_podman.oci.read.stores import Store
+from rechunk_podman.oci.read.stores import Store, blob_name, read_document
 from rechunk_podman.oci.reference import DOCKER_ARCHIVE, PathReference, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import Descriptor, Digest
@@ -49,7 +50,6 @@ _REF_NAME = re.compile(
     r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*"
 )
 _HEX_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json|\.tar)?")
-_CONFIGS = (spec.MEDIA_CONFIG, spec.DOCKER_CONFIG)
 
 
 class Problem(NamedTuple):
@@ -187,9 +187,9 @@ class _Validator:
             name = descriptor.annotations.get(spec.ANNOTATION_REF_NAME)
             if name is not None and not _REF_NAME.fullmatch(name):
                 self.problem("ref-name", where, f"not a ref name: {name!r}")
-            key = (name or "", str(sorted(platform.items())))
+            key = (name_of(descriptor), str(sorted(platform.items())))
             if name is not None and key in names:
-                self.problem("duplicate-ref", where, f"two images are named {name}")
+                self.problem("duplicate-ref", where, f"two images are named {name_of(descriptor)}")
             names.add(key)
             self._entry(descriptor, platform, depth)
 
@@ -206,7 +206,8 @@ class _Validator:
         elif descriptor.media_type in MANIFESTS:
             self._image(data, descriptor, platform)
         else:
-            self.problem("media-type", where, f"an index refers to the media type {descriptor.media_type!r}")
+            text = f"an index refers to the media type {descriptor.media_type!r}"
+            self.problem("media-type", where, text, strict=True)
 
     def _document(self, code: str, descriptor: Descriptor) -> bytes | None:
         """Return a referenced document that matches its descriptor, else None, and note a problem."""
@@ -242,6 +243,10 @@ class _Validator:
         except ImageError as error:
             self.caught("manifest", where, error)
             return
+        if is_artifact(manifest):
+            for part in (manifest.config, *manifest.layers):
+                self._opaque(part)
+            return
         self._media_types(manifest, descriptor.media_type, where)
         config = self._document("config", manifest.config)
         record = None
@@ -256,10 +261,25 @@ class _Validator:
             diff_id = diff_ids[number] if number < len(diff_ids) else None
             self._layer(blob_name(layer.digest), layer, Digest(diff_id) if diff_id else None, number)
 
+    def _opaque(self, descriptor: Descriptor) -> None:
+        """Check a blob of an artifact, whose content nobody here knows."""
+        file = blob_name(descriptor.digest)
+        self.visited.add(file)
+        if file not in self.sizes:
+            if descriptor.digest not in self.report.elsewhere:
+                self.problem("missing-blob", file, "a part of an artifact is missing")
+            return
+        self.report.blobs += 1
+        self.report.size += self.sizes[file]
+        with self.store.open(file) as raw:
+            content = HashingReader(raw)
+            content.drain()
+        self._matches(descriptor, content.size, content.digest)
+
     def _media_types(self, manifest: Manifest, media_type: str, where: str) -> None:
         if manifest.media_type != media_type:
             self.problem("media-type", where, f"it calls itself {manifest.media_type}, not {media_type}")
-        if manifest.config.media_type not in _CONFIGS:
+        if manifest.config.media_type not in CONFIGS:
             self.problem("media-type", where, f"its config is of the type {manifest.config.media_type!r}")
         family = "docker" if media_type == spec.DOCKER_MANIFEST else "oci"
         for descriptor in (manifest.config, *manifest.layers):
