@@ -6,6 +6,7 @@ Sources: RFC 8259, RFC 3339 (image-spec config.md "created"), Go's GOARCH as con
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
@@ -20,6 +21,8 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 GO_ZERO = -62135596800
 """Epoch seconds of Go's zero time, which stands for no time at all."""
 _LATEST = 253402300799
+MAX_NESTING = 100
+"""Levels of lists and objects in a document of an image: real ones have a dozen."""
 
 _ARCHITECTURES: Mapping[str, tuple[str, str | None]] = {
     "x86_64": ("amd64", None),
@@ -46,10 +49,10 @@ _ARCHITECTURES: Mapping[str, tuple[str, str | None]] = {
 def load_json(
     text: str | bytes, name: str, error: type[RechunkError] = ImageError, hint: str | None = None
 ) -> Any:
-    """Read a JSON document, strictly: no NaN, no text after it.
+    """Read a JSON document, strictly: no NaN, no text after it. Lone surrogates become U+FFFD, as for Go.
 
     Raises:
-        error: not JSON (with line and column), not UTF-8, or nested absurdly deep.
+        error: not JSON (with line and column), not UTF-8, nested absurdly deep, or with an infinite number.
     """
     if isinstance(text, bytes):
         try:
@@ -58,10 +61,13 @@ def load_json(
             raise error(
                 f"{name} is not UTF-8 text", context=[f"at byte {problem.start}"], hint=hint
             ) from problem
+    else:
+        text = scrub(text)
     if not text.strip():
         raise error(f"{name} is empty", hint=hint)
     try:
-        return json.loads(text, parse_constant=_no_constant)
+        document = json.loads(text, parse_constant=_no_constant)
+        _check(document)
     except json.JSONDecodeError as problem:
         line = text.splitlines()[problem.lineno - 1 : problem.lineno]
         shown = [line[0][max(0, problem.colno - 41) : problem.colno + 39]] if line else []
@@ -69,6 +75,34 @@ def load_json(
         raise error(f"{name} is not JSON", context=[where, *shown], hint=hint) from problem
     except (ValueError, RecursionError) as problem:
         raise error(f"{name} is not JSON that can be read", context=[str(problem)], hint=hint) from problem
+    return _scrubbed(document) if "\\ud" in text.lower() else document
+
+
+def _check(document: object) -> None:
+    """Raise ValueError for a document that cannot be written again: too deep, or with an infinite number."""
+    level = [document]
+    for _ in range(MAX_NESTING):
+        if any(isinstance(value, float) and math.isinf(value) for value in level):
+            raise ValueError("a number is too large")
+        level = [
+            child
+            for value in level
+            if isinstance(value, (dict, list))
+            for child in (value.values() if isinstance(value, dict) else value)
+        ]
+        if not level:
+            return
+    raise ValueError(f"it is nested deeper than {MAX_NESTING} levels")
+
+
+def _scrubbed(document: Any) -> Any:
+    if isinstance(document, str):
+        return scrub(document)
+    if isinstance(document, list):
+        return [_scrubbed(value) for value in document]
+    if isinstance(document, dict):
+        return {scrub(key): _scrubbed(value) for key, value in document.items()}
+    return document
 
 
 def _no_constant(name: str) -> None:

@@ -325,3 +325,16 @@ def test_comment_never_exceeds_its_limit(parts, limit):
     comment = layer_comment(components, "sha256:" + "ab" * 32, limit=limit)
     assert len(comment.encode()) <= limit
     assert comment.endswith("[abababab]")
+
+
+def test_lone_surrogates_of_json_are_replaced_as_go_does():
+    text = '{"config": {"Labels": {"a\\ud800": "b\\udfffc", "pair": "\\ud83d\\ude00"}}}'
+    config = ImageConfig.parse(text)
+    assert config.labels == {"a\ufffd": "b\ufffdc", "pair": "\U0001f600"}
+    assert json.dumps(dict(config.labels), ensure_ascii=False).encode()
+
+
+@pytest.mark.parametrize("value", ["1e999", "[" * 200 + "]" * 200])
+def test_documents_that_nobody_could_write_again(value):
+    with pytest.raises(UsageError, match="not JSON that can be read"):
+        ImageConfig.parse('{"architecture": "amd64", "extra": ' + value + "}")
