@@ -40,11 +40,12 @@ class OpenRoot:
 
 
 @contextmanager
-def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
+def open_root(reference: str, *, is_image: bool = False, platform: str | None = None) -> Iterator[OpenRoot]:
     """Open the root filesystem that a reference names; mount it read-only if it is an image in storage.
 
     Args:
         is_image: take the name of a directory for the name of an image in storage.
+        platform: [OS/]ARCH[/VARIANT], which the image must be for.
 
     Raises:
         UsageError: the reference names nothing, or an image that must be fetched or unpacked first.
@@ -57,16 +58,18 @@ def open_root(reference: str, *, is_image: bool = False) -> Iterator[OpenRoot]:
         from rechunk_podman.programs.namespace import require_root
         from rechunk_podman.programs.podman import mounted
 
-        image = _in_storage(name)
+        image = _in_storage(name, platform)
         require_root()
         record = image_record(reference, image.manifest, image.config)
         with mounted(image.id) as path, Root(path) as root:
             yield OpenRoot(reference, root, record)
     elif kind is LocationKind.DIRECTORY:
+        if platform is not None:
+            raise UsageError(f"a directory is for no platform: {reference}", hint="leave out --arch")
         with Root(name) as root:
             yield OpenRoot(reference, root)
     elif kind is LocationKind.IMAGE:
-        with open_image(name) as source:
+        with open_image(name, platform) as source:
             yield OpenRoot(reference, source, source.record)
     else:
         raise _unreadable(reference, kind)
@@ -84,13 +87,13 @@ def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageS
     """
     kind, name = locate(reference)
     if kind is LocationKind.IMAGE:
-        with open_image(name) as source:
+        with open_image(name, registry.platform) as source:
             yield source
     elif kind is LocationKind.STORAGE:
         from rechunk_podman.programs.process import local_environment
         from rechunk_podman.programs.skopeo import export_layout
 
-        image = _in_storage(name)
+        image = _in_storage(name, registry.platform)
         with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
             export_layout(image.id, "image", cwd=folder, env=local_environment())
             with open_image(f"oci:{Path(folder) / 'image'}") as source:
@@ -108,12 +111,12 @@ def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageS
         raise _unreadable(reference, kind)
 
 
-def _in_storage(name: str) -> Image:
+def _in_storage(name: str, platform: str | None) -> Image:
     # podman-py takes longer to import than all modules of this package.
     from rechunk_podman.programs.podman import connect
 
     with connect() as podman:
-        return podman.resolve(name)
+        return podman.resolve(name, platform)
 
 
 def _unreadable(reference: str, kind: LocationKind) -> UsageError:

@@ -7,7 +7,7 @@ import logging
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.reference import STORAGE, LocationKind
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.documents import WrittenImage
@@ -139,7 +140,10 @@ def _previous(job: Job) -> Previous | None:
     if job.options.fresh or job.previous is None:
         return None
     if job.previous_config is None:
-        return earlier.resolve(job.previous, job.registry, state.load(job.state))
+        registry = job.registry
+        if registry.platform is None and job.config is not None:
+            registry = replace(registry, platform=platform_name(ImageConfig.parse(job.config)) or None)
+        return earlier.resolve(job.previous, registry, state.load(job.state))
     record = image_record(job.previous, None, job.previous_config.encode())
     return Previous(record, job.previous, LocationKind.DOCUMENT)
 

@@ -42,7 +42,10 @@ def changelog(
         UsageError: a revision is malformed. ToolError: git is not installed.
     """
     before, now = inspect(old, registry), inspect(new, registry)
-    installed = installed_packages(old, before), installed_packages(new, now)
+    installed = (
+        installed_packages(old, before, registry.platform),
+        installed_packages(new, now, registry.platform),
+    )
     start = before.record.config.labels.get(REVISION_LABEL)
     end = revision or now.record.config.labels.get(REVISION_LABEL)
     commits = None
@@ -54,7 +57,7 @@ def changelog(
     return Changelog(Side.of(before), Side.of(now), changes, compare(before, now), commits, installed[1])
 
 
-def installed_packages(reference: str, facts: ImageFacts) -> Packages | None:
+def installed_packages(reference: str, facts: ImageFacts, platform: str | None = None) -> Packages | None:
     """Return the packages of an image, as far as they are known without fetching layers; None if unknown.
 
     Raises:
@@ -63,7 +66,7 @@ def installed_packages(reference: str, facts: ImageFacts) -> Packages | None:
     found: Packages | None = None
     if locate(reference)[0] not in (LocationKind.REGISTRY, LocationKind.DOCUMENT):
         try:
-            found = _read_databases(reference)
+            found = _read_databases(reference, platform)
         except NamespaceRequiredError:
             raise
         except RechunkError as error:
@@ -73,8 +76,8 @@ def installed_packages(reference: str, facts: ImageFacts) -> Packages | None:
     return None if facts.ledger is None else of_ledger(facts.ledger)
 
 
-def _read_databases(reference: str) -> Packages:
-    with open_root(reference, is_image=True) as opened:
+def _read_databases(reference: str, platform: str | None) -> Packages:
+    with open_root(reference, is_image=True, platform=platform) as opened:
         if isinstance(opened.files, Root):
             return of_root(opened.files)
         with databases_of(opened.files) as root:

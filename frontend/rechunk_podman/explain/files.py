@@ -63,6 +63,7 @@ class Differences:
 def read_tree_of(
     reference: str,
     *,
+    platform: str | None = None,
     prune: Sequence[str] = (),
     keep_selinux: bool = False,
     skip_special_files: bool = False,
@@ -70,12 +71,13 @@ def read_tree_of(
     """Read the files of an image or a directory by reference; each content and each layer is read once.
 
     Args:
+        platform: as `images.open_root()` takes it.
         prune, keep_selinux, skip_special_files: as `read_root()` takes them; layers are read whole.
 
     Raises:
         RechunkError: as `images.open_root()`. RootfsError, ImageError: a file or layer cannot be read.
     """
-    with open_root(reference) as opened:
+    with open_root(reference, platform=platform) as opened:
         if isinstance(opened.files, Root):
             found = read_root(
                 opened.files, prune=prune, keep_selinux=keep_selinux, skip_special_files=skip_special_files

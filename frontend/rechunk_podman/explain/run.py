@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rechunk_podman.errors import UsageError
 from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.files import Differences, read_tree_of
 from rechunk_podman.explain.files import verify as compare_files
 from rechunk_podman.explain.inspect import ImageFacts, describe
+from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.registry.documents import image_documents
 
@@ -31,18 +33,35 @@ def diff(old: str, new: str, registry: Registry = DEFAULT) -> Update:
 
 
 def verify(
-    a: str, b: str, *, selinux: bool = False, ignore: Sequence[str] = (), skip_special_files: bool = False
+    a: str,
+    b: str,
+    *,
+    platform: str | None = None,
+    selinux: bool = False,
+    ignore: Sequence[str] = (),
+    skip_special_files: bool = False,
 ) -> Differences:
     """Return the differences between the files of two images or directories.
 
     Args:
+        platform: [OS/]ARCH[/VARIANT], which images must be for; a directory is for none.
         selinux, ignore, skip_special_files: as `files.verify()` takes them.
 
     Raises:
-        RechunkError: as `images.open_root()`. UsageError: a path to ignore is malformed.
+        RechunkError: as `images.open_root()`. UsageError: a path to ignore is malformed, or
+            a platform is asked for of two directories.
     """
+    directories = [reference for reference in (a, b) if locate(reference)[0] is LocationKind.DIRECTORY]
+    if platform is not None and len(directories) == 2:
+        raise UsageError("directories are for no platform", hint="leave out --arch")
     one, two = (
-        read_tree_of(reference, prune=ignore, keep_selinux=selinux, skip_special_files=skip_special_files)
+        read_tree_of(
+            reference,
+            platform=None if reference in directories else platform,
+            prune=ignore,
+            keep_selinux=selinux,
+            skip_special_files=skip_special_files,
+        )
         for reference in (a, b)
     )
     return compare_files(one, two, selinux=selinux, ignore=ignore, skip_special_files=skip_special_files)

@@ -51,17 +51,19 @@ def lint(
     *,
     bootable: bool | None = None,
     zstd_chunked: bool = False,
+    platform: str | None = None,
 ) -> Report:
     """Run the checks of one image on an image or a directory.
 
     Args:
         bootable: the image is one of bootc or ostree; None finds out.
         zstd_chunked: the image will be pushed as zstd:chunked.
+        platform: as `images.open_root()` takes it.
 
     Raises:
         RechunkError: as `images.open_root()`. RootfsError, ImageError: a file or layer cannot be read.
     """
-    with open_root(reference) as opened:
+    with open_root(reference, platform=platform) as opened:
         if isinstance(opened.files, Root):
             subject = of_directory(
                 opened.files,

@@ -25,6 +25,8 @@ from podman.errors import APIError, ImageNotFound, PodmanError
 
 from rechunk_podman.errors import ImageError, ToolError, UsageError
 from rechunk_podman.oci import reference as names
+from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.platform import fitting, platform_of, require_platform
 from rechunk_podman.programs import skopeo
 from rechunk_podman.programs.process import (
     MOUNT_HINT,
@@ -86,14 +88,26 @@ class Podman:
     def __init__(self, client: PodmanClient) -> None:
         self._client = client
 
-    def resolve(self, name: str) -> Image:
+    def resolve(self, name: str, platform: str | None = None) -> Image:
         """Return an image by name, short name, digest reference or id.
+
+        Args:
+            platform: [OS/]ARCH[/VARIANT], which the image must be for; of a list the image for it.
 
         Raises:
             UsageError: there is no such image in local storage.
+            MissingImageError: no image is for the platform.
             ToolError: podman or skopeo failed.
         """
         names.parse(name)
+        if platform is not None:
+            members = [self.resolve(member) for member in self.instances(name) or (name,)]
+            configs = [ImageConfig.parse(image.config, name=f"the config of {name}") for image in members]
+            described = list(zip(members, map(platform_of, configs), strict=True))
+            for image in fitting(described, platform):
+                return image
+            require_platform(name, configs[0], platform)
+            return members[0]
         try:
             with _api_errors(f"look for {name}"):
                 found = self._client.images.get(name)

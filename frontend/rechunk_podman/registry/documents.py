@@ -21,6 +21,7 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
+from rechunk_podman.oci.platform import HINT, fitting, platform_name, require_platform
 from rechunk_podman.oci.read.image import MAX_DEPTH, open_image
 from rechunk_podman.oci.read.stores import MAX_DOCUMENT
 from rechunk_podman.oci.reference import DOCKER, MISSING_HINT, LocationKind, locate, parse_path
@@ -54,10 +55,12 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
     if kind is LocationKind.REGISTRY:
         return _from_registry(reference, name, registry)
     if kind is LocationKind.STORAGE:
-        return _from_storage(reference, name)
+        return _from_storage(reference, name, registry.platform)
     try:
         if kind is LocationKind.DOCUMENT:
-            return image_record(reference, None, _read(Path(name)))
+            record = image_record(reference, None, _read(Path(name)))
+            require_platform(reference, record.config, registry.platform)
+            return record
         if not Path(parse_path(name).path).exists():
             raise MissingImageError(f"no such file or directory: {parse_path(name).path}", hint=MISSING_HINT)
         with open_image(name, registry.platform) as image:
@@ -123,7 +126,7 @@ def _read(path: Path) -> bytes:
     return data
 
 
-def _from_storage(reference: str, name: str) -> ImageRecord:
+def _from_storage(reference: str, name: str, platform: str | None) -> ImageRecord:
     identity = name.removeprefix("@")
     names.parse(identity)
     if which("podman") is None:
@@ -136,7 +139,9 @@ def _from_storage(reference: str, name: str) -> ImageRecord:
 
     with podman.connect() as service:
         try:
-            image = service.resolve(identity)
+            image = service.resolve(identity, platform)
+        except MissingImageError:
+            raise
         except UsageError as error:
             raise MissingImageError(error.message, context=error.context, hint=error.hint) from error
     return image_record(reference, image.manifest, image.config)
@@ -162,7 +167,9 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
     # By digest: the tag may move between two questions.
     config = ask(f"{parsed.repository}@{sha256_of(manifest)}", "--config")
     _check(config, described.digest, f"the config of {reference}")
-    return image_record(reference, manifest, config)
+    record = image_record(reference, manifest, config)
+    require_platform(reference, record.config, registry.platform)
+    return record
 
 
 def top_document(reference: str, registry: Registry = DEFAULT) -> bytes:
@@ -200,19 +207,13 @@ def choose_platform(index: bytes, name: str, platform: str | None = None) -> str
     Raises:
         ImageError: the data is not an index. MissingImageError: it holds no image for the platform.
     """
-    wanted = ImageConfig().with_architecture(platform)
     found = parse_index(index, f"the index of {name}")
-    fitting = [
-        (descriptor, entry)
-        for descriptor, entry in found
-        if (entry.get("os"), entry.get("architecture")) == (wanted.os, wanted.architecture)
-    ]
-    exact = [(d, entry) for d, entry in fitting if (entry.get("variant") or None) == wanted.variant]
-    for descriptor, _ in exact or fitting:
+    for descriptor in fitting(found, platform):
         return descriptor.digest
+    wanted = platform_name(ImageConfig().with_architecture(platform))
     there = sorted({f"{entry.get('os')}/{entry.get('architecture')}" for _, entry in found if entry})
     raise MissingImageError(
-        f"{name} has no image for {wanted.os}/{wanted.architecture}",
+        f"{name} has no image for {wanted}",
         context=[f"it has: {', '.join(there[:12])}"] if there else [],
-        hint="name another with --arch, or one image by its digest",
+        hint=HINT,
     )

@@ -68,7 +68,7 @@ def lint(
     if image is None:
         raise UsageError("no image is named", hint="rechunk-podman lint IMG, or --list")
     if new is None:
-        report = linting.lint(image, checks, bootable=bootc, zstd_chunked=zstd_chunked)
+        report = linting.lint(image, checks, bootable=bootc, zstd_chunked=zstd_chunked, platform=arch)
     else:
         report = linting.lint_update(image, new, checks, access.registry(image, new, platform=arch))
     if as_json:

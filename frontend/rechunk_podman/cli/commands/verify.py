@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json
-from rechunk_podman.cli.options import Json, SkipSpecialFiles
+from rechunk_podman.cli.options import Arch, Json, SkipSpecialFiles
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.files import Difference, Differences
@@ -29,6 +29,7 @@ def verify(
         ),
     ] = None,
     skip_special_files: SkipSpecialFiles = False,
+    arch: Arch = None,
     as_json: Json = False,
 ) -> None:
     """Prove that A and B hold the same files: type, content, mode, owner, xattrs, links, devices.
@@ -42,7 +43,14 @@ def verify(
     from rechunk_podman.explain.documents import files_document
     from rechunk_podman.explain.run import verify as compare
 
-    found = compare(a, b, selinux=selinux, ignore=ignore_prune or (), skip_special_files=skip_special_files)
+    found = compare(
+        a,
+        b,
+        platform=arch,
+        selinux=selinux,
+        ignore=ignore_prune or (),
+        skip_special_files=skip_special_files,
+    )
     if as_json:
         print_json(files_document(found))
     else:

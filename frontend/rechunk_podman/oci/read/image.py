@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rechunk_podman.errors import ImageError, MissingImageError, UsageError
-from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import (
     INDEXES,
     MANIFESTS,
@@ -25,6 +24,7 @@ from rechunk_podman.oci.documents import (
     parse_docker_manifest,
     parse_manifest,
 )
+from rechunk_podman.oci.platform import HINT, fitting, platform_of, require_platform
 from rechunk_podman.oci.read.choose import choose, familiar
 from rechunk_podman.oci.read.decompress import (
     GZIP,
@@ -253,6 +253,12 @@ def _open_oci(store: Store, tag: str | None, platform: str | None) -> ImageSourc
 def _open_docker(store: Store, tag: str | None, platform: str | None) -> ImageSource:
     images = parse_docker_manifest(read_document(store, "manifest.json"), store.name)
     chosen = [image for image in images if tag is None or familiar(tag) in map(familiar, image.tags)]
+    if len(chosen) > 1 and platform is not None:
+        configs = (image_record(store.name, None, read_document(store, one.config)).config for one in chosen)
+        described = list(zip(chosen, map(platform_of, configs), strict=True))
+        chosen = fitting(described, platform)
+        if not chosen:
+            raise MissingImageError(f"{store.name} has no image for {platform}", hint=HINT)
     if len(chosen) != 1:
         names = [", ".join(image.tags) or image.config for image in images]
         raise UsageError(
@@ -266,8 +272,5 @@ def _open_docker(store: Store, tag: str | None, platform: str | None) -> ImageSo
         raise ImageError(
             f"{store.name}: {len(image.layers)} layers, but {len(record.layers)} diff_ids in the config"
         )
-    if platform:
-        wanted = ImageConfig().with_architecture(platform)
-        if (record.config.os, record.config.architecture) != (wanted.os, wanted.architecture):
-            raise MissingImageError(f"{store.name} has no image for {wanted.os}/{wanted.architecture}")
+    require_platform(store.name, record.config, platform)
     return ImageSource(store, record, image.layers)

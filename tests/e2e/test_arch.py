@@ -1,0 +1,177 @@
+"""--arch: each command, of each place an image can be in, reads the platform asked for, or refuses."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from rechunk_podman.cli.app import COMMANDS
+from support import tools
+from support.oci_material import Layout, archive_of, make_tar, member, sha256
+
+PLATFORMS = ("amd64", "arm64")
+PLACES = ("layout", "archive", "docker-archive", "registry", "storage")
+
+HONOURED = {"build", "changelog", "diff", "inspect", "lint", "previous", "split", "verify"}
+
+STATUS = "Package: tool-{0}\nStatus: install ok installed\nArchitecture: {0}\nVersion: 1\n"
+
+
+def layer_of(arch: str) -> bytes:
+    """The only layer of the image for a platform: a package that it alone has."""
+    return make_tar([member("var/lib/dpkg/status", data=STATUS.format(arch).encode())])
+
+
+def two_platforms(folder: Path) -> Path:
+    """A layout with an index over an image for each platform, which differ in one file."""
+    entries, layouts = [], {}
+    for arch in PLATFORMS:
+        layouts[arch] = layout = Layout(folder / arch)
+        layout.layer(layer_of(arch))
+        layout.config["architecture"] = arch
+        layout.finish()
+        entries.append({**layout.entry, "platform": {"os": "linux", "architecture": arch}})
+    both = Layout(folder / "both")
+    for layout in layouts.values():
+        for blob in (layout.path / "blobs/sha256").iterdir():
+            (both.path / "blobs/sha256" / blob.name).write_bytes(blob.read_bytes())
+    both.index["manifests"] = entries
+    both.write("index.json", both.index)
+    return both.path
+
+
+@pytest.fixture(scope="module")
+def places(
+    storage: tools.Storage, registry: tools.Registry, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """Place -> the two images there; "DIR" -> the files of the one for arm64; platform -> its image alone."""
+    folder = tmp_path_factory.mktemp("arch")
+    both = two_platforms(folder)
+    archive_of(both, folder / "both.tar")
+    name = f"{registry.address}/arch/both:1"
+    copy = ("skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false")
+    for arch in PLATFORMS:
+        storage.copy(f"oci:{folder / arch}", f"containers-storage:localhost/arch:{arch}")
+    storage.run(
+        "podman",
+        "save",
+        "-q",
+        "-m",
+        "-o",
+        str(folder / "docker.tar"),
+        *(f"localhost/arch:{arch}" for arch in PLATFORMS),
+    )
+    storage.run("podman", "manifest", "create", "localhost/arch:both")
+    for arch in PLATFORMS:
+        storage.run(
+            "podman", "manifest", "add", "localhost/arch:both", f"containers-storage:localhost/arch:{arch}"
+        )
+        storage.run(*copy, f"oci:{folder / arch}", f"docker://{registry.address}/arch/both:{arch}")
+    members = [f"docker://{registry.address}/arch/both:{arch}" for arch in PLATFORMS]
+    storage.rechunk("index", *members, "--push", f"docker://{name}", "--tls-verify=false")
+    (folder / "root/var/lib/dpkg").mkdir(parents=True)
+    (folder / "root/var/lib/dpkg/status").write_text(STATUS.format("arm64"))
+    return {
+        "layout": f"oci:{both}",
+        "archive": f"oci-archive:{folder / 'both.tar'}",
+        "docker-archive": f"docker-archive:{folder / 'docker.tar'}",
+        "registry": f"docker://{name}",
+        "storage": "containers-storage:localhost/arch:both",
+        **{arch: f"oci:{folder / arch}" for arch in PLATFORMS},
+        "DIR": str(folder / "root"),
+    }
+
+
+def test_which_commands_have_the_option() -> None:
+    """Any other refuses it as unknown; a new one with the option has to come into this module."""
+    found = set()
+    for name, module in COMMANDS.items():
+        function = getattr(import_module(f"rechunk_podman.cli.commands.{module}"), name)
+        if "arch" in inspect.signature(function).parameters:
+            found.add(name)
+    assert found == HONOURED
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("arch", PLATFORMS)
+def test_the_platform_that_is_asked_for(
+    storage: tools.Storage, places: dict[str, str], place: str, arch: str, tmp_path: Path
+) -> None:
+    image = places[place]
+    access = ("--tls-verify=false", "--arch", arch)
+    (layer,) = json.loads(storage.rechunk("inspect", image, *access, "--json").out)["layers"]
+    assert layer["diff_id"] == sha256(layer_of(arch))
+    other = places[arch]
+    told = json.loads(storage.rechunk("diff", other, image, *access, "--json").out)
+    assert [entry["status"] for entry in told["layers"]] == [
+        "recompressed" if place == "registry" else "kept"
+    ]
+    if place != "registry":
+        changes = json.loads(storage.rechunk("changelog", other, image, *access, "--json").out)["packages"]
+        assert (changes["level"], changes["changes"]) == ("binary", [])
+        done = storage.rechunk("verify", image, places["DIR"], "--arch", arch, check=False)
+        assert done.code == (0 if arch == "arm64" else 1), done.out + done.err
+        done = storage.rechunk("lint", image, "--arch", arch, "--fail-on", "never", "--json")
+        assert json.loads(done.out)["image"] == image
+    report = json.loads(storage.rechunk("lint", other, image, *access, "--json").out)
+    assert report["findings"] == []
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_platform_that_is_not_there(
+    storage: tools.Storage, places: dict[str, str], place: str, tmp_path: Path
+) -> None:
+    """Each command refuses; a build says that it plans without memory."""
+    image = places[place]
+    access = ("--tls-verify=false", "--arch", "s390x")
+    calls = [("inspect", image), ("diff", image, image), ("changelog", image, image), ("lint", image, image)]
+    if place != "registry":
+        calls += [("verify", image, places["DIR"]), ("lint", image)]
+    for command, *words in calls:
+        options = access[1:] if command == "verify" else access
+        done = storage.rechunk(command, *words, *options, check=False)
+        assert (done.code, done.out) == (2, ""), (command, done.err)
+        assert "s390x" in done.err, done.err
+    output = tmp_path / "out"
+    done = storage.rechunk(
+        *("build", "--rootfs", places["DIR"], "--output", f"oci:{output}", "--previous", image), *access
+    )
+    assert "no previous image: " in done.err
+    assert "s390x" in done.err
+    storage.rechunk("validate", f"oci:{output}")
+
+
+@pytest.mark.parametrize("place", ["layout", "registry"])
+def test_a_build_takes_the_record_of_its_platform(
+    storage: tools.Storage, registry: tools.Registry, places: dict[str, str], place: str, tmp_path: Path
+) -> None:
+    """By --arch, and by the architecture that the config names."""
+    config = tmp_path / "config.json"
+    config.write_text('{"architecture": "arm64", "os": "linux"}')
+    words = ("inspect", places[place], "--arch=arm64", "--tls-verify=false", "--json")
+    digest = json.loads(storage.rechunk(*words).out)["digest"]
+    for option in (["--arch", "arm64"], ["--config", str(config)]):
+        output = tmp_path / option[0]
+        done = storage.rechunk(
+            *("build", "--rootfs", places["DIR"], "--output", f"oci:{output}", "--tls-verify=false"),
+            *("--previous", places[place], *option),
+        )
+        assert digest in done.err
+
+
+def test_a_single_image_of_another_platform(storage: tools.Storage, places: dict[str, str]) -> None:
+    image = places["registry"].replace(":1", ":amd64")
+    done = storage.rechunk("inspect", image, "--tls-verify=false", "--arch", "arm64", check=False)
+    assert done.code == 2
+    assert "is an image for linux/amd64, not linux/arm64" in done.err
+
+
+def test_directories_are_for_no_platform(storage: tools.Storage, places: dict[str, str]) -> None:
+    for words in (("lint", places["DIR"]), ("verify", places["DIR"], places["DIR"])):
+        done = storage.rechunk(*words, "--arch", "amd64", check=False)
+        assert done.code == 2
+        assert "--arch" in done.err
