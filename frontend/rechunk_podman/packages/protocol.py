@@ -6,7 +6,6 @@ package managers through this protocol alone. How to write one: docs/adding-an-e
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -17,8 +16,6 @@ import numpy.typing as npt
 from rechunk_podman.packages.digests import Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.rootfs.root import Root
-
-log = logging.getLogger("rechunk_podman")
 
 Numbers = npt.NDArray[np.integer[Any]]
 Flags = npt.NDArray[np.bool_]
@@ -126,12 +123,15 @@ class Ecosystem(Protocol):
       records, and no file of a package is opened. What is known of each file goes into columns (numpy arrays,
       lists of strings), not into an object for each file: there may be a million. Reads are limited in size.
       Without `files` neither lists of files nor changelogs are read.
+    * Budget. No size that a database claims is believed. Records, bytes read and bytes kept are counted on
+      one Budget (budget.py) before they are allocated, and loops over them stay linear: no database takes
+      more than 256 MiB or ten seconds. One that claims more cannot be read as a whole.
     * Order. Whatever the order of the records, callers get equal packages: no first or last record wins.
       Callers sort.
     * Errors. load() raises nothing but DatabaseError, for a database that exists and cannot be read as a
       whole (it names the database), and the RootfsError of `root`, where permissions forbid to read. A broken
-      record, whatever its bytes are, costs this record and a warning that names both (warn_left_out). An
-      absent database is None, after a few calls of stat.
+      record, whatever its bytes are, costs this record and a warning that names both
+      (Budget.warn_left_out()). An absent database is None, after a few calls of stat.
     * Confinement. Everything is read through `root`, which follows no symlink out of the root filesystem.
       Nothing is written into it.
     * Purity. Parsing is apart from reading: load() reads, and functions of bytes or text parse.
@@ -157,16 +157,3 @@ class Ecosystem(Protocol):
 
     def compare(self, a: str, b: str) -> int:
         """Return -1, 0 or 1 if `a` is older than, equal to or newer than `b`. Any text is a version."""
-
-
-def warn_left_out(database: str, record: str, reason: object) -> None:
-    """Log a warning about a broken record.
-
-    Args:
-        database: its path, as Root.show() writes it.
-        record: name of the package, or the position of the record.
-    """
-    record = record if record.isprintable() else ascii(record)
-    log.warning(
-        "%s: the record of %s is left out: %s", database, record or "a package without a name", reason
-    )

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import lzma
 import time
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
@@ -29,7 +30,23 @@ SKIPPED = 20
 UNKNOWN_SIZE = 50_000
 """Bytes of a package whose size the history lacks."""
 
-MAX_HISTORY = 256 << 20
+MAX_HISTORY = 32 << 20
+"""Bytes of JSON, ten times those of the histories at hand."""
+
+MAX_VALUES = 1_000_000
+"""Values of the JSON document."""
+
+MAX_HELD = 500_000
+"""Packages of all releases together."""
+
+MAX_KNOWN = 8_000_000
+"""Times of changes of all releases together."""
+
+MAX_DATE = 1 << 40
+MAX_SIZE = 1 << 50
+
+_XZ_MEMORY = 100 << 20
+"""Bytes of memory of the decompressor; xz -9 needs 65 MiB."""
 
 _XZ_MAGIC = b"\xfd7zXZ\x00"
 
@@ -100,37 +117,82 @@ class History:
     releases: tuple[Release, ...]
 
 
-def parse_history(data: bytes) -> History:
-    """Read a history: JSON, plain or compressed with xz.
+def parse_history(data: bytes, name: str = "the file") -> History:
+    """Read a history: JSON, plain or compressed with xz. Memory and time are bounded.
+
+    Args:
+        name: for messages.
 
     Raises:
-        HistoryError: it is neither, or a field is missing or of the wrong type.
+        HistoryError: it is neither, a field is missing or of the wrong type or size, or there is too much.
     """
     try:
-        if data.startswith(_XZ_MAGIC):
-            decompressor = lzma.LZMADecompressor()
-            data = decompressor.decompress(data, MAX_HISTORY)
-            if not decompressor.eof:
-                raise HistoryError("the history is cut off, or too large")
-        document = json.loads(data)
+        document = json.loads(_plain(data), parse_constant=_no_number)
         packages = document["components"]
         states = sorted(_states(document["releases"]), key=lambda state: state[0])
         sizes, times = _sources(packages)
+        known = _Known(times)
         releases: list[Release] = []
         last: Mapping[str, str] | None = None
-        for date, name, held in states:
+        for date, release, held in states:
             if held != last:
-                releases.append(_release(date, name, held, packages, sizes, times))
+                releases.append(_release(date, release, held, packages, sizes, known))
             last = held
-        return History(str(document["series"]), tuple(releases))
-    except (lzma.LZMAError, KeyError, TypeError, ValueError, AttributeError) as error:
+        return History(_text(document["series"]), tuple(releases))
+    except (
+        lzma.LZMAError,
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        OverflowError,
+        RecursionError,
+    ) as error:
         raise HistoryError(
-            "not a release history", context=[f"{type(error).__name__}: {error}"], exit_code=2
+            f"{name} is no release history", context=[f"{type(error).__name__}: {error}"], exit_code=2
         ) from error
+
+
+def _plain(data: bytes) -> bytes:
+    """Return the JSON text, decompressed.
+
+    Raises:
+        ValueError: it is cut off or too large, or holds too many values.
+    """
+    if data.startswith(_XZ_MAGIC):
+        decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
+        data = decompressor.decompress(data, MAX_HISTORY)
+        if not decompressor.eof:
+            raise ValueError("cut off, or too large")
+    if len(data) > MAX_HISTORY:
+        raise ValueError(f"more than {MAX_HISTORY >> 20} MiB")
+    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES} values")
+    return data
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
+
+
+def _text(value: object) -> str:
+    """Return a value as text. ValueError: it cannot be encoded."""
+    text = str(value)
+    text.encode()
+    return text
+
+
+def _number(value: Any, limit: int) -> int:
+    """Return a number of at most `limit`. ValueError or OverflowError: it is none, or larger."""
+    number = int(value)
+    if not -limit <= number <= limit:
+        raise ValueError("a number out of range")
+    return number
 
 
 def _states(releases: list[dict[str, Any]]) -> Iterator[tuple[int, str, dict[str, str]]]:
     held: dict[str, str] = {}
+    total = 0
     for release in releases:
         if "packages" in release:
             held = dict(release["packages"])
@@ -138,7 +200,10 @@ def _states(releases: list[dict[str, Any]]) -> Iterator[tuple[int, str, dict[str
             held = {**held, **release.get("set", {})}
             for name in release.get("del", ()):
                 held.pop(name, None)
-        yield int(release["date"]), str(release["id"]), held
+        total += len(held) + 1
+        if total > MAX_HELD:
+            raise ValueError(f"more than {MAX_HELD} packages of releases")
+        yield _number(release["date"], MAX_DATE), _text(release["id"]), held
 
 
 def _sources(packages: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
@@ -146,11 +211,35 @@ def _sources(packages: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, tup
     sizes: dict[str, int] = {}
     times: dict[str, set[int]] = {}
     for package in packages.values():
-        source, size = str(package["source"]), package.get("size")
-        sizes[source] = sizes.get(source, 0) + (UNKNOWN_SIZE if size is None else max(int(size), 1))
+        source, size = _text(package["source"]), package.get("size")
+        if not source:
+            raise ValueError("a source without a name")
+        sizes[source] = sizes.get(source, 0) + (
+            UNKNOWN_SIZE if size is None else max(_number(size, MAX_SIZE), 1)
+        )
         known = package.get("changelog") or package.get("bumps") or ()
-        times.setdefault(source, set()).update(int(when) for when in known)
+        times.setdefault(source, set()).update(_number(when, MAX_DATE) for when in known)
     return sizes, {source: tuple(sorted(known, reverse=True)) for source, known in times.items()}
+
+
+class _Known:
+    """The times of changes that are known at a date; releases with the same times share them."""
+
+    def __init__(self, times: Mapping[str, tuple[int, ...]]) -> None:
+        self._times = times
+        self._last: dict[str, tuple[int, ...]] = {}
+        self._left = MAX_KNOWN
+
+    def at(self, source: str, date: int) -> tuple[int, ...]:
+        """Return the times of a source that are not after `date`. ValueError: they are too many in all."""
+        times = self._times[source]
+        count = len(times) - bisect_left(times, -date, key=lambda when: -when)
+        if len(self._last.get(source, ())) != count:
+            self._left -= count
+            if self._left < 0:
+                raise ValueError(f"more than {MAX_KNOWN} times of changes")
+            self._last[source] = times[len(times) - count :]
+        return self._last.get(source, ())
 
 
 def _release(
@@ -159,7 +248,7 @@ def _release(
     held: Mapping[str, str],
     packages: Mapping[str, Any],
     sizes: Mapping[str, int],
-    times: Mapping[str, tuple[int, ...]],
+    known: _Known,
 ) -> Release:
     contents: dict[str, list[str]] = {}
     for package in sorted(held):
@@ -167,10 +256,10 @@ def _release(
     components = []
     for source, content in sorted(contents.items()):
         fingerprint = blake2b("\n".join(content).encode(), digest_size=8).digest()
-        known = tuple(when for when in times[source] if when <= date)
         version = content[0].partition(" ")[2]
         ident = ComponentId("rpm", source)
-        components.append(Component(ident, sizes[source], fingerprint, version=version, changes=known))
+        changes = known.at(source, date)
+        components.append(Component(ident, sizes[source], fingerprint, version=version, changes=changes))
     return Release(name, date, tuple(components))
 
 

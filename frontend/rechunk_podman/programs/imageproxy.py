@@ -62,7 +62,7 @@ class ImageProxy:
             BlobError: skopeo cannot open it. ToolError: the proxy is broken.
         """
         handle = self._call("OpenImage", reference).value
-        if not isinstance(handle, int):
+        if type(handle) is not int:
             raise ToolError("skopeo's image proxy gave no handle of an image")
         return handle
 
@@ -134,20 +134,23 @@ class ImageProxy:
             reply = _parse(data)
             if not reply.get("success"):
                 raise BlobError(redact(str(reply.get("error") or "no reason given"), self._secrets))
+            pipe = reply.get("pipeid", 0)
+            if type(pipe) is not int:
+                raise ToolError("skopeo's image proxy gave no number of a pipe")
         except BaseException:
             if fd is not None:
                 os.close(fd)
             raise
-        return _Reply(reply.get("value"), int(reply.get("pipeid") or 0), fd)
+        return _Reply(reply.get("value"), pipe, fd)
 
 
 def _parse(data: bytes) -> dict[str, Any]:
     try:
         reply = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ToolError("skopeo's image proxy does not speak JSON", context=[str(error)]) from error
     if not isinstance(reply, dict):
-        raise ToolError("skopeo's image proxy gave a reply that is none")
+        raise ToolError("skopeo's image proxy sent something else than a reply")
     return reply
 
 

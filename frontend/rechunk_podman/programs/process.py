@@ -27,6 +27,8 @@ _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent is gone."""
 
 TAIL_LINES = 12
+_MOST_LINE = 64 << 10
+"""Bytes of output without a line break after which a line ends."""
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 
@@ -46,9 +48,10 @@ MOUNT_HINT = (
     "root needs CAP_SYS_ADMIN (a container: --privileged), a user needs ids in /etc/subuid, /etc/subgid"
 )
 
-_DENIED_MOUNT = re.compile(r"mount.*(operation not permitted|permission denied)", re.IGNORECASE)
+_DENIED = re.compile(r"operation not permitted|permission denied", re.IGNORECASE)
 _NO_SPACE = re.compile(r"no space left on device|not enough space|disk quota exceeded|ENOSPC", re.IGNORECASE)
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s]+:[^/@\s]+(?=@)")
+# Linear in any text: no two neighbours in it match the same character.
+_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,9 +188,14 @@ def failure(
         return CommandError(
             f"{name} found no space left on the device", status, context=context, hint=SPACE_HINT
         )
-    if any(map(_DENIED_MOUNT.search, tail)):
+    if any(map(_is_denied_mount, tail)):
         return CommandError(f"{name} may not mount here", status, context=context, hint=MOUNT_HINT)
     return CommandError(f"{name} {how}", status, context=context, hint=hint)
+
+
+def _is_denied_mount(line: str) -> bool:
+    _, _, rest = line.lower().partition("mount")
+    return _DENIED.search(rest) is not None
 
 
 def speaks_of_space(line: str) -> bool:
@@ -294,6 +302,9 @@ def _drain(
                     on_stdout(block)
                 else:
                     *lines, pending = (pending + block).split(b"\n")
+                    if len(pending) > _MOST_LINE:
+                        lines.append(pending)
+                        pending = b""
                     for line in lines:
                         on_line(line.decode("utf-8", "backslashreplace"))
     if pending:

@@ -315,16 +315,16 @@ def test_a_database_elsewhere(debian):
     ],
 )
 def test_changelog_dates(line, time):
-    assert dpkg_text.changelog_times(log(line)) == ([] if time is None else [time])
+    assert dpkg_text.changelog_times(dpkg_text.changelog(log(line))) == ([] if time is None else [time])
 
 
 def test_an_upstream_changelog_has_no_times():
-    assert dpkg_text.changelog_times(gzip.compress(b"Version 3\n* fixed things\n" * 1000)) == []
+    assert dpkg_text.changelog(gzip.compress(b"Version 3\n* fixed things\n" * 1000)) == b""
 
 
 def test_a_damaged_changelog():
     with pytest.raises(ValueError, match="rror"):
-        dpkg_text.changelog_times(gzip.compress(b"x" * 100)[:9] + b"\xff" * 50)
+        dpkg_text.changelog(gzip.compress(b"x" * 100)[:9] + b"\xff" * 50)
 
 
 def test_md5sums_and_stanzas():
@@ -340,8 +340,8 @@ def test_md5sums_and_stanzas():
     assert dpkg_text.paths(b"/.\n/usr\n/usr/a b\n") == ["usr", "usr/a b"]
     assert dpkg_text.paths(b"/.\nusr\n\n/usr/a\n/usr/b") == ["usr/a", "usr/b"]
     assert dpkg_text.paths(b"") == dpkg_text.paths(b"/.\n") == []
-    data = b"Package: a\nDescription: x\n more\n .\n\n\n continued\nPackage: b\nno colon\n lost\n"
+    data = b"Package: a\nDescription: d\n more\nConffiles: x\n more\n .\n\n\n continued\nPackage: b\nno colon\n lost\n"
     assert list(dpkg_text.stanzas(data)) == [
-        {"package": "a", "description": "x\nmore\n."},
+        {"package": "a", "conffiles": "x\nmore\n."},
         {"package": "b"},
     ]

@@ -42,7 +42,7 @@ def simulate(
     results = []
     status = Console(stderr=True)
     for path in histories:
-        history = parse_history(_read(path))
+        history = parse_history(_read(path), str(path))
         with status.status(f"{history.series}: planning {len(history.releases)} releases"):
             results.append(replay(history, max_layers=layers, stateless=stateless))
     if as_json:

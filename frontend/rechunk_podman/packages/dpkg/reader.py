@@ -5,22 +5,21 @@ Formats: see text.py.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from itertools import chain
 from typing import NamedTuple
 
 from rechunk_podman.errors import DatabaseError, RootfsError
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.dpkg import text as dpkg_text
 from rechunk_podman.packages.dpkg.text import Diversion
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import Database, Files, Package, Paths, warn_left_out
+from rechunk_podman.packages.protocol import Database, Files, Package, Paths
 from rechunk_podman.packages.versions import compare_dpkg
 from rechunk_podman.rootfs.root import Root
-
-log = logging.getLogger("rechunk_podman")
 
 name = "dpkg"
 _DIRECTORIES = ("var/lib/dpkg", "usr/lib/sysimage/dpkg")
@@ -49,9 +48,22 @@ locations = Locations(
 )
 compare = compare_dpkg
 
+_HINT = "repair it: dpkg keeps the status before this one as status-old"
 _DOC = "usr/share/doc/"
-_MOST_STATUS = 1 << 30
-"""Bytes of the largest status file that is read."""
+_MOST_STATUS = 32 << 20
+"""Bytes of the largest status file that is read; all of Debian's packages would take three times as many."""
+_MOST_LINES = 2_000_000
+"""Lines of a status file."""
+_LINE = 512 << 10
+"""Bytes of a status file within which a line ends."""
+_MOST_INFO = 16 << 20
+"""Bytes of a list of files, or of MD5 sums."""
+_MOST_CHANGELOGS = 256 << 20
+"""Bytes of all changelogs, decompressed."""
+_LISTED_COST = 64
+"""Bytes that a name in a directory counts as read."""
+_TIME_COST = 40
+"""Bytes of memory of a time in a list."""
 
 
 class _Record(NamedTuple):
@@ -72,16 +84,30 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
     directories = [directory for directory in found if _holds_database(root, directory)]
     if not directories:
         return None
-    changelogs = _Changelogs(root)
+    budget = Budget(root.show(directories[0]))
+    changelogs = _Changelogs(root, budget)
     packages: list[Package] = []
     for directory in directories:
-        recorded = [*_regular(root, directory, files), *_distroless(root, directory)]
-        if not files:
-            packages += [_plain(record.package) for record in recorded]
-            continue
-        diverted = dpkg_text.diversions(_read(root, f"{directory}/diversions"))
-        packages += [_full(root, record, diverted, changelogs) for record in recorded]
+        budget.database = root.show(directory)
+        diverted = _diversions(root, directory, budget) if files else {}
+        for record in chain(_regular(root, directory, budget, files), _distroless(root, directory, budget)):
+            if not files:
+                packages.append(_plain(record.package))
+                continue
+            try:
+                packages.append(_full(root, record, diverted, changelogs, budget))
+            except ValueError as error:
+                budget.warn_left_out(record.package.name, error)
     return Database(packages, directories)
+
+
+def _diversions(root: Root, directory: str, budget: Budget) -> Mapping[str, Diversion]:
+    path = f"{directory}/diversions"
+    try:
+        return dpkg_text.diversions(_read(root, path, budget))
+    except ValueError as error:
+        budget.warn("%s: %s: no diversion is read", root.show(path), error)
+        return {}
 
 
 def _plain(package: dpkg_text.Package) -> Package:
@@ -95,25 +121,41 @@ def _plain(package: dpkg_text.Package) -> Package:
     )
 
 
-def _full(root: Root, record: _Record, diverted: Mapping[str, Diversion], changelogs: _Changelogs) -> Package:
+def _full(
+    root: Root,
+    record: _Record,
+    diverted: Mapping[str, Diversion],
+    changelogs: _Changelogs,
+    budget: Budget,
+) -> Package:
+    """Return a package with its files.
+
+    Raises:
+        ValueError: a list of files is absurdly long.
+        DatabaseError: the budget is spent.
+    """
     package = record.package
+    budget.read(_LISTED_COST * len(record.info))
     times = changelogs.times(package.name)
+    budget.keep(_TIME_COST * len(times))
     return replace(
         _plain(package),
         built=max(times, default=None),
         # dpkg writes the list when it has unpacked
         unpacked=root.stat(record.listing).st_mtime if record.listing else 0,
         changes=times,
-        files=_files(root, record, diverted),
+        files=_files(root, record, diverted, budget),
         info=record.info,
     )
 
 
-def _files(root: Root, record: _Record, diverted: Mapping[str, Diversion]) -> Files:
-    """Return a package's files, diversions applied."""
+def _files(root: Root, record: _Record, diverted: Mapping[str, Diversion], budget: Budget) -> Files:
+    """Return a package's files, diversions applied. Raises as _full()."""
     package = record.package
-    known = {**package.conffiles, **dpkg_text.md5sums(_read(root, record.sums))}
-    listed = dpkg_text.paths(_read(root, record.listing)) if record.listing else list(known)
+    known = {**package.conffiles, **dpkg_text.md5sums(_read(root, record.sums, budget))}
+    listed = dpkg_text.paths(_read(root, record.listing, budget)) if record.listing else list(known)
+    size = sum(map(text_size, listed))
+    budget.keep(size + NAME_COST * len(listed), size)
     digests = Digests.parse(list(map(known.get, listed)), MD5)
     if not diverted.keys().isdisjoint(listed):
         listed = [
@@ -137,27 +179,31 @@ def _holds_database(root: Root, directory: str) -> bool:
     return _exists(root, f"{directory}/status") or _exists(root, f"{directory}/status.d")
 
 
-def _read(root: Root, path: str) -> bytes:
-    """Return the content of a file of the database, b"" where it is missing or (a warning) unreadable."""
-    if not path:
-        return b""
+def _read(root: Root, path: str, budget: Budget) -> bytes:
+    """Return the content of a file of the database, b"" where it is missing or (a warning) unreadable.
+
+    Raises:
+        DatabaseError: the budget is spent.
+    """
+    data = b""
     # most files are where their path says
     with suppress(RootfsError):
-        return root.read(path)
-    if not _exists(root, path):
-        return b""
-    try:
-        return root.read(root.resolve(path))
-    except RootfsError as error:
-        log.warning("dpkg database: %s", error)
-        return b""
+        data = root.read(path, _MOST_INFO) if path else b""
+    if not data and path and _exists(root, path):
+        try:
+            data = root.read(root.resolve(path), _MOST_INFO)
+        except RootfsError as error:
+            budget.warn("dpkg database: %s", error)
+    budget.read(len(data))
+    budget.keep(0, 4 * len(data))
+    return data
 
 
-def _packages(root: Root, path: str) -> Iterator[dpkg_text.Package]:
+def _packages(root: Root, path: str, budget: Budget) -> Iterator[dpkg_text.Package]:
     """Yield the packages of a status file.
 
     Raises:
-        DatabaseError: it cannot be read.
+        DatabaseError: it cannot be read, or the budget is spent.
     """
     try:
         data = root.read(path, _MOST_STATUS)
@@ -165,19 +211,26 @@ def _packages(root: Root, path: str) -> Iterator[dpkg_text.Package]:
         raise DatabaseError(
             f"cannot read dpkg's database {root.show(path)}",
             context=[error.message],
-            hint=error.hint or "repair it, or leave it out with --prune",
+            hint=error.hint or _HINT,
         ) from error
+    budget.read(len(data))
+    if data.count(b"\n") > _MOST_LINES:
+        raise budget.exceeded(f"more than {_MOST_LINES} lines")
+    if any(data.find(b"\n", end - _LINE, end) < 0 for end in range(_LINE, len(data), _LINE)):
+        raise budget.exceeded(f"a line of more than {_LINE >> 10} KiB")
     for fields in dpkg_text.stanzas(data):
+        budget.record()
         try:
             package = dpkg_text.package(fields)
         except ValueError as error:
-            warn_left_out(root.show(path), fields.get("package", ""), error)
+            budget.warn_left_out(fields.get("package", ""), error)
             continue
         if package is not None:
+            budget.keep(PACKAGE_COST, sum(map(text_size, fields.values())))
             yield package
 
 
-def _regular(root: Root, directory: str, files: bool) -> Iterator[_Record]:
+def _regular(root: Root, directory: str, budget: Budget, files: bool) -> Iterator[_Record]:
     """Yield the packages of `status`, with info/PKG.*, or info/PKG:ARCH.* where several architectures may be.
 
     Args:
@@ -190,7 +243,7 @@ def _regular(root: Root, directory: str, files: bool) -> Iterator[_Record]:
     prefix = f"{directory}/info/"
     for file in root.names(f"{directory}/info") if files else ():
         info.setdefault(file.rpartition(".")[0], []).append(prefix + file)
-    for package in _packages(root, status):
+    for package in _packages(root, status, budget):
         if not files:
             yield _Record(package)
             continue
@@ -200,12 +253,12 @@ def _regular(root: Root, directory: str, files: bool) -> Iterator[_Record]:
             stem = package.name
             listing = f"{prefix}{stem}.list"
         if listing not in info.get(stem, ()):
-            log.warning("%s: the package %s has no list of files", root.show(status), package.name)
+            budget.warn("%s: the package %s has no list of files", root.show(status), package.name)
             listing = ""
         yield _Record(package, info.get(stem, ()), listing, f"{prefix}{stem}.md5sums")
 
 
-def _distroless(root: Root, directory: str) -> Iterator[_Record]:
+def _distroless(root: Root, directory: str, budget: Budget) -> Iterator[_Record]:
     """Yield the packages of status.d/NAME, with NAME.md5sums and perhaps NAME.list beside it."""
     prefix = f"{directory}/status.d/"
     names: dict[str, list[str]] = {}
@@ -217,7 +270,7 @@ def _distroless(root: Root, directory: str) -> Iterator[_Record]:
     for stem, found in names.items():
         if prefix + stem in found:
             listing, sums = f"{prefix}{stem}.list", f"{prefix}{stem}.md5sums"
-            for package in _packages(root, root.resolve_or_keep(prefix + stem)):
+            for package in _packages(root, root.resolve_or_keep(prefix + stem), budget):
                 yield _Record(
                     package, found, listing if listing in found else "", sums if sums in found else ""
                 )
@@ -226,29 +279,49 @@ def _distroless(root: Root, directory: str) -> Iterator[_Record]:
 class _Changelogs:
     """The times in the changelog*.gz of packages."""
 
-    __slots__ = ("_known", "_root")
+    __slots__ = ("_budget", "_known", "_left", "_root")
 
-    def __init__(self, root: Root) -> None:
+    def __init__(self, root: Root, budget: Budget) -> None:
         self._root = root
+        self._budget = budget
+        self._left = _MOST_CHANGELOGS
         self._known: dict[tuple[bytes, int], list[int]] = {}
 
     def times(self, package: str) -> list[int]:
-        """Return the epoch seconds of all entries of a package's changelogs, none where there are none."""
+        """Return the epoch seconds of all entries of a package's changelogs, none where there are none.
+
+        Raises:
+            DatabaseError: the budget is spent.
+        """
         times: list[int] = []
         directory = self._root.resolve_or_keep(_DOC + package)
-        for file in self._root.names(directory):
+        names = self._root.names(directory)
+        self._budget.read(_LISTED_COST * len(names))
+        for file in names:
             if not (file.startswith("changelog") and file.endswith(".gz")):
                 continue
             path = f"{directory}/{file}"
-            data = _read(self._root, path)
+            data = _read(self._root, path, self._budget)
             # The packages of one source have the same changelog. RFC 1952, 2.3.1: the CRC of the content, and
             # its length; and here the length of the compressed data.
             key = (data[-8:], len(data))
             if key not in self._known:
-                try:
-                    self._known[key] = dpkg_text.changelog_times(data) if data else []
-                except ValueError as error:
-                    log.warning("%s: %s", self._root.show(path), error)
-                    self._known[key] = []
+                self._known[key] = self._parse(path, data)
             times += self._known[key]
+        return times
+
+    def _parse(self, path: str, data: bytes) -> list[int]:
+        """Return the times of a changelog that is not known yet; none (a warning) where it is broken."""
+        if not data or self._left < 0:
+            return []
+        try:
+            text = dpkg_text.changelog(data)
+            self._left -= len(text) or dpkg_text.FIRST_ENTRY
+            if self._left < 0:
+                self._budget.warn("%s: no changelog is read after this one", self._root.show(path))
+            times = dpkg_text.changelog_times(text)
+        except ValueError as error:
+            self._budget.warn("%s: %s", self._root.show(path), error)
+            return []
+        self._budget.keep(_TIME_COST * len(times))
         return times

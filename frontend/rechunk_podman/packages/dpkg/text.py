@@ -5,6 +5,7 @@ Formats: deb-control(5) and dpkg's lib/dpkg/ (status), deb-md5sums(5), deb-chang
 
 from __future__ import annotations
 
+import io
 import re
 import zlib
 from collections.abc import Iterator
@@ -13,10 +14,23 @@ from datetime import date
 from functools import lru_cache
 from typing import NamedTuple
 
-_MOST_CHANGELOG = 8 << 20
+from rechunk_podman.packages.budget import MOST_NAMES
+
+FIELDS = frozenset(("package", "status", "version", "source", "architecture", "conffiles"))
+"""The fields of a stanza that are read."""
+
+_MOST_STANZA = 1 << 20
+"""Characters of these fields."""
+
+_MOST_LETTERS = 1024
+"""Characters of a name, a version, an architecture; no file name is longer than 255 bytes."""
+
+MOST_CHANGELOG = 8 << 20
 """Bytes of a changelog that are parsed; the newest entries come first."""
 
-_FIRST_ENTRY = 64 << 10
+_MOST_ENTRIES = 20_000
+
+FIRST_ENTRY = 64 << 10
 """Bytes within which a Debian changelog has its first trailer; an upstream one, often large, has none."""
 
 _TRAILER = re.compile(
@@ -70,24 +84,28 @@ def text(data: bytes) -> str:
 
 
 def stanzas(data: bytes) -> Iterator[dict[str, str]]:
-    """Yield the stanzas of a control file: field name in lower case -> value, lines joined by newlines."""
-    fields: dict[str, str] = {}
-    last = ""
-    for line in text(data).split("\n"):
+    """Yield the stanzas of a control file: name of a field of FIELDS -> value, lines joined by newlines."""
+    fields: dict[str, list[str]] = {}
+    is_empty, last = True, ""
+    # neither decoded nor split as a whole
+    for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="\n"):
         if not line.strip():
-            if fields:
-                yield fields
-            fields, last = {}, ""
+            if not is_empty:
+                yield {field: "\n".join(values) for field, values in fields.items()}
+            fields, is_empty, last = {}, True, ""
         elif line[0] in " \t":
-            if last:
-                fields[last] += "\n" + line.strip()
+            if last and len(fields[last]) < MOST_NAMES:
+                fields[last].append(line.strip())
         else:
-            last, colon, value = line.partition(":")
-            last = last.lower() if colon else ""
-            if last:
-                fields[last] = value.strip()
-    if fields:
-        yield fields
+            field, colon, value = line.partition(":")
+            is_empty &= not (field and colon)
+            last = field.lower() if colon else ""
+            if last in FIELDS:
+                fields[last] = [value.strip()]
+            else:
+                last = ""
+    if not is_empty:
+        yield {field: "\n".join(values) for field, values in fields.items()}
 
 
 def package(fields: dict[str, str]) -> Package | None:
@@ -96,14 +114,18 @@ def package(fields: dict[str, str]) -> Package | None:
     The source's version stands in brackets where it is not the package's own (a binNMU).
 
     Raises:
-        ValueError: no name, or a Source field that makes no sense.
+        ValueError: no name, a Source field that makes no sense, or fields of absurd lengths.
     """
+    if sum(map(len, fields.values())) > _MOST_STANZA:
+        raise ValueError("a stanza of absurd length")
     status = fields.get("status", "install ok installed").split()
     if status[-1:] in (["not-installed"], []):
         return None
     name, version = fields.get("package", ""), fields.get("version", "")
     if not name:
         raise ValueError("a stanza without a package name")
+    if any(len(fields.get(field, "")) > _MOST_LETTERS for field in FIELDS - {"conffiles"}):
+        raise ValueError("a field of absurd length")
     found = _SOURCE.match(fields.get("source") or name)
     if found is None or "/" in name:
         raise ValueError(f"package {name}: the source {fields.get('source')!r}")
@@ -126,7 +148,12 @@ def package(fields: dict[str, str]) -> Package | None:
 
 
 def paths(data: bytes) -> list[str]:
-    """Return the paths of a .list file, without "/." itself. Lines that are no paths are left out."""
+    """Return the paths of a .list file, without "/." itself. Lines that are no paths are left out.
+
+    Raises:
+        ValueError: there are more than MOST_NAMES.
+    """
+    _check_lines(data)
     content = "\n" + text(data).rstrip("\n")
     found = content.split("\n/")[1:]
     if len(found) != content.count("\n"):
@@ -135,7 +162,12 @@ def paths(data: bytes) -> list[str]:
 
 
 def md5sums(data: bytes) -> dict[str, str]:
-    """Return path -> MD5 (hex) of a .md5sums file. Other lines are left out."""
+    """Return path -> MD5 (hex) of a .md5sums file. Other lines are left out.
+
+    Raises:
+        ValueError: there are more than MOST_NAMES.
+    """
+    _check_lines(data)
     content = text(data)
     lines = content.removesuffix("\n").split("\n")
     # as nearly all are written
@@ -150,8 +182,18 @@ def md5sums(data: bytes) -> dict[str, str]:
     }
 
 
+def _check_lines(data: bytes) -> None:
+    if (lines := data.count(b"\n")) > MOST_NAMES:
+        raise ValueError(f"{lines} lines")
+
+
 def diversions(data: bytes) -> dict[str, Diversion]:
-    """Return path -> diversion. Three lines each: path, new path, package (":" for a local one)."""
+    """Return path -> diversion. Three lines each: path, new path, package (":" for a local one).
+
+    Raises:
+        ValueError: there are more than MOST_NAMES lines.
+    """
+    _check_lines(data)
     lines = text(data).split("\n")
     return {
         path.removeprefix("/"): Diversion(target.removeprefix("/"), "" if owner == ":" else owner)
@@ -159,20 +201,35 @@ def diversions(data: bytes) -> dict[str, Diversion]:
     }
 
 
-def changelog_times(data: bytes) -> list[int]:
-    """Return the epoch seconds in the trailer lines of a gzipped Debian changelog, none of an upstream one.
+def changelog(data: bytes) -> bytes:
+    """Return the text of a gzipped Debian changelog, its first MOST_CHANGELOG bytes; b"" of an upstream one.
 
     Raises:
         ValueError: it is not gzipped, or damaged.
     """
     try:
         stream = zlib.decompressobj(31)
-        log = b"\n" + stream.decompress(data, _FIRST_ENTRY)
-        if b"\n -- " not in log:
-            return []
-        log += stream.decompress(stream.unconsumed_tail, _MOST_CHANGELOG)
+        log = stream.decompress(data, FIRST_ENTRY)
+        if not _holds_entry(log):
+            return b""
+        return log + stream.decompress(stream.unconsumed_tail, MOST_CHANGELOG)
     except zlib.error as error:
         raise ValueError(str(error)) from error
+
+
+def _holds_entry(log: bytes) -> bool:
+    return log.startswith(b" -- ") or b"\n -- " in log
+
+
+def changelog_times(log: bytes) -> list[int]:
+    """Return the epoch seconds in the trailer lines of a Debian changelog.
+
+    Raises:
+        ValueError: there are more than _MOST_ENTRIES.
+    """
+    log = b"\n" + log
+    if log.count(b"\n -- ") > _MOST_ENTRIES:
+        raise ValueError("a changelog of absurdly many entries")
     times = []
     for day, month, year, hour, minute, second, sign, zone_hours, zone_minutes in _TRAILER.findall(log):
         midnight = _midnight(day, month, year)

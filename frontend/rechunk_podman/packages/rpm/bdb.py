@@ -12,6 +12,7 @@ import struct
 from collections.abc import Iterator
 
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.budget import MOST_RECORD_BYTES
 from rechunk_podman.packages.rpm.header import HeaderError
 
 _MAGIC = 0x061561
@@ -39,7 +40,7 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
     """Yield the header of each package, or the reason why its record holds none.
 
     Raises:
-        DatabaseError: it is no Berkeley DB hash.
+        DatabaseError: it is no Berkeley DB hash, or its values are larger than itself.
     """
     if not is_bdb(data) or data[25] != _METADATA_PAGE:
         raise DatabaseError("not a Berkeley DB database of rpm")
@@ -47,13 +48,37 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
     (page_size,) = struct.unpack_from(order + "I", data, 20)
     if not 512 <= page_size <= 65536 or page_size & (page_size - 1):
         raise DatabaseError(f"a Berkeley DB database with pages of {page_size} bytes")
+    room = _Room(2 * len(data))
     for start in range(page_size, len(data) - page_size + 1, page_size):
         if data[start + 25] in _HASH_PAGES:
-            yield from _values(data, start, page_size, order)
+            yield from _values(data, start, page_size, order, room)
 
 
-def _values(data: bytes, start: int, page_size: int, order: str) -> Iterator[bytes | HeaderError]:
-    """Yield the values of the hash page at `start`."""
+class _Room:
+    """The bytes that all values may still claim; sound ones claim less than the database has."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+
+    def take(self, size: int) -> None:
+        """Count the bytes of a value, before it is read.
+
+        Raises:
+            DatabaseError: the values are larger than the database.
+        """
+        self._left -= size
+        if self._left < 0:
+            raise DatabaseError("a Berkeley DB database whose values are larger than itself")
+
+
+def _values(
+    data: bytes, start: int, page_size: int, order: str, room: _Room
+) -> Iterator[bytes | HeaderError]:
+    """Yield the values of the hash page at `start`.
+
+    Raises:
+        DatabaseError: there is no room for a value.
+    """
     page = data[start : start + page_size]
     (entries,) = struct.unpack_from(order + "H", page, 20)
     if _PAGE_HEADER + 2 * entries > page_size:
@@ -66,12 +91,18 @@ def _values(data: bytes, start: int, page_size: int, order: str) -> Iterator[byt
         if not (_PAGE_HEADER < value < key <= page_size - 1):
             yield HeaderError(f"an item of the hash page at {start} of the Berkeley DB database is damaged")
             continue
-        if page[key] == _ON_PAGE and not any(page[key + 1 : ends[number]]):
+        # a package number of 4 bytes
+        if page[key] == _ON_PAGE and not any(page[key + 1 : min(ends[number], key + 5)]):
             continue
         if page[value] == _ON_PAGE:
+            room.take(key - value)
             yield bytes(page[value + 1 : key])
         elif page[value] == _OFF_PAGE and value + 12 <= page_size:
             first, length = struct.unpack_from(order + "II", page, value + 4)
+            if length > min(MOST_RECORD_BYTES, len(data)):
+                yield HeaderError(f"a value of the Berkeley DB database claims {length} bytes")
+                continue
+            room.take(length)
             yield _chain(data, first, length, page_size, order)
         else:
             yield HeaderError(f"a value of the hash page at {start} of the Berkeley DB database is damaged")
@@ -89,8 +120,9 @@ def _chain(data: bytes, number: int, length: int, page_size: int, order: str) ->
         (number,) = struct.unpack_from(order + "I", page, 16)
         (used,) = struct.unpack_from(order + "H", page, 22)
         part = page[_PAGE_HEADER : _PAGE_HEADER + min(used, missing)]
-        if not part:
-            return HeaderError("an overflow page of the Berkeley DB database is empty")
+        # all but the last are full
+        if len(part) < min(page_size - _PAGE_HEADER, missing):
+            return HeaderError(f"page {number} of the Berkeley DB database is not full")
         parts.append(part)
         missing -= len(part)
     return b"".join(parts)

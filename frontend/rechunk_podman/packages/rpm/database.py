@@ -7,17 +7,20 @@ root filesystem.
 
 from __future__ import annotations
 
+import itertools
 import mmap
 import os
 import shutil
 import sqlite3
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rechunk_podman.errors import DatabaseError, RootfsError
+from rechunk_podman.packages.budget import MOST_READ, MOST_RECORD_BYTES
 from rechunk_podman.packages.rpm import bdb as rpm_bdb
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import HeaderError
@@ -27,6 +30,15 @@ DIRECTORIES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
 """Each may be a symlink to another one."""
 
 Record = bytes | HeaderError
+
+_HINT = "check it with `rpm --root ROOTFS --rebuilddb`"
+_SIZES = "SELECT hnum, typeof(blob), length(blob) FROM Packages WHERE typeof(hnum) = 'integer' ORDER BY hnum"
+_TICK = 10_000
+_MOST_TICKS = 2_000
+"""Times that SQLite carries out _TICK instructions of its virtual machine; 20,000 packages take 60."""
+
+_MOST_SQL = 64 << 10
+"""Bytes of a statement in the schema."""
 
 
 def databases(root: Root) -> list[str]:
@@ -49,6 +61,8 @@ def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
         DatabaseError: a database cannot be opened, or is not what its name says.
     """
     for path in paths:
+        if (size_of(root, path) or 0) > MOST_READ:
+            raise DatabaseError(f"the rpm database {root.show(path)} has more than {MOST_READ >> 20} MiB")
         empty = True
         for record in FORMATS[path.rpartition("/")[2]](root, path):
             empty = False
@@ -67,25 +81,50 @@ def size_of(root: Root, path: str) -> int | None:
 
 
 def _sqlite(root: Root, path: str) -> Iterator[Record]:
+    name = root.show(path)
     try:
         with _connection(root, path) as connection:
-            kind = connection.execute("SELECT type FROM sqlite_master WHERE name = 'Packages'").fetchone()
-            if kind != ("table",):
-                raise DatabaseError(f"{root.show(path)} holds no table of packages")
-            numbers = [number for (number,) in connection.execute("SELECT hnum FROM Packages ORDER BY hnum")]
-            for number in numbers:
+            _limit(connection)
+            if not _has_table(connection):
+                raise DatabaseError(f"{name} holds no table of packages", hint=_HINT)
+            left = size_of(root, path) or 0
+            left += size_of(root, f"{path}-wal") or 0
+            for number, kind, size in connection.execute(_SIZES):
+                if kind != "blob" or size > MOST_RECORD_BYTES:
+                    yield HeaderError(f"package {number} of the rpm database is no blob, or a huge one")
+                    continue
+                left -= size
+                if left < 0:
+                    raise DatabaseError(f"the packages of the rpm database {name} are larger than itself")
                 yield _row(connection, number)
-    except (sqlite3.Error, OSError) as error:
-        raise DatabaseError(
-            f"cannot read the rpm database {root.show(path)}: {error}",
-            hint="check it with `rpm --root ROOTFS --rebuilddb`, or leave it out with --prune",
-        ) from error
+    # SQLite quotes names of the database in its errors, and sqlite3 decodes them strictly
+    except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
+        raise DatabaseError(f"cannot read the rpm database {name}: {error}", hint=_HINT) from error
+
+
+def _limit(connection: sqlite3.Connection) -> None:
+    """Bound the work and the memory of queries: schema, trees of pages and values may be made up."""
+    ticks = itertools.count(1)
+    connection.set_progress_handler(lambda: next(ticks) > _MOST_TICKS, _TICK)
+    if sys.version_info >= (3, 11):
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_RECORD_BYTES)
+        connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MOST_SQL)
+    connection.execute("PRAGMA trusted_schema = OFF")
+
+
+def _has_table(connection: sqlite3.Connection) -> bool:
+    """Return whether there is a table of packages: no view, no virtual table, no computed columns."""
+    table = connection.execute("SELECT type, rootpage > 0 FROM sqlite_master WHERE name = 'Packages'")
+    if table.fetchone() != ("table", 1):
+        return False
+    columns = {name: hidden for _, name, *_, hidden in connection.execute("PRAGMA table_xinfo(Packages)")}
+    return columns.get("hnum") == columns.get("blob") == 0
 
 
 def _row(connection: sqlite3.Connection, number: int) -> Record:
     try:
         row = connection.execute("SELECT blob FROM Packages WHERE hnum = ?", (number,)).fetchone()
-    except sqlite3.DatabaseError as error:
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         return HeaderError(f"package {number} of the rpm database: {error}")
     if row is None or not isinstance(row[0], bytes):
         return HeaderError(f"package {number} of the rpm database is no blob")
@@ -130,8 +169,13 @@ def _mapped(parse: Callable[[bytes], Iterator[Record]]) -> Callable[[Root, str],
             with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
                 # a mapping slices and unpacks as bytes do
                 yield from parse(data)  # type: ignore[arg-type]
+        except DatabaseError as error:
+            message = f"cannot read the rpm database {root.show(path)}: {error.message}"
+            raise DatabaseError(message, hint=_HINT) from error
         except (OSError, ValueError) as error:
-            raise DatabaseError(f"cannot read the rpm database {root.show(path)}: {error}") from error
+            raise DatabaseError(
+                f"cannot read the rpm database {root.show(path)}: {error}", hint=_HINT
+            ) from error
         finally:
             os.close(descriptor)
 

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.budget import MOST_NAMES, MOST_RECORD_BYTES, text_size
 
 NAME = 1000
 VERSION = 1001
@@ -46,7 +47,8 @@ FLAG_GHOST = 1 << 6
 """FILEFLAGS: owned by the package, not part of it."""
 
 _MAX_ENTRIES = 0xFFFF
-_MAX_STORE = 256 * 1024 * 1024
+_MOST_LETTERS = 1024
+"""Characters of a name, a version, an architecture; no file name is longer than 255 bytes."""
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8}
 """Type of a tag of numbers -> bytes of each."""
 _STRING, _STRING_ARRAY, _I18NSTRING = 6, 8, 9
@@ -87,27 +89,30 @@ class RpmFiles(NamedTuple):
 class Header:
     """The tags of one package. Each is decoded when a caller asks for it.
 
+    Tags may share bytes of the store: they are decoded up to MOST_RECORD_BYTES in all.
+
     Args:
         blob: a record of the rpm database.
 
     Raises:
-        HeaderError: the index does not fit the blob.
+        HeaderError: the index does not fit the blob, or it is larger than MOST_RECORD_BYTES.
     """
 
-    __slots__ = ("_end", "_index", "_store")
+    __slots__ = ("_end", "_index", "_left", "_store")
 
     def __init__(self, blob: bytes) -> None:
         if len(blob) < 8:
             raise HeaderError("an rpm header of less than 8 bytes")
         count, length = struct.unpack_from(">II", blob)
         store = 8 + 16 * count
-        if not 0 < count <= _MAX_ENTRIES or length > _MAX_STORE or store + length > len(blob):
+        if not 0 < count <= _MAX_ENTRIES or store + length > len(blob) or len(blob) > MOST_RECORD_BYTES:
             raise HeaderError(f"an rpm header of {count} entries and {length} bytes in {len(blob)} bytes")
         self._index: dict[int, tuple[int, int, int]] = {}
         for tag, kind, offset, number in struct.iter_unpack(">IIiI", blob[8:store]):
             if tag >= NAME:
                 self._index[tag] = (kind, offset, number)
-        self._store = blob[store : store + length]
+        self._store = memoryview(blob)[store : store + length]
+        self._left = MOST_RECORD_BYTES
         starts = [*sorted({offset for _, offset, _ in self._index.values()}), length]
         self._end = dict(itertools.pairwise(starts))
 
@@ -118,7 +123,7 @@ class Header:
         """Return the unsigned integers of a tag, none where it is absent.
 
         Raises:
-            HeaderError: the tag holds no integers, or leaves the store.
+            HeaderError: the tag holds no integers, more than MOST_NAMES of them, or leaves the store.
         """
         if tag not in self._index:
             return _NONE
@@ -126,8 +131,10 @@ class Header:
         width = _WIDTHS.get(kind)
         if width is None:
             raise HeaderError(f"tag {tag} of an rpm header is no number")
-        if offset < 0 or count < 0 or offset + width * count > len(self._store):
+        if offset < 0 or offset + width * count > len(self._store):
             raise HeaderError(f"tag {tag} of an rpm header leaves the store")
+        if count > MOST_NAMES:
+            raise HeaderError(f"tag {tag} of an rpm header has {count} values")
         return np.frombuffer(self._store, f">u{width}", count, offset) if count else _NONE
 
     def numbers(self, tag: int) -> list[int]:
@@ -137,14 +144,14 @@ class Header:
 
     def number(self, tag: int) -> int | None:
         """Return the first integer of a tag, None where it is absent. Raises HeaderError, as array()."""
-        numbers = self.numbers(tag)
-        return numbers[0] if numbers else None
+        numbers = self.array(tag)
+        return int(numbers[0]) if len(numbers) else None
 
     def strings(self, tag: int) -> list[str]:
         """Return the strings of a tag, none where it is absent.
 
         Raises:
-            HeaderError: the tag holds no strings, or leaves the store.
+            HeaderError: the tag holds no strings, more than MOST_NAMES of them, or leaves the store.
         """
         if tag not in self._index:
             return []
@@ -154,16 +161,31 @@ class Header:
         if not 0 <= offset <= len(self._store):
             raise HeaderError(f"tag {tag} of an rpm header leaves the store")
         count = 1 if kind == _STRING else count
+        if count > MOST_NAMES:
+            raise HeaderError(f"tag {tag} of an rpm header has {count} values")
         data = self._store[offset : self._end.get(offset, len(self._store))]
-        parts = data.decode("utf-8", "surrogateescape").split("\0", count)
+        if kind == _STRING:
+            data = data[: 4 * _MOST_LETTERS]
+        self._left -= len(data)
+        if self._left < 0:
+            raise HeaderError("the tags of an rpm header are larger than itself")
+        text = str(data, "utf-8", "surrogateescape")
+        self._left -= text_size(text) - len(data)
+        parts = text.split("\0", count)
         if len(parts) <= count:
             raise HeaderError(f"tag {tag} of an rpm header ends within a string")
         del parts[count:]
         return parts
 
     def string(self, tag: int) -> str:
-        """Return the first string of a tag, "" where it is absent. Raises HeaderError, as strings()."""
+        """Return the first string of a tag, "" where it is absent.
+
+        Raises:
+            HeaderError: as strings(), or it has more than 1,024 characters.
+        """
         strings = self.strings(tag)
+        if strings and len(strings[0]) > _MOST_LETTERS:
+            raise HeaderError(f"tag {tag} of an rpm header has {len(strings[0])} characters")
         return strings[0] if strings else ""
 
     def source(self) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Iterator
 
 from rechunk_podman.errors import DatabaseError
+from rechunk_podman.packages.budget import MOST_RECORD_BYTES
 from rechunk_podman.packages.rpm.header import HeaderError
 
 _PAGE = 4096
@@ -29,7 +30,7 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
     """Yield the header of each package, or the reason why its record holds none.
 
     Raises:
-        DatabaseError: it is no ndb database, or one of an unknown version.
+        DatabaseError: it is no ndb database, or one of an unknown version; its blobs are larger than itself.
     """
     if not is_ndb(data) or len(data) < _PAGE:
         raise DatabaseError("not an ndb database of rpm")
@@ -38,12 +39,17 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
         raise DatabaseError(f"an ndb database of version {version}")
     if not 0 < pages * _PAGE <= len(data):
         raise DatabaseError("an ndb database that ends within its slots")
+    left = len(data)
     slots = data[2 * _BLOCK : pages * _PAGE]
     for magic, index, block, count in struct.iter_unpack("<4sIII", slots):
         if magic != _SLOT_MAGIC:
             yield HeaderError("a slot of the ndb database is damaged")
         elif block:
-            yield _blob(data, index, block * _BLOCK, count * _BLOCK)
+            blob = _blob(data, index, block * _BLOCK, count * _BLOCK)
+            left -= 0 if isinstance(blob, HeaderError) else len(blob)
+            if left < 0:
+                raise DatabaseError("an ndb database whose blobs are larger than itself")
+            yield blob
 
 
 def _blob(data: bytes, index: int, start: int, length: int) -> bytes | HeaderError:
@@ -52,6 +58,8 @@ def _blob(data: bytes, index: int, start: int, length: int) -> bytes | HeaderErr
     if len(head) == _BLOCK and head[:4] == _BLOB_MAGIC:
         package, _generation, size = struct.unpack_from("<III", head, 4)
         begin = start + _BLOCK
+        if size > MOST_RECORD_BYTES:
+            return HeaderError(f"the blob of package {index} in the ndb database has {size} bytes")
         if package == index and size <= length - _BLOCK and begin + size <= len(data):
             return bytes(data[begin : begin + size])
     return HeaderError(f"the blob of package {index} in the ndb database is damaged")

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths, warn_left_out
+from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
 from rechunk_podman.packages.rpm import database, header
 from rechunk_podman.packages.rpm.header import Header, HeaderError
 from rechunk_podman.packages.versions import compare_rpm
@@ -48,6 +49,9 @@ _KEY = "gpg-pubkey"
 """rpm records the keys that it trusts as packages of this name."""
 
 _DAY = 86400
+_NUMBER_COST = 40
+"""Bytes of memory of a number in a list."""
+
 _TYPE, _PERMISSIONS = 0o170000, 0o7777
 """The parts of a mode."""
 
@@ -58,25 +62,30 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
     if not paths:
         return None
     packages: list[Package] = []
+    budget = Budget(root.show(paths[0]))
     for number, (path, record) in enumerate(database.records(root, paths), 1):
+        budget.database = root.show(path)
+        budget.record()
         label = f"package {number}"
         try:
             if isinstance(record, HeaderError):
                 raise record
+            budget.keep(PACKAGE_COST, 3 * len(record))
             parsed = Header(record)
             label = parsed.string(header.NAME) or label
             if label != _KEY:
-                packages.append(_package(parsed, files))
+                packages.append(_package(parsed, budget, files))
         except HeaderError as error:
-            warn_left_out(root.show(path), label, error)
+            budget.warn_left_out(label, error)
     return Database(packages, [path.rpartition("/")[0] for path in paths])
 
 
-def _package(parsed: Header, files: bool) -> Package:
+def _package(parsed: Header, budget: Budget, files: bool) -> Package:
     """Return the package of a header.
 
     Raises:
         HeaderError: the record is broken.
+        DatabaseError: the budget is spent.
     """
     source, source_version = parsed.source()
     version = f"{parsed.string(header.VERSION)}-{parsed.string(header.RELEASE)}"
@@ -84,6 +93,7 @@ def _package(parsed: Header, files: bool) -> Package:
         version = f"{epoch}:{version}"
     built = parsed.number(header.BUILDTIME) or None
     changes = parsed.numbers(header.CHANGELOGTIME) if files else []
+    budget.keep(_NUMBER_COST * len(changes))
     return Package(
         parsed.string(header.NAME) or source,
         version,
@@ -93,18 +103,23 @@ def _package(parsed: Header, files: bool) -> Package:
         built=built,
         # entries dated long after the build are mistakes
         changes=[time for time in changes if time > 0 and (built is None or time <= built + _DAY)],
-        files=_files(parsed) if files else NO_FILES,
+        files=_files(parsed, budget) if files else NO_FILES,
     )
 
 
-def _files(parsed: Header) -> Files:
+def _files(parsed: Header, budget: Budget) -> Files:
     """Return a package's files.
 
     Raises:
         HeaderError: the record is broken.
+        DatabaseError: the budget is spent.
     """
     columns = parsed.columns()
     directories = [directory.lstrip("/") for directory in columns.directories]
+    # a long directory may be that of many files
+    sizes = np.array([text_size(directory) for directory in directories], np.int64)
+    size = int(sizes[columns.indexes].sum()) + sum(map(text_size, columns.names))
+    budget.keep(size + NAME_COST * len(columns.names), size)
     heads = map(directories.__getitem__, columns.indexes.tolist())
     installed = columns.states == header.STATE_NORMAL
     return Files(
