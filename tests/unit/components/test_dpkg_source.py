@@ -340,7 +340,7 @@ def test_md5sums_and_stanzas():
     assert dpkg_text.paths(b"/.\n/usr\n/usr/a b\n") == ["usr", "usr/a b"]
     assert dpkg_text.paths(b"/.\nusr\n\n/usr/a\n/usr/b") == ["usr/a", "usr/b"]
     assert dpkg_text.paths(b"") == dpkg_text.paths(b"/.\n") == []
-    data = b"Package: a\nDescription: d\n more\nConffiles: x\n more\n .\n\n\n continued\nPackage: b\nno colon\n lost\n"
+    data = b"Package: a\nTag: d\n e\nConffiles: x\n more\n .\n\n\n continued\nPackage: b\nno colon\n lost\n"
     assert list(dpkg_text.stanzas(data)) == [
         {"package": "a", "conffiles": "x\nmore\n."},
         {"package": "b"},

@@ -155,7 +155,20 @@ def test_a_table_of_another_kind_is_an_error(tmp_path):
     database.parent.mkdir(parents=True)
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("CREATE VIEW Packages AS SELECT 1 AS hnum, x'00' AS blob")
-    with pytest.raises(DatabaseError, match="no table"):
+    with pytest.raises(DatabaseError, match="no table") as caught:
+        names(tmp_path)
+    assert "rpm --root ROOTFS --rebuilddb" in (caught.value.hint or "")
+
+
+def test_an_error_of_sqlite_that_is_not_utf_8_names_the_database(tmp_path):
+    database = tmp_path / "var/lib/rpm/rpmdb.sqlite"
+    sqlite_database(database, [package("one")])
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        connection.execute(
+            "INSERT INTO sqlite_master VALUES ('table', CAST(x'ff61' AS TEXT), 't', 9, 'CREATE TABLE x')"
+        )
+    with pytest.raises(DatabaseError, match=r"cannot read the rpm database /var/lib/rpm/rpmdb\.sqlite"):
         names(tmp_path)
 
 

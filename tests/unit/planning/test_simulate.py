@@ -53,6 +53,37 @@ def test_full_and_compressed_histories_are_the_same() -> None:
     assert parse_history(lzma.compress(plain)) == parse_history(plain)
 
 
+def changed(old: str, new: str) -> bytes:
+    return json.dumps(SMALL).replace(old, new, 1).encode()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"[" * 100_000,
+        changed("100", "1" + "0" * 400),
+        changed("100", "1e400"),
+        changed("100", "Infinity"),
+        changed("100", "NaN"),
+        changed("100", "[]"),
+        changed('"date": 100', '"date": 1e15'),
+        changed('"small"', r'"\ud800"'),
+        changed('"source": "b"', r'"source": "\udc80"'),
+        changed('"source": "b"', '"source": ""'),
+        changed('"c": "1"', '"other": "1"'),
+    ],
+    ids=range(11),
+)
+def test_odd_values_are_refused_by_name(data: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "odd.json"
+    path.write_bytes(data)
+    app = typer.Typer()
+    app.command()(simulate)
+    error = CliRunner().invoke(app, [str(path)]).exception
+    assert isinstance(error, HistoryError)
+    assert str(path) in str(error)
+
+
 @pytest.mark.parametrize(
     "data",
     [b"", b"[]", b"{}", b"\xfd7zXZ\x00 cut", lzma.compress(b"{}")[:-4], b'{"components": 3}', b"\xff"],

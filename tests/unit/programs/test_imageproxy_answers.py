@@ -18,7 +18,12 @@ SAYS = 'exec python3 -c \'import os; os.write(0, b"""{}"""); os.read(0, 9)\''
         ("echo 'unknown command' >&2; exit 1", "failed with status 1"),
         ("exit 0", "skopeo's image proxy does not answer"),
         (SAYS.format("no json"), "does not speak JSON"),
+        (SAYS.format("[" * 20000), "does not speak JSON"),
         (SAYS.format('{"success":true,"value":"9.0"}'), "speaks version '9.0'"),
+        (SAYS.format('{"success":true,"value":"0.2.3","pipeid":"3"}'), "no number of a pipe"),
+        (SAYS.format('{"success":true,"value":"0.2.3","pipeid":{}}'), "no number of a pipe"),
+        (SAYS.format('{"success":true,"value":"0.2.3","pipeid":1e999}'), "no number of a pipe"),
+        (SAYS.format('{"success":true,"value":"0.2.3","pipeid":true}'), "no number of a pipe"),
     ],
 )
 def test_a_proxy_that_is_none(tmp_path, script, message):

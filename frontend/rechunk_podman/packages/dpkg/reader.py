@@ -60,6 +60,8 @@ _MOST_INFO = 16 << 20
 """Bytes of a list of files, or of MD5 sums."""
 _MOST_CHANGELOGS = 256 << 20
 """Bytes of all changelogs, decompressed."""
+_COPIES = 5
+"""The content of such a file is in memory so often while it is parsed."""
 _LISTED_COST = 64
 """Bytes that a name in a directory counts as read."""
 _TIME_COST = 40
@@ -195,7 +197,7 @@ def _read(root: Root, path: str, budget: Budget) -> bytes:
         except RootfsError as error:
             budget.warn("dpkg database: %s", error)
     budget.read(len(data))
-    budget.keep(0, 4 * len(data))
+    budget.keep(0, _COPIES * dpkg_text.decoded_size(data))
     return data
 
 

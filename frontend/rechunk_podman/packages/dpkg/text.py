@@ -16,6 +16,9 @@ from typing import NamedTuple
 
 from rechunk_podman.packages.budget import MOST_NAMES
 
+_NARROW = bytes(range(0xF0))
+"""The bytes of UTF-8 of characters below U+10000."""
+
 FIELDS = frozenset(("package", "status", "version", "source", "architecture", "conffiles"))
 """The fields of a stanza that are read."""
 
@@ -81,6 +84,13 @@ class Diversion(NamedTuple):
 def text(data: bytes) -> str:
     """Return bytes of a dpkg file as text; file names may be of any encoding."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def decoded_size(data: bytes) -> int:
+    """Return the bytes of memory that text(data) takes at most: a wide character makes all of them wide."""
+    if data.isascii():
+        return len(data)
+    return len(data) * (4 if data.translate(None, _NARROW) else 2)
 
 
 def stanzas(data: bytes) -> Iterator[dict[str, str]]:

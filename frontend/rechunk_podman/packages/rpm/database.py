@@ -20,7 +20,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rechunk_podman.errors import DatabaseError, RootfsError
-from rechunk_podman.packages.budget import MOST_READ, MOST_RECORD_BYTES
+from rechunk_podman.packages.budget import MOST_DATABASE, MOST_RECORD_BYTES
 from rechunk_podman.packages.rpm import bdb as rpm_bdb
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import HeaderError
@@ -61,8 +61,8 @@ def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
         DatabaseError: a database cannot be opened, or is not what its name says.
     """
     for path in paths:
-        if (size_of(root, path) or 0) > MOST_READ:
-            raise DatabaseError(f"the rpm database {root.show(path)} has more than {MOST_READ >> 20} MiB")
+        if (size_of(root, path) or 0) > MOST_DATABASE:
+            raise DatabaseError(f"the rpm database {root.show(path)} has more than {MOST_DATABASE >> 20} MiB")
         empty = True
         for record in FORMATS[path.rpartition("/")[2]](root, path):
             empty = False

@@ -1,0 +1,101 @@
+"""Run a reader in a child of its own, whose memory and time are measured.
+
+`python -m support.bounded READER PATH` prints a JSON object: megabytes of memory above those after the
+imports, seconds of processor time, and what came of it (`error`: the class and text of a RechunkError).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rechunk_podman.errors import RechunkError
+
+SECONDS = 10
+MEGABYTES = 256
+
+
+def measured(reader: str, path: Path) -> dict[str, Any]:
+    """Return what the child prints. It is killed at four times the bounds."""
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    command = [sys.executable, "-m", "support.bounded", reader, str(path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, (done.returncode, done.stderr[-2000:])
+    found: dict[str, Any] = {**json.loads(done.stdout), "log": done.stderr}
+    return found
+
+
+def _rpm(path: Path) -> int:
+    from rechunk_podman.packages.rpm import reader
+    from rechunk_podman.rootfs.root import Root
+
+    with Root(path) as root:
+        database = reader.load(root)
+        return -1 if database is None else len(database.packages)
+
+
+def _dpkg(path: Path) -> int:
+    from rechunk_podman.packages.dpkg import reader
+    from rechunk_podman.rootfs.root import Root
+
+    with Root(path) as root:
+        database = reader.load(root)
+        return -1 if database is None else len(database.packages)
+
+
+def _history(path: Path) -> int:
+    from rechunk_podman.planning.simulate import parse_history
+
+    return len(parse_history(path.read_bytes()).releases)
+
+
+def _redact(path: Path) -> int:
+    from rechunk_podman.programs.process import failure, redact
+    from rechunk_podman.registry.answers import explained
+
+    line = redact(path.read_text())
+    return len(explained("docker://r/i", "r/i", failure("skopeo", "skopeo", 1, (line,))).context)
+
+
+READERS: dict[str, Callable[[Path], int]] = {
+    "rpm": _rpm,
+    "dpkg": _dpkg,
+    "history": _history,
+    "redact": _redact,
+}
+
+
+def _status(key: str) -> int:
+    """Return a figure of /proc/self/status, in bytes."""
+    with open("/proc/self/status") as status:
+        return next(1024 * int(line.split()[1]) for line in status if line.startswith(f"{key}:"))
+
+
+def main() -> None:
+    for module in ("build.pipeline", "planning.simulate", "registry.answers"):
+        import_module(f"rechunk_podman.{module}")
+    reader, path = READERS[sys.argv[1]], Path(sys.argv[2])
+    resource.setrlimit(resource.RLIMIT_CPU, (4 * SECONDS, 4 * SECONDS))
+    limit = _status("VmSize") + 4 * (MEGABYTES << 20)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    before, started = _status("VmRSS"), time.process_time()
+    result: dict[str, object] = {}
+    try:
+        result["found"] = reader(path)
+    except RechunkError as error:
+        result["error"] = f"{type(error).__name__}: {error}"
+    result["seconds"] = time.process_time() - started
+    result["megabytes"] = (_status("VmHWM") - before) >> 20
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

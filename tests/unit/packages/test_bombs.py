@@ -1,0 +1,63 @@
+"""Databases that claim too much: within 256 MiB and ten seconds they are read, or refused by name."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from faults import bombs
+from support.bounded import MEGABYTES, SECONDS, measured
+
+REFUSED = {
+    "ndb_slots_share_a_blob",
+    "ndb_damaged_slots",
+    "bdb_values_share_a_chain",
+    "bdb_chain_of_single_bytes",
+    "header_long_directory",
+    "header_files_without_end",
+    "header_numbers_without_end",
+    "sqlite_computed_column",
+    "sqlite_pages_name_one_leaf",
+    "sqlite_huge_schema",
+    "dpkg_tiny_stanzas",
+    "dpkg_many_packages",
+    "dpkg_huge_status",
+    "dpkg_long_lines",
+    "dpkg_wide_list",
+    "dpkg_repeated_package",
+    "dpkg_many_info_files",
+}
+"""Of the others, records are left out, with a warning that names the database."""
+
+
+@pytest.mark.parametrize("bomb", [*bombs.RPM, *bombs.DEB], ids=lambda bomb: bomb.__name__)
+def test_a_database_is_bounded(bomb: Callable[[Path], None], tmp_path: Path) -> None:
+    if bomb is bombs.sqlite_huge_schema and sys.version_info < (3, 11):
+        pytest.skip("sqlite3 of Python 3.10 cannot limit the length of a statement")
+    bomb(tmp_path)
+    found = measured("rpm" if bomb in bombs.RPM else "dpkg", tmp_path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    said = found.get("error", "") if bomb.__name__ in REFUSED else found["log"]
+    assert any(name in said for name in ("rpmdb.sqlite", "Packages", "dpkg", "changelog")), found
+
+
+@pytest.mark.parametrize("bomb", bombs.HISTORIES, ids=lambda bomb: bomb.__name__)
+def test_a_history_is_bounded(bomb: Callable[[], bytes], tmp_path: Path) -> None:
+    path = tmp_path / "history"
+    path.write_bytes(bomb())
+    found = measured("history", path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    assert found["error"].startswith("HistoryError")
+
+
+@pytest.mark.parametrize("part", ["a:", "://a:", "mount", 'level=x msg="', "\\", "500 (", "x509: "])
+def test_an_answer_of_a_registry_is_bounded(part: str, tmp_path: Path) -> None:
+    path = tmp_path / "answer"
+    path.write_text('time="" level=fatal msg="https://' + part * (60_000 // len(part)))
+    found = measured("redact", path)
+    assert found["seconds"] < SECONDS / 10
