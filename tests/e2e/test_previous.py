@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pytest
 
 from support.linting import make
 from support.oci_material import Layout, make_tar, member
+from support.pushing import digest_of
 from support.tools import RECHUNK, run
 
 
@@ -76,6 +78,55 @@ def test_none_yet(series, registry, repository):
     done = previous(name, "--pattern", "^39-", "--fail", check=False)
     assert (done.code, done.out) == (1, "")
     assert done.err.startswith(f"error: no tag of docker://{name} matches ^39-\nhint: ")
+
+
+@pytest.fixture(scope="module")
+def mixed(registry, series, tmp_path_factory):
+    """A repository whose newest tags name no image: a chart, an SBOM, and one whose manifest is gone."""
+    folder = tmp_path_factory.mktemp("mixed")
+    repository = f"{registry.address}/series/mixed"
+    copy = ["skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"]
+    run(
+        *copy,
+        "--src-tls-verify=false",
+        f"docker://{series}:40-20240101",
+        f"docker://{repository}:40-20240101",
+    )
+    chart = Layout(folder / "chart")
+    chart.layer(b"chart", media_type="application/vnd.cncf.helm.chart.content.v1.tar+gzip")
+    config = chart.blob(b'{"name": "chart", "version": "1.0"}')
+    chart.manifest["config"] = {"mediaType": "application/vnd.cncf.helm.config.v1+json", **config}
+    chart.finish()
+    sbom = Layout(folder / "sbom")
+    sbom.layer(b"{}", media_type="application/spdx+json")
+    sbom.manifest["artifactType"] = "application/spdx+json"
+    sbom.manifest["config"] = {"mediaType": "application/vnd.oci.empty.v1+json", **sbom.blob(b"{}")}
+    sbom.finish()
+    run(*copy, f"oci:{folder / 'chart'}", f"docker://{repository}:40-20240301")
+    run(*copy, f"oci:{folder / 'sbom'}", f"docker://{repository}:40-20240302")
+    dead = Layout(folder / "dead")
+    dead.layer(make_tar([member("file", data=b"dead")]))
+    dead.finish()
+    run(*copy, f"oci:{folder / 'dead'}", f"docker://{repository}:40-20240303")
+    stored = registry.log.parent / "content/docker/registry/v2/repositories/series/mixed"
+    shutil.rmtree(stored / "_manifests/revisions/sha256" / digest_of(f"{repository}:40-20240303")[7:])
+    return repository
+
+
+def test_tags_that_name_no_image_are_left_out_aloud(mixed):
+    done = previous(mixed, "--pattern", "^40-")
+    assert done.out == "40-20240101\n"
+    for tag in ("40-20240301", "40-20240302", "40-20240303"):
+        assert f"warning: {mixed}:{tag} is left out: " in done.err
+    assert previous(mixed, "--pattern", "-2024030[123]$").out == ""
+
+
+def test_the_digest_of_the_newest(series):
+    digest = digest_of(f"{series}:40-20240601")
+    words = ("--pattern", "^40-[0-9]{8}$", "--digest")
+    assert previous(series, *words).out == f"{series}@{digest}\n"
+    assert previous(series, *words, "--reference").out == f"docker://{series}@{digest}\n"
+    assert json.loads(previous(series, *words, "--json").out)["digest"] == digest
 
 
 def test_a_registry_that_is_not_there_is_an_error():

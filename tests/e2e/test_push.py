@@ -19,6 +19,7 @@ import pytest
 
 from support import tools
 from support.front import STALL, front_of
+from support.oci_material import Layout
 from support.pushing import PARTS, Uploads, digest_of, document, push, same_files
 
 
@@ -85,6 +86,48 @@ def test_other_repositories_get_complete_copies(
         assert not any(layer["reused"] for layer in layers)
         assert len(watch.new) == 3  # planned by the other's record: the same layers but one
         same_files(storage, small(1), f"{away}:2", tmp_path)
+
+
+def test_a_new_tag_of_a_known_repository(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """A note names the newest other tag, and --previous auto continues it; what is no image is left out."""
+    repository = f"{registry.address}/push/dated"
+    push(storage, small(0), f"--push=docker://{repository}:20261107")
+    done = push(storage, small(1), f"--push=docker://{repository}:20261114")
+    assert "--previous auto continues those of the newest other tag there" in done.err
+    assert f"docker://{repository}:20261107\n" in done.err
+    sbom = Layout(tmp_path / "sbom").layer(b"{}", media_type="application/spdx+json")
+    sbom.manifest["artifactType"] = "application/spdx+json"
+    sbom.finish()
+    storage.run(
+        *("skopeo", "--insecure-policy", "copy", "--quiet", "--dest-tls-verify=false"),
+        *(f"oci:{sbom.path}", f"docker://{repository}:20261120"),
+    )
+    new = f"--push=docker://{repository}:20261121"
+    done = push(storage, small(2), new, "--previous=auto", "--json")
+    assert f"{repository}:20261120 is left out" in done.err
+    assert f"previous image: docker://{repository}@{digest_of(f'{repository}:20261114')}" in done.err
+    assert [layer["reused"] for layer in json.loads(done.out)["layers"]].count(False) == 1
+    done = push(storage, small(2), f"--push=docker://{repository}:20261120")
+    assert "warning: no previous image: " in done.err
+    assert "an artifact, and no image" in done.err
+    done = push(storage, small(2), f"--push=docker://{registry.address}/push/none:1", "--previous=auto")
+    assert "note: --previous" not in done.err
+    done = storage.rechunk("split", small(2), "--previous=auto", check=False)
+    assert done.code == 2
+    assert "--previous auto goes with split --push" in done.err
+
+
+def test_layers_that_stay_fewer_than_asked_for(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str]
+) -> None:
+    target = f"--push=docker://{registry.address}/push/few:1"
+    push(storage, small(0), target, "--max-layers=3")
+    done = push(storage, small(0), target, "--max-layers=6", "--json")
+    assert len(json.loads(done.out)["layers"]) == 3
+    assert "nothing changed: the 3 layers of the previous image stay, and become up to 6" in done.err
+    assert "nothing changed" not in push(storage, small(0), target, "--max-layers=3").err
 
 
 def test_docker_gets_gzip_and_never_zstd(

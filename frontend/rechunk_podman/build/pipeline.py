@@ -11,7 +11,7 @@ import numpy as np
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
-from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.components.preload import Ahead
 from rechunk_podman.errors import RootfsError
@@ -140,6 +140,8 @@ def prepare(
     log.info("plan: %d layers, %s", len(made.layers), "from memory" if memory else "without memory")
     for note in made.notes:
         log.info("plan: %s", note)
+    if source.previous is not None and source.base is None:
+        _tell_of_kept_layers(made, source.previous, options, len(components))
     return Prepared(tree, assignment, made, config, created, now, options.max_layers)
 
 
@@ -221,6 +223,20 @@ def _size(tree: Tree, limit: int | None) -> int:
             hint="--prune PATH leaves a file out",
         )
     return total
+
+
+def _tell_of_kept_layers(made: Plan, previous: Ledger, options: BuildOptions, components: int) -> None:
+    """Log a note if nothing changed, and the layers stay fewer than the number that was asked for."""
+    count = len(made.layers)
+    asked = options.max_layers != DEFAULT_MAX_LAYERS and count < min(options.max_layers, components)
+    if asked and made.layers == previous.layers:
+        log.log(
+            NOTE,
+            "nothing changed: the %d layers of the previous image stay, and become up to %d as content "
+            "changes; --fresh plans anew, which clients download whole",
+            count,
+            options.max_layers,
+        )
 
 
 def _configured(config: ImageConfig, options: BuildOptions) -> ImageConfig:

@@ -18,23 +18,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rechunk_podman.errors import RechunkError, ToolError
+from rechunk_podman.errors import MissingImageError, RechunkError, ToolError
 from rechunk_podman.log import note
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord, layer_compression
 from rechunk_podman.oci.read.image import HashingReader, decompressor
 from rechunk_podman.oci.read.stores import DirectoryStore, blob_name
-from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, locate, parse_path
+from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Target, locate, parse_path
 from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output
 from rechunk_podman.programs.imageproxy import BlobError, proxy
 from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
-from rechunk_podman.registry.answers import BUSY, MISSING, UnreachableError, is_busy
-from rechunk_podman.registry.documents import previous_documents
+from rechunk_podman.registry.answers import BUSY, MISSING, DeniedError, UnreachableError, is_busy
+from rechunk_podman.registry.documents import image_documents, previous_documents
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.state import State
+from rechunk_podman.registry.tags import newest_beside
 
 if TYPE_CHECKING:
     from rechunk_podman.build import pipeline
@@ -86,6 +87,48 @@ def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = 
     """
     record = previous_documents(reference, registry)
     return None if record is None else found(reference, record, state)
+
+
+def pushed_before(
+    target: Target, registry: Registry = DEFAULT, state: State | None = None, *, auto: bool = False
+) -> Previous | None:
+    """Return the image that the target of a push names now, or None.
+
+    If it names none, a note tells of the newest of the repository's other tags.
+
+    Args:
+        auto: return that one.
+
+    Raises:
+        UnreachableError: the registry did not answer. ToolError: skopeo is missing or failed.
+    """
+    try:
+        return found(str(target), image_documents(str(target), registry), state)
+    except MissingImageError as error:
+        log.info("no previous image: %s", error.message)
+    except DeniedError as error:
+        log.warning("no previous image: %s", "; ".join((error.message, *error.context[:1])))
+        return None
+    except ToolError:
+        raise
+    except RechunkError as error:
+        log.warning("no previous image: %s", "; ".join((error.message, *error.context[:1])))
+    try:
+        other = newest_beside(target, registry)
+    except ToolError as error:
+        # Some registries list no tags, and nobody asked for another one's memory.
+        if auto and not isinstance(error, DeniedError):
+            raise
+        (log.warning if auto else log.info)("no previous image: %s", error.message)
+        return None
+    if other is None:
+        return None
+    reference = str(Target(target.repository, other.tag))
+    if auto:
+        return resolve(reference, registry, state)
+    note(log, "%s is new, and its layers are planned without memory", target)
+    note(log, "--previous auto continues those of the newest other tag there, %s", reference)
+    return None
 
 
 def found(reference: str, record: ImageRecord, state: State | None = None) -> Previous:

@@ -53,7 +53,8 @@ Previous = Annotated[
     typer.Option(
         metavar="REF",
         envvar="RECHUNK_PREVIOUS",
-        help="The image before this one: a local name, docker://NAME, oci:DIR, an archive or a saved config.",
+        help="The image before this one: a local name, docker://NAME, oci:DIR, an archive or a saved config; "
+        "with --push also auto: what the tag names now, else the newest other tag of its series.",
     ),
 ]
 Prune = Annotated[

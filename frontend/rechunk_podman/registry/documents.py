@@ -16,6 +16,7 @@ from rechunk_podman.oci.documents import (
     INDEXES,
     ImageRecord,
     image_record,
+    is_artifact,
     parse_index,
     parse_manifest,
     parse_object,
@@ -30,6 +31,9 @@ from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
 from rechunk_podman.registry.answers import DeniedError, UnreachableError
 
 log = logging.getLogger(__name__)
+
+AUTO = "auto"
+"""The previous image of a push: what its tag names now, else the newest of the repository's other tags."""
 
 
 def _locate_image(text: str) -> tuple[LocationKind, str]:
@@ -115,6 +119,8 @@ def _malformed(reference: str) -> UsageError | None:
         return None
     except UsageError as error:
         return error
+    if reference == AUTO:
+        return UsageError("--previous auto goes with split --push", hint="name an image")
     return None
 
 
@@ -163,7 +169,13 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
         chosen = choose_platform(manifest, reference, registry.platform)
         manifest = ask(f"{parsed.repository}@{chosen}")
         _check(manifest, chosen, f"the manifest of {reference}")
-    described = parse_manifest(manifest, f"the manifest of {reference}").config
+    parts = parse_manifest(manifest, f"the manifest of {reference}")
+    described = parts.config
+    if is_artifact(parts):
+        raise UsageError(
+            f"{reference} names an artifact, and no image",
+            context=[f"its config is of the type {described.media_type!r}"],
+        )
     # By digest: the tag may move between two questions.
     config = ask(f"{parsed.repository}@{sha256_of(manifest)}", "--config")
     _check(config, described.digest, f"the config of {reference}")

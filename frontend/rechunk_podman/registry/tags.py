@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import date
 
-from rechunk_podman.errors import MissingImageError, ToolError, UsageError
+from rechunk_podman.errors import MissingImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.oci import reference as names
-from rechunk_podman.oci.reference import DOCKER
+from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.reference import DOCKER, Target
 from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
 from rechunk_podman.registry.answers import DeniedError
 from rechunk_podman.registry.documents import image_documents
@@ -26,6 +27,10 @@ _ATTACHED = re.compile(r"sha(?:256|384|512)-[0-9a-f]{32,128}(?:\.[A-Za-z0-9._-]+
 _LONG_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-._]?)(\d\d)\2(\d\d)(?!\d)")
 _SHORT_DATE = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?!\d)")
 _COUNTER = re.compile(r"[.-](\d{1,4})(?!\d)")
+_NUMBER = re.compile(r"\d+")
+
+MAX_UNDATED = 20
+"""How many tags without a date are asked for the time of their image, where a series is guessed."""
 
 Key = tuple[int, int, int, str]
 
@@ -37,12 +42,14 @@ class Dated:
     when: epoch seconds: of midnight (UTC) for a date in the tag, else of the image's Created.
     counter: of a second build of the same day (`.1`, `.2`), 0 if there is none.
     named: the tag holds the date.
+    span: the position of the date in the tag, and of its end.
     """
 
     tag: str
     when: int
     counter: int = 0
     named: bool = True
+    span: tuple[int, int] = (0, 0)
 
     @property
     def key(self) -> Key:
@@ -63,7 +70,7 @@ def date_of(tag: str) -> Dated | None:
             except ValueError:
                 continue
             counter = _COUNTER.match(tag, match.end())
-            return Dated(tag, days * 86400, int(counter[1]) if counter else 0)
+            return Dated(tag, days * 86400, int(counter[1]) if counter else 0, span=match.span())
     return None
 
 
@@ -94,14 +101,16 @@ def newest(
     *,
     before: str | None = None,
     created: Callable[[str], int | None],
+    is_image: Callable[[str], bool] = lambda tag: True,
 ) -> Dated | None:
-    """Return the newest tag that matches; None if none does.
+    """Return the newest tag that matches and names an image; None if none does.
 
     Args:
         pattern: a regular expression, searched for in each tag (anchor it with ^ and $).
         before: only tags older than this one, which need not be there if its name holds a date.
         created: epoch seconds of a tag's image, None where it says nothing; asked only where the tag holds no
             date.
+        is_image: asked from the newest tag down, until it returns True.
 
     Raises:
         UsageError: the pattern is none, or nobody knows how old `before` is.
@@ -131,10 +140,32 @@ def newest(
             continue
         entry = dated(tag)
         if entry is None:
-            log.warning("%s is left out: neither the tag nor the image says when it was made", tag)
+            if is_image(tag):
+                log.warning("%s is left out: neither the tag nor the image says when it was made", tag)
         elif limit is None or entry.key < limit:
             candidates.append(entry)
-    return max(candidates, key=lambda entry: entry.key, default=None)
+    candidates.sort(key=lambda entry: entry.key, reverse=True)
+    return next((entry for entry in candidates if is_image(entry.tag)), None)
+
+
+def series_of(tag: str) -> tuple[str, ...]:
+    """Return regular expressions for the tags of the series that a tag belongs to, the narrowest first.
+
+    They are: another date, every number another one, any tag.
+    """
+    patterns = [_NUMBER.sub(r"\\d+", re.escape(tag)), "."]
+    found = date_of(tag)
+    if found is not None:
+        start, end = found.span
+        counter = r"(?:[.-]\d{1,4})?"
+        rest = _COUNTER.sub("", tag[end:], count=1) if found.counter else tag[end:]
+        patterns[:0] = [
+            re.escape(tag[:start])
+            + _NUMBER.sub(r"\\d+", re.escape(tag[start:end]))
+            + counter
+            + re.escape(rest)
+        ]
+    return tuple(pattern if pattern == "." else f"^{pattern}$" for pattern in patterns)
 
 
 def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
@@ -179,7 +210,61 @@ def previous_tag(
         log.warning("%s", "; ".join((error.message, *error.context[:1])))
         tags = []
 
-    def created(tag: str) -> int | None:
-        return image_documents(f"{DOCKER}{repository}:{tag}", registry).config.created
+    images = _Images(repository, registry)
+    return newest(tags, pattern, before=before, created=images.created, is_image=images.is_image)
 
-    return newest(tags, pattern, before=before, created=created)
+
+def newest_beside(target: Target, registry: Registry = DEFAULT) -> Dated | None:
+    """Return the newest other tag in the repository of a tag: of its series, else any; None if there is none.
+
+    Raises:
+        RechunkError: as list_tags(), but None if there is no repository.
+    """
+    try:
+        tags = list_tags(target.repository, registry)
+    except MissingImageError:
+        return None
+    tags = [tag for tag in tags if tag != target.tag and not is_attached(tag)]
+    images = _Images(target.repository, registry)
+    for pattern in series_of(target.tag):
+        matching = [tag for tag in tags if re.search(pattern, tag)]
+        undated = sorted((tag for tag in matching if date_of(tag) is None), key=_natural)[-MAX_UNDATED:]
+        dated = [tag for tag in matching if date_of(tag) is not None]
+        found = newest(dated + undated, ".", created=images.created, is_image=images.is_image)
+        if found is not None:
+            return found
+    return None
+
+
+def _natural(tag: str) -> list[tuple[int, str]]:
+    """Return a key that orders numbers in tags by their value."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", tag)]
+
+
+class _Images:
+    """The images of a repository by tag, each asked for once; a tag that names none is left out, aloud."""
+
+    def __init__(self, repository: str, registry: Registry) -> None:
+        self._repository = repository
+        self._registry = registry
+        self._known: dict[str, ImageRecord | None] = {}
+
+    def created(self, tag: str) -> int | None:
+        """Return the Created of an image, in epoch seconds; None if it says nothing, or is none."""
+        record = self._record(tag)
+        return None if record is None else record.config.created
+
+    def is_image(self, tag: str) -> bool:
+        """Return True if the tag names an image."""
+        return self._record(tag) is not None
+
+    def _record(self, tag: str) -> ImageRecord | None:
+        if tag not in self._known:
+            try:
+                self._known[tag] = image_documents(f"{DOCKER}{self._repository}:{tag}", self._registry)
+            except ToolError:
+                raise
+            except RechunkError as error:
+                log.warning("%s:%s is left out: %s", self._repository, tag, error.message)
+                self._known[tag] = None
+        return self._known[tag]

@@ -11,8 +11,8 @@ from dataclasses import replace
 from rechunk_podman.build import image_ledger
 from rechunk_podman.build.identity import today
 from rechunk_podman.build.job import Job
-from rechunk_podman.build.previous import Previous, found, resolve
-from rechunk_podman.errors import MissingImageError, UsageError
+from rechunk_podman.build.previous import Previous, pushed_before, resolve
+from rechunk_podman.errors import UsageError
 from rechunk_podman.files import spool_directory
 from rechunk_podman.log import NOTE
 from rechunk_podman.oci.documents import image_record
@@ -23,8 +23,7 @@ from rechunk_podman.programs.namespace import is_in_namespace, require_mounting,
 from rechunk_podman.programs.podman import Image, Podman
 from rechunk_podman.programs.process import which
 from rechunk_podman.registry.access import Registry
-from rechunk_podman.registry.answers import DeniedError
-from rechunk_podman.registry.documents import image_documents
+from rechunk_podman.registry.documents import AUTO
 from rechunk_podman.registry.state import load
 from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
 from rechunk_podman.split.in_buildah import NoContainersError, has_triggers, split_in_buildah
@@ -187,7 +186,7 @@ def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> 
     before, replaced = _previous(request, registry, service, target)
     config = image.document().decode() if request.config is None else request.config
     identity = request.identity
-    if request.options.fresh and request.previous is not None:
+    if request.options.fresh and request.previous not in (None, AUTO):
         identity = identity.counting_on(request.previous, registry)
     labels = identity.operations(config, None if before is None else before.record.config.labels, today())
     held = ()
@@ -233,16 +232,10 @@ def _previous(
     if request.options.fresh:
         return None, replaced
     state = load(request.state)
+    if request.push and request.previous in (None, AUTO):
+        return pushed_before(request.push[0], registry, state, auto=request.previous == AUTO), None
     if request.previous is not None:
         return resolve(request.previous, registry, state), replaced
-    if request.push:
-        try:
-            return found(target, image_documents(target, registry), state), None
-        except MissingImageError as error:
-            log.info("no previous image: %s", error.message)
-        except DeniedError as error:
-            log.warning("no previous image: %s", "; ".join((error.message, *error.context[:1])))
-        return None, None
     if replaced is None:
         return None, None
     documents = image_record(target, replaced.manifest, replaced.config)

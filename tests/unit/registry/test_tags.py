@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.registry.tags import date_of, is_attached, newest
+from rechunk_podman.registry.tags import date_of, is_attached, newest, series_of
 
 DAY = 86400
 
@@ -78,6 +80,36 @@ def test_a_date_and_a_time_are_comparable():
     made = {"v1": 1704067200 + 3600}
     assert newest(["v1", "x-20240101"], ".", created=made.get).tag == "v1"
     assert newest(["v1", "x-20240102"], ".", created=made.get).tag == "x-20240102"
+
+
+def test_tags_that_name_no_image_are_left_out():
+    asked = []
+
+    def is_image(tag):
+        asked.append(tag)
+        return tag == "40-20240201"
+
+    tags = ["40-20240101", "40-20240201", "40-20240301", "40-20240401"]
+    assert newest(tags, "^40-", created=never, is_image=is_image).tag == "40-20240201"
+    assert asked == ["40-20240401", "40-20240301", "40-20240201"]
+
+
+@pytest.mark.parametrize(
+    ("tag", "there", "narrowest"),
+    [
+        ("20261128", ["20261121", "latest"], 0),
+        ("40-20261128.1", ["40-20261128", "41-20261128"], 0),
+        ("40-20261128", ["40-20261128.2", "40-20261127-testing"], 0),
+        ("40-20261128", ["41-20261127"], 1),
+        ("v1.10", ["v1.9"], 0),
+        ("testing", ["stable"], 1),
+    ],
+)
+def test_the_series_of_a_tag(tag, there, narrowest):
+    patterns = series_of(tag)
+    matches = [any(re.search(pattern, other) for other in there) for pattern in patterns]
+    assert matches.index(True) == narrowest
+    assert [other for other in there if re.search(patterns[narrowest], other)][:1] == there[:1]
 
 
 def test_none_yet():
