@@ -40,6 +40,7 @@ class BuildOptions:
     created: epoch seconds; None: that of the source image.
     compression: of the layers that are written.
     prune: paths that are left out; of PATH/ what it holds.
+    strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
     keep_mtime: paths whose times, and those of what is below them, stay.
     keep_selinux: record security.selinux.
@@ -63,6 +64,7 @@ class BuildOptions:
     created: int | None = None
     compression: Compression = NO_COMPRESSION
     prune: tuple[str, ...] = ()
+    strict: bool = False
     skip_special_files: bool = False
     keep_mtime: tuple[str, ...] = ()
     keep_selinux: bool = False

@@ -13,7 +13,7 @@ from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.components.assign import Assignment, assign
-from rechunk_podman.components.preload import Ahead
+from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.log import NOTE
 from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
@@ -96,10 +96,11 @@ def prepare(
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
     # Refuses wrong operations before the long work.
     _configured(given, options)
-    ahead = Ahead(root, workers)
+    prune = (*options.prune, *_sysroot(root, options))
+    databases = Databases(root, workers, prune=prune, strict=options.strict)
     tree = scan(
         root,
-        prune=(*options.prune, *_sysroot(root, options)),
+        prune=prune,
         skip_special_files=options.skip_special_files,
         keep_selinux=options.keep_selinux,
         workers=workers,
@@ -119,7 +120,7 @@ def prepare(
         keep_mtime=options.keep_mtime,
         root_mode=options.root_mode,
         workers=workers,
-        ahead=ahead,
+        databases=databases,
     )
     bootable = identity.bootable_labels(given.labels, tree, bootc=options.bootc)
     if bootable.operations:

@@ -33,6 +33,7 @@ from rechunk_podman.cli.options import (
     SkipSpecialFiles,
     SourceDateEpoch,
     State,
+    Strict,
     Tag,
     Threads,
     VerifyPrevious,
@@ -58,6 +59,7 @@ class ImageOptions:
     previous: Previous = None
     bootc: Bootc = None
     prune: Prune = None
+    strict: Strict = False
     skip_special_files: SkipSpecialFiles = False
     keep_mtime: KeepMtime = None
     keep_selinux: KeepSelinux = False
@@ -103,6 +105,7 @@ class ImageOptions:
             created=self.source_date_epoch,
             compression=Compression.parse(self.compression or usual, self.compression_level),
             prune=tuple(self.prune or ()),
+            strict=self.strict,
             skip_special_files=self.skip_special_files,
             keep_mtime=tuple(self.keep_mtime or ()),
             keep_selinux=self.keep_selinux,

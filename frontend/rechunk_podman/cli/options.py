@@ -60,6 +60,14 @@ Previous = Annotated[
 Prune = Annotated[
     list[str] | None, for_input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
 ]
+Strict = Annotated[
+    bool,
+    for_input(
+        "--strict",
+        help="build, split: a package database that cannot be read is an error. validate: ask for all that "
+        "images written by this tool promise.",
+    ),
+]
 SkipSpecialFiles = Annotated[
     bool, for_input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
 ]

@@ -13,7 +13,7 @@ from rechunk_podman.components.board import NOBODY, Board, Draft, Source
 from rechunk_podman.components.content import digest_missing
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, will_change
-from rechunk_podman.components.preload import Ahead
+from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import bigfiles, bytecode, kernel, packages, unclaimed, xattr
 from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Positions, Tree
 from rechunk_podman.rootfs.root import Root
@@ -52,7 +52,7 @@ def assign(
     root_mode: int = 0o755,
     sources: Sequence[Source] = SOURCES,
     workers: Workers | None = None,
-    ahead: Ahead | None = None,
+    databases: Databases | None = None,
 ) -> Assignment:
     """Find the components of a scanned root filesystem. Files that no package database vouches for are read.
 
@@ -61,13 +61,13 @@ def assign(
         root_mode: of `/` itself, as it will be written.
         sources: in order; the last has to claim everything.
         workers: threads that read files.
-        ahead: databases that are being read already.
+        databases: the package databases, which may be being read already.
 
     Raises:
         RootfsError: a file vanished, changed or cannot be read; attributes contradict each other.
         DatabaseError: a package database exists and cannot be read at all.
     """
-    board = Board(tree, None if ahead is None else ahead.take())
+    board = Board(tree, Databases(root) if databases is None else databases)
     for source in sources:
         source.claim(root, board)
     _settle(board)

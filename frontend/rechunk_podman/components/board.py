@@ -12,10 +12,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ComponentId, Kind, Positions, Tree
 from rechunk_podman.packages.digests import DIGEST_SIZE
-from rechunk_podman.packages.protocol import Database
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
 
@@ -102,7 +102,7 @@ class Board:
     digests: a row of DIGEST_SIZE bytes.
 
     Besides these: drafts: the components, by number. canonical: see paths.canonicaliser().
-    loaded: ecosystem -> its database, where it was read ahead; the source of packages takes it out.
+    databases: the package databases, for the source of packages.
     owner_from: position -> position whose owner it gets when all sources have claimed.
     intervals: position -> days, as an attribute of the path says, for whichever component owns it in the end.
     """
@@ -112,6 +112,7 @@ class Board:
         "algorithm",
         "attributed",
         "canonical",
+        "databases",
         "described_by",
         "digests",
         "drafts",
@@ -121,7 +122,6 @@ class Board:
         "keep",
         "kind",
         "leader",
-        "loaded",
         "mtime",
         "owner",
         "owner_from",
@@ -132,9 +132,9 @@ class Board:
         "tree",
     )
 
-    def __init__(self, tree: Tree, loaded: dict[str, Database | None] | None = None) -> None:
+    def __init__(self, tree: Tree, databases: Databases) -> None:
         self.tree = tree
-        self.loaded = loaded or {}
+        self.databases = databases
         self.paths = tree.paths
         self.position = tree.position
         self.canonical = canonicaliser(tree)

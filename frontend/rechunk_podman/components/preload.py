@@ -1,43 +1,110 @@
-"""Package databases that workers read while the root filesystem is scanned: neither needs the other."""
+"""Package databases. Workers read most of them while the root filesystem is scanned."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from concurrent.futures import Future
 
+from rechunk_podman.errors import DatabaseError
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.protocol import Database, Ecosystem
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import pruned_path
 from rechunk_podman.workers import Workers
 
+log = logging.getLogger("rechunk_podman")
 
-class Ahead:
-    """The databases that are being read: of every ecosystem that does not need the scanned paths.
+
+class Databases:
+    """The package databases of a root filesystem. A pruned one is not opened.
+
+    A database that cannot be read is a warning, and its packages are unknown, unless `strict`.
 
     Args:
         root: the root filesystem.
-        workers: threads that read.
+        workers: threads that begin to read at once, but for ecosystems that need the scanned paths.
+        prune: as scan() takes it.
+
+    Raises:
+        UsageError: a prune path is not absolute, or is `/`.
     """
 
-    __slots__ = ("_running",)
+    __slots__ = ("_pruned", "_root", "_running", "_strict")
 
-    def __init__(self, root: Root, workers: Workers, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> None:
-        self._running: dict[str, Future[Database | None]] = {
-            ecosystem.name: workers.submit(_load, root, ecosystem)
-            for ecosystem in ecosystems
-            if not ecosystem.locations.scattered
-        }
+    def __init__(
+        self,
+        root: Root,
+        workers: Workers | None = None,
+        ecosystems: Sequence[Ecosystem] = ECOSYSTEMS,
+        *,
+        prune: Sequence[str] = (),
+        strict: bool = False,
+    ) -> None:
+        self._root = root
+        self._strict = strict
+        self._pruned = [pruned_path(root, given)[0] for given in prune]
+        self._running: dict[str, Future[Database | None]] = {}
+        if workers is not None:
+            self._running = {
+                ecosystem.name: workers.submit(_load, root, ecosystem, (), self._hidden(ecosystem))
+                for ecosystem in ecosystems
+                if not ecosystem.locations.scattered
+            }
 
-    def take(self) -> dict[str, Database | None]:
-        """Wait for the readers and return ecosystem -> database, None where there is none.
+    def load(self, ecosystem: Ecosystem, paths: Sequence[str]) -> Database | None:
+        """Return the database of an ecosystem, None where there is none. To be called once for each.
+
+        Args:
+            paths: of the scanned root filesystem.
 
         Raises:
-            DatabaseError: a database exists and cannot be read as a whole.
+            DatabaseError: `strict`, and it exists and cannot be read as a whole.
+            RootfsError: permissions forbid to read it.
         """
-        running, self._running = self._running, {}
-        return {name: future.result() for name, future in running.items()}
+        try:
+            running = self._running.pop(ecosystem.name, None)
+            if running is not None:
+                return running.result()
+            records = ecosystem.locations.scattered_in(paths)
+            return _load(self._root, ecosystem, records, self._hidden(ecosystem))
+        except DatabaseError as error:
+            return self._unreadable(ecosystem, error)
+
+    def _unreadable(self, ecosystem: Ecosystem, error: DatabaseError) -> Database:
+        """Return the database with unknown packages, with a warning.
+
+        Raises:
+            DatabaseError: `strict`; the hint says how to do without the database.
+        """
+        resolved = map(self._root.resolve_or_keep, ecosystem.locations.directories)
+        directories = [path for path in dict.fromkeys(resolved) if self._root.names(path)]
+        if self._strict:
+            options = " ".join(f"--prune /{path}" for path in directories)
+            hint = f"repair it, leave it out ({options}), or do without --strict"
+            if error.hint is not None:
+                hint = f"{error.hint}; else {hint}"
+            raise DatabaseError(error.message, context=error.context, hint=hint) from error
+        log.warning(
+            "%s: its packages are unknown, and their files are placed without it (--strict: an error)",
+            "; ".join((error.message, *error.context)),
+        )
+        return Database((), directories)
+
+    def _hidden(self, ecosystem: Ecosystem) -> list[str]:
+        """Return the pruned paths in which a database lies, or which lie in one.
+
+        Nothing else is hidden: a changelog tells when a package was built even if the image leaves it out.
+        """
+        paths = ecosystem.locations.directories
+        directories = {*paths, *map(self._root.resolve_or_keep, paths)}
+        return [
+            path
+            for path in self._pruned
+            if any(f"{path}/".startswith(f"{d}/") or f"{d}/".startswith(f"{path}/") for d in directories)
+        ]
 
 
-def _load(root: Root, ecosystem: Ecosystem) -> Database | None:
-    with root.duplicate() as own:
-        return ecosystem.load(own)
+def _load(root: Root, ecosystem: Ecosystem, records: Sequence[str], hidden: Sequence[str]) -> Database | None:
+    with root.duplicate(hidden) as own:
+        return ecosystem.load(own, records)

@@ -12,6 +12,7 @@ import hashlib
 import os
 import stat
 import sys
+from collections.abc import Sequence
 from types import TracebackType
 
 from rechunk_podman.errors import RootfsError
@@ -39,7 +40,7 @@ class Root:
         RootfsError: it is missing, not a directory, or may not be entered.
     """
 
-    __slots__ = ("_dir_fd", "_dir_path", "fd", "path")
+    __slots__ = ("_dir_fd", "_dir_path", "_hidden", "fd", "path")
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = os.fspath(path)
@@ -55,18 +56,23 @@ class Root:
                 f"cannot open the root filesystem {self.path}: {error.strerror}",
                 hint="name the directory that holds the root filesystem",
             ) from error
+        self._hidden: tuple[str, ...] = ()
         # the directory that was used last
         self._dir_path = ""
         self._dir_fd = -1
 
-    def duplicate(self) -> Root:
+    def duplicate(self, hidden: Sequence[str] = ()) -> Root:
         """Return another Root of the same directory, for another thread.
+
+        Args:
+            hidden: canonical paths that do not exist for it, nor does what is below them.
 
         Raises:
             RootfsError: it cannot be opened.
         """
         other = object.__new__(Root)
         other.path = self.path
+        other._hidden = (*self._hidden, *hidden)
         try:
             other.fd = os.dup(self.fd)
         except OSError as error:
@@ -108,6 +114,7 @@ class Root:
 
     def _directory(self, path: str) -> int:
         """As directory(), but raise OSError if it cannot be opened."""
+        self._check_hidden(path)
         if not path:
             return self.fd
         if path != self._dir_path:
@@ -120,6 +127,12 @@ class Root:
             self._dir_path, self._dir_fd = path, fd
         return self._dir_fd
 
+    def _check_hidden(self, path: str) -> None:
+        """Raise FileNotFoundError for a hidden path."""
+        for hidden in self._hidden:
+            if path == hidden or path.startswith(f"{hidden}/"):
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
     def open(self, path: str) -> int:
         """Return a read-only descriptor of the regular file at exactly this path; the caller closes it.
 
@@ -131,6 +144,7 @@ class Root:
         if name in _NO_NAMES:
             raise RootfsError(f"not a file of the root filesystem: {path!r}")
         try:
+            self._check_hidden(path)
             fd = os.open(name, _FILE, dir_fd=parent)
         except OSError as error:
             raise self.error(path, error) from error
@@ -205,6 +219,7 @@ class Root:
         if not name:
             return os.fstat(self.directory(path))
         try:
+            self._check_hidden(path)
             return os.stat(name, dir_fd=self.directory(head), follow_symlinks=False)
         except OSError as error:
             raise self.error(path, error) from error
@@ -222,6 +237,7 @@ class Root:
 
     def _target(self, path: str) -> str:
         """As readlink(), but raise OSError: EINVAL if something else is there."""
+        self._check_hidden(path)
         head, _, name = path.rpartition("/")
         return os.readlink(name, dir_fd=self._directory(head))
 

@@ -94,21 +94,29 @@ def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
         raise scanner.root.error(error.filename, error) from error
 
 
+def pruned_path(root: Root, given: str) -> tuple[str, bool]:
+    """Return the canonical path that `--prune GIVEN` names, and whether only what it holds is left out.
+
+    Raises:
+        UsageError: it is not absolute, or is `/`.
+    """
+    if not given.startswith("/") or not given.strip("/"):
+        raise UsageError(
+            f"--prune {given}: not an absolute path below /",
+            hint="--prune /PATH leaves out a subtree, --prune /PATH/ what the directory holds",
+        )
+    contents = given.endswith("/")
+    head, _, name = given.strip("/").rpartition("/")
+    if contents or name in (".", ".."):
+        return root.resolve(given), contents
+    return "/".join(filter(None, (root.resolve(head), name))), contents
+
+
 def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
     """Return _Options.pruned of --prune, with a warning for each path that names nothing."""
     found: dict[str, bool] = {}
     for given in prune:
-        if not given.startswith("/") or not given.strip("/"):
-            raise UsageError(
-                f"--prune {given}: not an absolute path below /",
-                hint="--prune /PATH leaves out a subtree, --prune /PATH/ what the directory holds",
-            )
-        contents = given.endswith("/")
-        head, _, name = given.strip("/").rpartition("/")
-        if contents or name in (".", ".."):
-            path = root.resolve(given)
-        else:
-            path = "/".join(filter(None, (root.resolve(head), name)))
+        path, contents = pruned_path(root, given)
         try:
             kind = stat.S_IFMT(root.stat(path).st_mode)
         except RootfsError:

@@ -114,6 +114,7 @@ def test_every_field_of_build_options_has_an_option() -> None:
         compression="zstd",
         compression_level=5,
         prune=["/x"],
+        strict=True,
         skip_special_files=True,
         keep_mtime=["/y"],
         keep_selinux=True,

@@ -9,7 +9,6 @@ import os
 import pytest
 
 from rechunk_podman.components.mtimes import CONTENT_EPOCH
-from rechunk_podman.errors import DatabaseError
 from rechunk_podman.packages.dpkg import text as dpkg_text
 from support.assigning import INSTALLED, assigned, make
 
@@ -280,12 +279,6 @@ def test_a_removed_package_keeps_what_its_list_still_names(debian):
     owner = debian.assigned().owner
     assert owner["etc/foo.conf"] == "dpkg/foo"
     assert owner["etc/bar.conf"] == "unclaimed/etc"
-
-
-def test_a_status_that_cannot_be_read_is_an_error(tmp_path):
-    (tmp_path / ADMIN / "status").mkdir(parents=True)
-    with pytest.raises(DatabaseError, match="status"):
-        assigned(tmp_path)
 
 
 def test_a_database_elsewhere(debian):

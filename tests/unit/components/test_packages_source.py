@@ -8,7 +8,7 @@ import pytest
 
 from rechunk_podman.changelog.installed import of_root
 from rechunk_podman.components.assign import SOURCES, assign
-from rechunk_podman.components.preload import Ahead
+from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import packages
 from rechunk_podman.packages.digests import MD5, SHA256, Digests
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
@@ -55,9 +55,9 @@ class Source:
 def assigned(top, *ecosystems):
     sources = [Source(*ecosystems) if source is packages else source for source in SOURCES]
     with Root(top) as root, Workers(2) as workers:
-        ahead = Ahead(root, workers, ecosystems)
+        databases = Databases(root, workers, ecosystems)
         tree = scan(root)
-        return Result(tree, assign(root, tree, sources=sources, ahead=ahead))
+        return Result(tree, assign(root, tree, sources=sources, databases=databases))
 
 
 @pytest.fixture

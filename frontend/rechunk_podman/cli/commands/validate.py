@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json
-from rechunk_podman.cli.options import Json
+from rechunk_podman.cli.options import Json, Strict
 from rechunk_podman.units import human_size
 
 
@@ -15,9 +15,7 @@ def validate(
     path: Annotated[
         str, typer.Argument(metavar="PATH", help="An OCI layout, OCI archive or docker archive.")
     ],
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Ask for all that images written by this tool promise.")
-    ] = False,
+    strict: Strict = False,
     as_json: Json = False,
 ) -> None:
     """Recompute every digest, size and diff_id of the images at PATH, and check how their tars are made.

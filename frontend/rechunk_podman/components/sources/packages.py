@@ -40,14 +40,11 @@ def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS
     """Claim and describe the files of every installed package for its source package.
 
     Raises:
-        DatabaseError: a database exists and cannot be read as a whole.
+        DatabaseError: as Databases.load().
         RootfsError: a file that may be a moved one cannot be read.
     """
     for ecosystem in ecosystems:
-        if ecosystem.name in board.loaded:
-            database = board.loaded.pop(ecosystem.name)
-        else:
-            database = ecosystem.load(root, ecosystem.locations.scattered_in(board.paths))
+        database = board.databases.load(ecosystem, board.paths)
         if database is not None:
             _claim(root, board, ecosystem, database)
 
