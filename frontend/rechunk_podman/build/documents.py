@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from rechunk_podman.build.image_ledger import expected_layers
+from rechunk_podman.build.image_ledger import expected_layers, stability_of
 from rechunk_podman.build.pipeline import Prepared
 from rechunk_podman.oci.spec import DiffId
 
@@ -16,15 +16,18 @@ from rechunk_podman.oci.spec import DiffId
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
     """Return the manifest as JSON with the key components, as chunkah writes it by --write-manifest-to.
 
-    components: id -> file_count, size (bytes of its regular files), files (absolute paths).
+    components: id -> file_count, size (bytes of its regular files), stability (0..1, of its layer), files
+        (absolute paths).
     """
     document = json.loads(manifest)
     # the last one is that of the root itself, whose position is -1
     sizes = np.append(prepared.tree.column("size"), 0)
+    stability = {ident: stability_of(layer) for layer in prepared.plan.layers for ident in layer.components}
     document["components"] = {
         str(component.id): {
             "file_count": len(component.positions),
             "size": int(sizes[component.positions].sum()),
+            "stability": round(stability[component.id], 6),
             "files": ["/" + path for path in prepared.tree.paths_at(component.positions)],
         }
         for component in prepared.assignment.components

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 
 from rechunk_podman.model import Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.oci.config import CREATED_BY, HistoryEntry, ImageConfig, layer_comment
-from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, ANNOTATION_STABILITY, DiffId, Layer
+from rechunk_podman.oci.spec import (
+    ANNOTATION_COMPONENT,
+    ANNOTATION_STABILITY,
+    CHUNKAH_COMPONENT,
+    CHUNKAH_STABILITY,
+    DiffId,
+    Layer,
+)
 from rechunk_podman.planning import ledger as ledgers
 from rechunk_podman.planning.ledger import Ledger, LedgerError
 
@@ -32,6 +39,9 @@ BUDGET = 40 * 1024
 ANNOTATION_LIMIT = 1024
 """Bytes of the annotation that names a layer's components."""
 
+CHUNKAH_LIMIT = 16 * 1024
+"""The same of chunkah's annotation, which has no limit there: scripts look packages up in it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -45,15 +55,36 @@ class Found:
 
 
 def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component]) -> dict[str, str]:
-    """Return a layer's annotations: its components, the largest first, and its stability (0..1)."""
-    names, length = [], 0
-    for ident in sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident)):
-        name = str(ident).encode("utf-8", "replace").decode()
+    """Return a layer's annotations: its components, the largest first, and its stability (0..1).
+
+    Each stands there twice, the second time as chunkah writes it (its src/ocibuilder.rs): names separated by
+    spaces, three decimals.
+    """
+    largest = sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident))
+    names = [str(ident).encode("utf-8", "replace").decode() for ident in largest]
+    single_words = ["_".join(name.split()) for name in names]
+    stability = f"{stability_of(layer):.3f}"
+    return {
+        ANNOTATION_COMPONENT: ",".join(_fitting(names, ANNOTATION_LIMIT)),
+        ANNOTATION_STABILITY: stability,
+        CHUNKAH_COMPONENT: " ".join(_fitting(single_words, CHUNKAH_LIMIT)),
+        CHUNKAH_STABILITY: stability,
+    }
+
+
+def stability_of(layer: PlannedLayer) -> float:
+    """Return the expected share of updates in which the layer stays the same."""
+    return 1 - layer.rate
+
+
+def _fitting(names: Sequence[str], limit: int) -> Sequence[str]:
+    """Return the first names, as many as fit into `limit` bytes with a separator each."""
+    length = 0
+    for count, name in enumerate(names):
         length += len(name.encode()) + 1
-        if length > ANNOTATION_LIMIT:
-            break
-        names.append(name)
-    return {ANNOTATION_COMPONENT: ",".join(names), ANNOTATION_STABILITY: f"{1 - layer.rate:.3f}"}
+        if length > limit:
+            return names[:count]
+    return names
 
 
 def layer_history(

@@ -15,7 +15,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from rechunk_podman import __version__
-from rechunk_podman.cli.console import guarded, set_up_logging
+from rechunk_podman.cli.console import guarded, set_up_logging, set_up_streams
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
@@ -70,6 +70,7 @@ def main() -> NoReturn:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by whoever called us
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+    set_up_streams()
     try:
         guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
     except SystemExit as leaving:
@@ -101,7 +102,8 @@ def _version(wanted: bool) -> None:
 
 def _top(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+        bool,
+        typer.Option("--version", "-V", callback=_version, is_eager=True, help="Print the version and exit."),
     ] = False,
 ) -> None:
     """Split a finished container image into content-based, reproducible, remembered layers."""

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import codecs
 import errno
+import io
 import json
 import logging
 import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,9 +20,12 @@ import typer
 from rechunk_podman.errors import NamespaceRequiredError, RechunkError, UsageError
 from rechunk_podman.log import NOTE
 
-__all__ = ["guarded", "print_json", "report", "set_up_logging", "write_line"]
+__all__ = ["guarded", "print_json", "report", "set_up_logging", "set_up_streams", "write_line"]
 
 LEVELS = (NOTE, logging.INFO, logging.DEBUG)
+
+JSON_FORMAT = 1
+"""The format number of every JSON document on stdout; docs/json.md says when it changes."""
 
 INTERRUPTED = 130
 """The exit code after SIGINT, SIGTERM or SIGHUP, as shells have it for the first."""
@@ -29,6 +34,30 @@ WRONG_CALL: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
 """The class that typer raises for wrong arguments: click's, or that of the copy in newer typer."""
+
+
+_PLAINER = {"→": "->", "…": "...", "─": "-"}
+"""Characters of ours -> what stands for them where they cannot be written."""
+
+
+def set_up_streams() -> None:
+    """Make every text printable on stdout and stderr, whatever their encoding.
+
+    A character that the encoding lacks becomes a plainer one or an escape.
+    """
+    codecs.register_error("plainer", _plainer)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and codecs.lookup(stream.encoding).name != "utf-8":
+            stream.reconfigure(errors="plainer")
+
+
+def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    plainer = _PLAINER.get(error.object[error.start])
+    if plainer is None:
+        return codecs.backslashreplace_errors(error)
+    return plainer, error.start + 1
 
 
 class _Plain(logging.Formatter):
@@ -67,9 +96,13 @@ def set_up_logging(verbosity: int, trace: Path | None = None) -> None:
     logger.setLevel(logging.DEBUG if trace is not None else handlers[0].level)
 
 
-def print_json(document: Any) -> None:
-    """Write one JSON document to stdout; bytes that are not UTF-8 become \\udcXX escapes."""
-    sys.stdout.write(json.dumps(document, indent=2, ensure_ascii=True) + "\n")
+def print_json(document: Mapping[str, Any]) -> None:
+    """Write one JSON document to stdout, its format number first.
+
+    Bytes that are not UTF-8 become \\udcXX escapes. docs/schemas/ describes the documents.
+    """
+    numbered = {"format": JSON_FORMAT, **document}
+    sys.stdout.write(json.dumps(numbered, indent=2, ensure_ascii=True) + "\n")
 
 
 def write_line(text: str, *, error: bool = False) -> None:

@@ -9,6 +9,8 @@ from rechunk_podman.cli.tables import first_of, print_table
 from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
+    from rechunk_podman.explain.inspect import LayerFacts
+    from rechunk_podman.oci.documents import LayerRecord
     from rechunk_podman.oci.reference import Target
     from rechunk_podman.split.request import SplitImage, SplitResult
 
@@ -18,7 +20,8 @@ COLUMNS = ("layer", "size", "components")
 def storage_document(result: SplitResult) -> dict[str, Any]:
     """Return what split wrote to storage or a file, for --json."""
     (image,) = result.images
-    layers = [{key: layer[key] for key in ("diff_id", "size", "components")} for layer in _layers(image)]
+    keys = ("diff_id", "size", "components", "more")
+    layers = [{key: layer[key] for key in keys} for layer in _layers(image)]
     document = {
         "image": result.name,
         "source": image.source,
@@ -51,23 +54,35 @@ def _pushed(image: SplitImage) -> dict[str, Any]:
 
 
 def _layers(image: SplitImage) -> list[dict[str, Any]]:
+    from rechunk_podman.explain.inspect import describe
+
     return [
         {
             "diff_id": layer.diff_id,
             "digest": layer.descriptor.digest,
             "size": layer.descriptor.size,
             "reused": layer.descriptor.digest in image.reused,
-            "components": "" if layer.history is None else layer.history.comment,
+            "components": _largest_first(facts, layer),
+            "more": facts.more,
         }
-        for layer in image.record.layers
+        for facts, layer in zip(describe(image.record).layers, image.record.layers, strict=True)
         if layer.descriptor is not None
     ]
+
+
+def _largest_first(facts: LayerFacts, layer: LayerRecord) -> list[str]:
+    """Return the ids of a layer's components; the largest, which its comment names, come first."""
+    from rechunk_podman.explain.inspect import parse_comment
+
+    comment = "" if layer.history is None else layer.history.comment
+    named = [name for name in parse_comment(comment, ours=True)[0] if name in facts.components]
+    return [*named, *(name for name in facts.components if name not in named)]
 
 
 def print_layers(document: dict[str, Any]) -> None:
     """Print a storage_document() as a table: layer, size, components, and a total."""
     rows = [
-        (str(number), human_size(layer["size"]), layer["components"])
+        (str(number), human_size(layer["size"]), first_of(layer["components"], layer["more"]))
         for number, layer in enumerate(document["layers"], 1)
     ]
     total = (str(len(rows)), human_size(document["size"]), f"{len(rows)} layers in all")

@@ -11,26 +11,35 @@ from rechunk_podman.units import human_size
 NAMES = 4
 """The number of names that one line or cell lists."""
 
+_UNLIMITED = 1 << 20
+"""Columns of a page without an end."""
+
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Collection[str] = ()
 ) -> None:
-    """Print a table.
+    """Print a table. No cell is cut: a terminal gets long ones in several lines, all else in one.
 
     Args:
-        title: "" for none.
+        title: a line above it; "" for none.
         numbers: the columns that are aligned to the right.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(printable(title)) if title else None)
+    table = Table()
     for column in columns:
-        table.add_column(Text(printable(column)), justify="right" if column in numbers else "left")
+        number = column in numbers
+        table.add_column(
+            Text(printable(column)), justify="right" if number else "left", no_wrap=number, overflow="fold"
+        )
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console().print(table)
+    if title:
+        print_lines([title])
+    # rich takes 80 columns where there is no terminal, and believes variables of CI that there is one
+    Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
 def print_lines(lines: Iterable[str]) -> None:

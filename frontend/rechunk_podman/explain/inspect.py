@@ -14,10 +14,10 @@ from rechunk_podman.build import image_ledger as records
 from rechunk_podman.oci.config import CREATED_BY
 from rechunk_podman.oci.documents import LAYER_COMPRESSION, ImageRecord, LayerRecord
 from rechunk_podman.oci.read.decompress import PLAIN
-from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, DiffId, Digest
+from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, CHUNKAH_COMPONENT, DiffId, Digest
 from rechunk_podman.planning.ledger import Ledger, LedgerError
 
-ANNOTATIONS = ((ANNOTATION_COMPONENT, ","), ("org.chunkah.component", " "), ("ostree.components", ","))
+ANNOTATIONS = ((ANNOTATION_COMPONENT, ","), (CHUNKAH_COMPONENT, " "), ("ostree.components", ","))
 """Layer annotations that name components, each with the separator of the names."""
 
 CHUNKAH = "chunkah"

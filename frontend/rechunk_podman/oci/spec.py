@@ -34,6 +34,8 @@ DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_COMPONENT = "org.rechunk.component"
 ANNOTATION_STABILITY = "org.rechunk.stability"
+CHUNKAH_COMPONENT = "org.chunkah.component"
+CHUNKAH_STABILITY = "org.chunkah.stability"
 
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 

@@ -184,9 +184,13 @@ def test_annotations_name_the_largest_first_and_end_in_time():
     assert len(found[ANNOTATION_COMPONENT].encode()) <= record.ANNOTATION_LIMIT
 
 
-def test_one_comment_a_layer():
-    by_id = {entry.id: entry for content in LAYERS for entry in content.components}
-    plan = Plan(tuple(PlannedLayer(tuple(c.id for c in content.components)) for content in LAYERS))
-    history = record.layer_history(plan, by_id, [content.layer for content in LAYERS])
-    assert [entry.comment.split()[0] for entry in history] == ["dpkg/openssl", "unclaimed/etc"]
-    assert not any(entry.empty_layer for entry in history)
+def test_annotations_of_chunkah():
+    """Every name, also one with a space, is a word of its own: scripts split at spaces."""
+    names = [*(f"rpm/package-{n}" for n in range(200)), "unclaimed/opt/My App"]
+    by_id = {entry.id: entry for entry in map(component, names)}
+    found = record.layer_annotations(PlannedLayer(tuple(by_id), rate=0.0881), by_id)
+    assert sorted(found["org.chunkah.component"].split(" ")) == sorted([*names[:-1], "unclaimed/opt/My_App"])
+    assert found["org.chunkah.stability"] == "0.912"
+    many = {entry.id: entry for entry in (component(f"rpm/package-{n}") for n in range(5000))}
+    text = record.layer_annotations(PlannedLayer(tuple(many)), many)["org.chunkah.component"]
+    assert record.CHUNKAH_LIMIT - 20 < len(text) <= record.CHUNKAH_LIMIT

@@ -138,7 +138,9 @@ def test_every_flag_of_chunkah(top, tmp_path):
     written = json.loads(manifest.read_bytes())
     components = written.pop("components")
     assert written == json.loads(blob.read_bytes())
-    assert components["unclaimed/opt/app"] == {"file_count": 1, "size": 10_000, "files": ["/opt/app/data"]}
+    app = components["unclaimed/opt/app"]
+    assert 0 < app.pop("stability") <= 1
+    assert app == {"file_count": 1, "size": 10_000, "files": ["/opt/app/data"]}
     assert {"unclaimed/etc", "filesystem/root"} <= components.keys()
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
 
@@ -15,9 +16,14 @@ if TYPE_CHECKING:
 
 @command
 def diff(
-    old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP)],
+    old: Annotated[str, typer.Argument(metavar="OLD", help=REFERENCE_HELP, autocompletion=image_names)],
     new: Annotated[
-        str, typer.Argument(metavar="NEW", help="The image that the client updates to, named likewise.")
+        str,
+        typer.Argument(
+            metavar="NEW",
+            help="The image that the client updates to, named likewise.",
+            autocompletion=image_names,
+        ),
     ],
     access: Access,
     arch: Arch = None,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
 from rechunk_podman.units import human_size
@@ -19,7 +20,7 @@ RELEASES = 8
 
 @command
 def inspect(
-    image: Annotated[str, typer.Argument(metavar="IMG", help=REFERENCE_HELP)],
+    image: Annotated[str, typer.Argument(metavar="IMG", help=REFERENCE_HELP, autocompletion=image_names)],
     access: Access,
     arch: Arch = None,
     as_json: Json = False,

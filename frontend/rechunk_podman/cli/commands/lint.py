@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import Access, Arch, Bootc, Json, Verbose, command
 from rechunk_podman.errors import UsageError
@@ -17,10 +18,20 @@ FAIL_ON = ("note", "warning", "error", "never")
 def lint(
     access: Access,
     image: Annotated[
-        str | None, typer.Argument(metavar="IMG", help="Image name, OCI layout, archive or directory.")
+        str | None,
+        typer.Argument(
+            metavar="IMG",
+            help="Image name, OCI layout, archive or directory.",
+            autocompletion=image_names,
+        ),
     ] = None,
     new: Annotated[
-        str | None, typer.Argument(metavar="NEW", help="The image that replaces IMG: compare their layers.")
+        str | None,
+        typer.Argument(
+            metavar="NEW",
+            help="The image that replaces IMG: compare their layers.",
+            autocompletion=image_names,
+        ),
     ] = None,
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="NAME", help="Leave out a check. Repeatable.")
@@ -61,7 +72,7 @@ def lint(
         raise UsageError(f"not a severity: {fail_on!r}", hint=f"--fail-on takes {', '.join(FAIL_ON)}")
     if list_checks:
         if as_json:
-            print_json([linting.check_document(check) for check in checks])
+            print_json({"checks": [linting.check_document(check) for check in checks]})
         else:
             print_lines(check_lines(checks))
         return

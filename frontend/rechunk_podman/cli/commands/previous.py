@@ -68,8 +68,9 @@ def previous(
             pinned = sha256_of(top_document(f"{DOCKER}{name}:{found.tag}", registry))
             shown, identity = f"{name}@{pinned}", {"digest": pinned}
     if as_json:
+        none = dict.fromkeys(("tag", "reference", "date", "date_from"))
         print_json(
-            None
+            none
             if found is None
             else {
                 "tag": found.tag,

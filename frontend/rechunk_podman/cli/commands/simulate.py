@@ -29,10 +29,7 @@ def simulate(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Replay release histories through the planner: what do clients download per update?
-
-    --json prints an array, one object a history.
-    """
+    """Replay release histories through the planner: what do clients download per update?"""
     from rich.console import Console
 
     from rechunk_podman.build.options import parse_max_layers
@@ -46,7 +43,7 @@ def simulate(
         with status.status(f"{history.series}: planning {len(history.releases)} releases"):
             results.append(replay(history, max_layers=layers, stateless=stateless))
     if as_json:
-        print_json([result.to_json() for result in results])
+        print_json({"histories": [result.to_json() for result in results]})
     else:
         _show(results)
 

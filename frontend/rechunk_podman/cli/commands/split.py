@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging, write_line
 from rechunk_podman.cli.image_options import IdentityOptions, ImageOptions
 from rechunk_podman.cli.layers import print_layers, print_plan, push_document, storage_document
@@ -32,7 +33,9 @@ def split(
     name: Annotated[
         str,
         typer.Argument(
-            metavar="IMG", help="Name, digest reference or id of a local image; of a list, with --push."
+            metavar="IMG",
+            help="Name, digest reference or id of a local image; of a list, with --push.",
+            autocompletion=image_names,
         ),
     ],
     image: ImageOptions,

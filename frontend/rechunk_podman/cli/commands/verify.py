@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json
 from rechunk_podman.cli.options import Arch, Json, SkipSpecialFiles
 
@@ -19,8 +20,18 @@ SHOWN = 200
 
 
 def verify(
-    a: Annotated[str, typer.Argument(metavar="A", help="Image name, OCI layout, archive or directory.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="The image or directory to compare A with.")],
+    a: Annotated[
+        str,
+        typer.Argument(
+            metavar="A", help="Image name, OCI layout, archive or directory.", autocompletion=image_names
+        ),
+    ],
+    b: Annotated[
+        str,
+        typer.Argument(
+            metavar="B", help="The image or directory to compare A with.", autocompletion=image_names
+        ),
+    ],
     selinux: Annotated[bool, typer.Option("--selinux", help="Compare security.selinux, too.")] = False,
     ignore_prune: Annotated[
         list[str] | None,
