@@ -194,3 +194,11 @@ def test_annotations_of_chunkah():
     many = {entry.id: entry for entry in (component(f"rpm/package-{n}") for n in range(5000))}
     text = record.layer_annotations(PlannedLayer(tuple(many)), many)["org.chunkah.component"]
     assert record.CHUNKAH_LIMIT - 20 < len(text) <= record.CHUNKAH_LIMIT
+
+
+def test_one_comment_a_layer():
+    by_id = {entry.id: entry for content in LAYERS for entry in content.components}
+    plan = Plan(tuple(PlannedLayer(tuple(c.id for c in content.components)) for content in LAYERS))
+    history = record.layer_history(plan, by_id, [content.layer for content in LAYERS])
+    assert [entry.comment.split()[0] for entry in history] == ["dpkg/openssl", "unclaimed/etc"]
+    assert not any(entry.empty_layer for entry in history)
