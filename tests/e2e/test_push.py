@@ -295,6 +295,56 @@ def test_a_killed_push_leaves_the_tag_and_is_taken_up_again(
     same_files(storage, small(3), f"{registry.address}/{name}", tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("PATCH", "/blobs/uploads/"), ("PUT", "/manifests/"), ("GET", "/manifests/")]
+)
+def test_a_registry_that_falls_silent(
+    storage: tools.Storage,
+    registry: tools.Registry,
+    small: Callable[[int], str],
+    tmp_path: Path,
+    method: str,
+    path: str,
+) -> None:
+    """During an upload, at the manifest, before anything: an error that names it, and the tag stays."""
+    name = f"silent/{method.lower()}:1"
+    push(storage, small(0), f"--push=docker://{registry.address}/{name}")
+    old = digest_of(f"{registry.address}/{name}")
+    with front_of(registry.address) as front:
+        front.fault = lambda asked, where: STALL if asked == method and path in where else None
+        target = f"--push=docker://{front.address}/{name}"
+        done = push(storage, small(4), target, "--timeout=2", "--workdir", tmp_path, check=False)
+    assert (done.code, done.out) == (1, "")
+    assert "hint: " in done.err
+    assert "--timeout SECONDS waits longer" in done.err
+    if method == "GET":
+        assert f"error: the registry of docker://{front.address}/{name} cannot be reached" in done.err
+    else:
+        assert f"error: {front.address} has been silent for 2 s: cannot push docker://" in done.err
+        assert done.err.count("trying again") == 3
+    assert list(tmp_path.iterdir()) == []
+    assert digest_of(f"{registry.address}/{name}") == old
+
+
+def test_a_registry_that_falls_silent_while_blobs_are_verified(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    name = "silent/verified:1"
+    push(storage, small(0), f"--push=docker://{registry.address}/{name}")
+    layers = {layer["digest"] for layer in json.loads(document(f"{registry.address}/{name}"))["layers"]}
+    with front_of(registry.address) as front:
+        front.fault = lambda asked, where: STALL if where.rpartition("/")[2] in layers else None
+        target = f"--push=docker://{front.address}/{name}"
+        words = ("--timeout=2", "--workdir", tmp_path)
+        done = tools.run(
+            *(*tools.RECHUNK, "split", small(4), "--tls-verify=false", target, *words),
+            env={**storage.env, "XDG_CACHE_HOME": str(tmp_path / "cache")},
+            check=False,
+        )
+    assert (done.code, done.out) == (1, "")
+    assert f"error: {front.address} has been silent for 2 s: cannot read docker://" in done.err
+
+
 def children(parent: int, word: str) -> Iterator[int]:
     """The skopeo processes that a process started, with that word among their arguments."""
     for entry in Path("/proc").iterdir():

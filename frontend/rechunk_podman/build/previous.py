@@ -36,6 +36,7 @@ from rechunk_podman.registry.documents import image_documents, previous_document
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.state import State
 from rechunk_podman.registry.tags import newest_beside
+from rechunk_podman.registry.waiting import Wait
 
 if TYPE_CHECKING:
     from rechunk_podman.build import pipeline
@@ -255,9 +256,12 @@ def _opener(previous: Previous, registry: Registry) -> Iterator[Opener]:
         finally:
             store.close()
         return
+    wait = Wait(previous.repository or "", f"read {previous.reference}", registry.timeout)
     with (
         skopeo_options(previous.repository or "", registry) as (options, secrets),
-        proxy(options, env=registry.env, secrets=secrets, hint=_PROXY_HINT) as connection,
+        proxy(
+            options, env=registry.env, secrets=secrets, hint=_PROXY_HINT, on_silence=wait.quiet
+        ) as connection,
     ):
         try:
             image = retry(lambda: connection.open(previous.reference), f"open {previous.reference}", is_busy)

@@ -246,6 +246,16 @@ CertDir = Annotated[
     ),
 ]
 
+Timeout = Annotated[
+    int,
+    for_registry(
+        min=1,
+        metavar="SECONDS",
+        envvar="RECHUNK_TIMEOUT",
+        help="How long a registry may be silent before an attempt counts as failed.",
+    ),
+]
+
 # Work
 
 Threads = Annotated[
@@ -272,6 +282,7 @@ class Access:
     authfile: Authfile = None
     creds: Creds = None
     cert_dir: CertDir = None
+    timeout: Timeout = 120
 
     def registry(self, *references: str, platform: str | None = None) -> Registry:
         """Return the options as a Registry.
@@ -297,6 +308,7 @@ class Access:
             creds=self.creds,
             platform=platform,
             cert_dir=self.cert_dir,
+            timeout=self.timeout,
         )
         for reference in references:
             if reference.startswith(DOCKER):

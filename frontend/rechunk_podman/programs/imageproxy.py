@@ -16,7 +16,8 @@ import select
 import socket
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import IO, Any, NamedTuple
 
@@ -29,7 +30,11 @@ MAX_PACKET = 32 * 1024
 
 PROTOCOL = "0.2."
 SILENCE_SECONDS = 120.0
-"""How long the proxy may say nothing before it counts as stuck."""
+"""How long the proxy may say nothing before it counts as stuck, if nobody decides that."""
+LOOK_SECONDS = 1.0
+
+OnSilence = Callable[[float], None]
+"""Takes the seconds of silence so far, about once a second; what it raises ends the wait."""
 
 
 class BlobError(RechunkError):
@@ -45,9 +50,12 @@ class _Reply(NamedTuple):
 class ImageProxy:
     """A running proxy; made by proxy()."""
 
-    def __init__(self, sock: socket.socket, secrets: Sequence[str], hint: str) -> None:
+    def __init__(
+        self, sock: socket.socket, secrets: Sequence[str], hint: str, on_silence: OnSilence | None
+    ) -> None:
         self._socket = sock
         self._secrets = secrets
+        self._on_silence = on_silence
         version = self._call("Initialize").value
         if not (isinstance(version, str) and version.startswith(PROTOCOL)):
             raise ToolError(
@@ -79,9 +87,11 @@ class ImageProxy:
             raise ToolError("skopeo's image proxy gave no pipe for a blob")
         with io.FileIO(reply.fd, "rb") as raw:
             self._send("FinishPipe", reply.pipe)
-            stream = _Patient(raw)
+            stream = _Patient(raw, self._on_silence)
             try:
                 yield stream
+            except ToolError:
+                raise  # the proxy is stuck or gone: there will be no reply
             except BaseException:
                 raw.close()
                 self._finish()
@@ -117,6 +127,7 @@ class ImageProxy:
             raise ToolError("skopeo's image proxy does not answer", context=[str(error)]) from error
 
     def _receive(self) -> _Reply:
+        _wait_for(self._socket, self._on_silence)
         try:
             data, ancillary, _, _ = self._socket.recvmsg(
                 MAX_PACKET, socket.CMSG_LEN(array.array("i").itemsize)
@@ -155,20 +166,28 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 class _Patient(io.RawIOBase):
-    """The reading end of a pipe; raises ToolError if nothing comes for SILENCE_SECONDS."""
+    """The reading end of a pipe; waits for data as `_wait_for()`."""
 
-    def __init__(self, raw: io.FileIO) -> None:
+    def __init__(self, raw: io.FileIO, on_silence: OnSilence | None) -> None:
         self._raw = raw
+        self._on_silence = on_silence
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any) -> int:
-        self._wait()
+        _wait_for(self._raw, self._on_silence)
         return self._raw.readinto(buffer) or 0
 
-    def _wait(self) -> None:
-        if not select.select([self._raw], [], [], SILENCE_SECONDS)[0]:
+
+def _wait_for(source: io.FileIO | socket.socket, on_silence: OnSilence | None) -> None:
+    """Return when there is something to read."""
+    start = time.monotonic()
+    while not select.select([source], [], [], LOOK_SECONDS)[0]:
+        seconds = time.monotonic() - start
+        if on_silence is not None:
+            on_silence(seconds)
+        elif seconds >= SILENCE_SECONDS:
             raise ToolError(
                 f"no data from skopeo's image proxy for {SILENCE_SECONDS:.0f} s",
                 hint="is the registry there?",
@@ -182,6 +201,7 @@ def proxy(
     env: Mapping[str, str] | None = None,
     secrets: Sequence[str] = (),
     hint: str = "skopeo 1.6 or newer has an image proxy",
+    on_silence: OnSilence | None = None,
 ) -> Iterator[ImageProxy]:
     """A proxy for as long as the context lasts.
 
@@ -190,6 +210,7 @@ def proxy(
         env: the whole environment; this process's own by default.
         secrets: what is shown as *** in errors.
         hint: what to do if skopeo is too old or too new.
+        on_silence: decides how long the proxy may say nothing; None: SILENCE_SECONDS.
 
     Raises:
         ToolError: skopeo is not installed, too old, or the proxy did not start.
@@ -208,7 +229,7 @@ def proxy(
             )
         try:
             try:
-                connection = ImageProxy(ours, secrets, hint)
+                connection = ImageProxy(ours, secrets, hint, on_silence)
             except ToolError as error:
                 end(process)
                 raise _explained(process.returncode, talk, secrets, hint) or error from error

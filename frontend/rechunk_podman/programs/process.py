@@ -112,6 +112,7 @@ def run(
     hint: str | None = None,
     on_line: Callable[[str], None] | None = None,
     tick: Callable[[], None] | None = None,
+    started: Callable[[int], None] | None = None,
     merged: bool = False,
 ) -> Result:
     """Run a command to its end.
@@ -125,7 +126,8 @@ def run(
         secrets: strings that are shown as *** in logs and errors.
         hint: what to do if the command fails and its output tells nothing better.
         on_line: takes each line of stderr as it comes.
-        tick: called about five times a second while the command runs.
+        tick: called about five times a second while the command runs; what it raises ends the command.
+        started: called with the id of the process.
         merged: treat stdout as stderr, in one order with it.
 
     Raises:
@@ -158,6 +160,8 @@ def run(
             log.debug("%s: %s", argv[0], line)
 
     try:
+        if started is not None:
+            started(process.pid)
         _drain(process, None if merged else stdout.append, talk, tick)
         status = process.wait()
     except BaseException:

@@ -12,7 +12,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 
-from rechunk_podman.errors import ToolError, UsageError
+from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.reference import DOCKER, Pinned, Target
 from rechunk_podman.oci.spec import Digest
@@ -21,6 +21,7 @@ from rechunk_podman.programs.skopeo import LOST_BLOB
 from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
 from rechunk_podman.registry.answers import DENIED, TLS, TLS_HINT, may_pass, messages_of, reason_of
 from rechunk_podman.registry.retry import retry
+from rechunk_podman.registry.waiting import SilentError, Wait
 
 log = logging.getLogger(__name__)
 
@@ -123,11 +124,20 @@ def copy(
         command += [_sided(option, "dest") for option in options]
         command += [_sided(option, "src") for option in reading] if there else []
         command += [f"--digestfile={file}", source, str(target)]
+        wait = Wait(target.repository, f"push {target}", registry.timeout, tick)
+        hidden = [*secrets, *more]
         try:
             retry(
-                lambda: run(command, env=registry.env, cwd=cwd, secrets=[*secrets, *more], tick=tick),
+                lambda: run(
+                    command,
+                    env=registry.env,
+                    cwd=cwd,
+                    secrets=hidden,
+                    tick=wait.tick,
+                    started=wait.started,
+                ),
                 f"push {target}",
-                lambda error: may_pass(error, target.repository) and not LOST_BLOB.search(reason_of(error)),
+                lambda error: _may_pass(error, target.repository),
                 note="; what was uploaded stays",
             )
         except CommandError as error:
@@ -141,6 +151,12 @@ def copy(
             hint="is something in between rewriting manifests?",
         )
     log.info("pushed %s, %s", target, digest)
+
+
+def _may_pass(error: RechunkError, repository: str) -> bool:
+    if isinstance(error, SilentError):
+        return True
+    return may_pass(error, repository) and not LOST_BLOB.search(reason_of(error))
 
 
 def _sided(option: str, side: str) -> str:

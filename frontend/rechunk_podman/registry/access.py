@@ -19,9 +19,10 @@ from rechunk_podman.oci.reference import DOCKER, host_of
 from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.registry.answers import explained, is_busy
 from rechunk_podman.registry.retry import retry
+from rechunk_podman.registry.waiting import Wait
 
-REGISTRY_SECONDS = 120
-"""How long skopeo may take for one document."""
+TIMEOUT = 120
+"""Seconds for which a registry may be silent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,7 @@ class Registry:
     own_authfile: a file with the creds, see private_credentials().
     platform: [OS/]ARCH[/VARIANT] to choose from an index; None: that of this machine.
     cert_dir: of client certificates and authorities, as skopeo's --cert-dir takes it.
+    timeout: seconds for which a registry may be silent, and that one document may take.
     env: of the tools; None: this process's own.
     """
 
@@ -46,6 +48,7 @@ class Registry:
     env: Mapping[str, str] | None = field(default=None, repr=False)
     host: str | None = None
     own_authfile: str | None = None
+    timeout: int = TIMEOUT
 
     def __post_init__(self) -> None:
         """Raises UsageError if the credentials are not of that form."""
@@ -131,10 +134,13 @@ def ask_skopeo(
     """
     reference = reference or DOCKER + name
     with skopeo_options(repository, registry) as (options, secrets):
-        words = ["skopeo", f"--command-timeout={REGISTRY_SECONDS}s", *command, *options, DOCKER + name]
+        words = ["skopeo", f"--command-timeout={registry.timeout}s", *command, *options, DOCKER + name]
+        wait = Wait(repository, f"read {reference}", registry.timeout)
         try:
             return retry(
-                lambda: run(words, env=registry.env, secrets=secrets).stdout,
+                lambda: (
+                    run(words, env=registry.env, secrets=secrets, tick=wait.tick, started=wait.started).stdout
+                ),
                 f"read {reference}",
                 lambda error: is_busy(error, repository),
             )

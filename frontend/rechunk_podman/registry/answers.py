@@ -102,7 +102,7 @@ def explained(reference: str, repository: str, error: CommandError) -> RechunkEr
         return UnreachableError(
             f"the registry of {reference} cannot be reached",
             context=context,
-            hint="is its name right, and the network there? try again",
+            hint="is its name right, and the network there? try again; --timeout SECONDS waits longer",
         )
     if MISSING.search(text):
         return MissingImageError(

@@ -22,6 +22,7 @@ from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
 from rechunk_podman.registry.answers import UnreachableError, is_busy
 from rechunk_podman.registry.documents import image_documents
 from rechunk_podman.registry.retry import retry
+from rechunk_podman.registry.waiting import Wait
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +95,11 @@ def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterato
         for layer in record.layers
         if layer.descriptor is not None
     }
+    wait = Wait(repository, f"read {reference}", registry.timeout)
     with (
         tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
         skopeo_options(repository, registry) as (options, secrets),
-        proxy(options, env=registry.env, secrets=secrets) as connection,
+        proxy(options, env=registry.env, secrets=secrets, on_silence=wait.quiet) as connection,
     ):
         # By digest: the tag may move.
         pinned = f"{DOCKER}{repository}@{record.digest}"
