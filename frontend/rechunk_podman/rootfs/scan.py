@@ -287,12 +287,12 @@ class _Scanner:
         if self.whiteouts:
             raise RootfsError(
                 "clients would take these for whiteouts and delete files: " + self._list(self.whiteouts),
-                hint="leave them out with --prune PATH, or name them otherwise",
+                hint="leave them out with --prune PATH (verify: --ignore-prune), or name them otherwise",
             )
         if self.sockets:
             raise RootfsError(
                 "an image cannot hold sockets: " + self._list(self.sockets),
-                hint="leave them out with --skip-special-files, or --prune PATH",
+                hint="leave them out with --skip-special-files, or --prune PATH (verify: --ignore-prune)",
             )
         if self.empty:
             log.warning(
