@@ -1,7 +1,4 @@
-"""Readers of images on random damage: every failure is a RechunkError, and none takes long.
-
-RECHUNK_FUZZ_SECONDS: how long each reader is tried (default 1); RECHUNK_FUZZ_SEED: another sequence.
-"""
+"""Readers of images on random damage: every failure is a RechunkError, and none takes long."""
 
 from __future__ import annotations
 
@@ -9,7 +6,6 @@ import contextlib
 import gzip
 import io
 import json
-import os
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -29,11 +25,8 @@ from rechunk_podman.oci.read.tar import members
 from rechunk_podman.oci.sparse import parse_sparse
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.validate.tar import check_tar
+from support.fuzzing import SECONDS, SEED, damaged, tried
 from support.oci_material import CONFIG, LAYER, MANIFEST, Layout, archive_of, make_tar, member
-
-SECONDS = float(os.environ.get("RECHUNK_FUZZ_SECONDS", "1"))
-SEED = os.environ.get("RECHUNK_FUZZ_SEED", "1")
-LIMIT_SECONDS = 5.0
 
 DIGEST = "sha256:" + "0" * 64
 CONFIG_DOCUMENT = {
@@ -78,16 +71,6 @@ ODD_VALUES: tuple[Any, ...] = (
     "9" * 5000,
 )
 ODD_TEXTS = (b"[" * 2000, b'{"a":' * 400 + b"1" + b"}" * 400, b"1e999", b"NaN", b'{"a":1e999}')
-SNIPPETS = (
-    b"\0" * 512,
-    b"\xff" * 8,
-    b"\x80",
-    b"-1",
-    b"99999999999999999999",
-    b"\\ud800",
-    b"1e999",
-    b"[" * 200,
-)
 
 
 def read_members(data: bytes) -> None:
@@ -138,32 +121,6 @@ READERS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
         [b'{"version": 1, "elsewhere": ["%s"]}' % DIGEST.encode()],
     ),
 }
-
-
-def damaged(data: bytes, chance: random.Random) -> bytes:
-    """A copy with one to four changes: bytes flipped, removed, repeated, or replaced by an odd text."""
-    changed = bytearray(data)
-    for _ in range(chance.randint(1, 4)):
-        at = chance.randrange(len(changed) + 1)
-        to = min(len(changed), at + chance.choice((1, 2, 8, 12, 512)))
-        action = chance.randrange(4)
-        if action == 0 and at < len(changed):
-            changed[at] ^= 1 << chance.randrange(8)
-        elif action == 1:
-            del changed[at:to]
-        elif action == 2:
-            changed[at:at] = changed[at:to]
-        else:
-            changed[at:to] = chance.choice(SNIPPETS)
-    return bytes(changed)
-
-
-def tried(reader: Callable[[bytes], object], data: bytes) -> None:
-    """Read it; any other error than a RechunkError fails the test, and so does a long time."""
-    start = time.monotonic()
-    with contextlib.suppress(RechunkError):
-        reader(data)
-    assert time.monotonic() - start < LIMIT_SECONDS, data[:2000]
 
 
 @pytest.mark.parametrize("name", READERS)
