@@ -137,6 +137,36 @@ def test_diff_tells_why(pair: Pair, debian_image: str, debian_updated_image: str
         assert (states == {"unchanged"}) if entry["status"] == "kept" else states - {"unchanged"}
 
 
+def test_diff_with_files(pair: Pair) -> None:
+    """The paths are those of the layers that are downloaded; the sums are those of all bytes."""
+    shown = pair.json("diff", "--files", pair.old, pair.new)
+    downloaded = {entry["number"] for entry in shown["layers"] if entry["status"] == "changed"}
+    assert downloaded >= {entry["number"] for entry in shown["files"]} != set()
+    paths = {change["path"] for entry in shown["files"] for change in entry["changes"]}
+    assert "/var/lib/dpkg/status" in paths
+    assert sum(cause["bytes"] for cause in shown["causes"]) == shown["download"]["bytes"]
+    assert "packages" in {cause["cause"] for cause in shown["causes"]}
+    text = pair.storage.rechunk("diff", "--files", pair.old, pair.new).out.splitlines()
+    assert any(line.startswith("  /var/lib/dpkg/status: content: ") for line in text)
+    assert text[-1] == shown["verdict"]
+    sizes = {entry["number"]: entry["size"] for entry in shown["layers"]}
+    table = [int(line.split("│")[1]) for line in text if line.startswith("│ ")]
+    assert [sizes[number] for number in table] == sorted((sizes[n] for n in downloaded), reverse=True)
+
+
+def test_an_encoding_without_arrows(pair: Pair) -> None:
+    environment = {**pair.storage.env, "PYTHONIOENCODING": "ascii"}
+    done = tools.run(*tools.RECHUNK, "diff", pair.old, pair.new, env=environment)
+    assert " -> " in done.out
+
+
+def test_names_of_images_are_completed(pair: Pair) -> None:
+    words = {"COMP_WORDS": "rechunk-podman inspect local", "COMP_CWORD": "2"}
+    environment = {**pair.storage.env, **words, "_RECHUNK_PODMAN_COMPLETE": "complete_bash"}
+    offered = tools.run(*tools.RECHUNK, env=environment).out.split()
+    assert {"localhost/debian:release", "localhost/debian:updated"} <= set(offered)
+
+
 def test_as_text(pair: Pair) -> None:
     text = pair.storage.rechunk("diff", pair.old, pair.new).out
     download = pair.json("diff", pair.old, pair.new)["download"]

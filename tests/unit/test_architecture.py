@@ -33,7 +33,8 @@ ALLOWED = {
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
     "explain": VALUES | {"rootfs", "planning", "oci", "registry", "images", "build", "explain"},
-    "lint": VALUES | {"native", "rootfs", "packages", "components", "oci", "registry", "images", "lint"},
+    "lint": VALUES
+    | {"native", "rootfs", "packages", "components", "oci", "registry", "images", "explain", "lint"},
     "changelog": VALUES
     | {"rootfs", "packages", "planning", "oci", "programs", "registry", "images", "explain", "changelog"},
     "api": {"errors", "oci", "registry", "build", "split", "explain"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rechunk_podman.cli.lint_text import path_text
 from rechunk_podman.cli.tables import NAMES, first_of, shortened, size_of
+from rechunk_podman.explain.causes import TEXTS, causes
 from rechunk_podman.explain.download import (
     CHANGED,
     KEPT,
@@ -17,6 +19,7 @@ from rechunk_podman.explain.download import (
     Update,
 )
 from rechunk_podman.explain.inspect import LayerFacts
+from rechunk_podman.lint.layers import LayerChange
 from rechunk_podman.units import human_size
 
 CHANGES = 40
@@ -96,11 +99,32 @@ def total_lines(update: Update) -> list[str]:
     lines = [f"download: {human_size(update.downloaded)} of {whole}, {count} of {len(update.layers)} layers"]
     if update.unknown_sizes:
         lines.append(f"  and {update.unknown_sizes} layers of unknown size")
-    if update.count(RECOMPRESSED):
-        size = human_size(update.bytes(RECOMPRESSED))
-        lines.append(f"  of which recompressed, with content that the client has: {size}")
+    lines[1:1] = cause_lines(update)
     lines.append(f"kept: {human_size(update.bytes(KEPT))}, {update.count(KEPT)} layers")
     if update.first_changed is None:
         return [*lines, "local storage unpacks nothing"]
-    size = human_size(update.reextracted)
-    return [*lines, f"local storage unpacks from layer {update.first_changed} on: {size}"]
+    size, first = human_size(update.reextracted), update.first_changed
+    count = len(update.layers) - first + 1
+    return [
+        *lines,
+        f"local storage unpacks {size}, {count} layers: number {first} is the lowest that differs, and every "
+        "layer above such a one is unpacked anew, downloaded or not",
+    ]
+
+
+def cause_lines(update: Update) -> list[str]:
+    """Return the bytes of each cause, the most expensive first."""
+    found = causes(update)
+    sizes = [("at least " if cause.at_least else "") + human_size(cause.bytes) for cause in found]
+    width = max(map(len, sizes), default=0)
+    return [f"  {size:>{width}}  {TEXTS[cause.name]}" for size, cause in zip(sizes, found, strict=True)]
+
+
+def file_lines(changes: Sequence[LayerChange]) -> list[str]:
+    """Return the paths that differ, below a line for each layer that was read."""
+    lines = []
+    for layer in changes:
+        if layer.changes:
+            lines.append(f"layer {layer.number}, {size_of(layer.size)}:")
+            lines += [f"  {path_text(change)}" for change in layer.changes]
+    return lines

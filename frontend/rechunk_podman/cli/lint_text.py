@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from rechunk_podman.cli.tables import shortened
+from rechunk_podman.cli.tables import shortened, size_of
 from rechunk_podman.lint.checks import Check, Result, plural
-from rechunk_podman.lint.layers import CONTENT_CHANGES, MOVED, Change, LayerChange
+from rechunk_podman.lint.layers import CONTENT_CHANGES, KEPT, MOVED, Change, LayerChange
 from rechunk_podman.lint.report import Report
 from rechunk_podman.units import human_size
 
@@ -39,7 +39,7 @@ def _result_lines(results: Sequence[Result], all_paths: bool) -> list[str]:
         lines.append(f"{result.severity}: {check.name}: {finding.message}")
         lines += shortened([f"/{path}" for path in finding.paths], _ALL if all_paths else PATHS, _HINT)
         if all(later.check is not check for later in results[position + 1 :]):
-            lines += [f"  why: {check.why}", f"  fix: {check.fix}"]
+            lines += [f"  why: {check.why}", f"  fix: {result.fix}"]
     return lines
 
 
@@ -51,14 +51,17 @@ def _layer_lines(layers: Iterable[LayerChange], all_paths: bool) -> list[str]:
         counts[layer.verdict] += 1
         sizes[layer.verdict] += layer.size or 0
         if layer.changes:
-            lines.append(f"layer {layer.number}: {layer.verdict}")
+            lines.append(f"layer {layer.number}: {layer.verdict}, {size_of(layer.size)}")
         changes = sorted(layer.changes, key=lambda change: change.what not in CONTENT_CHANGES)
-        lines += shortened(list(map(_change, changes)), _ALL if all_paths else CHANGES, _HINT)
+        lines += shortened(list(map(path_text, changes)), _ALL if all_paths else CHANGES, _HINT)
     summary = ", ".join(f"{name} {count} ({human_size(sizes[name])})" for name, count in counts.items())
-    return [*lines, f"layers: {summary}" if summary else "no layers"]
+    download = sum(size for verdict, size in sizes.items() if verdict != KEPT)
+    total = f"download: {human_size(download)} of {human_size(sum(sizes.values()))}"
+    return [*lines, f"layers: {summary}", total] if summary else [*lines, "no layers"]
 
 
-def _change(change: Change) -> str:
+def path_text(change: Change) -> str:
+    """Return a path and how it differs, in one line."""
     text = f"/{change.path}: {change.what}"
     if change.what == MOVED:
         return f"{text} from layer {change.old}"

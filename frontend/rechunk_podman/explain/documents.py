@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.explain.causes import causes, verdict
 from rechunk_podman.explain.download import (
     CHANGED,
     KEPT,
@@ -99,6 +100,11 @@ def update_document(update: Update) -> dict[str, Any]:
         "old": _side(update.old),
         "new": _side(update.new),
         "download": download_document(update),
+        "causes": [
+            {"cause": cause.name, "bytes": cause.bytes, "layers": cause.layers, "at_least": cause.at_least}
+            for cause in causes(update)
+        ],
+        "verdict": verdict(update),
         "recompressed": {"bytes": update.bytes(RECOMPRESSED), "layers": update.count(RECOMPRESSED)},
         "kept": {"bytes": update.bytes(KEPT), "layers": update.count(KEPT)},
         "first_changed": update.first_changed,

@@ -110,11 +110,12 @@ class Subject:
 
 
 class Finding(NamedTuple):
-    """One fault. paths: without the leading slash. severity: None for that of the check."""
+    """One fault. paths: without the leading slash. severity, fix: None for those of the check."""
 
     message: str
     paths: tuple[str, ...] = ()
     severity: Severity | None = None
+    fix: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,11 @@ class Result:
         """The severity of the finding, else that of the check."""
         return self.check.severity if self.finding.severity is None else self.finding.severity
 
+    @property
+    def fix(self) -> str:
+        """The remedy of the finding, else that of the check."""
+        return self.check.fix if self.finding.fix is None else self.finding.fix
+
     def to_json(self) -> dict[str, Any]:
         """Return its part of the JSON document (docs/lint.md)."""
         return {
@@ -154,7 +160,7 @@ class Result:
             "message": self.finding.message,
             "paths": ["/" + path for path in self.finding.paths],
             "why": self.check.why,
-            "fix": self.check.fix,
+            "fix": self.fix,
         }
 
 

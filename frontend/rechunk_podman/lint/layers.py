@@ -18,6 +18,7 @@ from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.tar import Member, members
 from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.units import human_size
 
 KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
     "kept",
@@ -34,6 +35,12 @@ REWRITTEN: the entries are the same, the tar differs. RECOMPRESSED: the tar is t
 ADDED, REMOVED, MOVED = "added", "removed", "moved"
 CONTENT_CHANGES = {ADDED, REMOVED, "type", "content", "target", "device"}
 METADATA_CHANGES = {"mode", "owner", "xattrs", "mtime", "links"}
+
+REMEMBERED = (
+    "nothing: the image was planned with memory, which moves files only where they are downloaded anyway, or "
+    "where later updates gain more by it"
+)
+"""The remedy for a repacked layer of an image that was planned with memory."""
 
 _Entry = tuple[Member, bytes | None]
 _Contents = dict[str, _Entry]
@@ -60,6 +67,7 @@ class LayerChange:
     verdict: KEPT, CONTENT, METADATA, REPACKED, REWRITTEN or RECOMPRESSED.
     old: the number of the old layer that it equals or was compared with; None if there is none.
     changes: empty if the layer was not read.
+    remembered: the new image records that it was planned with memory.
     """
 
     number: int
@@ -68,6 +76,7 @@ class LayerChange:
     verdict: str
     old: int | None
     changes: tuple[Change, ...] = ()
+    remembered: bool = False
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -91,8 +100,11 @@ class LayerChange:
         }
 
 
-def compare(old: ImageSource, new: ImageSource) -> tuple[LayerChange, ...]:
+def compare(old: ImageSource, new: ImageSource, *, remembered: bool = False) -> tuple[LayerChange, ...]:
     """Return every layer of the new image, with the reason why a client of the old image downloads it.
+
+    Args:
+        remembered: see LayerChange.
 
     Raises:
         ImageError: a layer is damaged.
@@ -123,7 +135,7 @@ def compare(old: ImageSource, new: ImageSource) -> tuple[LayerChange, ...]:
         heir = heirs[number]
         changes = [*_changes(fresh[number], heir, gone), *removals.get(number, ())]
         verdict = _verdict(changes, fresh[number], gone.get(heir or 0, {}))
-        found.append(LayerChange(number, layer.diff_id, size, verdict, heir, tuple(changes)))
+        found.append(LayerChange(number, layer.diff_id, size, verdict, heir, tuple(changes), remembered))
     return tuple(found)
 
 
@@ -231,7 +243,8 @@ def _of(verdict: str) -> Any:
     def run(layers: tuple[LayerChange, ...]) -> Iterator[Finding]:
         for layer in layers:
             if layer.verdict == verdict:
-                yield Finding(_message(layer), layer.paths(*_shown(verdict)))
+                fix = REMEMBERED if layer.remembered and verdict == REPACKED else None
+                yield Finding(_message(layer), layer.paths(*_shown(verdict)), fix=fix)
 
     return run
 
@@ -241,7 +254,7 @@ def _shown(verdict: str) -> tuple[str, ...]:
 
 
 def _message(layer: LayerChange) -> str:
-    size = "" if layer.size is None else f", {layer.size} bytes"
+    size = "" if layer.size is None else f", {human_size(layer.size)}"
     was = "" if layer.old is None else f" (was {layer.old})"
     counts = ", ".join(f"{what} {count}" for what, count in layer.counts.items())
     paths = plural(len(layer.paths(*METADATA_CHANGES)), "path")

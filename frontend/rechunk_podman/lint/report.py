@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rechunk_podman.explain.inspect import describe
 from rechunk_podman.images import open_layers, open_root
 from rechunk_podman.lint import run
 from rechunk_podman.lint.checks import Check, Result, Severity
@@ -89,7 +90,8 @@ def lint_update(
         RechunkError: as `images.open_layers()`. ImageError: a layer is damaged.
     """
     with open_layers(old, registry) as one, open_layers(new, registry) as two:
-        changes = compare(one, two)
+        ledger = describe(two.record).ledger
+        changes = compare(one, two, remembered=ledger is not None and len(ledger.dates) > 1)
     head = {"old": old, "new": new, "layers": [layer.to_json() for layer in changes]}
     return Report(head, run.run_update(changes, checks), changes)
 

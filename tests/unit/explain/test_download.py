@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 
-from rechunk_podman.cli.diff_text import reason
+from rechunk_podman.cli.diff_text import reason, total_lines
+from rechunk_podman.explain.causes import TEXTS, causes, verdict
 from rechunk_podman.explain.documents import update_document
 from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.inspect import describe
@@ -217,3 +218,70 @@ def test_dates_do_not_matter():
     contents = (layer(SSL1), layer(ETC2))
     later = image(*contents, ledger=ledger_of(contents, date=NOW + 1))
     assert update(described(*contents), later).downloaded == 0
+
+
+def sums(found: Update) -> dict[str, tuple[int, int, bool]]:
+    assert sum(cause.bytes for cause in causes(found)) == found.downloaded
+    return {cause.name: (cause.bytes, cause.layers, cause.at_least) for cause in causes(found)}
+
+
+def test_bytes_by_cause():
+    """The most expensive first; what came along is known where it was a layer of its own."""
+    old = described(
+        *(layer(SSL1, size=500), layer(ZLIB, size=300), layer(BASH, size=40)),
+        *(layer(CURL, size=90), layer(ETC1, size=9)),
+    )
+    new = described(layer(SSL2, ZLIB, size=900), layer(BASH, CURL, size=130), layer(ETC2, size=10))
+    found = update(old, new)
+    assert sums(found) == {
+        "packages": (600, 1, False),
+        "came along": (300, 1, False),
+        "moved": (130, 1, False),
+        "files": (10, 1, False),
+    }
+    lines = total_lines(found)
+    assert [line.split("  ")[-1] for line in lines[1:5]] == [TEXTS[cause.name] for cause in causes(found)]
+    assert verdict(found) == (
+        "A client that has an-image downloads 1.0 kB of 1.0 kB for an-image, "
+        "most of it changed packages (600 B)."
+    )
+
+
+def test_causes_that_cannot_be_told_apart():
+    old = described(layer(SSL1, ETC1, ZLIB, CURL, size=500))
+    new = described(layer(SSL2, ETC2, ZLIB, CURL, size=500))
+    assert sums(update(old, new)) == {"packages and files": (500, 1, False)}
+    base = layer(extra="base")
+    app = layer(extra="app", size=70, history=HistoryEntry(created_by="COPY app /app"))
+    assert sums(update(image(base), image(base, app))) == {"unknown": (70, 1, False)}
+    anew = update(described(replace(base, blob="gzip 6")), described(replace(base, blob="gzip 9")))
+    assert sums(anew) == {"recompressed": (100, 1, False)}
+    partly = update(
+        described(layer(SSL1, size=500), layer(ZLIB, CURL, size=300), layer(BASH, size=40)),
+        described(layer(SSL2, ZLIB, BASH, size=840)),
+    )
+    assert sums(partly) == {"packages": (800, 1, False), "came along": (40, 1, True)}
+    assert any("at least 40 B" in line for line in total_lines(partly))
+
+
+def test_the_verdict_says_what_would_have_helped():
+    """A plan without memory moved what did not change; one with memory is not told to have some."""
+    old = described(layer(SSL1, size=500), layer(ZLIB, size=300), layer(CURL, size=30))
+    moved = (layer(SSL1, ZLIB, size=800), layer(CURL, size=30))
+    assert "; planned with --previous, what did not change would have stayed" in verdict(
+        update(old, described(*moved))
+    )
+    remembered = image(*moved, ledger=ledger_of(moved, ledger_of((layer(ETC1),)), date=NOW + 86_400))
+    assert verdict(update(old, remembered)).endswith("all of it moved by the plan, unchanged.")
+    assert verdict(update(old, old)) == "A client that has an-image downloads nothing for an-image."
+
+
+def test_what_local_storage_unpacks_is_no_riddle():
+    """It is counted in layers, since the table of downloads may begin with a higher number."""
+    kept = [layer(component(f"dpkg/kept-{n}"), size=10) for n in range(3)]
+    old = described(kept[0], layer(SSL1, size=500), *kept[1:])
+    new = described(kept[0], layer(SSL2, size=500), *kept[1:])
+    assert total_lines(update(old, new))[-1] == (
+        "local storage unpacks 520 B, 3 layers: number 2 is the lowest that differs, and every layer above "
+        "such a one is unpacked anew, downloaded or not"
+    )

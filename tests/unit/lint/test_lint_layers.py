@@ -108,6 +108,20 @@ def test_files_in_other_layers(tmp_path):
     assert [result.check.name for result in registry.run_update((layer,))] == ["repacked-layer"]
 
 
+def test_the_advice_is_for_plans_without_memory(tmp_path):
+    """A plan that had memory was told to have some."""
+    a, b = member("a", data=b"a" * 10), member("b", data=b"b")
+    old, new = image(tmp_path / "old", [a], [b]), image(tmp_path / "new", [a, b])
+    fixes = []
+    for remembered in (False, True):
+        with open_image(old) as before, open_image(new) as now:
+            (result,) = registry.run_update(compare(before, now, remembered=remembered))
+        fixes.append(result.fix)
+        assert result.to_json()["fix"] == result.fix
+    assert "--previous" in fixes[0]
+    assert fixes[1].startswith("nothing: the image was planned with memory")
+
+
 def test_another_order_of_the_same_entries(tmp_path):
     a, b = member("a", data=b"a"), member("b", data=b"b")
     (layer,) = compared(tmp_path, [[a, b]], [[b, a]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,7 @@ from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbo
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.download import Update
+    from rechunk_podman.lint.layers import LayerChange
 
 
 @command
@@ -26,31 +28,45 @@ def diff(
         ),
     ],
     access: Access,
+    files: Annotated[
+        bool,
+        typer.Option(
+            "--files",
+            help="List the paths that differ, too: reads the layers that differ, also from registries.",
+        ),
+    ] = False,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
     """Show what a client that has OLD downloads for NEW, layer by layer, and why.
 
-    Layers are matched by the digests of their blobs, as clients do. Of images in a registry only manifests
-    and configs are fetched. Which components changed is known if both images recorded it.
+    Layers are matched by the digests of their blobs, as clients do; the largest download comes first. Of
+    images in a registry only manifests and configs are fetched. Which components changed is known if both
+    images recorded it.
     """
     set_up_logging(verbose)
     from rechunk_podman.explain.documents import update_document
     from rechunk_podman.explain.run import diff as update_of
+    from rechunk_podman.lint.report import lint_update
 
-    update = update_of(old, new, access.registry(old, new, platform=arch))
+    registry = access.registry(old, new, platform=arch)
+    update = update_of(old, new, registry)
+    report = lint_update(old, new, (), registry) if files else None
     if as_json:
-        print_json(update_document(update))
+        changes = None if report is None else [layer.to_json() for layer in report.changes if layer.changes]
+        print_json({**update_document(update), **({} if changes is None else {"files": changes})})
     else:
-        _show(update)
+        _show(update, () if report is None else report.changes)
 
 
-def _show(update: Update) -> None:
-    from rechunk_podman.cli.diff_text import change_lines, reason, total_lines
+def _show(update: Update, changes: Sequence[LayerChange]) -> None:
+    from rechunk_podman.cli.diff_text import change_lines, file_lines, reason, total_lines
     from rechunk_podman.cli.tables import print_lines, print_table, size_of
+    from rechunk_podman.explain.causes import verdict
 
     downloads = [entry for entry in update.layers if entry.downloaded]
+    downloads.sort(key=lambda entry: -(entry.layer.size or 0))
     if downloads:
         print_table(
             f"{update.old.name} → {update.new.name}",
@@ -59,4 +75,5 @@ def _show(update: Update) -> None:
             numbers=("layer", "download"),
         )
     notes = [f"note: {note}" for note in update.notes]
-    print_lines([*change_lines(update), *total_lines(update), *notes])
+    lines = [*file_lines(changes), *change_lines(update), *total_lines(update)]
+    print_lines([*lines, *notes, verdict(update)])
