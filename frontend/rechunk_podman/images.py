@@ -6,7 +6,6 @@ only layers can be read.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -92,9 +91,10 @@ def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageS
     elif kind is LocationKind.STORAGE:
         from rechunk_podman.programs.process import local_environment
         from rechunk_podman.programs.skopeo import export_layout
+        from rechunk_podman.programs.work import work_directory
 
         image = _in_storage(name, registry.platform)
-        with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+        with work_directory() as folder:
             export_layout(image.id, "image", cwd=folder, env=local_environment())
             with open_image(f"oci:{Path(folder) / 'image'}") as source:
                 yield source

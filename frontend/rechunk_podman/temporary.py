@@ -12,7 +12,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -72,11 +72,14 @@ def hold(path: str | os.PathLike[str]) -> int | None:
     return None
 
 
-def dead(folder: str, pattern: re.Pattern[str] = _NAME) -> Iterator[str]:
+def dead(
+    folder: str, pattern: re.Pattern[str] = _NAME, *, keep: Callable[[str], bool] = lambda path: False
+) -> Iterator[str]:
     """Yield what dead processes of this user left in a directory; remove each when the next is asked for.
 
     Args:
         pattern: of the names.
+        keep: returns True for a path that is neither yielded nor removed.
     """
     try:
         names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
@@ -88,8 +91,9 @@ def dead(folder: str, pattern: re.Pattern[str] = _NAME) -> Iterator[str]:
         if fd is None:
             continue
         try:
-            yield path
-            remove(path)
+            if not keep(path):
+                yield path
+                remove(path)
         finally:
             os.close(fd)
 

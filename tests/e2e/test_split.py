@@ -52,7 +52,7 @@ class Traces:
             point for point in points if point.startswith(inside) and not point.endswith("/overlay")
         }
         self.files = {str(path) for path in self.temporary.rglob("*")}
-        self.files |= {str(path) for path in runtime(self.temporary).glob("rechunk-podman-*")}
+        self.files |= {str(path) for path in runtime(self.temporary).glob("rechunk-podman*")}
         self.services = set(commands(f"unix://{runtime(self.temporary)}"))
 
     def assert_nothing_new(self) -> None:

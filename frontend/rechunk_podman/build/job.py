@@ -37,6 +37,7 @@ class Job:
     state: file with a record of what this user pushed.
     held: diff_ids of layers that need not be written, since the storage that the image goes to holds them.
     lost: digests of blobs of the previous image that the repository has lost.
+    follow: end when nobody holds the lock of the job's directory any more (flock(2)).
     log_level: of the records that are wanted, a level of the module logging.
     """
 
@@ -53,6 +54,7 @@ class Job:
     registry: Registry = DEFAULT
     held: tuple[DiffId, ...] = ()
     lost: tuple[Digest, ...] = ()
+    follow: bool = False
     log_level: int = NOTE
 
     def to_json(self) -> bytes:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import stat
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 from rechunk_podman.build import image_ledger, pipeline
@@ -30,8 +33,12 @@ from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.programs import space
 from rechunk_podman.registry import state
+from rechunk_podman.temporary import wait_for_holder
 
 log = logging.getLogger("rechunk_podman")
+
+ORDERLY_SECONDS = 5.0
+"""How long a chunker whose caller has died may take to end in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,8 @@ def run_file(path: Path) -> None:
     try:
         job = Job.from_json(_read(path))
         log.setLevel(job.log_level)
+        if job.follow:
+            Thread(target=_end_with_holder, args=(str(path.absolute().parent),), daemon=True).start()
         built = run(job)
         image = built.image
         result = Result(plan=built.plan or None)
@@ -114,6 +123,18 @@ def run_file(path: Path) -> None:
         raise
     finally:
         handler.close()
+
+
+def _end_with_holder(folder: str) -> None:
+    """End this process, in order if it can be, when nobody holds the lock of the directory any more."""
+    try:
+        wait_for_holder(folder)
+    except OSError as error:
+        log.debug("%s has no lock: %s", folder, error)
+        return
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(ORDERLY_SECONDS)
+    os._exit(1)
 
 
 def _read(path: Path) -> bytes:

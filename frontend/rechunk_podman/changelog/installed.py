@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +20,7 @@ from rechunk_podman.packages.versions import join_versions, newest
 from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.temporary import private_directory
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +114,7 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
     """
     is_record = matching(glob for ecosystem in ECOSYSTEMS for glob in ecosystem.locations.files()).match
     directories = [f"{path}/" for ecosystem in ECOSYSTEMS for path in ecosystem.locations.directories]
-    with tempfile.TemporaryDirectory(prefix="rechunk-packages-") as folder:
+    with private_directory() as (folder, _):
         store, top = Path(folder) / "files", Path(folder) / "root"
         store.mkdir()
         top.mkdir()

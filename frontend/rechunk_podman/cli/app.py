@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "promote": "promote",
         "index": "index",
         "init": "init",
+        "clean": "clean",
     }
 )
 """Command, in the order of the help -> the module of cli/ that holds the function of its name."""

@@ -135,6 +135,16 @@ def _wrong_call(error: Exception) -> int:
     return 2
 
 
+def withhold(variable: str) -> None:
+    """Take a variable with a secret out of the environment, which /proc/PID/environ shows of every child."""
+    if variable in os.environ:
+        _withheld[variable] = os.environ.pop(variable)
+
+
+_withheld: dict[str, str] = {}
+"""What the same command needs again, should it be started anew in a user namespace."""
+
+
 def _rooted(command: Callable[[], object]) -> object:
     """Call the command; replace this process by one in a user namespace if the command needs that."""
     try:
@@ -142,7 +152,7 @@ def _rooted(command: Callable[[], object]) -> object:
     except NamespaceRequiredError:
         from rechunk_podman.programs.namespace import reexecute_in_namespace
 
-        reexecute_in_namespace(sys.argv[1:])
+        reexecute_in_namespace(sys.argv[1:], _withheld)
 
 
 def guarded(command: Callable[[], object]) -> NoReturn:
@@ -157,6 +167,10 @@ def guarded(command: Callable[[], object]) -> NoReturn:
     # A closed terminal must not leave temporary files behind; under nohup the work goes on.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
+    if "RECHUNK_OUTER_PID" in os.environ:
+        from rechunk_podman.programs.namespace import end_with_outer
+
+        end_with_outer()
     try:
         given = _rooted(command)
         sys.stdout.flush()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_type_hints
 
 import typer
 
+from rechunk_podman.cli.console import withhold
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.output import FORMS
 
@@ -229,11 +230,20 @@ Authfile = Annotated[
     str | None,
     for_registry(metavar="FILE", envvar="REGISTRY_AUTH_FILE", help="Where credentials for registries are."),
 ]
+
+
+def _take_out(value: str | None) -> str | None:
+    """Return the credentials; no child gets them in its environment."""
+    withhold("RECHUNK_CREDS")
+    return value
+
+
 Creds = Annotated[
     str | None,
     for_registry(
         metavar="USER:PASSWORD",
         envvar="RECHUNK_CREDS",
+        callback=_take_out,
         help="For the registry, the first --push's where there are several; better in RECHUNK_CREDS.",
     ),
 ]

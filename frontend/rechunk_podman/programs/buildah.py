@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from rechunk_podman.errors import ToolError
-from rechunk_podman.programs.process import redact, run
+from rechunk_podman.programs.process import redact, run, signals_deferred
 
 log = logging.getLogger(__name__)
 
@@ -55,9 +55,23 @@ def removing_containers(volume: str, env: Mapping[str, str]) -> Iterator[None]:
     try:
         yield
     finally:
-        left = [name for name in _containers(env) - before if _has_volume(name, volume, env)]
-        if left:
+        remove_containers(volume, env, before)
+
+
+def remove_containers(volume: str, env: Mapping[str, str], before: Collection[str] = ()) -> list[str]:
+    """Remove the working containers with a volume of this source; return their ids.
+
+    Args:
+        before: ids of containers that stay in any case.
+
+    Raises:
+        ToolError: buildah failed.
+    """
+    left = [name for name in _containers(env) - set(before) if _has_volume(name, volume, env)]
+    if left:
+        with signals_deferred():
             run(["buildah", "rm", *left], env=env)
+    return left
 
 
 def _containers(env: Mapping[str, str]) -> set[str]:

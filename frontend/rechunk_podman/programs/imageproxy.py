@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from rechunk_podman.errors import RechunkError, ToolError
 from rechunk_podman.oci.spec import Descriptor
-from rechunk_podman.programs.process import TAIL_LINES, end, failure, find, redact
+from rechunk_podman.programs.process import TAIL_LINES, end, failure, find, following, redact
 
 MAX_PACKET = 32 * 1024
 """Bytes of a request or reply, by proxy.go."""
@@ -226,6 +226,7 @@ def proxy(
                 stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=talk,
+                preexec_fn=following(),
             )
         try:
             try:

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import logging
 import os
+import select
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import Thread
 from typing import NoReturn
 
 from rechunk_podman.errors import NamespaceRequiredError, ToolError
@@ -18,15 +21,19 @@ from rechunk_podman.programs.process import MOUNT_HINT, find, local_environment,
 log = logging.getLogger(__name__)
 
 _CAP_SYS_ADMIN = 21
+_OUTER = "RECHUNK_OUTER_PID"
+"""The variable that tells the process in the namespace who started it."""
+
 _ALL_IDS = ["0", "0", "4294967295"]
 """The map of a process that is in no user namespace of its own."""
 
 
-def reexecute_in_namespace(arguments: Sequence[str]) -> NoReturn:
+def reexecute_in_namespace(arguments: Sequence[str], env: Mapping[str, str]) -> NoReturn:
     """Replace this process by the same command line, as root of a user namespace.
 
     Args:
         arguments: the arguments of `rechunk-podman`.
+        env: variables to set for it.
 
     Raises:
         ToolError: neither buildah nor podman is installed, or the kernel or the user's subordinate ids do not
@@ -38,7 +45,30 @@ def reexecute_in_namespace(arguments: Sequence[str]) -> NoReturn:
     command = [find(tool), "unshare", sys.executable, "-m", "rechunk_podman", *arguments]
     log.info("running under %s unshare", tool)
     sys.stdout.flush()
-    os.execv(command[0], command)  # noqa: S606
+    os.execve(command[0], command, {**os.environ, **env, _OUTER: str(os.getpid())})  # noqa: S606
+
+
+def end_with_outer() -> None:
+    """Have this process end in order when the one that started it in a namespace ends, even by SIGKILL.
+
+    Between the two are processes of the tool, which do not pass everything on.
+    """
+    outer = os.environ.pop(_OUTER, None)
+    if outer is None:
+        return
+
+    def follow(fd: int) -> None:
+        select.select([fd], [], [])
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    try:
+        watched = os.pidfd_open(int(outer))
+    except ProcessLookupError:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except (OSError, ValueError) as error:  # Linux before 5.3
+        log.debug("process %s cannot be watched: %s", outer, error)
+    else:
+        Thread(target=follow, args=(watched,), daemon=True).start()
 
 
 def require_root() -> None:

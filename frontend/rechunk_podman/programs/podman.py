@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import subprocess
 import tempfile
 import time
@@ -28,6 +27,7 @@ from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.platform import fitting, platform_of, require_platform
 from rechunk_podman.programs import skopeo
+from rechunk_podman.programs.leftovers import MOUNTED, Changes, mount_points, unmount
 from rechunk_podman.programs.process import (
     MOUNT_HINT,
     TAIL_LINES,
@@ -35,9 +35,12 @@ from rechunk_podman.programs.process import (
     end_group,
     failure,
     find,
+    following,
     local_environment,
     run,
+    signals_deferred,
 )
+from rechunk_podman.programs.work import locked_directory, work_directory
 
 log = logging.getLogger(__name__)
 
@@ -152,6 +155,12 @@ class Podman:
             )
         return tuple(ids[digest].removeprefix("sha256:") for digest in wanted)
 
+    def untagged(self) -> tuple[str, ...]:
+        """Return the ids of the images in storage that have no name (ToolError)."""
+        with _api_errors("list images"):
+            found = self._client.images.list(filters={"dangling": True})
+        return tuple(str(image.id).removeprefix("sha256:") for image in found)
+
     def exists(self, name: str) -> bool:
         """Return True if an image is in local storage.
 
@@ -188,8 +197,22 @@ def mounted(image_id: str) -> Iterator[str]:
         ToolError: podman is not installed, or may not mount.
     """
     env = local_environment()
+    with locked_directory(None) as state, ExitStack() as stack:
+        Changes(image=image_id, mounts=mount_points()).record(state.path)
+        with signals_deferred():
+            path = _mount(image_id, env, state.lock)
+            Path(state.path, MOUNTED).touch()
+            stack.callback(_unmount, image_id, env)
+        if not Path(path).is_dir():
+            raise ToolError(
+                "podman mounted the image, but the mount is not there", context=[path], hint=MOUNT_HINT
+            )
+        yield path
+
+
+def _mount(image_id: str, env: Mapping[str, str], lock: int) -> str:
     try:
-        path = run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT).text
+        return run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT, lock=lock).text
     except CommandError as error:
         # An image without layers has nothing that could be mounted, and podman says no more than this.
         if not any("layer not known" in line for line in error.context):
@@ -199,20 +222,13 @@ def mounted(image_id: str) -> Iterator[str]:
             context=error.context,
             hint="there is nothing to read in it: build or pull it anew",
         ) from error
-    unmount = ["podman", "image", "unmount", image_id]
+
+
+def _unmount(image_id: str, env: Mapping[str, str]) -> None:
     try:
-        if not Path(path).is_dir():
-            raise ToolError(
-                "podman mounted the image, but the mount is not there", context=[path], hint=MOUNT_HINT
-            )
-        yield path
-    except BaseException:
-        try:
-            run(unmount, env=env)
-        except ToolError as error:
-            log.warning("the mount of image %s is left behind: %s", image_id[:12], error.message)
-        raise
-    run(unmount, env=env)
+        unmount(image_id, env)
+    except ToolError as error:
+        log.warning("the mount of image %s is left behind: %s", image_id[:12], error.message)
 
 
 def _existing(stack: ExitStack) -> PodmanClient | None:
@@ -269,39 +285,35 @@ def _client(stack: ExitStack, path: str) -> PodmanClient:
 @contextmanager
 def _service() -> Iterator[str]:
     """Start a service of our own; yield the path of its socket, and stop it in every case."""
-    folder = _socket_folder()
-    path = os.path.join(folder, "podman.sock")
-    command = [find("podman"), "system", "service", "--time=0", f"unix://{path}"]
-    try:
-        with tempfile.TemporaryFile(dir=folder) as talk:
-            # A session of its own: Ctrl-C is for us, who then stop it in order.
-            process = subprocess.Popen(
-                command,
-                env=local_environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=talk,
-                start_new_session=True,
-            )
-            try:
-                _wait_for(process, path, talk.fileno())
-                log.debug("started a podman service at %s", path)
-                yield path
-            finally:
-                end_group(process)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with work_directory(_socket_parent()) as folder, tempfile.TemporaryFile(dir=folder) as talk:
+        path = os.path.join(folder, "podman.sock")
+        # A session of its own: Ctrl-C is for us, who then stop it in order.
+        process = subprocess.Popen(
+            [find("podman"), "system", "service", "--time=0", f"unix://{path}"],
+            env=local_environment(),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=talk,
+            start_new_session=True,
+            preexec_fn=following(),
+        )
+        try:
+            _wait_for(process, path, talk.fileno())
+            log.debug("started a podman service at %s", path)
+            yield path
+        finally:
+            end_group(process)
 
 
-def _socket_folder() -> str:
-    """Make a private directory (0700) whose path is short enough for a socket."""
+def _socket_parent() -> str:
+    """Return a directory whose path is short enough for a socket in a private directory below it."""
     for parent in (os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"):  # noqa: S108
         if (
             parent
-            and len(os.fsencode(parent)) <= SOCKET_PARENT_LIMIT
+            and len(os.fsencode(os.path.realpath(parent))) <= SOCKET_PARENT_LIMIT
             and os.access(parent, os.W_OK | os.X_OK)
         ):
-            return tempfile.mkdtemp(prefix="rechunk-podman-", dir=parent)
+            return parent
     raise ToolError(
         "no directory for a private socket", hint="set TMPDIR to a directory of yours with a short path"
     )

@@ -12,6 +12,7 @@ import shlex
 import shutil
 import signal
 import subprocess
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -25,6 +26,9 @@ log = logging.getLogger(__name__)
 _PRCTL = ctypes.CDLL(None).prctl
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent is gone."""
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that end a run in order."""
 
 TAIL_LINES = 12
 _MOST_LINE = 64 << 10
@@ -80,7 +84,13 @@ class CommandError(ToolError):
 
 def local_environment(env: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment for tools that have to work on local storage, not on a remote service."""
-    drop = {"CONTAINER_HOST", "CONTAINER_CONNECTION", "CONTAINER_SSHKEY", "SOURCE_DATE_EPOCH"}
+    drop = {
+        "CONTAINER_HOST",
+        "CONTAINER_CONNECTION",
+        "CONTAINER_SSHKEY",
+        "SOURCE_DATE_EPOCH",
+        "RECHUNK_CREDS",
+    }
     return {key: value for key, value in (os.environ if env is None else env).items() if key not in drop}
 
 
@@ -114,6 +124,7 @@ def run(
     tick: Callable[[], None] | None = None,
     started: Callable[[int], None] | None = None,
     merged: bool = False,
+    lock: int | None = None,
 ) -> Result:
     """Run a command to its end.
 
@@ -129,6 +140,8 @@ def run(
         tick: called about five times a second while the command runs; what it raises ends the command.
         started: called with the id of the process.
         merged: treat stdout as stderr, in one order with it.
+        lock: of a directory with a record of what the command changes (temporary.Held). The command holds it,
+            too, and goes on to its end whatever becomes of this process: half of it would be on no record.
 
     Raises:
         ToolError: it is not installed.
@@ -145,7 +158,9 @@ def run(
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT if merged else subprocess.PIPE,
-            preexec_fn=_follow_parent,
+            preexec_fn=following() if lock is None else None,
+            pass_fds=() if lock is None else (lock,),
+            start_new_session=lock is not None,
         )
     stdout: list[bytes] = []
     tail: deque[str] = deque(maxlen=TAIL_LINES)
@@ -176,9 +191,43 @@ def run(
     return Result(b"".join(stdout))
 
 
-def _follow_parent() -> None:
-    """Ask the kernel, in a child, to end it when its parent ends."""
-    _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+def following() -> Callable[[], None]:
+    """Return what a child has to call before it becomes another program: it ends when this process ends.
+
+    A parent that ended before the child asked the kernel for that is found out by its number.
+    """
+    parent = os.getpid()
+
+    def follow() -> None:
+        _PRCTL(_PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return follow
+
+
+@contextmanager
+def signals_deferred() -> Iterator[None]:
+    """Have the signals that end a run wait for the end of the block, in which short commands change storage.
+
+    Outside the main thread do nothing: no signal interrupts another one.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    # a handler that was not set from Python cannot be put back
+    before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not None}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _: came.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        for late in came[:1]:
+            signal.raise_signal(late)
 
 
 def failure(

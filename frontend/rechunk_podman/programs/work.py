@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from rechunk_podman.files import spool_directory
+from rechunk_podman.programs.leftovers import clear_once
 from rechunk_podman.programs.process import space_errors
+from rechunk_podman.temporary import Held, private_directory
 
 
 @contextmanager
-def work_directory(parent: str | None) -> Iterator[str]:
+def locked_directory(parent: str | None) -> Iterator[Held]:
     """Make a private directory (0700), and remove it with all it holds in every case.
+
+    What killed runs left is removed first.
 
     Args:
         parent: None for files.spool_directory().
@@ -23,13 +25,19 @@ def work_directory(parent: str | None) -> Iterator[str]:
     Raises:
         ToolError: it cannot be made.
     """
+    clear_once(parent)
     where = parent or spool_directory()
-    with space_errors(where):
-        path = tempfile.mkdtemp(prefix="rechunk-podman-", dir=where)
-    try:
-        yield os.path.realpath(path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    with ExitStack() as stack:
+        with space_errors(where):
+            held = stack.enter_context(private_directory(where))
+        yield held
+
+
+@contextmanager
+def work_directory(parent: str | None = None) -> Iterator[str]:
+    """As locked_directory(), for those who need its path alone."""
+    with locked_directory(parent) as held:
+        yield held.path
 
 
 def tool_environment(env: Mapping[str, str], workdir: str | None) -> dict[str, str]:

@@ -18,6 +18,7 @@ from rechunk_podman.oci.reference import DOCKER, Pinned, Target
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.programs.skopeo import LOST_BLOB
+from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
 from rechunk_podman.registry.answers import DENIED, TLS, TLS_HINT, may_pass, messages_of, reason_of
 from rechunk_podman.registry.retry import retry
@@ -116,7 +117,7 @@ def copy(
     with (
         skopeo_options(target.repository, registry) as (options, secrets),
         skopeo_options(there or target.repository, registry) as (reading, more),
-        tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
+        work_directory(tempfile.gettempdir()) as folder,
     ):
         file = os.path.join(folder, "digest")
         command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]

@@ -17,6 +17,7 @@ from pathlib import Path
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.reference import DOCKER, host_of
 from rechunk_podman.programs.process import CommandError, run
+from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.answers import explained, is_busy
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.waiting import Wait
@@ -104,7 +105,7 @@ def private_credentials(registry: Registry, repository: str) -> Iterator[Registr
         yield registry
         return
     host = registry.host or host_of(repository)
-    with tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder:
+    with work_directory(tempfile.gettempdir()) as folder:
         path = os.path.join(folder, "auth.json")
         with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump({"auths": {host: {"auth": _token(registry.creds)}}}, file)

@@ -45,7 +45,7 @@ def run_chunker(
         CommandError: the command failed, and the chunker reported no error.
         ToolError: there is no result.
     """
-    job = replace(job, log_level=_package.getEffectiveLevel())
+    job = replace(job, follow=True, log_level=_package.getEffectiveLevel())
     write(os.path.join(work, JOB), job.to_json())
     write(os.path.join(work, LOG), b"")
     Path(work, RESULT).unlink(missing_ok=True)

@@ -12,6 +12,7 @@ from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.programs import buildah
 from rechunk_podman.programs.buildah import Version
+from rechunk_podman.programs.leftovers import split_recorded
 from rechunk_podman.programs.process import CommandError, local_environment, shorten
 from rechunk_podman.programs.work import size_below, tool_environment, work_directory, write
 from rechunk_podman.split import containerfile
@@ -84,7 +85,7 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
         job = replace(
             task.job, rootfs="/rootfs", output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}"
         )
-        with buildah.removing_containers(context, env):
+        with split_recorded(context, task.untagged, env), buildah.removing_containers(context, env):
             return _build(job, command, context, task.image.size, env, progress)
 
 

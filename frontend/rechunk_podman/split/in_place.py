@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from rechunk_podman.build.job import JOB, Job, Result
 from rechunk_podman.programs import skopeo
+from rechunk_podman.programs.leftovers import split_recorded
 from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import CommandError, find, local_environment
 from rechunk_podman.programs.work import size_below, tool_environment, work_directory
@@ -90,4 +91,5 @@ def chunk(job: Job, work: str, size: int, env: Mapping[str, str], progress: Prog
 def _import(task: Task, work: str, env: dict[str, str], progress: Progress) -> None:
     stage = "importing into storage"
     progress(stage, 0, 0)
-    skopeo.import_layout(LAYOUT, task.tag, cwd=work, env=env, tick=lambda: progress(stage, 0, 0))
+    with split_recorded(work, task.untagged, env):
+        skopeo.import_layout(LAYOUT, task.tag, cwd=work, env=env, tick=lambda: progress(stage, 0, 0))

@@ -71,6 +71,7 @@ class Task:
     tag: the full name of the result in storage.
     registry: access to registries, with the platform of the image.
     previous: the image before this one.
+    untagged: ids of the images in storage that have no name.
     """
 
     image: Image
@@ -78,6 +79,7 @@ class Task:
     tag: str
     registry: Registry = DEFAULT
     previous: Previous | None = None
+    untagged: tuple[str, ...] = ()
     workdir: str | None = None
 
 

@@ -19,6 +19,7 @@ from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.programs import podman, space
+from rechunk_podman.programs.leftovers import clear_once
 from rechunk_podman.programs.namespace import is_in_namespace, require_mounting, require_root
 from rechunk_podman.programs.podman import Image, Podman
 from rechunk_podman.programs.process import which
@@ -44,6 +45,7 @@ def split(request: SplitRequest, progress: Progress = lambda stage, done, total:
         RechunkError: the error of the chunker.
     """
     _check(request)
+    clear_once(request.workdir)
     started = time.monotonic()
     result = _split(request, progress)
     log.info("split %sin %.1f s", "and pushed " if request.push else "", time.monotonic() - started)
@@ -193,6 +195,7 @@ def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> 
     if replaced is not None and request.options.compression.kind == "none":
         held = tuple(json.loads(replaced.config)["rootfs"]["diff_ids"])
     tag = request.options.tag
+    into_storage = not request.push and request.output is None and not request.plan_only
     if request.output is None:
         tag = None
     elif tag is None and Output.parse(request.output).kind is OutputKind.DOCKER_ARCHIVE:
@@ -208,7 +211,8 @@ def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> 
         plan_only=request.plan_only,
         held=held,
     )
-    return Task(image, job, target, registry, before, request.workdir)
+    untagged = service.untagged() if into_storage else ()
+    return Task(image, job, target, registry, before, untagged, request.workdir)
 
 
 def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registry:

@@ -15,6 +15,7 @@ import pytest
 
 from rechunk_podman.errors import ToolError
 from rechunk_podman.programs import process
+from rechunk_podman.temporary import dead, wait_for_holder
 
 
 def python(code: str) -> list[str]:
@@ -196,3 +197,63 @@ def test_other_errors_stay_what_they_are() -> None:
 def test_shorten() -> None:
     assert process.shorten("abc") == "abc"
     assert process.shorten("a" * 1000, 10) == "aaaaa … aaaaa"
+
+
+def test_a_child_ends_with_a_parent_that_is_killed() -> None:
+    """Also one whose parent is gone before the kernel knows what is asked for."""
+    late = (
+        "import os, sys\n"
+        "from rechunk_podman.programs.process import following\n"
+        "follow, (reader, writer) = following(), os.pipe()\n"
+        "if os.fork(): os._exit(0)\n"  # the child has another parent when it asks
+        "while os.getppid() == int(sys.argv[1]): pass\n"
+        "follow()\n"
+        "print('goes on')\n"
+    )
+    outer = f"import os, sys; os.execv(sys.executable, [sys.executable, '-c', {late!r}, str(os.getpid())])"
+    done = subprocess.run(python(outer), capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_a_command_with_a_lock_goes_on_to_its_end(tmp_path: Path) -> None:
+    """Its caller is killed; the directory counts as in use until the command has ended, too."""
+    inner = "import sys; print('x', file=sys.stderr, flush=True); open(sys.argv[1]).read()"
+    code = (
+        "import sys\n"
+        "from rechunk_podman.programs.process import run\n"
+        "from rechunk_podman.temporary import private_directory\n"
+        "with private_directory(sys.argv[1]) as held:\n"
+        f"    run([sys.executable, '-c', {inner!r}, sys.argv[2]], lock=held.lock,"
+        " on_line=lambda line: print(line, flush=True))\n"
+    )
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    outer = subprocess.Popen([*python(code), tmp_path, fifo], stdout=subprocess.PIPE)
+    assert outer.stdout is not None
+    assert outer.stdout.readline() == b"x\n"
+    outer.kill()
+    outer.wait()
+    outer.stdout.close()
+    assert list(dead(str(tmp_path))) == []
+    (folder,) = tmp_path.glob("rechunk-podman.*")
+    fifo.write_bytes(b"x")
+    wait_for_holder(str(folder))
+    assert list(dead(str(tmp_path))) == [str(folder)]
+
+
+def test_signals_wait_for_a_short_block() -> None:
+    seen = []
+
+    def interrupted() -> None:
+        with process.signals_deferred():
+            signal.raise_signal(signal.SIGINT)
+            seen.append("the rest of the block")
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert seen
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_no_secret_in_the_environment_of_tools_for_storage() -> None:
+    assert process.local_environment({"RECHUNK_CREDS": "user:secret", "A": "b"}) == {"A": "b"}

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import subprocess
 import sys
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from rechunk_podman.errors import RechunkError, ToolError
 from rechunk_podman.log import NOTE
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.programs.process import SPACE_HINT, local_environment
+from rechunk_podman.programs.work import work_directory
 from rechunk_podman.split.chunker import run_chunker
 
 CHUNKER = (sys.executable, "-m", "rechunk_podman", "build", "--job", "job.json")
@@ -30,11 +35,10 @@ def job(tmp_path: Path) -> Job:
 
 
 @pytest.fixture
-def work(tmp_path: Path) -> Path:
+def work(tmp_path: Path) -> Iterator[Path]:
     """The private directory."""
-    folder = tmp_path / "work"
-    folder.mkdir()
-    return folder
+    with work_directory(str(tmp_path)) as folder:
+        yield Path(folder)
 
 
 def chunk(job: Job, work: Path, *command: str) -> Result:
@@ -135,3 +139,32 @@ def test_the_job_may_be_done_twice(job: Job, work: Path) -> None:
     first = chunk(job, work)
     shutil.rmtree(work / "image")
     assert chunk(job, work) == first
+
+
+CALLS = """
+import os, signal, sys
+from rechunk_podman.temporary import private_directory
+with private_directory(sys.argv[1]) as held:
+    print(held.path, flush=True)
+    signal.pause()
+"""
+
+
+def test_a_chunker_that_is_no_child_ends_with_its_caller(job: Job, tmp_path: Path) -> None:
+    """In a container it is none: it sees the lock alone. It waits for a reader of a FIFO here."""
+    caller = subprocess.Popen([sys.executable, "-c", CALLS, tmp_path], stdout=subprocess.PIPE, text=True)
+    assert caller.stdout is not None
+    folder = caller.stdout.readline().strip()
+    os.mkfifo(tmp_path / "fifo")
+    Path(folder, "job.json").write_bytes(replace(job, output=str(tmp_path / "fifo"), follow=True).to_json())
+    chunker = subprocess.Popen([*CHUNKER[:-1], f"{folder}/job.json", "-v"], stderr=subprocess.PIPE, text=True)
+    assert chunker.stderr is not None
+    while not Path(folder, "log.jsonl").exists():
+        assert chunker.poll() is None
+    assert chunker.poll() is None
+    caller.kill()
+    assert "interrupted" in chunker.stderr.read()
+    assert chunker.wait(30) == 130
+    caller.wait()
+    caller.stdout.close()
+    chunker.stderr.close()

@@ -14,7 +14,6 @@ import shutil
 import sqlite3
 import stat
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -25,6 +24,7 @@ from rechunk_podman.packages.rpm import bdb as rpm_bdb
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import HeaderError
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.temporary import private_directory
 
 DIRECTORIES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
 """Each may be a symlink to another one."""
@@ -148,7 +148,7 @@ def _connection(root: Root, path: str) -> Iterator[sqlite3.Connection]:
         finally:
             os.close(descriptor)
         return
-    with tempfile.TemporaryDirectory(prefix="rechunk-rpmdb-") as folder:
+    with private_directory() as (folder, _):
         copy = Path(folder) / "rpmdb.sqlite"
         for suffix in ("", *aside):
             with (

@@ -1,0 +1,249 @@
+"""What a killed run left behind: temporary directories, mounted images, working containers, untagged images.
+
+A run records what it changes in storage in a locked temporary directory (temporary.py), before it does so.
+Another run that finds the lock free undoes what the record says, and then removes the directory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rechunk_podman.errors import ToolError
+from rechunk_podman.files import spool_directory
+from rechunk_podman.log import NOTE
+from rechunk_podman.programs import buildah
+from rechunk_podman.programs.process import CommandError, local_environment, run, signals_deferred, which
+from rechunk_podman.temporary import dead
+
+log = logging.getLogger(__name__)
+
+RECORD = "changes.json"
+MOUNTED = "mounted"
+"""A file beside the record: the mount has succeeded."""
+
+_STORAGE_VARIABLES = (
+    "CONTAINERS_CONF",
+    "CONTAINERS_CONF_OVERRIDE",
+    "CONTAINERS_STORAGE_CONF",
+    "HOME",
+    "STORAGE_DRIVER",
+    "STORAGE_OPTS",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_RUNTIME_DIR",
+)
+"""Variables that decide which storage the tools work on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Changes:
+    """What a run may change in storage.
+
+    image: id of an image that it mounts, hex digits.
+    mounts: mount points of the machine before that.
+    split: it imports or builds an image.
+    untagged: ids of the untagged images before that.
+    env: the variables that decide which storage it is.
+    """
+
+    image: str | None = None
+    mounts: tuple[str, ...] = ()
+    split: bool = False
+    untagged: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(
+        default_factory=lambda: {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
+    )
+
+    def record(self, directory: str) -> None:
+        """Write the record into a locked temporary directory (OSError)."""
+        path = Path(directory, RECORD)
+        aside = path.with_suffix(".new")
+        aside.write_text(json.dumps(asdict(self)))
+        aside.rename(path)
+
+
+def mount_points() -> tuple[str, ...]:
+    """Return the mount points of this mount namespace, as mountinfo spells them (proc_pid_mountinfo(5))."""
+    lines = Path("/proc/self/mountinfo").read_text(errors="surrogateescape").splitlines()
+    return tuple(line.split()[4] for line in lines)
+
+
+def places(workdir: str | None = None) -> tuple[str, ...]:
+    """Return the directories in which runs of this user make temporary ones."""
+    found = (workdir, spool_directory(), "/var/tmp", tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"))  # noqa: S108
+    return tuple(dict.fromkeys(os.path.realpath(path) for path in found if path))
+
+
+_cleared: set[tuple[str, ...]] = set()
+"""Places that this process has cleared already."""
+
+
+def clear_once(workdir: str | None = None) -> None:
+    """Remove, once a process, what killed runs left, and log it; see clear()."""
+    where = places(workdir)
+    if where not in _cleared:
+        _cleared.add(where)
+        for line in clear(where):
+            log.log(NOTE, "removed what a killed run left: %s", line)
+
+
+def clear(where: Sequence[str]) -> list[str]:
+    """Remove what killed runs of this user left in these directories; return a line of text for each thing.
+
+    Without root of a user namespace leave what only that can undo.
+    """
+    removed = []
+    for folder in where:
+        for path in dead(folder, keep=_is_for_root):
+            removed += _undo(path)
+            removed.append(f"the directory {path}")
+    return removed
+
+
+def needs_root(where: Sequence[str]) -> bool:
+    """Return True if killed runs left something there that this process may not undo, but root may."""
+    kept: list[str] = []
+
+    def keep(path: str) -> bool:
+        kept.extend([path] if _is_for_root(path) else [])
+        return True
+
+    for folder in where:
+        for _ in dead(folder, keep=keep):
+            pass
+    return bool(kept)
+
+
+def _is_for_root(path: str) -> bool:
+    return os.geteuid() != 0 and Path(path, RECORD).exists()
+
+
+def _undo(path: str) -> list[str]:
+    """Undo what the record in a directory says; return what was done. Log what could not be."""
+    try:
+        document = json.loads(Path(path, RECORD).read_bytes())
+        changes = Changes(**document)
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError) as error:
+        log.warning("the record of a killed run in %s is not readable: %s", path, error)
+        return []
+    conf = changes.env.get("CONTAINERS_STORAGE_CONF")
+    if (conf and not Path(conf).exists()) or which("podman") is None:
+        return []  # that storage is gone
+    rest = {name: value for name, value in local_environment().items() if name not in _STORAGE_VARIABLES}
+    env = {**rest, **changes.env}
+    done = []
+    try:
+        if changes.image is not None and _is_ours(changes, path, env):
+            unmount(changes.image, env)
+            done.append(f"the mount of image {changes.image[:12]}")
+        if changes.split:
+            if which("buildah") is not None:
+                left = buildah.remove_containers(path, env)
+                done += [f"the working container {name[:12]}" for name in left]
+            done += [
+                f"the untagged image {name[:12]}" for name in remove_untagged(path, changes.untagged, env)
+            ]
+    except ToolError as error:
+        log.warning("what a killed run left is still there: %s", "; ".join((error.message, *error.context)))
+    return done
+
+
+def unmount(image: str, env: Mapping[str, str]) -> None:
+    """Unmount an image once; it stays mounted for others (ToolError)."""
+    with signals_deferred():
+        run(["podman", "image", "unmount", image], env=env)
+
+
+def _is_ours(changes: Changes, path: str, env: Mapping[str, str]) -> bool:
+    """Return True if the image is mounted, and the run in `path` mounted it."""
+    text = run(["podman", "image", "mount", "--format=json"], env=env).text or "[]"
+    for entry in json.loads(text) or ():
+        # podman 4.3 calls it `mountpoint`, and the image's id `id`
+        keys = {key.lower(): value for key, value in entry.items()}
+        if str(keys.get("id")).removeprefix("sha256:") == changes.image:
+            return Path(path, MOUNTED).exists() or str(keys.get("mountpoint")) not in changes.mounts
+    return False
+
+
+@contextmanager
+def split_recorded(work: str, untagged: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+    """Record that a split in the directory `work` makes an image; if it fails, remove what has no name.
+
+    Args:
+        untagged: ids of the images without a name before it, which stay.
+    """
+    Changes(split=True, untagged=tuple(untagged)).record(work)
+    try:
+        yield
+    except BaseException:
+        try:
+            remove_untagged(work, untagged, env)
+        except ToolError as error:
+            log.warning("untagged images may be left behind: %s", error.message)
+        raise
+
+
+def untagged_images(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the ids of the images in storage that have no name (ToolError)."""
+    listed = run(
+        ["podman", "images", "--quiet", "--no-trunc", "--filter=dangling=true"], env=env
+    ).text.split()
+    return tuple(dict.fromkeys(name.removeprefix("sha256:") for name in listed))
+
+
+def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """Remove the untagged images that a split in the directory `work` made; return their ids.
+
+    They are known by their layers, which are those of its result.
+
+    Args:
+        before: ids of images that stay in any case.
+
+    Raises:
+        ToolError: podman failed.
+    """
+    config = _result_config(work)
+    if config is None:
+        return []
+    own = hashlib.sha256(config.encode()).hexdigest()
+    layers = (json.loads(config).get("rootfs") or {}).get("diff_ids")
+    removed = []
+    for name in set(untagged_images(env)) - set(before):
+        if name != own and _layers(name, env) != layers:
+            continue
+        try:
+            with signals_deferred():
+                run(["podman", "image", "rm", name], env=env)
+        except CommandError as error:  # a container has it, or it has got a name
+            log.info("the untagged image %s stays: %s", name[:12], error.message)
+        else:
+            removed.append(name)
+    return removed
+
+
+def _layers(name: str, env: Mapping[str, str]) -> Any:
+    try:
+        (found,) = json.loads(run(["podman", "image", "inspect", name], env=env).stdout)
+    except CommandError:
+        return None
+    return (found.get("RootFS") or {}).get("Layers")
+
+
+def _result_config(work: str) -> str | None:
+    """Return the config in the result of a job (docs/jobs.md), or None if there is none."""
+    try:
+        config = json.loads(Path(work, "result.json").read_bytes()).get("config")
+    except (OSError, ValueError, AttributeError):
+        return None
+    return config if isinstance(config, str) else None
