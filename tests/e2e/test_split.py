@@ -572,11 +572,12 @@ def test_a_plan_without_an_image(
     storage: tools.Storage, oddities_image: str, split: Callable[..., tools.Done]
 ) -> None:
     """As `build --plan-only` prints it; a layer that the result's Ledger predicts is named."""
-    options = (oddities_image, "-t", TAG, "--engine", "native", "--max-layers", "4", "--json")
+    name = "localhost/planned:test"
+    options = (oddities_image, "-t", name, "--engine", "native", "--max-layers", "4", "--json")
     first = json.loads(split(*options, "--plan-only").out)
     assert len(first["layers"]) == 4
     assert not any("diff_id" in layer for layer in first["layers"])
-    assert storage.run("podman", "image", "exists", TAG, check=False).code == 1
+    assert storage.run("podman", "image", "exists", name, check=False).code == 1
     made = json.loads(split(*options).out)
     try:
         again = json.loads(split(*options, "--plan-only").out)
@@ -585,7 +586,7 @@ def test_a_plan_without_an_image(
         ]
         assert "--plan-only" in split(*options[:3], "--engine", "buildah", "--plan-only", check=False).err
     finally:
-        storage.run("podman", "rmi", TAG)
+        storage.run("podman", "rmi", name)
 
 
 def test_a_terminal_sees_progress(storage: tools.Storage, oddities_image: str, traces: Traces) -> None:
