@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -18,6 +17,7 @@ from rechunk_podman.oci.read.stores import blob_name
 from rechunk_podman.oci.reference import DOCKER
 from rechunk_podman.oci.spec import Descriptor
 from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
+from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
 from rechunk_podman.registry.answers import UnreachableError, is_busy
 from rechunk_podman.registry.documents import image_documents
@@ -97,7 +97,7 @@ def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterato
     }
     wait = Wait(repository, f"read {reference}", registry.timeout)
     with (
-        tempfile.TemporaryDirectory(prefix="rechunk-podman-") as folder,
+        work_directory() as folder,
         skopeo_options(repository, registry) as (options, secrets),
         proxy(options, env=registry.env, secrets=secrets, on_silence=wait.quiet) as connection,
     ):
