@@ -17,7 +17,6 @@ TEMPLATES: Mapping[str, str] = {
 
 LAYERS = ("docker", "podman", "bootc", "podman-new")
 SCHEDULES: Mapping[str, str] = {"daily": "17 5 * * *", "weekly": "17 5 * * 1", "monthly": "17 5 1 * *"}
-FIRST_OF_MONTH = SCHEDULES["monthly"]
 
 _PART = r"[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH = rf"{_PART}(?:/{_PART})*"

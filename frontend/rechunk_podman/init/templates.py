@@ -8,7 +8,7 @@ from pathlib import Path
 import jinja2
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.init.questions import FIRST_OF_MONTH, SCHEDULES, questions
+from rechunk_podman.init.questions import SCHEDULES, questions
 
 
 def render(template: str, answers: Mapping[str, str], *, version: str, source: Path) -> dict[str, str]:
@@ -48,7 +48,6 @@ def render(template: str, answers: Mapping[str, str], *, version: str, source: P
         **values,
         "name": values["image"].rpartition("/")[2],
         "cron": SCHEDULES.get(schedule, schedule),
-        "first_of_month": FIRST_OF_MONTH,
         "version": version,
         "template": template,
     }

@@ -11,7 +11,7 @@ import json
 import lzma
 import time
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from hashlib import blake2b, sha256
 from typing import Any
@@ -269,14 +269,14 @@ def replay(
     max_layers: int,
     stateless: bool = False,
     progress: Callable[[int, int], None] | None = None,
-    lose_ledger_at: int | None = None,
+    fresh_at: Collection[int] = (),
 ) -> Replay:
     """Plan every release of `history` with the Ledger of the one before, and count the downloads.
 
     Args:
         stateless: no release sees a Ledger.
         progress: called with (done, total) after each release.
-        lose_ledger_at: the index of a release that is planned as if the Ledger had been lost.
+        fresh_at: the indices of releases that are planned without a Ledger, as `--fresh` does.
 
     Raises:
         HistoryError: fewer than two releases.
@@ -288,7 +288,7 @@ def replay(
     layers: list[list[tuple[str, int]]] = []
     contents: list[dict[tuple[ComponentId, bytes], int]] = []
     for index, release in enumerate(releases):
-        previous = decode(text) if text and not stateless and index != lose_ledger_at else None
+        previous = decode(text) if text and not stateless and index not in fresh_at else None
         started = time.perf_counter()
         planned = plan(release.components, previous, max_layers=max_layers, now=release.date)
         seconds += time.perf_counter() - started
@@ -330,6 +330,17 @@ def replay(
         seconds / len(releases),
         per_update,
     )
+
+
+def every(history: History, days: int) -> frozenset[int]:
+    """Return the index of each first release that is at least `days` after the one returned before it."""
+    indices: list[int] = []
+    last = history.releases[0].date
+    for index, release in enumerate(history.releases):
+        if release.date >= last + days * 86_400:
+            indices.append(index)
+            last = release.date
+    return frozenset(indices)
 
 
 def layer_contents(release: Release, planned: Plan) -> list[tuple[str, int]]:

@@ -142,8 +142,7 @@ def test_workflow_keeps_its_promises():
         "id-token": "write",
     }
     assert document["concurrency"]["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
-    assert [entry["cron"] for entry in document["on"]["schedule"]] == ["17 5 * * 1", questions.FIRST_OF_MONTH]
-    assert questions.FIRST_OF_MONTH in document["env"]["PLAN_AFRESH"]
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == ["17 5 * * 1"]
     for step in steps:
         if "uses" in step:
             assert re.fullmatch(r"[a-z/-]+@[0-9a-f]{40}", step["uses"])
@@ -160,7 +159,6 @@ def test_workflow_keeps_its_promises():
         ({"event_name": "push", "ref": "refs/heads/other"}, {}, False, False),
         ({"event_name": "pull_request", "ref": "refs/heads/main"}, {}, False, False),
         ({"event_name": "schedule", "schedule": "17 5 * * 1"}, {}, True, False),
-        ({"event_name": "schedule", "schedule": questions.FIRST_OF_MONTH}, {}, True, True),
         ({"event_name": "workflow_dispatch", "ref": "refs/heads/main"}, {"fresh": True}, True, True),
     ],
 )
@@ -182,14 +180,17 @@ def test_who_publishes_and_plans_afresh(github, inputs, publishes, afresh):
     assert bool({"Log in", "Rechunk and push", "Sign", "Smoke test", "Promote"} & ran) == publishes
 
 
-@pytest.mark.parametrize(("inputs", "afresh"), [({}, "false"), ({"fresh": True}, "true")])
-def test_monthly_builds_remember(inputs, afresh):
-    """Each is the first of a month: none of them plans afresh unless somebody says so."""
-    text = render("github", answers_of("github", schedule="monthly"))[".github/workflows/build.yml"]
+@pytest.mark.parametrize("schedule", [*questions.SCHEDULES, "5 4 * * 1"])
+def test_no_schedule_plans_afresh(schedule):
+    """A fresh plan costs a download and gains nothing that is measured: only somebody's hand asks for one."""
+    text = render("github", answers_of("github", schedule=schedule))[".github/workflows/build.yml"]
     document = yaml.safe_load(text)
-    assert [entry["cron"] for entry in document["on"]["schedule"]] == [questions.FIRST_OF_MONTH]
-    contexts = {"github": {"event": {"schedule": questions.FIRST_OF_MONTH}}, "inputs": inputs}
-    assert workflow.fill(document["env"]["PLAN_AFRESH"], contexts) == afresh
+    assert [entry["cron"] for entry in document["on"]["schedule"]] == [
+        questions.SCHEDULES.get(schedule, schedule)
+    ]
+    for inputs, afresh in (({}, "false"), ({"fresh": True}, "true")):
+        contexts = {"github": {"event": {"schedule": "17 5 1 * *"}}, "inputs": inputs}
+        assert workflow.fill(document["env"]["PLAN_AFRESH"], contexts) == afresh
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import typer
 from typer.testing import CliRunner
 
 from rechunk_podman.cli.commands.simulate import simulate
-from rechunk_podman.planning.simulate import HistoryError, parse_history, replay
+from rechunk_podman.planning.simulate import HistoryError, every, parse_history, replay
 
 HISTORIES = Path(__file__).parents[2] / "data" / "histories"
 
@@ -97,7 +98,7 @@ def test_a_ledger_lost_half_way_costs_one_update() -> None:
     series = parse_history((HISTORIES / "swag-alpine.json.xz").read_bytes())
     half = len(series.releases) // 2
     whole = replay(series, max_layers=64)
-    lost = replay(series, max_layers=64, lose_ledger_at=half)
+    lost = replay(series, max_layers=64, fresh_at=[half])
     first = len(series.releases) - whole.updates
     assert lost.per_update[: half - first] == whole.per_update[: half - first]
     damage = [a - b for (a, _), (b, _) in zip(lost.per_update, whole.per_update, strict=True)]
@@ -105,6 +106,23 @@ def test_a_ledger_lost_half_way_costs_one_update() -> None:
     # afterwards it is as good as a series that began there
     assert sum(damage[half - first + 1 :]) < damage[half - first]
     assert max(damage[half - first + 1 :]) < damage[half - first] / 2
+
+
+@pytest.mark.parametrize("name", ["aks-azurelinux3", "swag-alpine"])
+def test_a_monthly_fresh_plan_costs_and_gains_nothing(name: str) -> None:
+    """Neither while it is downloaded nor afterwards: hence no template plans afresh by itself."""
+    series = parse_history((HISTORIES / f"{name}.json.xz").read_bytes())
+    fresh = every(series, 30)
+    assert len(fresh) > 5
+    assert all(
+        series.releases[one].date - series.releases[other].date >= 30 * 86_400
+        for other, one in pairwise(sorted(fresh))
+    )
+    kept, monthly = replay(series, max_layers=64), replay(series, max_layers=64, fresh_at=fresh)
+    assert monthly.bytes[1] > 1.03 * kept.bytes[1]
+    first = len(series.releases) - kept.updates
+    between = [number for number in range(kept.updates) if number + first not in fresh]
+    assert sum(monthly.per_update[n][0] for n in between) > sum(kept.per_update[n][0] for n in between)
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:

@@ -27,13 +27,17 @@ def simulate(
     stateless: Annotated[
         bool, typer.Option("--stateless", help="Plan every release as if none had been before.")
     ] = False,
+    fresh_every: Annotated[
+        int | None,
+        typer.Option(metavar="DAYS", min=1, help="Plan afresh at the first release after so many days."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Replay release histories through the planner: what do clients download per update?"""
     from rich.console import Console
 
     from rechunk_podman.build.options import parse_max_layers
-    from rechunk_podman.planning.simulate import parse_history, replay
+    from rechunk_podman.planning.simulate import every, parse_history, replay
 
     layers = parse_max_layers(max_layers)
     results = []
@@ -41,7 +45,8 @@ def simulate(
     for path in histories:
         history = parse_history(_read(path), str(path))
         with status.status(f"{history.series}: planning {len(history.releases)} releases"):
-            results.append(replay(history, max_layers=layers, stateless=stateless))
+            fresh = () if fresh_every is None else every(history, fresh_every)
+            results.append(replay(history, max_layers=layers, stateless=stateless, fresh_at=fresh))
     if as_json:
         print_json({"histories": [result.to_json() for result in results]})
     else:
