@@ -80,7 +80,8 @@ Positions = npt.NDArray[np.intp]
 NO_POSITIONS: Positions = np.empty(0, np.intp)
 
 TAR_FORMAT = 1
-"""Number of the rules by which layers are written: a change of any entry's bytes needs another number.
+"""Number of the rules by which layers are written: a change of any entry's bytes needs another number,
+unless the Tree has the change, too, so that the fingerprints of these entries change with it.
 
 A Ledger records it; layers of another number are all repacked. tests/data/golden.json has digests for each.
 """

@@ -225,18 +225,22 @@ def test_an_xattr_name_with_an_equals_sign_is_refused(root: Path, tmp_path: Path
 
 
 def test_attributes_of_storage_stay_behind(root: Path, tmp_path: Path) -> None:
-    """An opaque mark of overlay in an image would hide all lower layers."""
+    """Harmless ones with a warning; an opaque mark in an image would hide all lower layers of the client."""
     for name in (
-        "user.overlay.opaque",
+        "user.overlay.origin",
         "user.containers.override_stat",
-        "user.fuseoverlayfs.opaque",
+        "user.fuseoverlayfs.origin",
         "user.kept",
     ):
         os.setxattr(root / "etc", name, b"y")
-    build(root, tmp_path / "layout")
+    assert "left out at /etc" in build(root, tmp_path / "layout").err
     assert {key for key in members(tmp_path / "layout")["etc"].pax_headers if "xattr" in key} == {
         "SCHILY.xattr.user.kept"
     }
+    os.setxattr(root / "etc", "user.fuseoverlayfs.opaque", b"y")
+    done = build(root, tmp_path / "refused", check=False)
+    assert done.code == 1
+    assert "hide files: /etc" in done.err
 
 
 def test_root_and_pruning(root: Path, tmp_path: Path) -> None:

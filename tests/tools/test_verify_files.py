@@ -139,14 +139,12 @@ def test_times_and_the_root_are_apart(pair):
     assert [(difference.path, difference.what) for difference in result.root] == [("", "mode")]
 
 
-def test_attributes_of_storage_are_left_out_and_selinux_on_demand(tmp_path):
+def test_attributes_of_machines_are_left_out_and_selinux_on_demand(tmp_path):
     """Images, since a scan leaves them out already."""
     trees = []
     for number, label in enumerate(("a", "b")):
         layout = Layout(tmp_path / label)
-        pax = {
-            f"SCHILY.xattr.{name}": f"{number}" for name in ("trusted.x", "user.overlay.o", "security.evm")
-        }
+        pax = {f"SCHILY.xattr.{name}": f"{number}" for name in ("trusted.x", "security.evm")}
         pax["SCHILY.xattr.security.selinux"] = f"label{number}"
         layout.layer(make_tar([member("x", pax=pax)]))
         trees.append(read_tree_of(str(layout.finish())))

@@ -14,9 +14,10 @@ from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.images import open_root
 from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
 from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
+from rechunk_podman.rootfs.acl import add_inherited
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
-from rechunk_podman.rootfs.xattrs import kept_xattrs
+from rechunk_podman.rootfs.xattrs import compared_xattrs
 
 EXAMPLES = 10
 """The number of differing mtimes that are named."""
@@ -84,6 +85,7 @@ def read_tree_of(
             )
         else:
             found = read_tree(opened.files)
+            add_inherited(found.tree)
     return replace(found, name=reference)
 
 
@@ -108,6 +110,7 @@ def read_root(
         prune=[path for path in prune if _is_there(root, path)],
         skip_special_files=skip_special_files,
         keep_selinux=keep_selinux,
+        keep_marks=True,
     )
     hashes: dict[str, bytes] = {}
     for file, entry in tree.items():
@@ -137,7 +140,8 @@ def verify(
     """Compare two trees.
 
     Args:
-        selinux: compare security.selinux, too. Other attributes that layers leave out are never compared.
+        selinux: compare security.selinux, too. Of other attributes that layers leave out, marks of overlay
+            storage are compared.
         ignore: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds.
         skip_special_files: leave out FIFOs and devices.
 
@@ -227,7 +231,7 @@ def _compare(
     if (a.uid, a.gid) != (b.uid, b.gid):
         yield Difference(path, "owner", f"{a.uid}:{a.gid}", f"{b.uid}:{b.gid}")
     if a.xattrs != b.xattrs:
-        one, two = (dict(kept_xattrs(entry, keep_selinux=selinux)) for entry in (a, b))
+        one, two = (dict(compared_xattrs(entry, keep_selinux=selinux)) for entry in (a, b))
         for name in sorted(one.keys() | two.keys()):
             if one.get(name) != two.get(name):
                 yield Difference(path, "xattrs", _xattr(name, one), _xattr(name, two))

@@ -37,13 +37,15 @@ def read_directories(
 
     Returns:
         paths: of all names.
-        numbers: a row of 64-bit NUMBERS (model.py) for each path; the kind of a socket is 6.
+        numbers: a row of 64-bit NUMBERS (model.py) for each path; the kind of a socket is 6, that of a name
+            that the directory lists and lstat(2) does not find is 7.
         parents: for each path the position of its directory among the paths, 64 bits; -1 is the first of
             `directories`, -2 the second, and so on.
         more: position -> target, device number and attributes, for the few paths that have one of them.
         below: positions of directories that are left to be read.
-        odd: positions that have to be looked at: sockets, FIFOs, devices, names that begin with `.wh.`, and
-            all with extended attributes (sorted by name). The directories among these are not read.
+        odd: positions that have to be looked at: absent names, sockets, FIFOs, devices, names that begin
+            with `.wh.`, and all with extended attributes (sorted by name). The directories among these are
+            not read.
 
     Raises:
         OSError: a directory or a name in it cannot be read; its `filename` is the path.

@@ -189,8 +189,13 @@ static int read_name(Found *found, size_t directory, int fd, const char *name, c
     row->path_length = found->text.used - row->path;
     found->failed = row->path;
     found->failed_length = row->path_length;
-    if (fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW))
-        return errno;
+    if (fstatat(fd, name, &status, AT_SYMLINK_NOFOLLOW)) {
+        if (errno != ENOENT)
+            return errno;
+        row->numbers[ROW_KIND] = KIND_ABSENT;
+        found->count++;
+        return 0;
+    }
     row->numbers[ROW_KIND] = kind_of(status.st_mode);
     row->numbers[ROW_MODE] = status.st_mode & 07777;
     row->numbers[ROW_UID] = status.st_uid;

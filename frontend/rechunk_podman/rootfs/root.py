@@ -193,6 +193,8 @@ class Root:
     def names(self, path: str) -> list[str]:
         """Return the names in the directory at exactly this path, in byte order, or none if it is absent.
 
+        Names that an overlay lists and does not find (scan()) are left out.
+
         Raises:
             RootfsError: it cannot be read.
         """
@@ -203,7 +205,8 @@ class Root:
                 return []
             raise self.error(path, error) from error
         try:
-            return sorted(os.listdir(fd), key=os.fsencode)
+            with os.scandir(fd) as entries:
+                return sorted((entry.name for entry in entries if _is_found(entry)), key=os.fsencode)
         except OSError as error:
             raise self.error(path, error) from error
         finally:
@@ -315,3 +318,14 @@ class Root:
             context=[f"in the root filesystem {self.path}"],
             hint=hint,
         )
+
+
+def _is_found(entry: os.DirEntry[str]) -> bool:
+    """Return False if a directory lists a name that lstat(2) does not find."""
+    if entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False) or entry.is_symlink():
+        return True
+    try:
+        entry.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

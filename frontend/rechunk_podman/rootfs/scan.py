@@ -19,8 +19,16 @@ import xattr
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
 from rechunk_podman.native import read_directories
+from rechunk_podman.rootfs.acl import add_minimal
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.rootfs.xattrs import Xattrs, dropped_xattrs, is_dropped
+from rechunk_podman.rootfs.xattrs import (
+    Xattrs,
+    dropped_xattrs,
+    hides_files,
+    is_dropped,
+    is_mark,
+    unread_xattrs,
+)
 from rechunk_podman.workers import Workers, gc_paused
 
 log = logging.getLogger("rechunk_podman")
@@ -29,6 +37,8 @@ _Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
 """The kind of sockets in read_directories(), which have no Kind."""
+_ABSENT = len(Kind) + 1
+"""The kind in read_directories() of a name that the directory lists and lstat(2) does not find."""
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
 _NAMED = 10
@@ -45,23 +55,30 @@ def scan(
     prune: Sequence[str] = (),
     skip_special_files: bool = False,
     keep_selinux: bool = False,
+    keep_marks: bool = False,
     workers: Workers | None = None,
 ) -> Tree:
     """Read the metadata of everything below `root`, and no content.
+
+    Entries of directories with a default ACL have the ACL that layers state for them (acl.add_minimal()).
+    Names that an overlay lists and does not find are skipped, with a warning: unneeded whiteouts look so.
 
     Args:
         prune: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds. Symlinks
             above it are followed inside the root; one that names nothing is a warning in the log.
         skip_special_files: leave out sockets, FIFOs and devices, with a warning.
         keep_selinux: keep security.selinux; it is dropped otherwise.
+        keep_marks: keep the marks of overlay storage, which no layer can hold. They are dropped otherwise,
+            with a warning.
         workers: threads that read directories; without them the calling thread does.
 
     Raises:
         UsageError: a prune path is not absolute, or is `/`.
         RootfsError: something is unreadable or vanished; a socket (they are named); a whiteout (a name
-            that begins with `.wh.`, a character device 0:0); an xattr whose name contains `=`.
+            that begins with `.wh.`, a character device 0:0); a mark of overlay storage that
+            hides files and is not kept; an xattr whose name contains `=`.
     """
-    options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux)
+    options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux, keep_marks)
     with gc_paused():
         scanner = _Scanner(root, options)
         pending = scanner.read_root()
@@ -76,6 +93,7 @@ class _Options(NamedTuple):
     pruned: dict[str, bool]
     skip_special: bool
     keep_selinux: bool
+    keep_marks: bool
 
 
 def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
@@ -131,11 +149,15 @@ def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
 
 class _Scanner:
     __slots__ = (
+        "absent",
         "chunks",
         "dropped",
         "empty",
         "gone",
+        "hiding",
+        "ignored",
         "intern",
+        "marked",
         "more",
         "options",
         "parents",
@@ -152,6 +174,7 @@ class _Scanner:
         self.root = root
         self.options = options
         self.dropped = dropped_xattrs(keep_selinux=options.keep_selinux)
+        self.ignored = tuple(map(os.fsencode, unread_xattrs(keep_selinux=options.keep_selinux)))
         self.unread = tuple(map(path_key, options.pruned))
         # columns of a Tree in the order in which they were read, and the positions of those left out
         self.paths: list[str] = []
@@ -164,6 +187,9 @@ class _Scanner:
         self.whiteouts: list[str] = []
         self.skipped: list[str] = []
         self.empty: list[str] = []
+        self.absent: list[str] = []
+        self.marked: list[str] = []
+        self.hiding: list[str] = []
 
     def read_root(self) -> list[int]:
         """Read the root itself, and return the positions of the directories to begin with: the root is -1."""
@@ -192,7 +218,7 @@ class _Scanner:
             nlink=status.st_nlink,
             target=None,
             rdev=None,
-            xattrs=self._kept("", found),
+            xattrs=self._kept("", Kind.DIRECTORY, found),
         )
         return [] if self.options.pruned.get("") else [-1]
 
@@ -203,8 +229,7 @@ class _Scanner:
     def read(self, directories: list[int]) -> _Found:
         """Read the directories at these positions. Any thread may call it."""
         paths = [self.paths[position] if position >= 0 else "" for position in directories]
-        ignored = tuple(map(os.fsencode, self.dropped))
-        return read_directories(self.root.fd, paths, ignored, self.unread, _MOST)
+        return read_directories(self.root.fd, paths, self.ignored, self.unread, _MOST)
 
     def add(self, directories: list[int], found: _Found) -> list[int]:
         """Add the entries read in directories; return the positions of directories to be read."""
@@ -230,14 +255,16 @@ class _Scanner:
         target, rdev, xattrs = self.more.get(position, (None, None, ()))
         if self.options.pruned.get(path) is False:
             return False
-        if kind >= Kind.FIFO and self.options.skip_special:
+        if kind == _ABSENT:
+            self.absent.append(path)
+        elif kind >= Kind.FIFO and self.options.skip_special:
             self.skipped.append(path)
         elif kind == _SOCKET:
             self.sockets.append(path)
         elif (kind == Kind.CHAR and rdev == (0, 0)) or path.rpartition("/")[2].startswith(".wh."):
             self.whiteouts.append(path)
         else:
-            kept = self._kept(path, xattrs)
+            kept = self._kept(path, kind, xattrs)
             self.more[position] = (target, rdev, kept)
             if target is None and rdev is None and not kept:
                 del self.more[position]
@@ -263,12 +290,20 @@ class _Scanner:
             numbers = numbers[left]
             # a directory is never left out without its entries
             parents = np.where(parents < 0, -1, np.cumsum(stays)[parents] - 1)[left]
-        return Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
+        tree = Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
+        add_minimal(tree)
+        return tree
 
-    def _kept(self, path: str, xattrs: Xattrs) -> Xattrs:
+    def _kept(self, path: str, kind: int, xattrs: Xattrs) -> Xattrs:
         """Return the attributes that a layer can hold."""
         found = []
         for name, value in xattrs:
+            if is_dropped(name, self.dropped):
+                if is_mark(name) and self.options.keep_marks:
+                    found.append((name, value))
+                elif is_mark(name):
+                    (self.hiding if hides_files(kind, name, value) else self.marked).append(path)
+                continue
             if "=" in name:
                 raise RootfsError(
                     f"{self.root.show(path)} has the extended attribute {name!r}",
@@ -284,6 +319,8 @@ class _Scanner:
 
     def raise_or_warn(self) -> None:
         """Raise RootfsError for entries that no image can hold; log those that were skipped."""
+        for path in self.absent:
+            self._require_absent(path)
         if self.whiteouts:
             raise RootfsError(
                 "clients would take these for whiteouts and delete files: " + self._list(self.whiteouts),
@@ -294,6 +331,23 @@ class _Scanner:
                 "an image cannot hold sockets: " + self._list(self.sockets),
                 hint="leave them out with --skip-special-files, or --prune PATH (verify: --ignore-prune)",
             )
+        if self.hiding:
+            raise RootfsError(
+                "no layer can hold the marks of overlay storage with which these hide files: "
+                + self._list(self.hiding),
+                hint="leave that store out with --prune PATH, or fill it with the driver vfs; an OCI layout "
+                "needs no marks, either",
+            )
+        if self.absent:
+            log.warning(
+                "skipped %d names that their directories list and do not hold: %s",
+                len(self.absent),
+                self._list(self.absent),
+            )
+        if self.marked:
+            log.warning(
+                "marks of overlay storage (extended attributes) are left out at %s", self._list(self.marked)
+            )
         if self.empty:
             log.warning(
                 "a layer cannot hold extended attributes without a value; left out at %s",
@@ -303,5 +357,18 @@ class _Scanner:
             log.warning("skipped %d special files: %s", len(self.skipped), self._list(self.skipped))
 
     def _list(self, paths: list[str]) -> str:
-        text = ", ".join(self.root.show(path) for path in sorted(paths)[:_NAMED])
+        paths = sorted(set(paths))
+        text = ", ".join(map(self.root.show, paths[:_NAMED]))
         return text + (f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else "")
+
+    def _require_absent(self, path: str) -> None:
+        """Raise RootfsError if a name that was not found is there now, or is no longer listed."""
+        head, _, name = path.rpartition("/")
+        directory = self.root.directory(head)
+        try:
+            os.stat(name, dir_fd=directory, follow_symlinks=False)
+        except FileNotFoundError as error:
+            if name not in os.listdir(f"/proc/self/fd/{directory}"):
+                raise self.root.error(path, error) from error
+        else:
+            raise self.root.changed_error(path)

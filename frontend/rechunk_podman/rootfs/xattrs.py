@@ -1,21 +1,37 @@
-"""Extended attributes that no layer holds: marks of overlay storage, and of the machine."""
+"""Extended attributes that no layer holds: marks of overlay storage, and of the machine.
+
+Sources: the kernel's Documentation/filesystems/overlayfs.rst; fuse-overlayfs(1); containers/storage.
+A mounted overlay hides its own marks: those that are seen belong to a store inside the root filesystem.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rechunk_podman.model import Entry
+from rechunk_podman.model import Entry, Kind
 
-# `user.overlay.opaque` would hide lower layers; a client's own policy sets the label of SELinux
-_DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.", "security.evm")
+_MARKS = ("trusted.overlay.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.override_stat")
+"""Marks of overlay storage: `user.overlay.opaque` would hide lower layers of the client."""
+_DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
+# they are the client's own
+_OF_MACHINES = ("security.evm",)
 _SELINUX = "security.selinux"
+
+_OPAQUE = "opaque"
+_ELSEWHERE = ("metacopy", "redirect", "whiteout")
+"""Marks of an entry that is deleted, or whose content or name is kept elsewhere in the store."""
 
 Xattrs = tuple[tuple[str, bytes], ...]
 
 
 def dropped_xattrs(*, keep_selinux: bool = False) -> tuple[str, ...]:
     """Return the names of the attributes that a layer does not hold; one that ends in a dot is a prefix."""
-    return _DROPPED if keep_selinux else (*_DROPPED, _SELINUX)
+    return (*_DROPPED, *unread_xattrs(keep_selinux=keep_selinux))
+
+
+def unread_xattrs(*, keep_selinux: bool = False) -> tuple[str, ...]:
+    """Return the names of the attributes that are of no interest."""
+    return _OF_MACHINES if keep_selinux else (*_OF_MACHINES, _SELINUX)
 
 
 def is_dropped(name: str, dropped: Sequence[str]) -> bool:
@@ -23,7 +39,20 @@ def is_dropped(name: str, dropped: Sequence[str]) -> bool:
     return any(name.startswith(one) if one.endswith(".") else name == one for one in dropped)
 
 
-def kept_xattrs(entry: Entry, *, keep_selinux: bool = False) -> Xattrs:
-    """Return the attributes of an entry that a layer holds."""
+def is_mark(name: str) -> bool:
+    """Return True if an attribute is a mark of overlay storage."""
+    return name.startswith(_MARKS)
+
+
+def hides_files(kind: int, name: str, value: bytes) -> bool:
+    """Return True if a store that loses this mark has other files: deleted ones, or empty ones."""
+    mark = name.rpartition(".")[2]
+    if mark == _OPAQUE:
+        return kind == Kind.DIRECTORY and value[:1] in (b"y", b"x")
+    return mark in _ELSEWHERE
+
+
+def compared_xattrs(entry: Entry, *, keep_selinux: bool = False) -> Xattrs:
+    """Return the attributes of an entry that a split must not lose: those of layers, and marks of storage."""
     dropped = dropped_xattrs(keep_selinux=keep_selinux)
-    return tuple(item for item in entry.xattrs if not is_dropped(item[0], dropped))
+    return tuple(item for item in entry.xattrs if is_mark(item[0]) or not is_dropped(item[0], dropped))

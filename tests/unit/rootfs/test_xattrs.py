@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from rechunk_podman.model import Kind, make_entry
-from rechunk_podman.rootfs.xattrs import dropped_xattrs, is_dropped, kept_xattrs
+from rechunk_podman.rootfs.xattrs import compared_xattrs, dropped_xattrs, is_dropped
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,13 @@ def test_names(name, dropped):
 
 
 def test_selinux_is_kept_if_asked_for():
-    xattrs = (("security.evm", b"1"), ("security.selinux", b"2"), ("user.x", b"3"))
+    xattrs = (
+        ("security.evm", b"1"),
+        ("security.selinux", b"2"),
+        ("trusted.x", b"3"),
+        ("user.overlay.x", b"4"),
+        ("user.x", b"5"),
+    )
     entry = make_entry([Kind.FILE, *[0] * 8], (None, None, xattrs))
-    assert kept_xattrs(entry) == (("user.x", b"3"),)
-    assert kept_xattrs(entry, keep_selinux=True) == xattrs[1:]
+    assert compared_xattrs(entry) == xattrs[3:]
+    assert compared_xattrs(entry, keep_selinux=True) == (xattrs[1], *xattrs[3:])
