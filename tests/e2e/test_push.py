@@ -130,6 +130,67 @@ def test_layers_that_stay_fewer_than_asked_for(
     assert "nothing changed" not in push(storage, small(0), target, "--max-layers=3").err
 
 
+def test_each_blob_is_verified_once_a_machine(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    """Said with its bytes before it starts; what this machine wrote or has verified is not fetched again."""
+    name = "seen/once"
+    target = f"--push=docker://{registry.address}/{name}:1"
+    blobs = rf"GET /v2/{name}/blobs/"
+
+    def run(seed: int, home: str, *options: str) -> tuple[str, int]:
+        watch = Uploads(registry)
+        env = {**storage.env, "XDG_CACHE_HOME": str(tmp_path / home)}
+        words = (*tools.RECHUNK, "split", small(seed), "--tls-verify=false", target, *options)
+        return tools.run(*words, env=env).err, watch.requests(blobs)
+
+    run(0, "one")
+    said, fetched = run(1, "one")
+    assert "verified" not in said
+    assert fetched <= 4
+    said, fetched = run(2, "two")
+    layers = len(json.loads(document(f"{registry.address}/{name}:1"))["layers"])
+    match = re.search(
+        r"note: (\d+) layers of \S+ are verified before they are reused: (\S+) MB are fetched", said
+    )
+    assert match
+    assert int(match[1]) == layers - 1
+    assert float(match[2]) > layers - 3
+    assert fetched >= layers - 1
+    said, fetched = run(3, "two")
+    assert "verified" not in said
+    assert fetched <= 4
+    said, fetched = run(3, "two", "--verify-previous")
+    assert f"{layers} layers of" in said
+    (tmp_path / "two/rechunk-podman/verified-blobs").write_bytes(b"\0nonsense\n")
+    said, fetched = run(3, "two")
+    assert f"{layers} layers of" in said
+
+
+def test_what_was_uploaded(
+    storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
+) -> None:
+    repository = f"{registry.address}/push/told"
+    summary = tmp_path / "summary"
+
+    def run(seed: int) -> str:
+        env = {**storage.env, "GITHUB_STEP_SUMMARY": str(summary)}
+        words = ("--tls-verify=false", f"--push=docker://{repository}:1")
+        return tools.run(*tools.RECHUNK, "split", small(seed), *words, env=env).err
+
+    said = run(0)
+    layers = len(json.loads(document(f"{repository}:1"))["layers"])
+    assert re.search(rf"^\d\.\d of \d\.\d MB in {layers} of {layers} layers uploaded$", said, re.MULTILINE)
+    old = digest_of(f"{repository}:1")
+    said = run(1)
+    told = (
+        rf"1\.\d of \d\.\d MB in 1 of {layers} layers uploaded, {layers - 1} reused from {repository}@{old}"
+    )
+    match = re.search(f"^{told}$", said, re.MULTILINE)
+    assert match
+    assert summary.read_text().splitlines()[1:] == [f"* `docker://{repository}:1`: {match[0]}"]
+
+
 def test_docker_gets_gzip_and_never_zstd(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str]
 ) -> None:
@@ -200,7 +261,7 @@ def test_a_damaged_blob_is_not_taken_for_the_new_one(
     good = path.read_bytes()
     path.write_bytes(good[:-4] + bytes(byte ^ 255 for byte in good[-4:]))
     try:
-        options = ["--compression-level=2", "--json"]
+        options = ["--compression-level=2", "--json", "--verify-previous"]
         done = push(storage, small(0), f"--push=docker://{name}:1", *options)
         assert f"blob {bad}: " in done.err
         assert "1 layers are written anew" in done.err
@@ -383,7 +444,7 @@ def test_a_registry_that_fails_now_and_then(
             return None
 
         front.fault = fail
-        done = push(storage, small(3), f"--push=docker://{name}", "--json")
+        done = push(storage, small(3), f"--push=docker://{name}", "--json", "--verify-previous")
         assert once == []
         assert done.err.count("trying again") == 5
         assert [layer["reused"] for layer in json.loads(done.out)["layers"]].count(False) == 1

@@ -181,6 +181,7 @@ def storage_files(folder: Path, driver: str) -> dict[str, str]:
         "CONTAINERS_STORAGE_CONF": str(folder / "storage.conf"),
         "CONTAINERS_CONF": str(folder / "containers.conf"),
         "BUILDAH_ISOLATION": "chroot",
+        "XDG_CACHE_HOME": str(folder / "cache"),
     }
 
 

@@ -34,6 +34,7 @@ class Job:
     plan_only: write no image.
     reuse: name unchanged blobs of the previous image again.
     verify: fetch and hash these blobs first; None: unless the previous image is trusted.
+    recheck: verify also blobs that this machine has verified before.
     state: file with a record of what this user pushed.
     held: diff_ids of layers that need not be written, since the storage that the image goes to holds them.
     lost: digests of blobs of the previous image that the repository has lost.
@@ -50,6 +51,7 @@ class Job:
     plan_only: bool = False
     reuse: bool = True
     verify: bool | None = None
+    recheck: bool = False
     state: str | None = None
     registry: Registry = DEFAULT
     held: tuple[DiffId, ...] = ()

@@ -2,7 +2,8 @@
 
 Reuse is trust: old clients accept a blob that does not match its diff_id, and a wrong one would travel into
 every later, signed image. So blobs are fetched and hashed before their names go into a new manifest, unless
-the user named the image by its digest, or pushed that very image (registry/state.py).
+the user named the image by its digest, or pushed that very image (registry/state.py), or this machine has
+verified the blob before (registry/verified.py).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output
 from rechunk_podman.programs.imageproxy import BlobError, proxy
+from rechunk_podman.registry import verified
 from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
 from rechunk_podman.registry.answers import BUSY, MISSING, DeniedError, UnreachableError, is_busy
 from rechunk_podman.registry.documents import image_documents, previous_documents
@@ -37,6 +39,7 @@ from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.state import State
 from rechunk_podman.registry.tags import newest_beside
 from rechunk_podman.registry.waiting import Wait
+from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
     from rechunk_podman.build import pipeline
@@ -163,6 +166,7 @@ def build(
     previous: Previous,
     *,
     verify: bool | None = None,
+    recheck: bool = False,
     without: Sequence[Digest] = (),
     registry: Registry = DEFAULT,
     on_plan: Callable[[pipeline.Prepared, int], None] | None = None,
@@ -172,6 +176,7 @@ def build(
     Args:
         verify: fetch and hash the blobs first; None: unless the image is trusted. A blob that is not what its
             diff_id says is written anew, with a warning.
+        recheck: verify also blobs that this machine has verified before.
         without: digests of blobs that are not to be reused.
 
     Raises:
@@ -179,9 +184,11 @@ def build(
     """
     from rechunk_podman.build import pipeline  # numpy and all: a command that only finds an image needs none
 
+    in_registry = previous.kind is LocationKind.REGISTRY
+    cache = verified.cache_file() if in_registry and not recheck else None
     compressions = acceptable(options.compression.kind, docker=options.docker)
     excluded = set(without)
-    verified: set[tuple[Digest, DiffId]] = set()
+    sound = set(verified.load(cache))
 
     def check(layers: Sequence[Layer]) -> None:
         claims = {
@@ -189,11 +196,12 @@ def build(
             for layer in layers
             if (known := reuse.get(layer.diff_id)) and known.digest == layer.descriptor.digest
         }
-        new = [layer for claim, layer in claims.items() if claim not in verified]
+        new = [layer for claim, layer in claims.items() if claim not in sound]
         if not new:
             return
         unsound = verify_blobs(previous, new, registry)
-        verified.update(claims)
+        sound.update(claims)
+        verified.remember(cache, (claim for claim in claims if claim[0] not in unsound))
         if unsound:
             raise _UnsoundBlobsError(unsound)
 
@@ -235,7 +243,15 @@ def verify_blobs(
     # One blob may stand for several layers in a forged manifest: each of them is a claim of its own.
     unique = {(layer.descriptor.digest, layer.diff_id): layer for layer in layers}
     total = sum(layer.descriptor.size for layer in unique.values())
-    log.info("verifying %d blobs of %s, %d bytes", len(unique), previous.reference, total)
+    what = "fetched and hashed" if previous.kind is LocationKind.REGISTRY else "read and hashed"
+    note(
+        log,
+        "%d layers of %s are verified before they are reused: %s are %s",
+        len(unique),
+        previous.reference,
+        human_size(total),
+        what,
+    )
     with _opener(previous, registry) as opener:
         for (digest, _), layer in unique.items():
             try:

@@ -32,7 +32,7 @@ from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.programs import space
-from rechunk_podman.registry import state
+from rechunk_podman.registry import state, verified
 from rechunk_podman.temporary import wait_for_holder
 
 log = logging.getLogger("rechunk_podman")
@@ -85,12 +85,18 @@ def run(job: Job) -> Built:
             output,
             before,
             verify=job.verify,
+            recheck=job.recheck,
             without=job.lost,
             registry=job.registry,
             on_plan=planned,
         )
     else:
         image = pipeline.build(source, job.options, output, on_scan=scanned, on_plan=planned)
+    if job.options.compression.kind != "none":
+        written = [layer for layer in image.layers if layer.descriptor.digest not in image.elsewhere]
+        verified.remember(
+            verified.cache_file(), ((layer.descriptor.digest, layer.diff_id) for layer in written)
+        )
     return Built(seen[-1], image=image)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +11,28 @@ from typing import TYPE_CHECKING
 from rechunk_podman.cli.console import write_line
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import require_writable, write_file
+from rechunk_podman.oci.reference import DOCKER
+from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
     from rechunk_podman.oci.reference import Target
+    from rechunk_podman.split.request import SplitImage
+
+log = logging.getLogger("rechunk_podman")
+
+
+def upload_line(image: SplitImage) -> str:
+    """Return one line that says how much of an image was uploaded, and which image has the rest."""
+    layers = [layer.descriptor for layer in image.record.layers if layer.descriptor is not None]
+    new = [layer for layer in layers if layer.digest not in image.reused]
+    amount, total = (human_size(sum(layer.size for layer in some)) for some in (new, layers))
+    if amount.rpartition(" ")[2] == total.rpartition(" ")[2]:
+        amount = amount.rpartition(" ")[0]
+    line = f"{amount} of {total} in {len(new)} of {len(layers)} layers uploaded"
+    if len(new) < len(layers):
+        source = f" from {image.previous.removeprefix(DOCKER)}" if image.previous else ""
+        line += f", {len(layers) - len(new)} reused{source}"
+    return line if image.platform is None else f"{image.platform}: {line}"
 
 
 def require_writable_files(**files: Path | str | None) -> None:
@@ -32,14 +52,33 @@ def require_writable_files(**files: Path | str | None) -> None:
             require_writable(Path(file), f"--{option}")
 
 
-def finish_push(targets: Sequence[Target], digest: str, digestfile: Path | None, *, sign_hint: bool) -> None:
-    """Write the digest to its file, and print to stderr how to sign it.
+def finish_push(
+    targets: Sequence[Target],
+    digest: str,
+    digestfile: Path | None,
+    *,
+    sign_hint: bool,
+    images: Sequence[SplitImage] = (),
+) -> None:
+    """Write the digest to its file; print to stderr what was uploaded, and how to sign it.
+
+    In a workflow of GitHub, what was uploaded goes into the summary of the step, too.
 
     Raises:
         RechunkError: the file cannot be written.
     """
     if digestfile is not None:
         write_file(digestfile, digest.encode())
+    lines = [upload_line(image) for image in images]
+    for line in lines:
+        write_line(line, error=True)
+    summary = os.environ.get("GITHUB_STEP_SUMMARY")
+    if summary and lines:
+        try:
+            with open(summary, "a", encoding="utf-8") as file:
+                file.writelines(f"* `{targets[0]}`: {line}\n" for line in lines)
+        except OSError as error:
+            log.warning("cannot write the summary %s: %s", summary, error.strerror)
     if sign_hint:
         for repository in dict.fromkeys(target.repository for target in targets):
             write_line(f"cosign sign {repository}@{digest}", error=True)

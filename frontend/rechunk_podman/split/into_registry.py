@@ -137,7 +137,8 @@ def _push_first(
             log.warning("they are written anew, and the push is tried once more")
             job = replace(job, lost=error.digests) if rest > 1 else replace(job, reuse=False)
             shutil.rmtree(os.path.join(work, LAYOUT))
-    return SplitImage(task.image.id, record, frozenset(result.elsewhere)), digest
+    previous = None if task.previous is None else task.previous.reference
+    return SplitImage(task.image.id, record, frozenset(result.elsewhere), previous=previous), digest
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:
@@ -150,7 +151,7 @@ def _with_previous(task: Task, request: SplitRequest) -> Job:
             log.warning("blobs of %s are not reused: it is another repository", previous.reference)
         return task.job
     verify = not previous.trusted if request.verify is None else request.verify
-    return replace(task.job, previous_config=None, verify=verify)
+    return replace(task.job, previous_config=None, verify=verify, recheck=request.verify is True)
 
 
 def _record(request: SplitRequest, repository: str, tag: str, digest: Digest) -> None:

@@ -91,12 +91,14 @@ class SplitImage:
     record: the documents of the result.
     reused: digests of the blobs that were not written, since the repository has them.
     platform: os/architecture[/variant].
+    previous: reference of the image whose blobs these are.
     """
 
     source: str
     record: ImageRecord
     reused: frozenset[Digest] = frozenset()
     platform: str | None = None
+    previous: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,7 @@ def build(
             plan_only=image.plan_only,
             reuse=image.reuse,
             verify=image.verify_previous,
+            recheck=image.verify_previous is True,
             state=image.state,
             registry=access.registry(platform=image.arch),
         )

@@ -100,7 +100,7 @@ def split(
         print_json(result.plan) if as_json else print_plan(result.plan)
     elif result.digest is not None:
         print_json(push_document(result, targets)) if as_json else write_line(result.digest)
-        finish_push(targets, result.digest, digestfile, sign_hint=sign_by_digest_hint)
+        finish_push(targets, result.digest, digestfile, sign_hint=sign_by_digest_hint, images=result.images)
     else:
         document = storage_document(result)
         print_json(document) if as_json else print_layers(document)
