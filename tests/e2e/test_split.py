@@ -156,6 +156,21 @@ def test_engines_agree(
         assert len(results[0]["layers"]) > 30
 
 
+def test_lines_that_call_chunkah_work(
+    storage: tools.Storage, image: str, chunker_image: str, tmp_path: Path
+) -> None:
+    """Its command, its variables and its place of the files, in our image."""
+    config = json.dumps([storage.inspect(image)])
+    archive = tmp_path / "out.ociarchive"
+    storage.run(
+        *("podman", "run", "--rm", f"--mount=type=image,src={image},dest=/chunkah", "--entrypoint", "sh"),
+        *("--volume", f"{tmp_path}:/run/out", "--env", f"CHUNKAH_CONFIG_STR={config}", chunker_image),
+        *("-c", "chunkah build --max-layers 16 --compressed > /run/out/out.ociarchive"),
+    )
+    storage.rechunk("validate", f"oci-archive:{archive}")
+    storage.rechunk("verify", f"containers-storage:{image}", f"oci-archive:{archive}")
+
+
 def test_absent_volumes_stay_absent(
     storage: tools.Storage, oddities_image: str, chunker_image: str, split: Callable[..., tools.Done]
 ) -> None:

@@ -121,7 +121,7 @@ def default(name: str, answers: Mapping[str, str], *, folder: str, owner: str | 
 
     Args:
         answers: the answers to the questions before it.
-        folder: the name of the repository's directory.
+        folder: the name of the repository: that of its remote, else of its directory.
         owner: the owner of the repository on GitHub; None if it is not there.
     """
     bootable = answers.get("kind", "bootc") == "bootc"

@@ -104,7 +104,9 @@ def _answers(
     recorded: Mapping[str, str],
     ask: Ask | None,
 ) -> dict[str, str]:
-    folder, owner = directory.resolve().name, github_owner(directory)
+    origin = remote(directory)
+    folder = directory.resolve().name if origin is None else origin.name
+    owner = None if origin is None else origin.owner
     answers: dict[str, str] = {}
     for question in questions(template):
         value = given.get(question.name) or recorded.get(question.name)
@@ -116,13 +118,22 @@ def _answers(
     return answers
 
 
-def github_owner(directory: Path) -> str | None:
-    """Return the owner of the GitHub repository that is the remote `origin`; None if there is none."""
+@dataclass(frozen=True, slots=True)
+class Remote:
+    """The repository that is the remote `origin`. owner: None if it is not on GitHub."""
+
+    name: str
+    owner: str | None
+
+
+def remote(directory: Path) -> Remote | None:
+    """Return the remote `origin` of a git repository; None if there is none."""
     if which("git") is None:
         return None
     try:
-        url = run(["git", "-C", str(directory), "config", "--get", "remote.origin.url"]).text
+        url = run(["git", "-C", str(directory), "config", "--get", "remote.origin.url"]).text.strip()
     except CommandError:
         return None
     match = re.search(r"github\.com[:/]([A-Za-z0-9-]+)/", url)
-    return None if match is None else match[1]
+    name = re.split("[/:]", url.rstrip("/"))[-1].removesuffix(".git")
+    return Remote(name, None if match is None else match[1]) if name else None

@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.init.run import github_owner, plan
+from rechunk_podman.init.run import Remote, plan, remote
 from rechunk_podman.init.state import STATE, Action
 from rechunk_podman.split.containerfile import templates
 
@@ -66,13 +66,17 @@ def test_wrong_answers(tmp_path):
         planned(tmp_path, "just", image="NOT; a name")
 
 
-def test_the_owner_of_the_repository_on_github(tmp_path):
+def test_name_and_owner_come_from_the_remote(tmp_path):
     def git(*arguments):
         subprocess.run(["git", "-C", tmp_path, *arguments], check=True)
 
-    assert github_owner(tmp_path / "absent") is None
+    assert remote(tmp_path / "absent") is None
     git("init", "-q")
-    assert github_owner(tmp_path) is None
-    git("remote", "add", "origin", "git@github.com:Acme/desk.git")
-    assert github_owner(tmp_path) == "Acme"
-    assert planned(tmp_path, "just").state.answers["registry"] == "ghcr.io/acme"
+    assert remote(tmp_path) is None
+    git("remote", "add", "origin", "git@github.com:Acme/Desk.git")
+    assert remote(tmp_path) == Remote("Desk", "Acme")
+    answers = planned(tmp_path, "just").state.answers
+    assert (answers["registry"], answers["image"]) == ("ghcr.io/acme", "desk")
+    for url in ("https://codeberg.org/acme/phone.git", "host:phone", "/srv/git/phone/"):
+        git("remote", "set-url", "origin", url)
+        assert remote(tmp_path) == Remote("phone", None)

@@ -60,6 +60,15 @@ def init(
     diff: Annotated[
         bool, typer.Option("--diff", help="Write nothing; print the diff, and exit with 1 if there is one.")
     ] = False,
+    migrate: Annotated[
+        bool,
+        typer.Option(
+            "--migrate",
+            help="Find chunkah, hhd-dev/rechunk and rpm-ostree in workflows, Justfile and Containerfile, and "
+            "print a patch that puts rechunk-podman in their place.",
+        ),
+    ] = False,
+    apply: Annotated[bool, typer.Option("--apply", help="With --migrate: write the changes.")] = False,
 ) -> None:
     """Write the files that a repository of a derived image needs: Containerfile, workflow, Justfile.
 
@@ -72,6 +81,13 @@ def init(
 
     if not directory.is_dir():
         raise UsageError(f"not a directory: {directory}", hint="mkdir it, or git clone")
+    if apply and not migrate:
+        raise UsageError("--apply goes with --migrate", hint="leave it out")
+    if migrate:
+        if template or force or diff:
+            raise UsageError("--migrate goes with --apply alone", hint="init --migrate prints the patch")
+        _migrate(directory, apply=apply)
+        return
     terminal = not defaults and not diff and sys.stdin.isatty() and sys.stderr.isatty()
     given = {
         "image": image,
@@ -98,8 +114,54 @@ def init(
     else:
         scaffold.apply()
     _show(scaffold, wrote=not diff)
+    _hint(scaffold)
     if diff and scaffold.writes:
         raise typer.Exit(1)
+
+
+def _migrate(directory: Path, *, apply: bool) -> None:
+    """Print the patch, or write the files; say on stderr what is left to do."""
+    from rechunk_podman.init.migrate import migrate
+
+    migration = migrate(directory, version=__version__)
+    if apply:
+        migration.apply()
+    else:
+        sys.stdout.write(migration.patch())
+    for step in migration.steps:
+        write_line(f"{step.path}: {'changed' if apply else 'to change'}", error=True)
+    for left in migration.left:
+        write_line(f"{left.path}:{left.line}: change it by hand (docs/migrating.md): {left.text}", error=True)
+    if migration.install:
+        write_line(
+            "rechunk-podman has to be installed where these commands run: pipx install "
+            f"git+https://github.com/rechunk-podman/rechunk-podman@v{__version__}",
+            error=True,
+        )
+    if not migration.steps and not migration.left:
+        write_line("no step of another rechunker found", error=True)
+    elif migration.steps and not apply:
+        write_line("nothing is written: --apply writes it, or pipe it to `git apply`", error=True)
+
+
+def _hint(scaffold: Scaffold) -> None:
+    """Name the way from a repository's own files to the template's."""
+    from rechunk_podman.init.migrate import migrate
+    from rechunk_podman.init.state import Action
+
+    migration = migrate(scaffold.directory, version=__version__)
+    names = sorted({*(step.path for step in migration.steps), *(left.path for left in migration.left)})
+    if names:
+        write_line(
+            f"another rechunker is called in {', '.join(names)}: `rechunk-podman init --migrate` shows "
+            "a patch that replaces it",
+            error=True,
+        )
+    elif any(step.action is Action.FOREIGN and step.path.startswith(".github/") for step in scaffold.steps):
+        write_line(
+            "your workflow stays: add the template's steps (docs/derived.md), or --force replaces it",
+            error=True,
+        )
 
 
 def _ask(question: Question, offered: str) -> str:
