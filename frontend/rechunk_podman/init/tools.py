@@ -31,6 +31,7 @@ _PULL = re.compile(rf"^[^#\n]*\b(?:podman|docker) pull [^\n|&;]*{_HHD}\b[^\n|&;]
 _SCRIPT = re.compile(r"/sources/rechunk/([123])_(prune|create|chunk)\.sh")
 _CREATE = re.compile(r"\$\([^()\n]*\bcreate[ \t]+(?!-)")
 _VOLUME = re.compile(r"^[^#\n]*\bvolume rm cache_ostree\b[^\n]*\n", re.MULTILINE)
+_ASSIGNMENT = re.compile(r"[ \t]*(?:export )?([A-Za-z_][\w-]*)[ \t]*[:?]?=[ \t]*(\S.*)")
 _OSTREE = re.compile(r"\bbuild-chunked-oci\b")
 _EXPRESSION = r"\$\{\{[^}]*\}\}|\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([A-Za-z_]\w*\)"
 _CHUNKAH_IMAGE = re.compile(
@@ -222,23 +223,18 @@ def _cut(text: str, command: Command) -> str:
 
 
 def _drop_unused(text: str) -> str:
-    """Return the text without variables that hold the tool's image, where nothing reads them any more."""
-    assignment = re.compile(
-        r"^[ \t]*(?:export )?([A-Za-z_][\w-]*)[ \t]*(?::|\?)?=[ \t]*(\S.*)\n", re.MULTILINE
-    )
-    names: list[str] = []
-    while True:
-        for match in assignment.finditer(text):
-            used = re.search(_HHD, match[2]) or any(re.search(rf"\b{name}\b", match[2]) for name in names)
-            rest = text[: match.start()] + text[match.end() :]
-            if used and not re.search(rf"\b{re.escape(match[1])}\b", rest):
-                text = rest
-                break
-            if used and match[1] not in names:
-                names.append(match[1])
-                break
-        else:
-            return text
+    """Return the text without the variables that hold the tool's image, if nothing else reads them."""
+    holders: dict[str, str] = {}
+    for line in text.splitlines(keepends=True):
+        match = _ASSIGNMENT.match(line)
+        if match and (re.search(_HHD, match[2]) or _names(match[2]) & set(holders.values())):
+            holders[line] = match[1]
+    rest = "".join(line for line in text.splitlines(keepends=True) if line not in holders)
+    return text if _names(rest) & set(holders.values()) else rest
+
+
+def _names(text: str) -> set[str]:
+    return set(re.findall(r"[A-Za-z_][\w-]*", text))
 
 
 def chunkah(text: str, version: str) -> str:
