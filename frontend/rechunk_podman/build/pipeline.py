@@ -15,7 +15,7 @@ from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.log import NOTE
+from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
 from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_created
 from rechunk_podman.oci.reuse import Reuse
@@ -98,6 +98,7 @@ def prepare(
     _configured(given, options)
     prune = (*options.prune, *_sysroot(root, options))
     databases = Databases(root, workers, prune=prune, strict=options.strict)
+    begin_phase("scanning")
     tree = scan(
         root,
         prune=prune,
@@ -114,6 +115,7 @@ def prepare(
             "/sysroot holds an ostree repository, a second copy of what it was deployed as: "
             "--bootc, or --prune /sysroot/, leaves it out"
         )
+    begin_phase("reading")
     assignment = assign(
         root,
         tree,
@@ -122,6 +124,7 @@ def prepare(
         workers=workers,
         databases=databases,
     )
+    begin_phase("planning")
     bootable = identity.bootable_labels(given.labels, tree, bootc=options.bootc)
     if bootable.operations:
         log.log(NOTE, "labels set (KEY=VALUE) and dropped (KEY-): %s", ", ".join(bootable.operations))
@@ -185,6 +188,13 @@ def build(
         ]
         if on_plan is not None:
             on_plan(prepared, sum(spec.size for spec in specs if spec.expected is None))
+
+        all_expected = all(spec.expected is not None for spec in specs)
+        plain = "hashing" if all_expected else "writing layers"
+        begin_phase(
+            plain if options.compression.kind == "none" or all_expected else "compressing",
+            sum(spec.size for spec in specs),
+        )
 
         def finish(layers: Sequence[Layer]) -> ImageDocuments:
             if on_layers is not None:

@@ -23,6 +23,7 @@ from rechunk_podman.build.pipeline import Prepared, Source
 from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
+from rechunk_podman.log import phases_to
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
@@ -115,7 +116,8 @@ def run_file(path: Path) -> None:
         log.setLevel(job.log_level)
         if job.follow:
             Thread(target=_end_with_holder, args=(str(path.absolute().parent),), daemon=True).start()
-        built = run(job)
+        with phases_to(handler.phase):
+            built = run(job)
         image = built.image
         result = Result(plan=built.plan or None)
         if image is not None:
@@ -157,7 +159,13 @@ class _Records(logging.FileHandler):
         super().__init__(path, mode="w", encoding="ascii")
 
     def format(self, record: logging.LogRecord) -> str:
-        return json.dumps({"level": record.levelno, "message": record.getMessage()})
+        phase = getattr(record, "phase", {})
+        return json.dumps({"level": record.levelno, "message": record.getMessage(), **phase})
+
+    def phase(self, name: str, total: int) -> None:
+        """Write that a phase begins, as a record whatever the level."""
+        told = {"levelno": logging.DEBUG, "msg": f"phase: {name}", "phase": {"phase": name, "total": total}}
+        self.handle(logging.makeLogRecord(told))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Ignore what went wrong."""

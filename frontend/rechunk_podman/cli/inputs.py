@@ -12,6 +12,7 @@ import typer
 
 from rechunk_podman.cli.options import for_input, for_layers, for_output, for_work
 from rechunk_podman.errors import UsageError
+from rechunk_podman.log import note
 from rechunk_podman.oci.write.output import Output
 
 log = logging.getLogger("rechunk_podman")
@@ -99,6 +100,15 @@ def warn_of_output_within(rootfs: str, output: Output) -> None:
             output.path,
             place.relative_to(top),
         )
+
+
+def note_missing_config() -> None:
+    """Log that the image has no config: in a Containerfile nothing else tells that the base had one."""
+    note(
+        log,
+        "no image config is given: the image has no command, no variables and no labels "
+        "(--config FILE, or RECHUNK_CONFIG_STR with what podman inspect prints)",
+    )
 
 
 def given_config(file: str | None, string: str | None) -> str | None:

@@ -28,6 +28,7 @@ def run_chunker(
     *,
     env: Mapping[str, str],
     tick: Callable[[], None],
+    on_phase: Callable[[str, int], None] | None = None,
     on_line: Callable[[str], None] | None = None,
     hint: str | None = None,
     merged: bool = False,
@@ -38,6 +39,7 @@ def run_chunker(
 
     Args:
         command: runs in `work`, and has the chunker do the job of job.json there.
+        on_phase: called with the name and the bytes (0 if unknown) of each phase that the chunker begins.
         on_line, hint, merged: see process.run().
 
     Raises:
@@ -58,6 +60,8 @@ def run_chunker(
             *lines, begun = (begun + records.read()).split(b"\n")
             for line in lines:
                 record = json.loads(line)
+                if on_phase is not None and "phase" in record:
+                    on_phase(record["phase"], record["total"])
                 _package.log(record["level"], "%s", record["message"])
 
         def ticking() -> None:

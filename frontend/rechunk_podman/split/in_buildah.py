@@ -14,9 +14,10 @@ from rechunk_podman.programs import buildah
 from rechunk_podman.programs.buildah import Version
 from rechunk_podman.programs.leftovers import split_recorded
 from rechunk_podman.programs.process import CommandError, local_environment, shorten
-from rechunk_podman.programs.work import size_below, tool_environment, work_directory, write
+from rechunk_podman.programs.work import tool_environment, work_directory, write
 from rechunk_podman.split import containerfile
 from rechunk_podman.split.chunker import run_chunker
+from rechunk_podman.split.phases import Meter
 from rechunk_podman.split.request import Progress, Task
 
 log = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
             task.job, rootfs="/rootfs", output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}"
         )
         with split_recorded(context, task.untagged, env), buildah.removing_containers(context, env):
-            return _build(job, command, context, task.image.size, env, progress)
+            return _build(job, command, context, env, Meter(progress))
 
 
 def build_command(tag: str, context: str, *, chunker: str, pull: bool, found: Version) -> list[str]:
@@ -116,25 +117,25 @@ def _place(found: Version) -> str:
     return MARK if found >= SHARES_CONTEXT else CONTEXT
 
 
-def _build(
-    job: Job, command: list[str], context: str, size: int, env: dict[str, str], progress: Progress
-) -> Result:
-    stage = ["starting buildah"]
-
+def _build(job: Job, command: list[str], context: str, env: dict[str, str], meter: Meter) -> Result:
     def hear(line: str) -> None:
-        if "RUN --mount" in line:
-            stage[0] = "writing layers"
-        elif "FROM oci-archive" in line or "FROM --after" in line:
-            stage[0] = "importing into storage"
+        if "FROM oci-archive" in line or "FROM --after" in line:
+            meter.begin_import(context)
         log.debug("%s", line)
-
-    def tick() -> None:
-        writing = stage[0] == "writing layers"
-        progress(stage[0], size_below(context) if writing else 0, size if writing else 0)
 
     hint = "buildah logs more with -vv; --engine native does without the chunker image"
     try:
-        return run_chunker(job, command, context, env=env, tick=tick, on_line=hear, hint=hint, merged=True)
+        return run_chunker(
+            job,
+            command,
+            context,
+            env=env,
+            tick=meter.tick,
+            on_phase=meter.begin,
+            on_line=hear,
+            hint=hint,
+            merged=True,
+        )
     except CommandError as error:
         said = [shorten(line) for line in error.context if not _CHATTER.match(line)]
         if any(map(_NO_CONTAINERS.search, error.context)):

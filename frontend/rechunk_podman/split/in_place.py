@@ -17,8 +17,9 @@ from rechunk_podman.programs import skopeo
 from rechunk_podman.programs.leftovers import split_recorded
 from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import CommandError, find, local_environment
-from rechunk_podman.programs.work import size_below, tool_environment, work_directory
+from rechunk_podman.programs.work import tool_environment, work_directory
 from rechunk_podman.split.chunker import run_chunker
+from rechunk_podman.split.phases import Meter
 from rechunk_podman.split.request import Progress, Task
 
 log = logging.getLogger(__name__)
@@ -38,12 +39,12 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
     find("skopeo")
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
-        progress("mounting", 0, 0)
+        meter = Meter(progress)
         with mounted(task.image.id) as root:
             job = replace(task.job, rootfs=root, output=f"oci:{LAYOUT}")
-            result = chunk(job, work, task.image.size, env, progress)
+            result = chunk(job, work, env, meter)
             try:
-                _import(task, work, env, progress)
+                _import(task, work, env, meter)
             except CommandError as error:
                 if not (job.held and skopeo.LOST_BLOB.search("\n".join(error.context))):
                     raise
@@ -51,8 +52,8 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
                 return result
             log.warning("layers that were in storage are gone: writing all of them")
             shutil.rmtree(os.path.join(work, LAYOUT))
-            result = chunk(replace(job, held=()), work, task.image.size, env, progress)
-        _import(task, work, env, progress)
+            result = chunk(replace(job, held=()), work, env, meter)
+        _import(task, work, env, meter)
     return result
 
 
@@ -67,29 +68,23 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
     """
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
-        progress("mounting", 0, 0)
+        meter = Meter(progress)
         with mounted(task.image.id) as root:
             job = replace(task.job, rootfs=root, output=output)
-            return chunk(job, work, task.image.size, env, progress)
+            return chunk(job, work, env, meter)
 
 
-def chunk(job: Job, work: str, size: int, env: Mapping[str, str], progress: Progress) -> Result:
+def chunk(job: Job, work: str, env: Mapping[str, str], meter: Meter) -> Result:
     """Have a child do a job in the directory `work`; return its result.
-
-    Args:
-        size: bytes of the image, for the progress.
 
     Raises:
         RechunkError: as run_chunker().
     """
     command = [sys.executable, "-m", "rechunk_podman", "build", "--job", JOB]
-    return run_chunker(
-        job, command, work, env=env, tick=lambda: progress("writing layers", size_below(work), size)
-    )
+    return run_chunker(job, command, work, env=env, tick=meter.tick, on_phase=meter.begin)
 
 
-def _import(task: Task, work: str, env: dict[str, str], progress: Progress) -> None:
-    stage = "importing into storage"
-    progress(stage, 0, 0)
+def _import(task: Task, work: str, env: dict[str, str], meter: Meter) -> None:
+    meter.begin_import(os.path.join(work, LAYOUT))
     with split_recorded(work, task.untagged, env):
-        skopeo.import_layout(LAYOUT, task.tag, cwd=work, env=env, tick=lambda: progress(stage, 0, 0))
+        skopeo.import_layout(LAYOUT, task.tag, cwd=work, env=env, tick=meter.tick)

@@ -28,6 +28,7 @@ from rechunk_podman.publish.push import LostBlobsError
 from rechunk_podman.registry import state
 from rechunk_podman.registry.access import private_credentials
 from rechunk_podman.split.in_place import LAYOUT, chunk
+from rechunk_podman.split.phases import UPLOADING, Meter
 from rechunk_podman.split.request import Progress, SplitImage, SplitRequest, SplitResult, Task
 
 log = logging.getLogger(__name__)
@@ -60,18 +61,19 @@ def push_image(
     ):
         what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
         space.require(what, place, at_most=task.image.size, level=NOTE)
-        progress("mounting", 0, 0)
+        meter = Meter(progress)
         with mounted(task.image.id) as root:
             job = replace(
                 _with_previous(task, request), rootfs=root, output=f"oci:{LAYOUT}", registry=registry
             )
-            image, digest = _push_first(task, job, request, work, progress, by_digest=by_digest)
+            image, digest = _push_first(task, job, request, work, meter, by_digest=by_digest)
         _record(
             request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest
         )
         for target in () if by_digest else others:
             source = Pinned(first.repository, digest)
-            push.retag(source, [target], registry, tick=lambda: progress("pushing", 0, 0))
+            meter.begin(UPLOADING)
+            push.retag(source, [target], registry, tick=meter.tick)
             _record(request, target.repository, target.tag, digest)
     return image, digest
 
@@ -104,22 +106,22 @@ def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) 
         request.push,
         request.registry,
         workdir=request.workdir,
-        tick=lambda: progress("pushing", 0, 0),
+        tick=lambda: progress(UPLOADING, 0, 0),
     )
     return SplitResult(str(request.push[0]), images=tuple(images), digest=digest, is_list=True)
 
 
 def _push_first(
-    task: Task, job: Job, request: SplitRequest, work: str, progress: Progress, *, by_digest: bool
+    task: Task, job: Job, request: SplitRequest, work: str, meter: Meter, *, by_digest: bool
 ) -> tuple[SplitImage, Digest]:
     """Write the layout and push it to the first target; again if blobs turn out to be lost."""
     target, registry = request.push[0], job.registry
     env = tool_environment(local_environment(), task.workdir)
     for rest in reversed(range(ROUNDS)):
-        result = chunk(job, work, task.image.size, env, progress)
+        result = chunk(job, work, env, meter)
         record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
         digest = record.digest or Digest("")
-        progress("pushing", 0, 0)
+        meter.begin_upload(os.path.join(work, LAYOUT))
         try:
             push.copy(
                 f"oci:{LAYOUT}",
@@ -127,7 +129,7 @@ def _push_first(
                 digest,
                 registry,
                 cwd=work,
-                tick=lambda: progress("pushing", 0, 0),
+                tick=meter.tick,
             )
             break
         except LostBlobsError as error:

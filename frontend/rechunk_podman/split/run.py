@@ -14,7 +14,7 @@ from rechunk_podman.build.job import Job
 from rechunk_podman.build.previous import Previous, pushed_before, resolve
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import spool_directory
-from rechunk_podman.log import NOTE
+from rechunk_podman.log import NOTE, note
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
 from rechunk_podman.oci.write.output import Output, OutputKind
@@ -166,8 +166,18 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
     chunker = request.chunker or DEFAULT_CHUNKER
     at_hand = service.exists(chunker)
     if request.engine is Engine.AUTO and request.chunker is None:
-        usable = at_hand and which("buildah") is not None and not has_triggers(image.config.decode())
-        return (Engine.BUILDAH if usable else Engine.NATIVE), False
+        reason = ""
+        if not at_hand:
+            reason = f"there is no chunker image {chunker}"
+        elif which("buildah") is None:
+            reason = "buildah is not installed"
+        elif has_triggers(image.config.decode()):
+            reason = "the image has ONBUILD instructions, which buildah would run"
+        if reason:
+            note(log, "engine native: %s", reason)
+            return Engine.NATIVE, False
+        note(log, "engine buildah: the chunker image %s is at hand", chunker)
+        return Engine.BUILDAH, False
     if not at_hand and chunker.startswith("localhost/"):
         raise UsageError(
             f"there is no chunker image {chunker}",

@@ -12,9 +12,16 @@ import typer
 
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.image_options import ImageOptions
-from rechunk_podman.cli.inputs import BuildFiles, find_rootfs, given_config, warn_of_output_within
+from rechunk_podman.cli.inputs import (
+    BuildFiles,
+    find_rootfs,
+    given_config,
+    note_missing_config,
+    warn_of_output_within,
+)
 from rechunk_podman.cli.layers import print_plan
 from rechunk_podman.cli.options import Access, Json, Verbose, command, for_work
+from rechunk_podman.cli.progress import build_progress
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import require_writable, write_file
 from rechunk_podman.oci.write.output import named_output
@@ -59,21 +66,24 @@ def build(
     source = find_rootfs(files.rootfs)
     if not image.plan_only:
         warn_of_output_within(source, output)
-    built = run(
-        Job(
-            source,
-            replace(options, tag=tag),
-            output=str(output),
-            config=given_config(image.config_text(), files.config_str),
-            previous=image.previous,
-            plan_only=image.plan_only,
-            reuse=image.reuse,
-            verify=image.verify_previous,
-            recheck=image.verify_previous is True,
-            state=image.state,
-            registry=access.registry(platform=image.arch),
-        )
+    config = given_config(image.config_text(), files.config_str)
+    job_of_ours = Job(
+        source,
+        replace(options, tag=tag),
+        output=str(output),
+        config=config,
+        previous=image.previous,
+        plan_only=image.plan_only,
+        reuse=image.reuse,
+        verify=image.verify_previous,
+        recheck=image.verify_previous is True,
+        state=image.state,
+        registry=access.registry(platform=image.arch),
     )
+    with build_progress():
+        built = run(job_of_ours)
+    if config is None and built.image is not None:
+        note_missing_config()
     if built.image is None:
         print_json(built.plan) if as_json else print_plan(built.plan)
     elif files.write_manifest_to is not None:

@@ -1,0 +1,45 @@
+"""The phases of split, with the bytes that move in each."""
+
+from __future__ import annotations
+
+from rechunk_podman.programs.traffic import bytes_read
+from rechunk_podman.programs.work import size_below
+from rechunk_podman.split.request import Progress
+
+MOUNTING, IMPORTING, UPLOADING = "mounting", "importing into storage", "uploading"
+"""The phases beside those of the chunker (build/pipeline.py)."""
+
+IMPORT_READS = 3
+"""Times that skopeo reads a layer on its way into storage: from the layout, to apply it, for its digest."""
+
+
+class Meter:
+    """Reports the present phase, and the bytes that were read in it, by us and by what we run."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.begin(MOUNTING)
+
+    def begin(self, phase: str, total: int = 0, *, reads: int = 1) -> None:
+        """Begin a phase.
+
+        Args:
+            total: bytes that it moves; 0 if unknown.
+            reads: the times that each of them is read.
+        """
+        self._phase, self._total, self._reads = phase, total, reads
+        self._before = bytes_read()
+        self._progress(phase, 0, total)
+
+    def tick(self) -> None:
+        """Report the bytes so far, at most the total."""
+        done = (bytes_read() - self._before) // self._reads
+        self._progress(self._phase, min(done, self._total) if self._total else done, self._total)
+
+    def begin_import(self, folder: str) -> None:
+        """Begin the import of the image in a folder: a layout, or what holds an archive."""
+        self.begin(IMPORTING, size_below(folder), reads=IMPORT_READS)
+
+    def begin_upload(self, layout: str) -> None:
+        """Begin the upload of the blobs that a layout holds."""
+        self.begin(UPLOADING, size_below(layout))
