@@ -65,7 +65,7 @@ class Watched:
 
 
 def watched(storage: tools.Storage, scratch: Path, *words: str, creds: str | None = None) -> Watched:
-    """Runs split with temporary files in `scratch`, and looks at every process's arguments meanwhile."""
+    """Runs split with temporary files in `scratch`, and looks at all arguments and environments meanwhile."""
     env = {**os.environ, **storage.env, "TMPDIR": str(scratch)}
     if creds is not None:
         env["RECHUNK_CREDS"] = creds
@@ -88,6 +88,7 @@ def watched(storage: tools.Storage, scratch: Path, *words: str, creds: str | Non
                 break
             except subprocess.TimeoutExpired:
                 leaked |= {line for line in arguments() if SECRET in line}
+                leaked |= set(environments(Path(f"/proc/{process.pid}/cmdline").read_bytes()))
     return Watched(process.returncode, out, errors.read_text(), frozenset(leaked))
 
 
@@ -99,6 +100,22 @@ def arguments() -> Iterator[str]:
                 yield (entry / "cmdline").read_bytes().decode(errors="replace")
             except OSError:
                 continue
+
+
+def environments(own: bytes) -> Iterator[str]:
+    """The command lines of processes with the secret in their environment.
+
+    Args:
+        own: the command line of the run itself, and of a child that is no other program yet.
+    """
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                line, environment = (entry / "cmdline").read_bytes(), (entry / "environ").read_bytes()
+            except OSError:
+                continue
+            if line != own and SECRET.encode() in environment:
+                yield "environment of " + line.decode(errors="replace")
 
 
 def login(closed: Closed, authfile: Path) -> Path:
