@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 
+from support.documents import check_document
 from support.linting import make
 from support.oci_material import Layout, make_tar, member
 from support.pushing import digest_of
@@ -53,7 +54,7 @@ def test_the_newest_of_a_series(series):
 
 
 def test_tags_without_a_date_by_when_they_were_created(series):
-    found = json.loads(previous(series, "--pattern", "^v-", "--json").out)
+    found = check_document("previous", previous(series, "--pattern", "^v-", "--json").out)
     assert found == {
         "tag": "v-new",
         "reference": f"docker://{series}:v-new",
@@ -126,7 +127,7 @@ def test_the_digest_of_the_newest(series):
     words = ("--pattern", "^40-[0-9]{8}$", "--digest")
     assert previous(series, *words).out == f"{series}@{digest}\n"
     assert previous(series, *words, "--reference").out == f"docker://{series}@{digest}\n"
-    assert json.loads(previous(series, *words, "--json").out)["digest"] == digest
+    assert check_document("previous", previous(series, *words, "--json").out)["digest"] == digest
 
 
 def test_a_registry_that_is_not_there_is_an_error():

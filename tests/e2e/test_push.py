@@ -13,11 +13,11 @@ import subprocess
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from support import tools
+from support.documents import check_document
 from support.front import STALL, front_of
 from support.oci_material import Layout
 from support.pushing import PARTS, Uploads, digest_of, document, push, same_files
@@ -56,7 +56,7 @@ def test_first_push_update_and_nothing_new(
 
     watch = Uploads(registry)
     done = push(storage, debian_updated_image, *tags, *options, "--json")
-    told: dict[str, Any] = json.loads(done.out)
+    told = check_document("push", done.out)
     assert f"previous image: docker://{repository}@{first}" in done.err
     assert told["digest"] == file.read_text() == digest_of(f"{repository}:stable") != first
     manifest = json.loads(document(f"{repository}:12"))

@@ -19,6 +19,7 @@ import pytest
 from images import debian
 from images.storage import oci_layout
 from support import chunker, compare, tools
+from support.documents import check_document
 from support.needs import require
 from support.pushing import small_tar
 
@@ -206,11 +207,17 @@ def test_the_result_runs_and_is_shown(
 def test_auto_takes_the_chunker_image_where_there_is_one(
     storage: tools.Storage, oddities_image: str, chunker_image: str, split: Callable[..., tools.Done]
 ) -> None:
-    assert json.loads(split(oddities_image, "-t", TAG, "--json").out)["engine"] == "buildah"
+    done = split(oddities_image, "-t", TAG, "--json")
+    assert check_document("split", done.out)["engine"] == "buildah"
+    assert "note: engine buildah: the chunker image" in done.err
     storage.run("podman", "tag", chunker_image, "localhost/elsewhere:latest")
     storage.run("podman", "untag", chunker_image, chunker_image)
     try:
-        assert json.loads(split(oddities_image, "-t", TAG, "--json").out)["engine"] == "native"
+        done = split(oddities_image, "-t", TAG, "--json")
+        document = check_document("split", done.out)
+        assert document["engine"] == "native"
+        assert all(layer["components"] for layer in document["layers"])
+        assert "note: engine native: there is no chunker image" in done.err
         named = split(oddities_image, "-t", TAG, "--chunker", "localhost/elsewhere", "--json")
         assert json.loads(named.out)["engine"] == "buildah"
     finally:

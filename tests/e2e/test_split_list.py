@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import tools
+from support.documents import check_document
 from support.pushing import Uploads, digest_of, document, push, same_files
 
 PLATFORMS = ("amd64", "arm64")
@@ -76,7 +77,7 @@ def test_a_list_becomes_an_index(storage: tools.Storage, registry: tools.Registr
     assert watch.requests("GET /v2/list/image/blobs/") <= 8  # configs: the images are known to be this user's
 
     second = image_list(storage, tmp_path / "two", "localhost/platforms:second", "two")
-    told = json.loads(push(storage, second, *options, "--json").out)
+    told = check_document("push", push(storage, second, *options, "--json").out)
     assert told["digest"] == file.read_text() == digest_of(f"{repository}:1") != digest
     assert [image["platform"] for image in told["images"]] == [f"linux/{arch}" for arch in PLATFORMS]
     for image in told["images"]:
