@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from support import tools
+from support.pushing import digest_of
 
 #: Makes the oddities in a working container, and commits it.
 MAKE = """
@@ -75,3 +78,14 @@ def test_root_and_user_make_the_same_layers(
     ordinary_user.rechunk("split", odd_image, "--tag", "localhost/of-the-user:split", "--engine", "native")
     asked = ("podman", "image", "inspect", "--format", "{{.RootFS.Layers}}", "localhost/of-the-user:split")
     assert ordinary_user.run(*asked).out == storage.run(*asked).out
+
+
+def test_a_push_without_a_runtime_directory(
+    ordinary_user: tools.OrdinaryUser, odd_image: str, registry: tools.Registry
+) -> None:
+    """As after `su`, in cron and in many CI jobs: XDG_RUNTIME_DIR is not set."""
+    env = {key: value for key, value in ordinary_user.env.items() if key != "XDG_RUNTIME_DIR"}
+    user = replace(ordinary_user, env=env)
+    name = f"{registry.address}/rootless/odd:1"
+    done = user.rechunk("split", odd_image, "--tls-verify=false", "--push", f"docker://{name}")
+    assert done.out.strip() == digest_of(name)

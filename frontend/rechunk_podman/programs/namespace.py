@@ -9,8 +9,11 @@ import logging
 import os
 import select
 import signal
+import stat
 import sys
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import NoReturn
@@ -45,7 +48,27 @@ def reexecute_in_namespace(arguments: Sequence[str], env: Mapping[str, str]) -> 
     command = [find(tool), "unshare", sys.executable, "-m", "rechunk_podman", *arguments]
     log.info("running under %s unshare", tool)
     sys.stdout.flush()
-    os.execve(command[0], command, {**os.environ, **env, _OUTER: str(os.getpid())})  # noqa: S606
+    env = {**os.environ, **_runtime_directory(), **env, _OUTER: str(os.getpid())}
+    os.execve(command[0], command, env)  # noqa: S606
+
+
+def _runtime_directory() -> dict[str, str]:
+    """Return XDG_RUNTIME_DIR as podman chooses it where it is not set; nothing if it is set.
+
+    Inside the namespace the user's id is 0, and tools would look for credentials in the directory of root.
+    """
+    user = os.getuid()
+    if os.environ.get("XDG_RUNTIME_DIR"):
+        return {}
+    own = os.path.join(tempfile.gettempdir(), f"podman-run-{user}")
+    with suppress(OSError):
+        Path(own).mkdir(mode=0o700)
+    for path in (f"/run/user/{user}", own):
+        with suppress(OSError):
+            status = os.lstat(path)
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == user:
+                return {"XDG_RUNTIME_DIR": path}
+    return {}
 
 
 def end_with_outer() -> None:

@@ -28,6 +28,7 @@ from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.platform import fitting, platform_of, require_platform
 from rechunk_podman.programs import skopeo
 from rechunk_podman.programs.leftovers import MOUNTED, Changes, mount_points, unmount
+from rechunk_podman.programs.namespace import is_in_namespace
 from rechunk_podman.programs.process import (
     MOUNT_HINT,
     TAIL_LINES,
@@ -115,7 +116,7 @@ class Podman:
             with _api_errors(f"look for {name}"):
                 found = self._client.images.get(name)
         except ImageNotFound as error:
-            raise _not_found(name) from error
+            raise self._not_found(name) from error
         image_id = str(found.id).removeprefix("sha256:")
         env = local_environment()
         return Image(
@@ -126,6 +127,27 @@ class Podman:
             size=int(found.attrs.get("Size") or 0),
             driver=str((found.attrs.get("GraphDriver") or {}).get("Name") or ""),
         )
+
+    def _not_found(self, name: str) -> UsageError:
+        """Return the error that says what is there instead, or where the image may be."""
+        asked = names.parse(name)
+        with _api_errors("list the images"):
+            images = self._client.images.list()
+        there = sorted(
+            text
+            for text in {text for image in images for text in image.attrs.get("RepoTags") or ()}
+            if f"/{text.rpartition(':')[0]}".endswith(f"/{asked.repository}")
+        )
+        message = f"no image {name} in local storage"
+        if there:
+            shown = ", ".join(there[:12]) + (f" and {len(there) - 12} more" if len(there) > 12 else "")
+            return UsageError(message, context=[f"there is: {shown}"], hint="name one of these")
+        other = "what was built with sudo is in root's storage: run this with sudo, too"
+        if os.geteuid() == 0 and not is_in_namespace():
+            other = "what was built without sudo is in that user's storage: run this without sudo, too"
+        if names.host_of(asked.repository) == "localhost":
+            return UsageError(message, hint=other)
+        return UsageError(message, hint=f"podman pull {name}; or {other}")
 
     def instances(self, name: str) -> tuple[str, ...] | None:
         """Return the full ids of the images of a list (podman-manifest(1)), in its order; None for one image.
@@ -350,12 +372,6 @@ def _service_failed(status: int | None, talk: int) -> NoReturn:
             f"podman system service did not answer within {START_SECONDS:.0f} s", context=tail, hint=hint
         )
     raise failure("podman", "podman system service", status, tail, hint)
-
-
-def _not_found(name: str) -> UsageError:
-    return UsageError(
-        f"no image {name} in local storage", hint=f"podman pull {name}   (podman images lists what is there)"
-    )
 
 
 @contextmanager

@@ -69,7 +69,7 @@ class Wait:
             return
         self._looked = now
         moved = _moved_by(self._pid)
-        if moved is None or moved - self._moved >= MOVES:
+        if moved is None or abs(moved - self._moved) >= MOVES:
             self._moved, self._since, self._next_note = moved or 0, now, FIRST_NOTE
         else:
             self.quiet(now - self._since)
@@ -97,10 +97,16 @@ class Wait:
 
 
 def _moved_by(pid: int) -> int | None:
-    """Return the bytes that a process has read and written so far; None if nobody says."""
+    """Return the bytes that a process and its children have read and written so far; None if nobody says."""
     try:
+        children = [
+            child
+            for path in Path(f"/proc/{pid}/task").glob("*/children")
+            for child in path.read_text().split()
+        ]
         lines = Path(f"/proc/{pid}/io").read_text().splitlines()
         counts = dict(line.split(": ") for line in lines)
-        return int(counts["rchar"]) + int(counts["wchar"])
+        below = sum(_moved_by(int(child)) or 0 for child in children)
+        return int(counts["rchar"]) + int(counts["wchar"]) + below
     except (OSError, ValueError, KeyError):
         return None

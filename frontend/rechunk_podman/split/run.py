@@ -16,7 +16,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.files import spool_directory
 from rechunk_podman.log import NOTE, note
 from rechunk_podman.oci.documents import image_record
-from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
+from rechunk_podman.oci.reference import DOCKER, LocationKind, default_tag, normalised_tag
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.programs import podman, space
 from rechunk_podman.programs.leftovers import clear_once
@@ -30,6 +30,7 @@ from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
 from rechunk_podman.split.in_buildah import NoContainersError, has_triggers, split_in_buildah
 from rechunk_podman.split.in_place import split_into_file, split_into_storage
 from rechunk_podman.split.into_registry import push_image, push_list
+from rechunk_podman.split.pull import pull_image
 from rechunk_podman.split.request import Engine, Progress, SplitImage, SplitRequest, SplitResult, Task
 
 log = logging.getLogger(__name__)
@@ -73,6 +74,10 @@ def _check(request: SplitRequest) -> None:
 
 
 def _split(request: SplitRequest, progress: Progress) -> SplitResult:
+    if request.image.startswith(DOCKER):
+        arch = request.options.arch
+        name = pull_image(request.image, request.registry, arch, lambda: progress("pulling", 0, 0))
+        request = replace(request, image=name)
     with podman.connect() as service:
         members = service.instances(request.image)
         if members is not None:

@@ -34,7 +34,7 @@ def split(
         str,
         typer.Argument(
             metavar="IMG",
-            help="Name, digest reference or id of a local image; of a list, with --push.",
+            help="Name, digest reference or id of a local image; of a list, with --push. Or docker://NAME.",
             autocompletion=image_names,
         ),
     ],
