@@ -108,6 +108,14 @@ def test_script_without_arguments(tmp_path: Path) -> None:
     assert call(tmp_path) == FIXED
 
 
+def test_script_removes_the_archive_of_an_earlier_build(tmp_path: Path) -> None:
+    """If the chunker fails, the last stage must not get an older image; and there may be no room for two."""
+    (tmp_path / "context").mkdir()
+    (tmp_path / "context/out.ociarchive").write_text("old")
+    assert call(tmp_path) == FIXED
+    assert not (tmp_path / "context/out.ociarchive").exists()
+
+
 def test_script_splits_arguments_and_does_not_glob(tmp_path: Path) -> None:
     found = call(tmp_path, args="--prune /x/*  --label a=*", rechunk__config_json="{}")
     assert found == [*FIXED, *FROM_FILE, "--prune", "/x/*", "--label", "a=*"]
@@ -127,7 +135,7 @@ def test_script_takes_the_previous_image_from_a_file_unless_one_is_named(tmp_pat
 def test_paths_are_those_of_the_context(tmp_path: Path) -> None:
     """So that --previous FILE finds it there."""
     tool = "rechunk-podman build --rootfs /rootfs --output oci-archive:/run/src/out.ociarchive"
-    assert f"cd /run/src; exec {tool}" in " ".join(chunker_script().split())
+    assert f"cd /run/src; rm -f out.ociarchive; exec {tool}" in " ".join(chunker_script().split())
 
 
 ODD = ['--label=a=it\'s "$HOME" `id` \\', "--prune=/a b/*", "--label=x=two\nlines", "", "--label=é\udcff"]
