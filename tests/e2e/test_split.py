@@ -163,8 +163,8 @@ def test_lines_that_call_chunkah_work(
     """Its command, its variables and its place of the files, in our image."""
     config = json.dumps([storage.inspect(image)])
     archive = tmp_path / "out.ociarchive"
-    storage.run(
-        *("podman", "run", "--rm", f"--mount=type=image,src={image},dest=/chunkah", "--entrypoint", "sh"),
+    storage.container(
+        *(f"--mount=type=image,src={image},dest=/chunkah", "--entrypoint", "sh"),
         *("--volume", f"{tmp_path}:/run/out", "--env", f"CHUNKAH_CONFIG_STR={config}", chunker_image),
         *("-c", "chunkah build --max-layers 16 --compressed > /run/out/out.ociarchive"),
     )
