@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from rechunk_podman.model import Component, ComponentId, Plan
 from rechunk_podman.planning.ledger import Ledger, LedgerError, decode, encode
-from rechunk_podman.planning.plan import plan
+from rechunk_podman.planning.plan import TUNING, plan
+from rechunk_podman.planning.rates import Tuning
 
 SOURCES = ("rpm", "dpkg", "kernel", "bigfiles", "unclaimed", "database", "xattr", "filesystem")
 WEEK = 604_800
@@ -67,6 +68,9 @@ def histories(draw: st.DrawFn) -> list[list[Component]]:
     return series
 
 
+tunings = st.sampled_from((TUNING, Tuning(most_bundles=5), Tuning(most_bundles=12)))
+"""Real images have fewer components than bundles, mostly; some here have more."""
+
 limits = st.one_of(st.integers(1, 30), st.sampled_from((64, 400)))
 
 
@@ -119,34 +123,35 @@ def test_every_plan_of_a_series_is_a_partition_that_spares_clean_layers(
     series: list[list[Component]], data: st.DataObject
 ) -> None:
     ledger = None
-    max_layers = data.draw(limits)
+    max_layers, tuning = data.draw(limits), data.draw(tunings)
     for number, image in enumerate(series):
         if data.draw(st.integers(0, 3)) == 0:
             max_layers = data.draw(limits)
         now = START + number * WEEK
-        planned = plan(image, ledger, max_layers=max_layers, now=now)
+        planned = plan(image, ledger, max_layers=max_layers, now=now, tuning=tuning)
         check_partition(image, planned, max_layers)
         shuffled = data.draw(st.permutations(image))
-        assert plan(shuffled, ledger, max_layers=max_layers, now=now) == planned
+        assert plan(shuffled, ledger, max_layers=max_layers, now=now, tuning=tuning) == planned
         if ledger is not None:
             check_clean(ledger, image, planned)
         ledger = advance(ledger, image, planned, now)
 
 
 @settings(max_examples=30, deadline=None)
-@given(histories(), limits, st.integers(0, 10**7))
+@given(histories(), limits, st.integers(0, 10**7), tunings)
 def test_an_image_in_which_nothing_changed_is_planned_and_recorded_the_same(
-    series: list[list[Component]], max_layers: int, later: int
+    series: list[list[Component]], max_layers: int, later: int, tuning: Tuning
 ) -> None:
     ledger = None
     for number, image in enumerate(series):
-        planned = plan(image, ledger, max_layers=max_layers, now=START + number * WEEK)
-        ledger = advance(ledger, image, planned, START + number * WEEK)
-        again = plan(image, ledger, max_layers=max_layers, now=START + number * WEEK + later)
+        now = START + number * WEEK
+        planned = plan(image, ledger, max_layers=max_layers, now=now, tuning=tuning)
+        ledger = advance(ledger, image, planned, now)
+        again = plan(image, ledger, max_layers=max_layers, now=now + later, tuning=tuning)
         assert [layer.components for layer in again.layers] == [layer.components for layer in planned.layers]
         assert [layer.rate for layer in again.layers] == [layer.rate for layer in planned.layers]
         assert all(layer.fee == 0.0 for layer in again.layers)
-        assert advance(ledger, image, again, START + number * WEEK + later) == ledger
+        assert advance(ledger, image, again, now + later) == ledger
 
 
 @settings(max_examples=30, deadline=None)
@@ -158,6 +163,28 @@ def test_more_layers_are_used_and_fewer_obeyed_when_nothing_else_changed(
     check_partition(image, planned, first)
     ledger = advance(None, image, planned, START)
     check_partition(image, plan(image, ledger, max_layers=second, now=START + WEEK), second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(images(smallest=8), st.integers(1, 6), st.data())
+def test_a_plan_of_bundles_is_complete_and_keeps_what_did_not_change(
+    image: list[Component], most: int, data: st.DataObject
+) -> None:
+    """Every release has more components than bundles."""
+    tuning, max_layers = Tuning(most_bundles=most), data.draw(st.integers(1, 12))
+    planned = plan(image, None, max_layers=max_layers, now=START, tuning=tuning)
+    ledger = advance(None, image, planned, START)
+    for number in range(1, 4):
+        now = START + number * WEEK
+        touched = data.draw(st.sets(st.sampled_from([component.id for component in image]), max_size=3))
+        image = [
+            replace(component, fingerprint=f"{number:08}".encode()) if component.id in touched else component
+            for component in image
+        ]
+        planned = plan(image, ledger, max_layers=max_layers, now=now, tuning=tuning)
+        check_partition(image, planned, max_layers)
+        check_clean(ledger, image, planned)
+        ledger = advance(ledger, image, planned, now)
 
 
 @settings(max_examples=30, deadline=None)

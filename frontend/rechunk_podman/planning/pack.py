@@ -91,11 +91,7 @@ class _Groups:
         left = int(self.alive.sum())
         if left <= max_layers:
             return
-        together = (self.stay * self.weights) @ self.stay.T
-        extra = (self.size[:, None] + self.size[None, :]) * (1.0 - together)
-        price = self.fee * self.clean - self.cost
-        extra = _grid(extra + price[:, None] + price[None, :])
-        np.fill_diagonal(extra, np.inf)
+        extra = self._pairs(slice(None))
         nearest: Ints = extra.argmin(axis=1)
         least = extra[np.arange(len(extra)), nearest]
         stale = np.zeros(len(extra), dtype=bool)
@@ -121,6 +117,19 @@ class _Groups:
             better = self.alive & (row < least)
             nearest[better], least[better] = first, row[better]
             stale &= ~better
+
+    def _pairs(self, groups: Ints | slice) -> Array:
+        """Return what merging each pair of `groups` adds; infinite on the diagonal."""
+        stay, size = self.stay[groups], self.size[groups]
+        price = (self.fee * self.clean - self.cost)[groups]
+        # in place: for thousands of groups this is most of the planner's memory
+        extra: Array = (stay * self.weights) @ stay.T
+        np.subtract(1.0, extra, out=extra)
+        extra *= size[:, None] + size[None, :]
+        extra += price[:, None]
+        extra += price[None, :]
+        np.fill_diagonal(extra, np.inf)
+        return _grid(extra, out=extra)
 
     def _merge_costs(self, group: int) -> Array:
         """Return what merging `group` with each other group adds; infinite for itself and the dead."""
@@ -167,11 +176,7 @@ class _Groups:
             target = self._new_group()
         else:
             alive = np.flatnonzero(self.alive)
-            together = (self.stay[alive] * self.weights) @ self.stay[alive].T
-            price = self.fee[alive] * self.clean[alive] - self.cost[alive]
-            extra = (self.size[alive][:, None] + self.size[alive][None, :]) * (1.0 - together)
-            extra = _grid(extra + price[:, None] + price[None, :])
-            np.fill_diagonal(extra, np.inf)
+            extra = self._pairs(alive)
             at = np.flatnonzero(alive == source)
             extra[at, :] = extra[:, at] = np.inf
             best = int(extra.argmin())
@@ -304,5 +309,8 @@ class _Moves:
         return int(self.rows[best]), float(gain[best])
 
 
-def _grid(values: Array) -> Array:
-    return np.asarray(np.round(values / GRAIN) * GRAIN)
+def _grid(values: Array, out: Array | None = None) -> Array:
+    scaled = np.divide(values, GRAIN, out=out)
+    np.round(scaled, out=scaled)
+    scaled *= GRAIN
+    return scaled

@@ -9,6 +9,7 @@ import numpy as np
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import TAR_FORMAT, Component, Plan, PlannedLayer
+from rechunk_podman.planning.bundles import bundles
 from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
 from rechunk_podman.planning.ledger import Ledger, quantized
 from rechunk_podman.planning.pack import CleanLayer, pack
@@ -18,7 +19,14 @@ from rechunk_podman.planning.scenarios import Forecast, forecast, release_weight
 TUNING = Tuning()
 
 
-def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers: int, now: int) -> Plan:
+def plan(
+    components: Iterable[Component],
+    previous: Ledger | None,
+    *,
+    max_layers: int,
+    now: int,
+    tuning: Tuning = TUNING,
+) -> Plan:
     """Assign every component to exactly one of at most `max_layers` layers.
 
     Args:
@@ -44,7 +52,7 @@ def plan(components: Iterable[Component], previous: Ledger | None, *, max_layers
         return Plan(())
     if previous is None:
         return _without_memory(ordered, max_layers)
-    return _with_memory(ordered, previous, max_layers, now, TUNING)
+    return _with_memory(ordered, previous, max_layers, now, tuning)
 
 
 def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
@@ -77,9 +85,7 @@ def _with_memory(
         size, change = _size_and_change(future, members)
         # a saving lasts until the layer would have been repacked for free, or as long as we look ahead
         layers.append(CleanLayer(members, size * max(1.0 / tuning.horizon, tuning.wait * change)))
-    held = {row for members in clean.values() for row in members}
-    pool = [row for row in range(len(ordered)) if row not in held]
-    groups = [tuple(group) for group in pack(future, pool, layers, max_layers)]
+    groups = _packed(ordered, future, layers, max_layers, tuning)
     kept = {members: index for index, members in clean.items() if members in groups}
     fees = np.zeros(len(ordered))
     notes = []
@@ -106,6 +112,25 @@ def _with_memory(
     old.sort(key=lambda entry: entry[0])
     new.sort(key=lambda entry: (entry[0], entry[1].components))
     return Plan((*(layer for _, layer in old), *(layer for _, layer in new)), tuple(notes))
+
+
+def _packed(
+    ordered: Sequence[Component],
+    future: Forecast,
+    clean: Sequence[CleanLayer],
+    max_layers: int,
+    tuning: Tuning,
+) -> list[tuple[int, ...]]:
+    """Return the rows of each layer, in order, packed bundle by bundle."""
+    found = bundles(ordered, future, clean, tuning.most_bundles)
+    bundle_of = {row: number for number, bundle in enumerate(found) for row in bundle}
+    layers = [
+        CleanLayer(tuple(sorted({bundle_of[row] for row in layer.members})), layer.fee) for layer in clean
+    ]
+    held = {number for layer in layers for number in layer.members}
+    pool = [number for number in range(len(found)) if number not in held]
+    packed = pack(future.bundled(found), pool, layers, max_layers)
+    return [tuple(sorted(row for number in group for row in found[number])) for group in packed]
 
 
 def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, tuple[int, ...]]:

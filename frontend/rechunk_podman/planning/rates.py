@@ -40,7 +40,10 @@ FIRST_RATE = 0.03
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """The constants of the forecast and of packing, for the experiments in docs/planning.md."""
+    """The constants of the forecast and of packing, for the experiments in docs/planning.md.
+
+    most_bundles: if there are more components, similar ones are packed as one; memory grows with its square.
+    """
 
     half_life: float = 64.0
     shrink: float = 24.0
@@ -54,6 +57,7 @@ class Tuning:
     surprise_tilt: float = 1.0
     horizon: float = 20.0
     wait: float = 1.0
+    most_bundles: int = 3_000
 
 
 @dataclass(frozen=True, slots=True)

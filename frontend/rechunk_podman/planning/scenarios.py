@@ -9,11 +9,12 @@ larger in releases in which many others changed.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from rechunk_podman.planning.rates import Array, ReleaseTable, Tuning
+from rechunk_podman.planning.rates import Array, Flags, Ints, ReleaseTable, Tuning
 
 HIT = 0.98
 """The highest probability that what changed in a recorded release changes when it happens again."""
@@ -24,7 +25,8 @@ TRAIN_HITS, TRAIN_TRIALS = 1.9, 2.0
 
 
 MASS_REBUILD = 0.5
-"""Share of all components; a release with more changes says nothing about pairs, which would take long."""
+"""Share of all components; a release with more changes says nothing about pairs, which would take long. The
+same holds if more kinds of components changed than this share of `Tuning.most_bundles`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,19 @@ class Forecast:
     sizes: Array
     stays: Array
     weights: Array
+
+    def bundled(self, bundles: Sequence[Sequence[int]]) -> Forecast:
+        """Return the forecast of bundles of rows: a bundle changes if any of its rows does.
+
+        Args:
+            bundles: every row in exactly one, in order.
+        """
+        if len(bundles) == len(self.sizes):
+            return self
+        rows = [list(bundle) for bundle in bundles]
+        stays = np.array([self.stays[bundle].sum(axis=0) for bundle in rows])
+        sizes = np.array([self.sizes[bundle].sum() for bundle in rows])
+        return Forecast(sizes, stays, self.weights)
 
 
 def release_weights(past: ReleaseTable, tuning: Tuning) -> Array:
@@ -59,29 +74,68 @@ def loyalty(past: ReleaseTable, tuning: Tuning) -> Array:
     It is the highest over all others that changed in this release, estimated from the other releases on
     record in which either changed; mass rebuilds count for little. 0 if nothing else changed, or the
     component did not.
+
+    If there are more than `most_bundles` components, pairs of kinds are compared, one release at a time.
     """
-    recorded = past.changed & past.seen
+    few = len(past.changed) <= tuning.most_bundles
+    kinds = _each_apart(past) if few else _alike(past)
     small = _smallness(past, tuning)
-    table = recorded.astype(float)
-    both = (table * small) @ table.T
-    each = both.diagonal()
-    either = each[:, None] + each[None, :] - both
+    table = kinds.changed.astype(float)
+    both = (table * small) @ table.T if few else None
+    each = (table * small * table).sum(axis=1) if both is None else both.diagonal()
     found = np.zeros_like(table)
     for release in range(table.shape[1]):
-        rows = np.flatnonzero(recorded[:, release])
-        if len(rows) < 2:
+        rows = np.flatnonzero(kinds.changed[:, release])
+        changed = int(kinds.counts[rows].sum())
+        if changed < 2:
             continue
-        if len(rows) > MASS_REBUILD * len(table):
+        if changed > MASS_REBUILD * len(past.changed) or len(rows) > MASS_REBUILD * tuning.most_bundles:
             found[rows, release] = tuning.loyalty
             continue
-        pairs = np.ix_(rows, rows)
-        train = past.trains[rows][:, None] == past.trains[rows][None, :]
-        hits = np.maximum(both[pairs] - small[release], 0.0) + np.where(train, TRAIN_HITS, tuning.loyalty)
-        trials = np.maximum(either[pairs] - small[release], 0.0) + np.where(train, TRAIN_TRIALS, 1.0)
+        shared = (table[rows] * small) @ table[rows].T if both is None else both[np.ix_(rows, rows)]
+        either = each[rows][:, None] + each[rows][None, :] - shared
+        trains = kinds.trains[rows]
+        train = (trains[:, None] == trains[None, :]) & (trains >= 0)
+        hits = np.maximum(shared - small[release], 0.0) + np.where(train, TRAIN_HITS, tuning.loyalty)
+        trials = np.maximum(either - small[release], 0.0) + np.where(train, TRAIN_TRIALS, 1.0)
         bound = hits / trials
-        np.fill_diagonal(bound, 0.0)
+        single = np.flatnonzero(kinds.counts[rows] == 1)
+        bound[single, single] = 0.0
         found[rows, release] = bound.max(axis=1)
-    return found
+    return found[kinds.kind_of]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kinds:
+    """Components as loyalty() tells them apart.
+
+    changed[k, j]: components of kind k changed in release j. trains: per kind its train, -1 for none.
+    counts: of components per kind. kind_of: the kind of each component.
+    """
+
+    changed: Flags
+    trains: Ints
+    counts: Ints
+    kind_of: Ints
+
+
+def _each_apart(past: ReleaseTable) -> _Kinds:
+    """Return a kind for each component."""
+    count = len(past.changed)
+    trains = np.unique(past.trains, return_inverse=True)[1]
+    return _Kinds(past.changed & past.seen, trains, np.ones(count, dtype=np.int64), np.arange(count))
+
+
+def _alike(past: ReleaseTable) -> _Kinds:
+    """Return one kind for components that changed in the same releases and are of one train, or of none."""
+    changed = past.changed & past.seen
+    _, train_of, members = np.unique(past.trains, return_inverse=True, return_counts=True)
+    trains = np.where(members[train_of] > 1, train_of, -1)
+    keys = np.column_stack([np.packbits(changed, axis=1), trains.view(np.uint8).reshape(-1, 8)])
+    _, first, kind_of, counts = np.unique(
+        keys, axis=0, return_index=True, return_inverse=True, return_counts=True
+    )
+    return _Kinds(changed[first], trains[first], counts, kind_of.reshape(-1))
 
 
 def forecast(sizes: Array, past: ReleaseTable, rates: Array, weights: Array, tuning: Tuning) -> Forecast:
