@@ -1,9 +1,9 @@
 """Bundles: components that are packed as one, if there are too many to compare every pair of them.
 
 If there are more than `Tuning.most_bundles`, the heaviest stay alone (the weight is the root of bytes times
-changes, the cost of bad company). The others are sorted so that neighbours behave alike, and this line is cut into
-bundles of about equal weight. Components of two clean layers, or of a clean layer and the pool, are never in
-one bundle.
+changes, the cost of bad company). The others are sorted so that neighbours behave alike, and this line is cut
+into bundles of about equal weight. Components of two clean layers, or of a clean layer and the pool, are
+never in one bundle.
 """
 
 from __future__ import annotations
