@@ -134,7 +134,7 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     assert shown.exit_code == 0
     assert "small" in shown.stdout
     told = CliRunner().invoke(app, [str(path), str(path), "--max-layers", "2", "--stateless", "--json"])
-    documents = json.loads(told.stdout)
+    documents = json.loads(told.stdout)["histories"]
     assert len(documents) == 2
     assert {"series", "max_layers", "stateless", "updates", "bytes", "bound", "reextracted"} <= documents[
         0
