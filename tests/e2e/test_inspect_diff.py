@@ -201,22 +201,23 @@ def test_the_same_in_a_registry(pair: Pair, registry: tools.Registry) -> None:
         assert pair.json(*map(str, command), names[0]) == pair.json(*map(str, command), pair.old)
 
 
-def test_an_index_of_several_images(pair: Pair, registry: tools.Registry) -> None:
+def test_an_index_of_several_images(pair: Pair, registry: tools.Registry, tmp_path: Path) -> None:
     """Ours is the one of this machine's architecture, or the one that was asked for."""
-    parts = {}
-    for which, architecture in (("old", "s390x"), ("new", documents(pair.new)[1]["architecture"])):
-        path = f"{registry.address}/many:{which}"
+    (tmp_path / "root/etc").mkdir(parents=True)
+    other = f"oci:{tmp_path}/other"
+    pair.storage.rechunk("build", "--rootfs", tmp_path / "root", "--arch", "s390x", "--output", other)
+    manifests = []
+    for reference in (other, pair.new):
+        folder, architecture = Path(reference[4:]), documents(reference)[1]["architecture"]
         command = ("skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false")
-        tools.run(*command, f"oci:{pair.folder}/{which}", f"docker://{path}")
-        manifest = json.dumps(documents(f"oci:{pair.folder}/{which}")[0])
-        parts[architecture] = json.loads((pair.folder / which / "index.json").read_bytes())["manifests"][
-            0
-        ] | {"platform": {"os": "linux", "architecture": architecture}}
-        assert manifest
+        tools.run(*command, reference, f"docker://{registry.address}/many:{architecture}")
+        (entry,) = json.loads((folder / "index.json").read_bytes())["manifests"]
+        platform = {"os": "linux", "architecture": architecture}
+        manifests.append({**entry, "platform": platform, "annotations": {}})
     index = {
         "schemaVersion": 2,
         "mediaType": "application/vnd.oci.image.index.v1+json",
-        "manifests": [{**entry, "annotations": {}} for entry in parts.values()],
+        "manifests": manifests,
     }
     tools.run(
         "curl",
@@ -225,7 +226,7 @@ def test_an_index_of_several_images(pair: Pair, registry: tools.Registry) -> Non
         f"http://{registry.address}/v2/many/manifests/all",
     )
     name = f"docker://{registry.address}/many:all"
-    digests = [pair.json("inspect", reference)["digest"] for reference in (pair.old, pair.new)]
+    digests = [entry["digest"] for entry in manifests]
     assert pair.json("inspect", "--tls-verify=false", name)["digest"] == digests[1]
     assert pair.json("inspect", "--tls-verify=false", "--arch=s390x", name)["digest"] == digests[0]
     wrong = pair.storage.rechunk("inspect", "--tls-verify=false", "--arch=riscv64", name, check=False)
