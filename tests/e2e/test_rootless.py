@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import select
+import shutil
+import subprocess
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -64,6 +69,65 @@ def test_split(ordinary_user: tools.OrdinaryUser, odd_image: str) -> None:
     done = ordinary_user.unshared("sh", "-c", COMPARE, "sh", ordinary_user.python, odd_image, result)
     assert done.out == ""
     ordinary_user.rechunk("verify", odd_image, result)
+
+
+@pytest.mark.parametrize("tool", ["buildah", "podman"])
+def test_a_kill_ends_what_runs_in_the_namespace(
+    ordinary_user: tools.OrdinaryUser, odd_image: str, tool: str
+) -> None:
+    """The process that is killed has become `… unshare`; the one inside ends in order, its work undone."""
+    temporary = ordinary_user.home / tool
+    temporary.mkdir()
+    shutil.chown(temporary, ordinary_user.name, ordinary_user.name)
+    command = ("split", odd_image, "--tag", "localhost/killed:1", "--engine", "native", "--max-layers", "8")
+    more = {"TMPDIR": str(temporary)}
+    if tool == "podman":
+        more["PATH"] = tools.path_without("buildah", ordinary_user.home / "bin")
+    variables = [f"{key}={value}" for key, value in {**ordinary_user.env, **more}.items()]
+    user = ("--reuid", ordinary_user.name, "--regid", ordinary_user.name, "--init-groups")
+    with subprocess.Popen(
+        [
+            "setpriv",
+            *user,
+            "env",
+            "-i",
+            *variables,
+            ordinary_user.python,
+            "-m",
+            "rechunk_podman",
+            *command,
+            "-v",
+        ],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        cwd=ordinary_user.home,
+        text=True,
+    ) as process:
+        assert process.stderr is not None
+        while "scan: " not in process.stderr.readline():
+            assert process.poll() is None
+        started = processes(str(temporary))
+        assert len(started) > 1
+        process.kill()
+        for watch in started:
+            assert select.select([watch], [], [], 60)[0]
+            os.close(watch)
+    assert list(temporary.iterdir()) == []
+    assert ordinary_user.run("podman", "image", "exists", "localhost/killed:1", check=False).code == 1
+
+
+def processes(temporary: str) -> list[int]:
+    """Process descriptors of the processes with that TMPDIR, but for the one that holds the namespace."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            environment, line = (entry / "environ").read_bytes(), (entry / "cmdline").read_bytes()
+            if f"TMPDIR={temporary}".encode() in environment and b"catatonit" not in line:
+                found.append(os.pidfd_open(int(entry.name)))
+        except (OSError, ValueError):
+            continue
+    return found
 
 
 def test_root_and_user_make_the_same_layers(

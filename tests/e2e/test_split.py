@@ -409,17 +409,6 @@ def test_wrong_options(
     says(split(oddities_image, *arguments, check=False), 2, what, hint)
 
 
-def path_without(tool: str, folder: Path) -> str:
-    """A PATH on which everything is but one tool."""
-    folder.mkdir()
-    for place in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
-        for entry in Path(place).iterdir():
-            link = folder / entry.name
-            if entry.name != tool and not link.is_symlink():
-                link.symlink_to(entry)
-    return str(folder)
-
-
 @pytest.mark.parametrize(
     ("tool", "engine"),
     [("podman", "native"), ("podman", "buildah"), ("skopeo", "native"), ("buildah", "buildah")],
@@ -432,7 +421,7 @@ def test_a_missing_tool(
     tool: str,
     engine: str,
 ) -> None:
-    env = {"PATH": path_without(tool, tmp_path / "bin")}
+    env = {"PATH": tools.path_without(tool, tmp_path / "bin")}
     done = split(oddities_image, "--engine", engine, check=False, env=env)
     says(done, 1, f"{tool} is not installed", f"apt-get install {tool}, or dnf install {tool}")
 
@@ -440,7 +429,7 @@ def test_a_missing_tool(
 def test_without_buildah_auto_is_native(
     oddities_image: str, chunker_image: str, split: Callable[..., tools.Done], tmp_path: Path
 ) -> None:
-    env = {"PATH": path_without("buildah", tmp_path / "bin")}
+    env = {"PATH": tools.path_without("buildah", tmp_path / "bin")}
     assert json.loads(split(oddities_image, "-t", TAG, "--json", env=env).out)["engine"] == "native"
 
 

@@ -292,6 +292,17 @@ def _end_processes_of(name: str) -> None:
                 os.kill(int(entry.name), signal.SIGKILL)
 
 
+def path_without(tool: str, folder: Path) -> str:
+    """A PATH on which everything is but one tool."""
+    folder.mkdir()
+    for place in ("/usr/bin", "/usr/sbin", "/bin", "/sbin"):
+        for entry in Path(place).iterdir():
+            link = folder / entry.name
+            if entry.name != tool and not link.is_symlink():
+                link.symlink_to(entry)
+    return str(folder)
+
+
 @dataclass(frozen=True)
 class Registry:
     """A registry on loopback. `log` grows by one line for each request."""
