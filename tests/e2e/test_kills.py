@@ -94,14 +94,12 @@ def place(storage: tools.Storage, tmp_path_factory: pytest.TempPathFactory) -> I
     shutil.rmtree(folder)
 
 
-def series(place: Place, command: Callable[[int], list[str]], name: str) -> Counter[str]:
+def series(place: Place, command: Callable[[int], list[str]], name: str, places: int = 1) -> None:
     """Start runs and end them at random moments; then a run to its end, after which nothing is left.
 
     Args:
         command: the arguments of a run, by its number.
-
-    Returns:
-        How often each way of ending them was taken, and how many things of each kind were left in the end.
+        places: how many outputs there are in turn: each gets a last run.
     """
     dice = random.Random(f"{SEED}-{name}")
     print(f"\n{name}: RECHUNK_TEST_SEED={SEED}")
@@ -138,10 +136,10 @@ def series(place: Place, command: Callable[[int], list[str]], name: str) -> Coun
             assert not {kind: now[kind] - earlier[kind] for kind in now if now[kind] - earlier[kind]}
     now = place.traces()
     counts.update({f"left before the last run: {kind}": len(now[kind] - before[kind]) for kind in now})
-    tools.run(*tools.RECHUNK, *command(number + 1), env=place.env)
+    for last in range(number + 1, number + 1 + places):
+        tools.run(*tools.RECHUNK, *command(last), env=place.env)
     assert place.traces() == before, counts
     print(f"{name}: {whole:.1f} s a run; {dict(counts)}")
-    return counts
 
 
 def test_killed_builds(place: Place, small: Callable[[int], str]) -> None:
@@ -166,9 +164,7 @@ def test_killed_builds(place: Place, small: Callable[[int], str]) -> None:
                 validate(target).check()
             return ["build", "--rootfs", str(root), "-o", output, "--compression=gzip", "-T1"]
 
-        series(place, command, "build")
-        for number in range(3):  # one run to its end for each output
-            tools.run(*tools.RECHUNK, *command(number), env=place.env)
+        series(place, command, "build", places=len(outputs))
     assert sorted(os.listdir(folder)) == ["archive.oci", "layout", "there"]
     for path in folder.iterdir():
         validate(path).check()
