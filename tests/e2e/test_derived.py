@@ -194,6 +194,7 @@ class Hosted:
             self.ground.machine,
             context,
             {
+                "actions/cache": lambda _inputs: None,  # the folder is there in the next run
                 "actions/checkout": lambda _inputs: None,
                 "actions/upload-artifact": self.upload,
                 "anchore/sbom-action/download-syft": self.syft,

@@ -133,6 +133,10 @@ def test_workflow_keeps_its_promises():
         *("Rechunk and push", "Sign", "Smoke test", "Promote"),
     ]
     assert [name for name in names if name in order] == order
+    remembered = steps[names.index("Remember pushes")]["with"]["path"].replace(
+        "${{ runner.temp }}", "$RUNNER_TEMP"
+    )
+    assert f'--state "{remembered}/' in steps[names.index("Rechunk and push")]["run"]
     for step in steps[names.index("Log in") :]:
         assert step["if"] == "env.PUBLISH == 'true'"
     assert document["permissions"] == {}
