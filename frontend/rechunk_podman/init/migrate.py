@@ -173,7 +173,7 @@ def _recipes(text: str, before: str) -> Iterator[str]:
 
 
 def _calling(recipe: str) -> str:
-    return rf"\b(?:just|make)\b[^\n;|&]*?(?<![\w-]){re.escape(recipe)}(?![\w-])"
+    return rf"\b(?:just|make)\b(?:[^\n;|&\\]|\\\n)*?(?<![\w-]){re.escape(recipe)}(?![\w-])"
 
 
 def _reaching(recipe: str) -> str:

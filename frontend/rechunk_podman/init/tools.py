@@ -7,7 +7,7 @@ The forms are those of the tools' own documentation, docs/migrating.md lists the
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from rechunk_podman.init.shell import (
     Command,
@@ -32,6 +32,7 @@ _SCRIPT = re.compile(r"/sources/rechunk/([123])_(prune|create|chunk)\.sh")
 _CREATE = re.compile(r"\$\([^()\n]*\bcreate[ \t]+(?!-)")
 _VOLUME = re.compile(r"^[^#\n]*\bvolume rm cache_ostree\b[^\n]*\n", re.MULTILINE)
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export )?([A-Za-z_][\w-]*)[ \t]*[:?]?=[ \t]*(\S.*)")
+_LABELS = re.compile(r'"\$\{\w*label\w*\[@\]\}"\Z', re.IGNORECASE)
 _OSTREE = re.compile(r"\bbuild-chunked-oci\b")
 _EXPRESSION = r"\$\{\{[^}]*\}\}|\{\{[^}]*\}\}|\$\{[^}]*\}|\$\([A-Za-z_]\w*\)"
 _CHUNKAH_IMAGE = re.compile(
@@ -125,7 +126,8 @@ def _from_ostree(text: str, command: Command) -> str | None:
         "--label",
         "--previous-build",
     }
-    if given.operands or {name for name, _ in given.values} - known:
+    arrays = [word for word in given.operands if _LABELS.match(word)]
+    if len(arrays) < len(given.operands) or {name for name, _ in given.values} - known:
         return None
     run = next((i for i, word in enumerate(words[:at]) if word == "run" and i), None)
     source, rootfs = given.last("--from"), given.last("--rootfs")
@@ -139,12 +141,14 @@ def _from_ostree(text: str, command: Command) -> str | None:
             source, rootfs = _mounted(parse_options(words[run + 1 : at], _RUN_FLAGS), rootfs), None
         if source is None:
             return None
-    target = _target(given.last("--output"), host=run is None)
+    volumes = None if run is None else parse_options(words[run + 1 : at], _RUN_FLAGS).all("--volume", "-v")
+    target = _target(given.last("--output"), volumes)
     if target is None or (source is None and (rootfs is None or target[0] != "--output")):
         return None
     options = [["--bootc"]] if "--bootc" in given.flags else []
     options += [["--max-layers", n] for n in given.all("--max-layers")[-1:]]
     options += [["--label", label] for label in given.all("--label")]
+    options += [[array] for array in arrays]
     options += [["--previous", f"docker://{name}"] for name in given.all("--previous-build")]
     what = [OURS, "split", source] if source else [OURS, "build", "--rootfs", rootfs or ""]
     indent = indent_of(text, command.start)
@@ -165,8 +169,12 @@ def _mounted(run: Options, rootfs: str | None) -> str | None:
     return None
 
 
-def _target(output: str | None, *, host: bool) -> tuple[str, str] | None:
-    """Return our option for an output of rpm-ostree; None for a file inside a container."""
+def _target(output: str | None, volumes: Sequence[str] | None) -> tuple[str, str] | None:
+    """Return our option for an output of rpm-ostree; None for a file that only a container sees.
+
+    Args:
+        volumes: HOST:CONTAINER[:OPTIONS] of the container; None on the host.
+    """
     if output is None:
         return None
     quote = '"' if output.startswith('"') else ""
@@ -174,8 +182,16 @@ def _target(output: str | None, *, host: bool) -> tuple[str, str] | None:
     if bare.startswith("containers-storage:"):
         name = re.sub(r"^\[.*?\]", "", bare.removeprefix("containers-storage:"))
         return "-t", f"{quote}{name}{quote}"
-    if host and re.match(r"oci(-archive)?:", bare):
+    kind, _, path = bare.partition(":")
+    if kind not in ("oci", "oci-archive"):
+        return None
+    if volumes is None:
         return "--output", output
+    for volume in volumes:
+        host, _, inside = unquote(volume).partition(":")
+        place = inside.partition(":")[0].rstrip("/")
+        if place and path.startswith(f"{place}/"):
+            return "--output", f'{kind}:"{host}{path.removeprefix(place)}"'
     return None
 
 

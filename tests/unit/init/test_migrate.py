@@ -94,7 +94,8 @@ CALLS_JUST = (
     + """
       - name: Rechunk
         run: |
-          sudo -E "$(command -v just)" chunked \\
+          sudo -E "$(command -v just)" \\
+              chunked \\
               "$IMAGE"
 """
 )
@@ -231,6 +232,19 @@ def test_rpm_ostree_in_a_workflow(tmp_path):
     )
     assert "git+https://github.com/rechunk-podman/rechunk-podman@v" in steps[1]["run"]
     assert "has to be installed" not in said
+
+
+def test_rpm_ostree_into_a_mounted_folder(tmp_path):
+    """A file that the container writes below a volume lies at that place of the host."""
+    command = (
+        'sudo podman run --rm --mount=type=image,src=localhost/raw,target=/tree --volume "$DIR:/run/out:Z" '
+        "--entrypoint /usr/bin/rpm-ostree localhost/raw compose build-chunked-oci --bootc "
+        '"${label_args[@]}" --rootfs /tree --output oci-archive:/run/out/a.oci\n'
+    )
+    after, _ = migrated(tmp_path, {"build.sh": f"#!/bin/bash\n{command}"})
+    assert after["build.sh"].splitlines()[1] == (
+        'sudo rechunk-podman split localhost/raw --bootc "${label_args[@]}" --output oci-archive:"$DIR/a.oci"'
+    )
 
 
 def test_rpm_ostree_in_a_justfile(tmp_path):
