@@ -164,7 +164,7 @@ def test_lines_that_call_chunkah_work(
     config = json.dumps([storage.inspect(image)])
     archive = tmp_path / "out.ociarchive"
     storage.container(
-        *(f"--mount=type=image,src={image},dest=/chunkah", "--entrypoint", "sh"),
+        *(f"--mount=type=image,src={image},target=/chunkah", "--entrypoint", "sh"),
         *("--volume", f"{tmp_path}:/run/out", "--env", f"CHUNKAH_CONFIG_STR={config}", chunker_image),
         *("-c", "chunkah build --max-layers 16 --compressed > /run/out/out.ociarchive"),
     )
