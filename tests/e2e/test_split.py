@@ -607,7 +607,9 @@ def test_a_terminal_sees_progress(storage: tools.Storage, oddities_image: str, t
         f"{sys.executable} -m rechunk_podman split {oddities_image} -t {TAG} --engine native --json 2>&1"
     )
     done = tools.run("script", "--quiet", "--return", "--command", command, "/dev/null", env=storage.env)
-    assert "writing layers" in done.out
+    phases = ("scanning", "reading", "planning", "writing layers", "importing into storage")
+    seen = [done.out.index(phase) for phase in phases]
+    assert seen == sorted(seen)
     document = done.out[done.out.index("{") : done.out.rindex("}") + 1]
     assert json.loads(document)["image"] == TAG
 

@@ -44,8 +44,15 @@ def progress_bar() -> Iterator[Progress]:
         task = bars.add_task("starting", total=None, moved="")
 
         def show(phase: str, done: int, total: int) -> None:
-            moved = moved_text(done, total)
-            bars.update(task, description=phase, completed=done, total=total or None, moved=moved)
+            # each phase is seen, however short it is
+            bars.update(
+                task,
+                description=phase,
+                completed=done,
+                total=total or None,
+                moved=moved_text(done, total),
+                refresh=bars.tasks[0].description != phase,
+            )
 
         # The bar replaces sys.stderr while it lives; the log has to go the same way.
         handlers = [h for h in log.handlers if isinstance(h, logging.StreamHandler)]

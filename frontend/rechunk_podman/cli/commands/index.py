@@ -46,7 +46,7 @@ def index(
             targets,
             registry,
             workdir=None if workdir is None else str(workdir.absolute()),
-            tick=lambda: progress("pushing", 0, 0),
+            tick=lambda: progress("uploading", 0, 0),
         )
     if as_json:
         found = [{"platform": one.platform_name, "digest": one.digest} for one in instances]
