@@ -6,6 +6,7 @@ RECHUNK_TEST_SEED repeats the moments of a series, whose seed is printed.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import select
@@ -225,3 +226,36 @@ def test_clean_says_what_it_removes(place: Place, small: Callable[[int], str]) -
     living.rmdir()
     assert place.traces() == before
     assert tools.run(*tools.RECHUNK, "clean", env=place.env).out == "nothing is left of killed runs\n"
+
+
+def test_untagged_images_of_a_killed_split_go_and_others_stay(
+    place: Place, small: Callable[[int], str]
+) -> None:
+    """A split that was killed before its image got a name; two untagged images that others made."""
+    storage = place.storage
+    made = []
+    for number in range(3):
+        name = f"localhost/untagged:{number}"
+        storage.rechunk("split", small(1), "-t", name, f"--label=n={number}", "--engine=native")
+        made.append(storage.run("podman", "image", "inspect", "--format={{.Id}}", name).out.strip())
+        storage.run("podman", "untag", name)
+    own, other, earlier = made
+    config = storage.run("skopeo", "inspect", "--config", "--raw", f"containers-storage:@{own}").out
+    container = storage.run("buildah", "from", "--pull-never", small(1)).out.strip()
+    work = place.folder / "tmp/rechunk-podman.aaaaaaaa"
+    work.mkdir(mode=0o700)
+    record = {"split": True, "untagged": [earlier], "env": dict(storage.env)}
+    (work / "changes.json").write_text(json.dumps(record))
+    (work / "result.json").write_text(json.dumps({"format": 1, "config": config}))
+    try:
+        done = tools.run(*tools.RECHUNK, "clean", env=place.env)
+        assert done.out.splitlines() == [
+            f"removed the untagged image {own[:12]}",
+            f"removed the directory {work}",
+        ]
+        exists = [storage.run("podman", "image", "exists", name, check=False).code == 0 for name in made]
+        assert exists == [False, True, True]
+        assert container in storage.run("buildah", "containers", "--format={{.ContainerName}}").out.split()
+    finally:
+        storage.run("buildah", "rm", container)
+        storage.run("podman", "rmi", other, earlier)

@@ -205,7 +205,7 @@ def untagged_images(env: Mapping[str, str]) -> tuple[str, ...]:
 def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """Remove the untagged images that a split in the directory `work` made; return their ids.
 
-    They are known by their layers, which are those of its result.
+    They have the id, or the layers and labels, of its result: buildah gives it a config of its own.
 
     Args:
         before: ids of images that stay in any case.
@@ -217,10 +217,12 @@ def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) ->
     if config is None:
         return []
     own = hashlib.sha256(config.encode()).hexdigest()
-    layers = (json.loads(config).get("rootfs") or {}).get("diff_ids")
+    document = json.loads(config)
+    layers = (document.get("rootfs") or {}).get("diff_ids")
+    labels = _without_buildahs((document.get("config") or {}).get("Labels"))
     removed = []
     for name in set(untagged_images(env)) - set(before):
-        if name != own and _layers(name, env) != layers:
+        if name != own and _facts(name, env) != (layers, labels):
             continue
         try:
             with signals_deferred():
@@ -232,12 +234,18 @@ def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) ->
     return removed
 
 
-def _layers(name: str, env: Mapping[str, str]) -> Any:
+def _facts(name: str, env: Mapping[str, str]) -> tuple[Any, Any]:
+    """Return the diff_ids of an image and its labels, but for buildah's own; None for both if it is gone."""
     try:
         (found,) = json.loads(run(["podman", "image", "inspect", name], env=env).stdout)
     except CommandError:
-        return None
-    return (found.get("RootFS") or {}).get("Layers")
+        return None, None
+    return (found.get("RootFS") or {}).get("Layers"), _without_buildahs(found.get("Labels"))
+
+
+def _without_buildahs(labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Return labels but for those that buildah sets."""
+    return {key: value for key, value in (labels or {}).items() if not key.startswith("io.buildah.")}
 
 
 def _result_config(work: str) -> str | None:
