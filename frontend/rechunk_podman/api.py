@@ -1,6 +1,6 @@
 """The public interface for Python: build, split, inspect and diff. docs/python-api.md describes it.
 
-This module imports nothing but errors: a function imports what it needs when it is called.
+Each function imports its modules when it is called, so that importing this module is cheap.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ def build(
         rootfs: a directory.
         output: `[oci:|oci-archive:|docker-archive:]PATH[:NAME]`; the image appears there whole or not at all.
         options: the properties of the image; None for the defaults.
-        config: the text of an image config, of OCI or as podman or docker inspect print it.
-        previous: the reference of the image before this one, whose plan is followed.
+        config: the text of an image config (OCI), or the output of podman or docker inspect.
+        previous: the reference of the previous image, whose plan is followed.
         registry: access to registries, for `previous`.
 
     Returns:
@@ -82,12 +82,12 @@ def split(
         options: the properties of the result; None for the defaults. `tag` is its name in storage.
         output: write the result there instead of into storage; as `build()` takes it.
         push: push the result to these `docker://REPO:TAG` instead; the first is uploaded.
-        previous: the reference of the image before this one; by default the image that the result replaces.
+        previous: the reference of the previous image; by default the image that the result replaces.
         registry: access to registries.
         workdir: a directory for temporary files; by default TMPDIR, else /var/tmp.
 
     Raises:
-        NamespaceRequiredError: the process is that of an ordinary user: run it under `podman unshare`.
+        NamespaceRequiredError: an ordinary user runs the process: run it under `podman unshare`.
         UsageError: an argument is malformed, or names nothing.
         ToolError: podman, buildah or skopeo is missing or failed. RechunkError: the work failed.
     """
@@ -144,7 +144,7 @@ def inspect(reference: str, *, registry: Registry | None = None) -> ImageFacts:
 
 
 def diff(old: str, new: str, *, registry: Registry | None = None) -> Update:
-    """Return what a client that has the image `old` downloads for `new`, and why, as `rechunk-podman diff`.
+    """Return the download of an update from `old` to `new`, with reasons, as `rechunk-podman diff`.
 
     Args:
         old, new: references as `inspect()` takes them.

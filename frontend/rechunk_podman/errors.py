@@ -1,4 +1,4 @@
-"""The errors that library code raises and that cli/ alone turns into text and exit codes."""
+"""The errors of library code. Only cli/ turns them into text and exit codes."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ class RechunkError(Exception):
     """Something the user can act on.
 
     Args:
-        message: one line, what did not hold.
-        context: further lines, innermost last (which file, which layer, what the tool said).
-        hint: one line, what to do about it.
+        message: one line that names the problem.
+        context: further lines, innermost last (the file, the layer, the output of the tool).
+        hint: one line that tells the user how to solve it.
         exit_code: 1 the work failed, 2 the call was wrong.
     """
 
@@ -42,11 +42,11 @@ class MissingImageError(UsageError):
 
 
 class RootfsError(RechunkError):
-    """The root filesystem cannot be read as it stands, or holds what no image can hold."""
+    """The root filesystem cannot be read, or holds something that no image can hold."""
 
 
 class DatabaseError(RechunkError):
-    """A package database is there and cannot be read at all."""
+    """A package database exists and cannot be read at all."""
 
 
 class ImageError(RechunkError):
@@ -58,7 +58,7 @@ class ToolError(RechunkError):
 
 
 class NamespaceRequiredError(ToolError):
-    """The work needs root, at least of a user namespace, and this process is that of an ordinary user.
+    """The work needs root, at least of a user namespace, and an ordinary user runs this process.
 
-    Raised before anything is written: the command line then starts anew in a user namespace.
+    Raised before anything is written: the command line then runs itself again in a user namespace.
     """

@@ -1,9 +1,9 @@
-"""The one way to write a file: aside, then renamed, so that it appears whole or not at all.
+"""Atomic writing of files: to a temporary file, then renamed, so that each appears whole or not at all.
 
 * A symlink is followed, and the file that it names is replaced.
-* A new file has the mode 0666 (0777 if it is executable) without the umask, whatever mode the old one had.
-* The name of a pipe, a FIFO or a device (/dev/stderr) stands for that stream: it is written directly.
-* With `durable` the bytes are on the disk before the file gets its name: a crash leaves the old or new file.
+* A new file has the mode 0666 (0777 if it is executable) minus the umask, whatever mode the old file had.
+* A pipe, a FIFO or a device (/dev/stderr) is written directly.
+* With `durable` the bytes are on the disk before the rename: a crash leaves the old or the new file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_file(
     """Write a small file.
 
     Raises:
-        RechunkError: it cannot be written. UsageError: there is a directory of that name.
+        RechunkError: the file cannot be written. UsageError: the path is a directory.
     """
     if is_stream(path):
         try:
@@ -46,7 +46,7 @@ def write_file(
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Return True if there is a pipe, a FIFO or a device of that name, neither a file nor a directory."""
+    """Return True if the path is a pipe, a FIFO or a device, neither a file nor a directory."""
     try:
         mode = Path(path).stat().st_mode
     except OSError:
@@ -55,13 +55,13 @@ def is_stream(path: str | os.PathLike[str]) -> bool:
 
 
 def require_writable(path: str | os.PathLike[str], option: str) -> None:
-    """Refuse a name under which nothing can be written, before the long work.
+    """Check before the long work that a file can be written at `path`.
 
     Args:
-        option: the option that gives the name, for the message.
+        option: the option with the path, for the message.
 
     Raises:
-        UsageError: it is a directory, or in no directory, or in one in which this user may not write.
+        UsageError: the path is a directory, its directory is missing, or this user may not write there.
     """
     folder = Path(path).absolute().parent
     if Path(path).is_dir():
@@ -78,17 +78,17 @@ def require_writable(path: str | os.PathLike[str], option: str) -> None:
 
 
 def partial_path(path: Path) -> Path:
-    """Return a new name in the directory of `path`, for what is renamed to it in the end."""
+    """Return a new name in the directory of `path`, for a file that is renamed to `path` in the end."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def partial_pattern(path: Path) -> re.Pattern[str]:
-    """Return the pattern of the names that partial_path() gives."""
+    """Return the pattern of the names that partial_path() returns."""
     return re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{8}}\.partial")
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what killed runs wrote aside for `path`."""
+    """Remove the partial files for `path` that killed runs left."""
     for _ in dead(str(path.parent), partial_pattern(path)):
         pass
 
@@ -102,11 +102,11 @@ def spool_directory() -> str:
 
 
 class OutputFile:
-    """A file that appears whole or not at all; a context manager: left without commit() it is discarded.
+    """A file that appears whole or not at all; a context manager that discards it without commit().
 
-    A path is written without a name, or under another beside it, and gets its name at the end. Standard
-    output, where it is a plain file, is written in place (and cut off again on failure); any other stream
-    gets a copy of a temporary file at the end.
+    The file has no name, or a temporary one beside `path`, until commit(). A plain file as standard output is
+    written in place, and truncated again on failure; any other stream gets a copy of a temporary file at the
+    end.
 
     Args:
         path: None is standard output.
@@ -114,11 +114,11 @@ class OutputFile:
 
     Attributes:
         fd: the descriptor to pwrite(2) to, from `base` on.
-        name: for messages.
-        directory: where other temporary files may be kept.
+        name: the name of the output in messages.
+        directory: a directory for other temporary files.
 
     Raises:
-        RechunkError, UsageError: it cannot be written.
+        RechunkError, UsageError: the output cannot be written.
     """
 
     def __init__(self, path: str | None, stdout: int = 1, *, mode: int = 0o666) -> None:
@@ -135,7 +135,7 @@ class OutputFile:
         target = Path(os.path.realpath(path))
         self.directory = str(target.parent)
         try:
-            # by the name that was given: that of a pipe in /proc/self/fd leads nowhere
+            # open the given path: a resolved pipe of /proc/self/fd names no file
             kind = stat.S_IFMT(Path(path).stat().st_mode)
         except FileNotFoundError:
             kind = stat.S_IFREG
@@ -190,7 +190,7 @@ class OutputFile:
         write_at(self.fd, data, self.base + offset, self.name)
 
     def commit(self, size: int, *, durable: bool = False) -> None:
-        """Give the complete file, `size` bytes long, its name; of a stream, copy it there."""
+        """Give the complete file of `size` bytes its name, or copy it to the stream."""
         try:
             if self._stream is not None:
                 self.name = self._shown
@@ -207,7 +207,7 @@ class OutputFile:
             held = os.dup(self.fd)  # keeps the lock until the file has its name
             try:
                 fd, self.fd = self.fd, -1
-                os.close(fd)  # some file systems find only here that there is no room
+                os.close(fd)  # some file systems report a full disk only here
                 if self._aside is not None and self._path is not None:
                     self._aside.rename(self._path)
             finally:
@@ -230,15 +230,15 @@ class OutputFile:
 
 
 def _open_nameless(path: Path, mode: int) -> tuple[int, Path | None]:
-    """Open a new file for what will be at `path`; return it, and its name beside `path` (OSError).
+    """Open a temporary file for `path`; return its descriptor, and its name or None (OSError).
 
-    Where the file system can, it has no name: whatever ends this process ends the file (open(2), O_TMPFILE).
+    It has no name if the file system supports that: it vanishes with this process (open(2), O_TMPFILE).
     """
     aside = partial_path(path)
     try:
         probe = os.open(path.parent, _NEW | os.O_TMPFILE, 0o600)
         try:
-            # a file gets its first name once: whether that is allowed here, another file has to tell
+            # a nameless file can be linked only once, so another file has to show that linking is allowed
             _give_name(probe, aside)
             aside.unlink()
         finally:
@@ -249,15 +249,15 @@ def _open_nameless(path: Path, mode: int) -> tuple[int, Path | None]:
 
 
 def _locked(fd: int) -> int:
-    """Lock an open file, so that no other run takes it for one of a killed run."""
+    """Lock an open file, so that no other run removes it as left by a killed run."""
     with suppress(OSError):  # a file system without locks
         fcntl.flock(fd, fcntl.LOCK_EX)
     return fd
 
 
 def _give_name(fd: int, path: Path) -> None:
-    """Give an open file without a name its first one."""
-    # with a descriptor os.link() calls linkat(2), which can follow the symlink in /proc
+    """Link an open file without a name to `path`."""
+    # with src_dir_fd, os.link() calls linkat(2), which can follow the symlink in /proc
     os.link(f"/proc/self/fd/{fd}", path, src_dir_fd=fd, follow_symlinks=True)
 
 
@@ -284,7 +284,7 @@ def write_at(fd: int, data: bytes | memoryview, offset: int, path: str) -> None:
 
 
 def output_error(path: str, cause: OSError) -> RechunkError:
-    """Return the RechunkError for an OSError on a file that is written; raise it from `cause`."""
+    """Return the RechunkError for an OSError while a file was written; raise it from `cause`."""
     hint = None
     if cause.errno in (errno.ENOSPC, errno.EDQUOT):
         hint = "free some space, or write to another file system"

@@ -1,7 +1,7 @@
 """Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
 
-A reference is whatever oci/reference.py, `locate()`, understands. Of an image in a registry
-only layers can be read.
+`locate()` in oci/reference.py says what a reference may be. An image in a registry can be opened only
+as layers.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class OpenRoot:
-    """A root filesystem that can be read as long as its context lasts.
+    """A root filesystem that can be read until its context ends.
 
-    name: the reference, as it was given.
-    files: a directory or a mounted image as Root; an image in a layout or archive as ImageSource, whose files
-        are read from its layers.
+    name: the reference as the caller wrote it.
+    files: a Root for a directory or a mounted image; an ImageSource, which reads files from layers, for an
+        image in a layout or archive.
     record: the documents of the image; None for a directory.
     """
 
@@ -44,7 +44,7 @@ def open_root(reference: str, *, is_image: bool = False, platform: str | None = 
 
     Args:
         is_image: take the name of a directory for the name of an image in storage.
-        platform: [OS/]ARCH[/VARIANT], which the image must be for.
+        platform: the platform that the image must have, as [OS/]ARCH[/VARIANT].
 
     Raises:
         UsageError: the reference names nothing, or an image that must be fetched or unpacked first.
@@ -64,7 +64,7 @@ def open_root(reference: str, *, is_image: bool = False, platform: str | None = 
             yield OpenRoot(reference, root, record)
     elif kind is LocationKind.DIRECTORY:
         if platform is not None:
-            raise UsageError(f"a directory is for no platform: {reference}", hint="leave out --arch")
+            raise UsageError(f"a directory has no platform: {reference}", hint="leave out --arch")
         with Root(name) as root:
             yield OpenRoot(reference, root)
     elif kind is LocationKind.IMAGE:
@@ -76,9 +76,9 @@ def open_root(reference: str, *, is_image: bool = False, platform: str | None = 
 
 @contextmanager
 def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageSource]:
-    """Open the image that a reference names, for reading its layers; copy it out of storage if it is there.
+    """Open the image that a reference names, to read its layers; copy it first if it is in local storage.
 
-    Of an image in a registry each layer is fetched when it is read.
+    Layers of an image in a registry are fetched when they are read.
 
     Raises:
         UsageError: the reference names nothing or a directory.

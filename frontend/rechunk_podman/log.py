@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 NOTE = 25
-"""Its level. The command line writes it as `note: …` to stderr."""
+"""The level. The command line writes such messages as `note: …` to stderr."""
 
 logging.addLevelName(NOTE, "NOTE")
 
 
 def note(log: logging.Logger, message: str, *values: object) -> None:
-    """Logs at that level, as Logger.info() does at its."""
+    """Log at the level NOTE, with the arguments of Logger.info()."""
     log.log(NOTE, message, *values)
 
 

@@ -1,8 +1,8 @@
-"""The values that the stages hand to each other: Entry, Tree, Component, Plan.
+"""The values that stages pass to each other: Entry, Tree, Component, Plan.
 
 Paths are relative to the root filesystem: no leading slash, components joined by one `/`, the root
 itself is the empty string; bytes that are not UTF-8 travel as surrogates (`surrogateescape`).
-A *position* is the index of a path in its Tree, and in every column of the Tree; that of the root is ROOT.
+A *position* is the index of a path in its Tree and in every column of the Tree. The root's position is ROOT.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 
 class Kind(IntEnum):
-    """The kind of an Entry. Sockets have none: no image can hold one."""
+    """The kind of an Entry. There is no kind for sockets: no image can hold one."""
 
     FILE = 0
     DIRECTORY = 1
@@ -36,7 +36,7 @@ KIND_NAMES = {
     Kind.CHAR: "character device",
     Kind.BLOCK: "block device",
 }
-"""The names of kinds, for people."""
+"""The names of kinds in messages."""
 
 
 class Entry(NamedTuple):
@@ -45,9 +45,9 @@ class Entry(NamedTuple):
     mode: permission bits alone (07777).
     size: bytes, of a regular file (0 otherwise).
     mtime: epoch seconds, floored.
-    nlink: proves nothing (overlay and vfs count differently); hard links are found by (dev, ino).
-    target: of a symlink, unresolved.
-    rdev: (major, minor) of a device.
+    nlink: unreliable (overlay and vfs count differently); hard links are found by (dev, ino).
+    target: the unresolved target of a symlink.
+    rdev: the numbers (major, minor) of a device.
     xattrs: sorted by name, values raw.
     """
 
@@ -66,13 +66,13 @@ class Entry(NamedTuple):
 
 
 More = tuple[str | None, tuple[int, int] | None, tuple[tuple[str, bytes], ...]]
-"""The fields that few entries have: target, rdev, xattrs."""
+"""The fields that few entries have: (target, rdev, xattrs)."""
 
 NUMBERS = Entry._fields[:9]
 """The fields of an Entry that are numbers: the columns of a Tree."""
 
 ROOT = -1
-"""The position of the root filesystem's own entry, which stands in no column."""
+"""The position of the root directory's entry, which is in no column."""
 
 Positions = npt.NDArray[np.intp]
 """Indexes into the columns of a Tree."""
@@ -83,34 +83,34 @@ TAR_FORMAT = 1
 """Number of the rules by which layers are written: a change of any entry's bytes needs another number,
 unless the Tree has the change, too, so that the fingerprints of these entries change with it.
 
-A Ledger records it; layers of another number are all repacked. tests/data/golden.json has digests for each.
+A Ledger records it; layers of another format are all repacked. tests/data/golden.json has digests per format.
 """
 
 PREFIX_BYTES = 8
-"""Bytes of a diff_id by which a Ledger knows a layer."""
+"""Bytes of a diff_id that a Ledger records to identify a layer."""
 
 _KINDS = tuple(Kind)
 _NO_MORE: More = (None, None, ())
 _CHUNK = 4096
 _INO = 1 << 64
-"""Inode numbers have 64 bits without a sign."""
+"""Inode numbers are unsigned and have 64 bits."""
 
 
 class Tree:
     """Every path of a root filesystem once, parents before children, siblings in byte order.
 
     Iteration yields paths in the byte order of the whole path (so `a-b` before `a/b`; a directory always
-    comes before what it holds). The root itself is in `root`, never among the paths.
+    comes before its content). The root itself is in `root`, never among the paths.
+    The data is in columns; an Entry is created only on request.
 
-    Columns rather than objects: an Entry is made where somebody asks for one.
-
-    paths: in that order; names: the same as an array.
+    paths: all paths, in the order of iteration.
+    names: `paths` as an array.
     position: path -> its position.
     numbers: a row of NUMBERS for each path.
     more: position -> the other fields of its Entry, if it has any.
-    parent: of each position, that of its directory; ROOT in the root directory.
+    parent: for each position, the position of its directory; ROOT in the root directory.
     leader: position of a hard link -> the first position of its group, which is not among the keys.
-    links: the same in paths.
+    links: `leader` as paths.
 
     Args:
         root: the Entry of `/`.
@@ -138,7 +138,7 @@ class Tree:
         more: Mapping[int, More],
         parents: npt.NDArray[np.int64],
     ) -> Tree:
-        """Return a Tree of columns, in any order.
+        """Return a Tree made of columns, whose rows may be in any order.
 
         Args:
             numbers: a row of NUMBERS for each of the paths.
@@ -181,7 +181,7 @@ class Tree:
     def _hard_links(self) -> dict[int, int]:
         inodes = self.column("ino")
         sorted_inodes = np.sort(inodes)
-        # inode numbers first: few paths are worth a closer look
+        # compare inode numbers first: few paths share one
         several = sorted_inodes[1:][sorted_inodes[1:] == sorted_inodes[:-1]]
         first: dict[tuple[int, int], int] = {}
         links: dict[int, int] = {}
@@ -215,12 +215,12 @@ class Tree:
         return make_entry(self.numbers[position].tolist(), self.more.get(position, _NO_MORE))
 
     def column(self, name: str) -> npt.NDArray[np.int64]:
-        """Return one of NUMBERS, of every position."""
+        """Return the column of one of NUMBERS."""
         return self.numbers[:, NUMBERS.index(name)]
 
     def paths_at(self, positions: Positions) -> list[str]:
         """Return the paths at these positions; "" at ROOT."""
-        # ROOT is an index, too, of the last path
+        # numpy would take ROOT for the index of the last path
         found: list[str] = self.names[positions].tolist() if len(self.paths) else [""] * len(positions)
         for index in np.flatnonzero(positions == ROOT).tolist():
             found[index] = ""
@@ -235,7 +235,7 @@ class Tree:
                 yield self.paths[position], make_entry(row, more(position, _NO_MORE))
 
     def below(self, directory: str) -> range:
-        """Return the positions of everything below a directory ("": of all)."""
+        """Return the positions of all paths below a directory ("" is the root)."""
         if not directory:
             return range(len(self.paths))
         # the byte after a slash is 0
@@ -243,7 +243,7 @@ class Tree:
         return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
 
     def ancestors(self, positions: Positions) -> Positions:
-        """Return the positions of all directories above these, in order, without the root."""
+        """Return the positions of all directories above `positions`, in order, without the root."""
         found: set[int] = set()
         level = set(self.parent[positions].tolist()) - {ROOT}
         while level:
@@ -253,19 +253,19 @@ class Tree:
 
 
 def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:
-    """Return an Entry of its NUMBERS and the other fields."""
+    """Return the Entry with these NUMBERS and these other fields."""
     kind, mode, uid, gid, size, mtime, dev, ino, nlink = numbers
-    # As Entry(...), which takes twice the time.
+    # Entry(...) takes twice the time.
     return tuple.__new__(Entry, (_KINDS[kind], mode, uid, gid, size, mtime, dev, ino % _INO, nlink, *more))
 
 
 def path_key(path: str) -> bytes:
-    """Return the bytes of a path, by which paths are ordered everywhere."""
+    """Return the bytes of a path, the sort key of paths everywhere."""
     return path.encode("utf-8", "surrogateescape")
 
 
 class ComponentId(NamedTuple):
-    """`source/name`: the module that found the component, and the name that it gives it."""
+    """`source/name`: the source that claimed the component, and the component's name there."""
 
     source: str
     name: str
@@ -288,15 +288,15 @@ class ComponentId(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Files that change together. Planning, and a comparison of two, read everything but `positions`.
+    """Files that change together. Planning and equality ignore `positions`.
 
-    size: bytes, of all its tar entries (headers and padding counted).
-    fingerprint: 8 bytes, of everything its tar entries will hold; serves planning alone.
-    version: as its database writes it, or ""; of several all, the newest last, separated by spaces.
-    changes: epoch seconds at which it is known to have changed upstream (changelogs), newest first.
-    interval: days between updates, where its owner said so (user.update-interval).
-    built: epoch seconds, the newest build time of its packages; None where there is none.
-    positions: of its paths in the Tree, in order, without the ancestor directories it shares with others.
+    size: bytes of all its tar entries, with headers and padding.
+    fingerprint: 8 bytes, a hash of everything that its tar entries will hold; only planning uses it.
+    version: as its database writes it, or ""; several versions are separated by spaces, the newest last.
+    changes: epoch seconds of known upstream changes (from changelogs), newest first.
+    interval: days between updates if an attribute sets them (user.update-interval), else None.
+    built: epoch seconds, the newest build time of its packages; None if unknown.
+    positions: of its paths in the Tree, in order, without ancestor directories that it shares with others.
     """
 
     id: ComponentId
@@ -311,13 +311,13 @@ class Component:
 
 @dataclass(frozen=True, slots=True)
 class PlannedLayer:
-    """A layer as components: planned, and as it was planned in the Ledger of the image that it is in.
+    """A layer as a list of component ids, in a plan or in a Ledger.
 
     components: sorted.
     rate: expected share of updates in which it changes, 0..1.
-    prefix: the first PREFIX_BYTES of its diff_id's SHA-256, of a recorded layer, and of a planned one that is
-        expected to be the same as a recorded one; b"" otherwise.
-    fee: bytes per update that opening a clean layer of the previous image costs; 0.0 otherwise.
+    prefix: the first PREFIX_BYTES of its diff_id's SHA-256 if the layer is recorded, or expected to equal a
+        recorded one; else b"".
+    fee: bytes per update that opening a clean layer of the previous image costs; else 0.0.
     """
 
     components: tuple[ComponentId, ...]
@@ -328,7 +328,7 @@ class PlannedLayer:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """An ordered list of layers, bottom first: every component in exactly one, none empty."""
+    """An ordered list of layers, bottom first. Each component is in exactly one layer; no layer is empty."""
 
     layers: tuple[PlannedLayer, ...]
     notes: tuple[str, ...] = field(default=())

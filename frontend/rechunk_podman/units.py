@@ -1,4 +1,4 @@
-"""Numbers as people write them."""
+"""Sizes as text."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCI
 
 
 def human_size(size: float) -> str:
-    """Bytes in the largest decimal unit that leaves a number of at least one: `14.2 GB`."""
+    """Return bytes in the largest decimal unit of which there is at least one: `14.2 GB`."""
     for unit in ("B", "kB", "MB", "GB"):
         if abs(size) < 1000 or unit == "GB":
             break
@@ -17,7 +17,7 @@ def human_size(size: float) -> str:
 
 
 def parse_size(text: str) -> int | None:
-    """Return the bytes that `20GB`, `1.5 TB`, `512MiB` or a plain number of bytes names; None for other text.
+    """Return the bytes of a text like `20GB`, `1.5 TB`, `512MiB` or a plain number; None for other text.
 
     kB, MB, GB, TB are powers of 1000, as human_size() prints them; KiB and so on are powers of 1024.
     """

@@ -1,4 +1,4 @@
-"""Threads that take work off this one: reading, hashing, compressing hardly need the interpreter's lock."""
+"""Worker threads. They pay because reading, hashing and compressing release the interpreter's lock."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ T = TypeVar("T")
 
 
 class Workers:
-    """Some threads; a context manager, which ends them. With a count of 1 all work is done right here.
+    """A pool of threads; a context manager that ends them. A count of 1 means that the caller does the work.
 
     Args:
-        count: how many there are to be, at least 1.
+        count: the number of threads, at least 1.
     """
 
     __slots__ = ("_executor", "count", "ended")
@@ -27,7 +27,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self.count = max(1, count)
         self.ended = threading.Event()
-        """Set when no result is wanted any more; long work looks at it."""
+        """Set when no result is needed any more; long work checks it."""
         self._executor = ThreadPoolExecutor(self.count, "worker") if self.count > 1 else None
 
     def __enter__(self) -> Workers:
@@ -42,24 +42,24 @@ class Workers:
         self.close()
 
     def close(self) -> None:
-        """Drops what has not begun, and waits for the rest. Doing it twice is harmless."""
+        """Cancel the work that has not begun and wait for the rest. A second call does nothing."""
         self.ended.set()
         if self._executor is not None:
             self._executor.shutdown(cancel_futures=True)
 
     def submit(self, function: Callable[..., T], *arguments: object) -> Future[T]:
-        """Has function(*arguments) done, now or later; the result, or what it raised, is in the future."""
+        """Run function(*arguments), now or later; the Future holds its result or exception."""
         if self._executor is not None:
             return self._executor.submit(function, *arguments)
         future: Future[T] = Future()
         try:
             future.set_result(function(*arguments))
-        except Exception as error:  # noqa: BLE001 (it is raised where the result is asked for)
+        except Exception as error:  # noqa: BLE001 (Future.result() raises it)
             future.set_exception(error)
         return future
 
     def map(self, function: Callable[..., T], items: Iterable[tuple[object, ...]]) -> Iterator[tuple[int, T]]:
-        """Has function(*item) done for every item: (place of the item, result), as they are done.
+        """Run function(*item) for every item; yield (index of the item, result) as they complete.
 
         Raises:
             As share().
@@ -72,19 +72,19 @@ class Workers:
         return self.share(work, enumerate(items))
 
     def share(self, function: Callable[[Iterator[S]], Iterator[T]], items: Iterable[S]) -> Iterator[T]:
-        """Has function go through the items, in every thread at once: what all of them yield, as it comes.
+        """Run function in every thread over the shared items; yield all that they yield, as it comes.
 
-        A thread takes an item when it wants one; they are made there, in order, one at a time.
+        Each thread takes the next item when it needs one; one thread at a time advances `items`.
 
         Raises:
-            What function or items raise. Then, or where the caller wants no more, the end is told, and the
-            threads are waited for.
+            The exceptions of function and items. Then, and if the caller stops early, `ended` is set and the
+            threads are joined.
         """
         shared = _Shared(items, self.ended)
         if self._executor is None:
             yield from function(shared)
             return
-        # what was yielded, in a tuple; and each thread when it is done
+        # each yielded value in a tuple, and the Future of each thread that is done
         found: SimpleQueue[tuple[T] | Future[None]] = SimpleQueue()
         running = {self._executor.submit(_go_through, function, shared, found) for _ in range(self.count)}
         for future in running:
@@ -104,7 +104,7 @@ class Workers:
 
 
 class _Shared(Iterator[S]):
-    """Items for several threads, until the end is told or one of them has failed."""
+    """An iterator that threads share; it ends when `ended` is set or one of the threads has failed."""
 
     __slots__ = ("_ended", "_items", "_lock", "failed")
 

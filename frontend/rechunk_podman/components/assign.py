@@ -1,4 +1,4 @@
-"""assign(): every path of a Tree to exactly one component, and the mtime of every entry."""
+"""Assignment of every path of a Tree to exactly one component, and of an mtime to every entry."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
 SOURCES: tuple[Source, ...] = (xattr, kernel, packages, bytecode, bigfiles, unclaimed)
-"""In order: the first claim of a path wins."""
+"""All sources in order: the first claim of a path wins."""
 
 ROOT_ID = ComponentId("filesystem", "root")
 """The component of `/` itself."""
 
 MOST_CHANGES = 256
-"""Most times of changes that a component keeps, the newest."""
+"""The largest number of changes that a component keeps; older ones are dropped."""
 
 _PATHS_AT_ONCE = 4096
-"""Paths that are hashed at once: another number gives other fingerprints."""
+"""Paths that are hashed at once. The fingerprints depend on this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class Assignment:
     """The components of a root filesystem.
 
     components: sorted by id; every path that needs a component is in exactly one, `/` itself in ROOT_ID's.
-    mtimes: of each position of the Tree, epoch seconds as a layer will hold it.
+    mtimes: for each position of the Tree, the epoch seconds that a layer will hold.
     """
 
     components: tuple[Component, ...]
@@ -54,14 +54,14 @@ def assign(
     workers: Workers | None = None,
     databases: Databases | None = None,
 ) -> Assignment:
-    """Find the components of a scanned root filesystem. Files that no package database vouches for are read.
+    """Find the components of a scanned root filesystem. Read the files whose digests no package database has.
 
     Args:
         keep_mtime: paths of files and directories whose files keep their mtimes.
-        root_mode: of `/` itself, as it will be written.
+        root_mode: the mode of `/` in the image.
         sources: in order; the last has to claim everything.
         workers: threads that read files.
-        databases: the package databases, which may be being read already.
+        databases: the package databases; workers may already be reading them.
 
     Raises:
         RootfsError: a file vanished, changed or cannot be read; attributes contradict each other.
@@ -80,7 +80,7 @@ def assign(
 
 
 def _settle(board: Board) -> None:
-    """Decide what had to wait for all claims: owners of byte code and hard links, intervals, changes.
+    """Set the properties that depend on all claims: owners of byte code and hard links, intervals, changes.
 
     Raises:
         RootfsError: two intervals for one component.
@@ -96,7 +96,7 @@ def _settle(board: Board) -> None:
 def _learn_changes(board: Board) -> None:
     """Set the changes of components whose sources know none.
 
-    They are those of the package that describes their files; of several, the one with the most bytes counts.
+    A component takes the changes of the package that describes its files, or most bytes of them.
     """
     ignorant = {
         number for number, draft in enumerate(board.drafts) if draft.id.source in (xattr.name, kernel.name)
@@ -121,7 +121,7 @@ def _root_component(tree: Tree, mode: int) -> Component:
 
 
 class _Entries:
-    """The tar entries of all positions, as fingerprints take them."""
+    """The tar entries of all positions, in the form that fingerprints hash."""
 
     __slots__ = ("board", "digested", "heads", "is_link", "others")
 
@@ -138,7 +138,7 @@ class _Entries:
         self.others[list(board.tree.more)] = True
 
     def block(self, positions: Positions) -> bytes:
-        """Return the bytes that a fingerprint takes of these positions."""
+        """Return the bytes of these positions that a fingerprint hashes."""
         tree = self.board.tree
         others = np.flatnonzero(self.others[positions])
         leaders = map(tree.leader.get, positions[others].tolist())
@@ -155,7 +155,7 @@ class _Entries:
         )
 
     def tar_size(self, positions: Positions) -> int:
-        """Estimate the bytes of their tar entries."""
+        """Estimate the bytes of the tar entries at these positions."""
         links = self.is_link[positions]
         attributed = self.board.attributed[positions]
         return tar_size(self.heads[positions[~links]], int(links.sum()), int(attributed.sum()))
@@ -176,7 +176,7 @@ def _components(board: Board, mtimes: npt.NDArray[np.int64]) -> Iterator[Compone
 def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
     hasher = new_fingerprint()
     for positions in (entries.board.tree.ancestors(own), own):
-        # few at a time: a component may hold all of 300,000 paths
+        # in batches, to bound memory: a component may hold 300,000 paths
         for start in range(0, len(positions), _PATHS_AT_ONCE):
             hasher.update(entries.block(positions[start : start + _PATHS_AT_ONCE]))
     return Component(

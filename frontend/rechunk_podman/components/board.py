@@ -1,7 +1,7 @@
 """The Board on which sources claim paths for components, and the protocol of a source.
 
-Sources run in the order of assign.SOURCES; the first claim of a path wins. Describing is apart from claiming:
-a package database's knowledge of a file (its package's build time, its digest) holds whoever owns the path.
+Sources run in the order of assign.SOURCES; the first claim of a path wins. Descriptions (digests and build
+times from package databases) are independent of claims: they hold whichever component owns the path.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
 
 EVERY_BUILD = 1 / 24
-"""The interval, in days, of what changes at every build: the package databases themselves."""
+"""The update interval, in days, of the package databases, which change at every build."""
 
 NOBODY = -1
 
@@ -28,7 +28,7 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Source(Protocol):
-    """One way to find components. Implemented by modules."""
+    """A rule that finds components. Modules implement it."""
 
     name: str
 
@@ -36,7 +36,7 @@ class Source(Protocol):
         """Claim and describe the paths that this source knows. Do nothing if its database is absent.
 
         Raises:
-            DatabaseError: its database exists and cannot be read at all.
+            DatabaseError: the database exists and cannot be read at all.
             RootfsError: a file cannot be read, or attributes contradict each other.
         """
 
@@ -45,8 +45,8 @@ class Draft:
     """A component while sources add to it.
 
     changes: epoch seconds.
-    built: epoch seconds, the newest build of its packages; None where there is none.
-    interval: days between updates, where somebody said so.
+    built: epoch seconds, the newest build of its packages; None if unknown.
+    interval: days between updates; None if unknown.
     """
 
     __slots__ = ("_interval_path", "built", "changes", "id", "interval", "version")
@@ -60,15 +60,15 @@ class Draft:
         self._interval_path = ""
 
     def add_build(self, time: int | None) -> None:
-        """Note the build time of one of its packages. None and 0 mean that it is unknown."""
+        """Add the build time of one of its packages; None and 0 mean unknown."""
         if time is not None and time > 0:
             self.built = max(self.built or 0, time)
 
     def set_interval(self, days: float, path: str) -> None:
-        """Set the interval, as an attribute of `path` says.
+        """Set the interval that an attribute of `path` asks for.
 
         Raises:
-            RootfsError: an attribute of another path says otherwise.
+            RootfsError: an attribute of another path asks for a different interval.
         """
         if self.interval is not None and self._interval_path and self.interval != days:
             raise RootfsError(
@@ -84,27 +84,30 @@ class Draft:
 
 
 class Board:
-    """Which component owns each path of a Tree, and what package databases say of it.
+    """The owner of each path of a Tree, and its description by package databases.
 
-    Columns, indexed by position; at 300,000 paths an object more for each path costs 20 MB:
+    Columns, indexed by position (one more object per path would cost 20 MB at 300,000 paths):
 
-    owner: number of the component that owns it; NOBODY before a claim, and of directories that are not empty.
-    described_by: number of the component whose package describes it, or NOBODY.
-    leader: position of its hard-link leader, its own where it is no hard link. Claims and descriptions of a
-        hard link are those of its leader.
+    owner: number of the component that owns the path; NOBODY before a claim, and for non-empty directories.
+    described_by: number of the component whose package describes the path, or NOBODY.
+    leader: position of the hard-link leader; the position itself if it is no hard link. A hard link shares
+        the claims and descriptions of its leader.
     kind, size, mtime: as in the Tree.
-    regular: whether it is a regular file.
-    inner: whether it is a directory that is not empty.
-    attributed: whether it has extended attributes.
-    keep: whether its mtime is kept.
-    algorithm: a key of ALGORITHMS, that of its digest; 0 where nothing is known.
-    has_digest: whether `digests` holds the digest of its content.
+    regular: True for regular files.
+    inner: True for directories that are not empty.
+    attributed: True for entries with extended attributes.
+    keep: True if the mtime is kept.
+    algorithm: the key of the digest in ALGORITHMS; 0 if unknown.
+    has_digest: True if `digests` holds the digest of the content.
     digests: a row of DIGEST_SIZE bytes.
 
-    Besides these: drafts: the components, by number. canonical: see paths.canonicaliser().
+    Other attributes:
+
+    drafts: the components, by number.
+    canonical: see paths.canonicaliser().
     databases: the package databases, for the source of packages.
-    owner_from: position -> position whose owner it gets when all sources have claimed.
-    intervals: position -> days, as an attribute of the path says, for whichever component owns it in the end.
+    owner_from: position -> position whose owner it takes after all claims.
+    intervals: position -> days from an attribute of the path, for its owner after all claims.
     """
 
     __slots__ = (
@@ -160,7 +163,7 @@ class Board:
         self.intervals: dict[int, float] = {}
 
     def component(self, source: str, name: str) -> int:
-        """Return the number of the component `source/name`, which is added where it is new."""
+        """Return the number of the component `source/name`; add the component if it is new."""
         ident = ComponentId(source, name)
         number = self._numbers.setdefault(ident, len(self.drafts))
         if number == len(self.drafts):
@@ -168,10 +171,10 @@ class Board:
         return number
 
     def claim(self, position: int, number: int) -> None:
-        """Give a path to a component, unless an earlier source has claimed it.
+        """Claim a path for a component, unless an earlier source has claimed it.
 
         Within a source the lowest id wins, so that the order of a database's records does not matter.
-        Directories that are not empty belong to nobody: no-op.
+        Directories that are not empty have no owner: their claims are ignored.
         """
         position = self.leader[position]
         if self.inner[position]:
@@ -194,7 +197,7 @@ class Board:
             self.claim(position, number)
 
     def claim_below(self, directories: Iterable[str], number: int) -> None:
-        """Claim all at and below the directories (or files) with these canonical paths."""
+        """Claim the directories (or files) with these canonical paths, and everything below them."""
         for directory in dict.fromkeys(directories):
             position = self.position.get(directory)
             if position is not None:
@@ -202,16 +205,16 @@ class Board:
             self.claim_all(np.array(self.tree.below(directory), np.intp), number)
 
     def unclaimed(self) -> Positions:
-        """Return the positions that somebody still has to claim, in order; of hard links the leader's."""
+        """Return the positions without an owner that need one, in order; for hard links only the leader."""
         found = (self.owner == NOBODY) & ~self.inner & (self.leader == np.arange(len(self.leader)))
         found[list(self.owner_from)] = False
         return np.flatnonzero(found)
 
     def describe(self, position: int, number: int, algorithm: int = 0) -> bool:
-        """Note that a package of a component holds this regular file, and the algorithm of its digest.
+        """Record that a package of a component holds this regular file, and the algorithm of its digest.
 
         Returns:
-            Whether this description stands: the lowest id describes a path that several packages hold.
+            True if the description is accepted: the lowest id describes a path that several packages hold.
         """
         position = self.leader[position]
         held = self.described_by[position]
@@ -231,12 +234,12 @@ class Board:
         algorithm: int,
         believed: Flags,
     ) -> None:
-        """Describe each of the positions that is a regular file, with its digest where the database has one.
+        """Describe the positions that are regular files, with their digests as far as the database has them.
 
         Args:
-            known: of each, whether there is a digest.
-            digests: a row of each, of meaning where there is one.
-            believed: of each, whether the file is still the one that the digest is of.
+            known: for each position, True if there is a digest.
+            digests: a row for each position, meaningless if there is no digest.
+            believed: for each position, True if the file is unchanged since the digest was recorded.
         """
         leaders = self.leader[positions]
         believed = known & believed
@@ -256,12 +259,12 @@ class Board:
         self.digests[leaders, : digests.shape[1]] = digests[plain]
 
     def set_digest(self, position: int, digest: bytes) -> None:
-        """Note the digest of a file's content, as its database has it."""
+        """Set the digest of a file's content."""
         position = self.leader[position]
         self.digests[position] = np.frombuffer(padded_digest(digest), np.uint8)
         self.has_digest[position] = True
 
 
 def padded_digest(digest: bytes) -> bytes:
-    """DIGEST_SIZE bytes of a digest: cut off, or padded with zeros."""
+    """Return DIGEST_SIZE bytes of a digest: truncated, or padded with zeros."""
     return digest[:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")

@@ -1,4 +1,4 @@
-"""Digests of file contents: a file whose digest no package database vouches for is read once."""
+"""Digests of file contents. A file whose digest no package database has is read once."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ _BATCH = 1 << 20
 
 
 def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) -> bytes:
-    """Return the digest of a regular file's content, which is read in pieces.
+    """Return the digest of a regular file's content; read it in pieces.
 
     Args:
-        size, mtime: bytes and epoch seconds, as they were scanned.
+        size: bytes, as scanned.
+        mtime: epoch seconds, as scanned.
         algorithm: a key of ALGORITHMS.
 
     Raises:
-        RootfsError: it vanished, is unreadable, or differs from what was scanned.
+        RootfsError: the file vanished, is unreadable, or changed since the scan.
     """
     hasher = hashlib.new(ALGORITHMS[algorithm], usedforsecurity=False)
     descriptor = root.open(path)
@@ -53,9 +54,7 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
 
 
 def digest_missing(root: Root, board: Board, workers: Workers | None = None) -> None:
-    """Compute the digests that are missing.
-
-    The algorithm is that of the package that describes the file, else SHA-256.
+    """Compute the missing digests, by the algorithm of the package that describes the file, else by SHA-256.
 
     Args:
         workers: threads that read files; without them this thread does.
@@ -79,13 +78,13 @@ def digest_missing(root: Root, board: Board, workers: Workers | None = None) -> 
 
 
 def _set_digests(board: Board, positions: Positions, digests: bytes) -> None:
-    """Set the digest of each of the positions, or the same for all of them."""
+    """Set the digests of the positions: one for each, or the same for all."""
     board.digests[positions] = np.frombuffer(digests, np.uint8).reshape(-1, DIGEST_SIZE)
     board.has_digest[positions] = True
 
 
 def _batches(positions: Positions, sizes: npt.NDArray[np.int64]) -> Iterator[Positions]:
-    """Yield large files in pairs, the largest first; then neighbours that have few bytes together."""
+    """Yield large files in pairs, the largest first; then groups of small neighbours."""
     chosen = sizes[positions]
     large = chosen > _BATCH // 2
     order = np.argsort(-chosen[large], kind="stable")
@@ -98,7 +97,7 @@ def _batches(positions: Positions, sizes: npt.NDArray[np.int64]) -> Iterator[Pos
 
 
 def _files(board: Board, batch: Positions) -> list[tuple[str, int, int]]:
-    """Return path, size and mtime of each position."""
+    """Return the path, size and mtime of each position."""
     paths = board.tree.paths_at(batch)
     return list(zip(paths, board.size[batch].tolist(), board.mtime[batch].tolist(), strict=True))
 

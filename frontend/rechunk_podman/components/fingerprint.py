@@ -1,6 +1,6 @@
-"""Fingerprints: a hash of 8 bytes of everything that a component's tar entries will hold.
+"""Fingerprints: hashes (8 bytes) of everything that the tar entries of a component will hold.
 
-They serve planning alone: a layer's diff_id is always hashed from its real bytes.
+Only planning uses them: a layer's diff_id is always hashed from its real bytes.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ _LENGTHS = struct.Struct("<IQQ")
 HEAD = np.dtype(
     [("kind", "u1"), ("mode", "<u2"), ("uid", "<u4"), ("gid", "<u4"), ("size", "<u8"), ("mtime", "<i8")]
 )
-"""The numbers that are hashed of every tar entry, without padding."""
+"""The numbers of every tar entry that are hashed, without padding."""
 _EXTRA = struct.Struct("<IBIIII")
 _XATTR = struct.Struct("<II")
 
 
 def new_fingerprint() -> blake2b:
-    """Return the hash that makes a fingerprint of blocks."""
+    """Return the hash object of a fingerprint, to be updated with block()s."""
     return blake2b(digest_size=SIZE)
 
 
@@ -37,13 +37,13 @@ def block(
     others: Iterable[tuple[int, Entry, str | None]],
     digests: bytes,
 ) -> bytes:
-    """Return bytes that differ wherever the tar entries of two lists differ. Pure.
+    """Return bytes that differ for two lists if any of their tar entries differ. Pure.
 
     Args:
         paths, heads: in Tree order.
-        others: of all hard links, and entries with a target, a device number or attributes: index, Entry, and
-            the path of the leader (None if it is no hard link).
-        digests: of the contents of regular files that are no hard links, joined in order.
+        others: hard links, and entries with a target, a device number or attributes: (index, Entry, path of
+            the leader or None).
+        digests: joined content digests, in order, of the regular files that are no hard links.
     """
     names = path_key("\0".join(paths))
     extra = b"".join([_extra(*other) for other in others])
@@ -53,7 +53,7 @@ def block(
 
 
 def _extra(index: int, entry: Entry, link: str | None) -> bytes:
-    """Return the bytes of what few entries have: a target or leader, a device number, extended attributes."""
+    """Return the bytes of the rare fields: a target or leader, a device number, extended attributes."""
     target = path_key(entry.target or "" if link is None else link)
     major, minor = entry.rdev or (0, 0)
     parts = [
@@ -70,9 +70,9 @@ def tar_size(heads: npt.NDArray[np.void], links: int, with_xattrs: int) -> int:
     """Estimate the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
 
     Args:
-        heads: of those that are no hard links.
-        links: number of hard links besides.
-        with_xattrs: number of entries with extended attributes, hard links among them.
+        heads: of the entries that are no hard links.
+        links: number of hard links.
+        with_xattrs: number of entries with extended attributes, hard links included.
     """
     blocks = -(-heads["size"].astype(np.int64) // 512)
     return 512 * (len(heads) + links + int(blocks.sum())) + 1024 * with_xattrs

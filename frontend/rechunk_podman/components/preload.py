@@ -1,4 +1,4 @@
-"""Package databases. Workers read most of them while the root filesystem is scanned."""
+"""Package databases of a root filesystem. Workers read most of them during the scan."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Databases:
 
     Args:
         root: the root filesystem.
-        workers: threads that begin to read at once, but for ecosystems that need the scanned paths.
-        prune: as scan() takes it.
+        workers: threads that read at once the databases of ecosystems that need no scanned paths.
+        prune: as for scan().
 
     Raises:
         UsageError: a prune path is not absolute, or is `/`.
@@ -53,14 +53,14 @@ class Databases:
             }
 
     def load(self, ecosystem: Ecosystem, paths: Sequence[str]) -> Database | None:
-        """Return the database of an ecosystem, None where there is none. To be called once for each.
+        """Return the database of an ecosystem, or None if there is none. Call it once per ecosystem.
 
         Args:
             paths: of the scanned root filesystem.
 
         Raises:
-            DatabaseError: `strict`, and it exists and cannot be read as a whole.
-            RootfsError: permissions forbid to read it.
+            DatabaseError: the database exists and cannot be read as a whole, and `strict` is set.
+            RootfsError: permissions forbid to read the database.
         """
         try:
             running = self._running.pop(ecosystem.name, None)
@@ -72,10 +72,10 @@ class Databases:
             return self._unreadable(ecosystem, error)
 
     def _unreadable(self, ecosystem: Ecosystem, error: DatabaseError) -> Database:
-        """Return the database with unknown packages, with a warning.
+        """Warn, and return a database whose packages are unknown.
 
         Raises:
-            DatabaseError: `strict`; the hint says how to do without the database.
+            DatabaseError: `strict` is set; the hint says how to do without the database.
         """
         resolved = map(self._root.resolve_or_keep, ecosystem.locations.directories)
         directories = [path for path in dict.fromkeys(resolved) if self._root.names(path)]
@@ -92,9 +92,9 @@ class Databases:
         return Database((), directories)
 
     def _hidden(self, ecosystem: Ecosystem) -> list[str]:
-        """Return the pruned paths in which a database lies, or which lie in one.
+        """Return the pruned paths that contain a database or lie within one.
 
-        Nothing else is hidden: a changelog tells when a package was built even if the image leaves it out.
+        Other pruned paths stay readable: a changelog dates a package even if the image leaves it out.
         """
         paths = ecosystem.locations.directories
         directories = {*paths, *map(self._root.resolve_or_keep, paths)}

@@ -30,10 +30,9 @@ def read_directories(
     Args:
         root: handle (O_PATH) of the root filesystem, which no read leaves.
         directories: canonical paths below it (model.py).
-        ignored: names of extended attributes that are not read; one that ends in a dot stands for all that
-            begin with it.
+        ignored: names of extended attributes that are not read; a name that ends in a dot is a prefix.
         pruned: paths of directories that are not read.
-        most: the next call reads what remains after so many names. Each call reads at least one directory.
+        most: the number of names after which no further directory is read. Each call reads at least one.
 
     Returns:
         paths: of all names.
@@ -42,8 +41,8 @@ def read_directories(
         parents: for each path the position of its directory among the paths, 64 bits; -1 is the first of
             `directories`, -2 the second, and so on.
         more: position -> target, device number and attributes, for the few paths that have one of them.
-        below: positions of directories that are left to be read.
-        odd: positions that have to be looked at: absent names, sockets, FIFOs, devices, names that begin
+        below: positions of directories that are still to be read.
+        odd: positions that the caller has to check: absent names, sockets, FIFOs, devices, names that begin
             with `.wh.`, and all with extended attributes (sorted by name). The directories among these are
             not read.
 
@@ -60,19 +59,19 @@ def read_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
 
     Raises:
         OSError: a file cannot be read; its `filename` is the path.
-        LookupError: ("changed", path) a file is not what was scanned, or changed while it was read;
-            ("irregular", path) it is no longer a regular file.
-        ValueError: a size is negative, or their sum is too large.
+        LookupError: ("changed", path): the file changed since the scan or while it was read;
+            ("irregular", path): it is no longer a regular file.
+        ValueError: a size is negative, or the sum of sizes is too large.
     """
 
 def has_sha256() -> bool:
-    """Return whether this processor has the instructions for SHA-256 (x86-64 SHA extensions).
+    """Return True if this processor has the instructions for SHA-256 (x86-64 SHA extensions).
 
     digest_files() and TarStream.into() need them.
     """
 
 def digest_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
-    """Return the SHA-256 digests (32 bytes each) of regular files, joined; otherwise as read_files().
+    """Return the joined SHA-256 digests (32 bytes each) of regular files; otherwise like read_files().
 
     Raises:
         NotImplementedError: has_sha256() is false.
@@ -101,17 +100,17 @@ def ustar(
 class TarStream:
     """The tar of a layer, piece by piece: headers, contents, padding, end.
 
-    It is filled into buffers; or, if has_sha256(), hashed and written on the way, together with another one:
-    that takes hardly longer than one alone.
+    fill() copies it into buffers. With has_sha256(), advance() hashes and writes two streams in little more
+    than the time of one.
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
         paths, numbers, more: of a Tree (model.py).
-        positions: of the members in it, in the order of the layer, 64 bits each; -1 is the root itself.
-        mtimes: those that the layer has, 64 bits each.
+        positions: of the members in the Tree, in the order of the layer, 64 bits each; -1 is the root itself.
+        mtimes: of all positions of the Tree, in the layer, 64 bits each.
         links: index of a hard link among the positions -> the path that it is a link to.
-        make_header: called with the index of a member whose header ustar cannot hold, and with that of the
-            root. The constructor makes all the calls.
+        make_header: called by the constructor with the index of the root and of each member whose header
+            ustar cannot hold.
 
     Raises:
         ValueError: the columns are of different lengths; a position or number is impossible; the layer has
@@ -135,46 +134,46 @@ class TarStream:
         """Bytes of the whole tar."""
 
     def fill(self, buffer: bytearray, limit: int, /) -> int:
-        """Put the next `limit` bytes into a buffer, without holding the interpreter's lock.
+        """Copy the next `limit` bytes into a buffer, without holding the interpreter's lock.
 
         Returns:
-            Their number: fewer than `limit` at the end, and then none.
+            The number of bytes: fewer than `limit` at the end, and then 0.
 
         Raises:
             OSError: a file cannot be read; its `filename` is the path.
-            LookupError: ("changed", path) a file is not what was scanned, or changed while it was read;
-                ("irregular", path) it is no longer a regular file.
+            LookupError: ("changed", path): the file changed since the scan or while it was read;
+                ("irregular", path): it is no longer a regular file.
             ValueError: the buffer holds less than `limit` bytes, the stream raised before, or another
                 thread uses it.
         """
 
     def into(self, target: int, offset: int, /) -> None:
-        """Set where the stream is written, before anything of it is read.
+        """Set the output of the stream, before the first read.
 
         Args:
-            target: a file's descriptor, which has to stay open; -1: it is only hashed.
-            offset: of its first byte there.
+            target: the descriptor of a file, which has to stay open; -1 to hash only.
+            offset: of the stream's first byte in the file.
 
         Raises:
             ValueError: the stream has begun; the offset is negative; has_sha256() is false.
         """
 
     def advance(self, other: TarStream | None, most: int, /) -> None:
-        """Hash and write this stream and another one, until one is over or each came `most` bytes further.
+        """Hash and write this stream and another one, until one ends or both have advanced by `most` bytes.
 
-        The interpreter's lock is not held meanwhile.
+        The interpreter's lock is not held.
 
         Raises:
-            OSError: a file cannot be read, its `filename` is the path; or, without a `filename`, the target
-                cannot be written. The stream with which this happened is `broken`.
+            OSError: a file cannot be read (its `filename` is the path), or the target cannot be written (no
+                `filename`). The stream at fault is `broken`.
             LookupError: as fill().
-            ValueError: a stream is over or broken, has no target yet, or another thread uses it.
+            ValueError: a stream has ended or is broken, has no output, or another thread uses it.
         """
 
     @property
     def broken(self) -> bool:
-        """Whether it raised; then nothing more can be read from it."""
+        """True after an error: the stream cannot be read any more."""
 
     @property
     def digest(self) -> bytes | None:
-        """The SHA-256 of the whole, once all of it was hashed and written."""
+        """The SHA-256 of the whole stream after it was hashed to its end; None before."""

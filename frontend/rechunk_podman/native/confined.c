@@ -17,7 +17,7 @@
 #define NO_SYMLINKS 0x04 /* RESOLVE_NO_SYMLINKS and RESOLVE_BENEATH of linux/openat2.h, which older headers lack */
 #define BENEATH 0x08
 
-/* Files of more bytes are compared before they are read, too: a change within one second shows in the nanoseconds. */
+/* Larger files are compared before the read, too: the nanoseconds show a change within one second. */
 #define LARGE (1 << 16)
 
 /* The length of the first component. */
@@ -49,7 +49,7 @@ static int is_canonical(const char *path, size_t length)
  * which the caller closes, or -1 and errno; *opened is the length of the path to it. */
 static int open_part(int parent, const char *path, size_t length, int flags, size_t *opened)
 {
-    /* Only ever set, by any thread: one that does not see it yet asks the kernel once more. */
+    /* Any thread sets it, none clears it: a thread that does not see it yet asks the kernel once more. */
     static atomic_int is_missing;
     const int first = atomic_load_explicit(&is_missing, memory_order_relaxed);
     char copy[PATH_MAX];
@@ -116,8 +116,8 @@ void confined_end(Confined *self)
     confined_start(self, self->root);
 }
 
-/* Compare an open file with the regular file that was scanned, of this size and mtime (seconds). Return 0, an errno, or what
- * is wrong; *nanoseconds is the rest of its mtime. */
+/* Compare an open file with the size and mtime (seconds) of the regular file that was scanned. Return 0, an errno or another
+ * error (confined.h); *nanoseconds is the rest of its mtime. */
 static int check(int fd, long long size, long long mtime, long *nanoseconds)
 {
     struct stat status;
@@ -154,7 +154,7 @@ int confined_open(Confined *self, const char *path, size_t length, long long siz
         self->path = path;
         self->length = parent;
     }
-    /* O_NONBLOCK: it may have become a FIFO. */
+    /* O_NONBLOCK: the file may have become a FIFO. */
     do
         file->fd = openat(self->parent, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     while (file->fd < 0 && errno == EINTR);
@@ -174,7 +174,7 @@ int confined_read(ConfinedFile *file, char *buffer, size_t room, size_t *count)
         got = read(file->fd, buffer, wanted);
     while (got < 0 && errno == EINTR);
     if (got <= 0) {
-        /* the kind of a file explains more than the error of reading it */
+        /* the kind of the file explains more than the error of the read */
         const int cause = got ? errno : CONFINED_CHANGED;
         long nanoseconds;
         return check(file->fd, file->size, file->mtime, &nanoseconds) == CONFINED_IRREGULAR ? CONFINED_IRREGULAR : cause;

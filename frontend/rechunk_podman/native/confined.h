@@ -15,11 +15,11 @@
  * closes, or -1 and errno: EINVAL if the path is not canonical, ENOTDIR if a component is a symlink. */
 int confined_directory(int root, const char *path, size_t length, int flags);
 
-/* The root and the directory of the file that was opened last. */
+/* The root, and the directory of the most recently opened file. */
 typedef struct {
-    int root;         /* the caller's */
+    int root;         /* the caller owns it */
     int parent;       /* or -1 */
-    const char *path; /* of the parent; the caller's, who keeps it until confined_end() */
+    const char *path; /* of the parent; the caller owns it, and keeps it until confined_end() */
     size_t length;
 } Confined;
 
@@ -27,7 +27,7 @@ typedef struct {
 void confined_start(Confined *self, int root);
 void confined_end(Confined *self);
 
-/* What may be wrong with a file beside an errno: it is not what was scanned, or is not a regular file. */
+/* Errors of a file besides errno: it changed since the scan, or is not a regular file. */
 enum { CONFINED_CHANGED = -1, CONFINED_IRREGULAR = -2 };
 
 /* A file that is being read. */
@@ -38,14 +38,14 @@ typedef struct {
     long nanoseconds;       /* of the mtime, for large files */
 } ConfinedFile;
 
-/* Open the file at exactly this path, which ends in a zero byte and which the caller keeps until confined_end(). Return 0
- * or what is wrong; then nothing is open. Else confined_done() or confined_close() closes the file. */
+/* Open the file at exactly this path, which ends in a zero byte and which the caller keeps until confined_end(). Return 0,
+ * or an error with no file open. confined_done() or confined_close() closes the file. */
 int confined_open(Confined *self, const char *path, size_t length, long long size, long long mtime, ConfinedFile *file);
 
-/* Read up to `room` bytes of what is left, of which there is some. Return 0 and their number, or what is wrong. */
+/* Read up to `room` of the remaining bytes (at least one remains). Return 0 and their number, or an error. */
 int confined_read(ConfinedFile *file, char *buffer, size_t room, size_t *count);
 
-/* Close a file that was read. Return 0 if it still is what was scanned, or what is wrong. */
+/* Close a file that was read. Return 0 if it has not changed since the scan, or an error. */
 int confined_done(ConfinedFile *file);
 
 /* Close the file if it is open. */

@@ -1,4 +1,4 @@
-/* The contents of many files, or their digests. */
+/* Contents and digests of many files. */
 
 #include "objects.h"
 
@@ -8,7 +8,7 @@
 #include "confined.h"
 #include "sha256.h"
 
-/* Threads: functions down to digest_contents() need no interpreter's lock. All that they get stays the caller's. */
+/* Threads: functions down to digest_contents() need no interpreter's lock. The caller owns all their arguments. */
 
 #define LANES 2
 
@@ -28,7 +28,7 @@ typedef struct {
     unsigned char piece[PIECE];
 } Lane;
 
-/* Fill a buffer from a file, as far as both reach. Return 0, or what is wrong. */
+/* Fill a buffer from a file, until either ends. Return 0, or an error (confined.h). */
 static int read_fully(ConfinedFile *file, char *data, size_t room, size_t *filled)
 {
     int code = 0;
@@ -41,7 +41,7 @@ static int read_fully(ConfinedFile *file, char *data, size_t room, size_t *fille
     return code;
 }
 
-/* Put the contents one behind the other into `data`. Return 0, or what is wrong (confined.h) with the file at *index. */
+/* Write the contents one after the other into `data`. Return 0, or the error (confined.h) of the file at *index. */
 static int read_contents(int root, const File *files, size_t count, char *data, size_t *index)
 {
     Confined confined;
@@ -64,7 +64,7 @@ static int read_contents(int root, const File *files, size_t count, char *data, 
     return code;
 }
 
-/* Put the SHA-256 of each into `data`. Return as read_contents(). */
+/* Write the SHA-256 of each file into `data`. Return like read_contents(). */
 static int digest_contents(int root, const File *files, size_t count, char *data, size_t *index)
 {
     Confined confined;
@@ -111,7 +111,7 @@ static int digest_contents(int root, const File *files, size_t count, char *data
     return code;
 }
 
-/* Take a tuple of path, size and mtime. Return 0, or -1 and an exception. The caller releases the file's owner. */
+/* Parse a tuple of path, size and mtime. Return 0, or -1 and an exception. The caller releases the file's owner. */
 static int take_file(PyObject *item, File *file, unsigned long long *total)
 {
     PyObject *path;
@@ -130,7 +130,7 @@ static int take_file(PyObject *item, File *file, unsigned long long *total)
     return file->path ? 0 : -1;
 }
 
-/* Return the bytes that read() makes of the files, `digest` bytes of each or all there are. */
+/* Return the bytes that read() writes for the files: `digest` bytes for each, or their contents. */
 static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, size_t, char *, size_t *),
                            unsigned long long digest)
 {

@@ -1,4 +1,4 @@
-/* Entries of a Tree, as model.py has them. */
+/* Entries of a Tree, as model.py defines them. */
 
 #ifndef RECHUNK_ENTRY_H
 #define RECHUNK_ENTRY_H
@@ -9,7 +9,7 @@ enum { KIND_FILE, KIND_DIRECTORY, KIND_SYMLINK, KIND_FIFO, KIND_CHAR, KIND_BLOCK
 /* NUMBERS: the fields of an Entry that are numbers, 64 bits each. */
 enum { ROW_KIND, ROW_MODE, ROW_UID, ROW_GID, ROW_SIZE, ROW_MTIME, ROW_DEV, ROW_INO, ROW_NLINK, ROW_COUNT };
 
-/* More: the fields that few entries have. */
+/* More: the rare fields of entries. */
 enum { MORE_TARGET, MORE_RDEV, MORE_XATTRS, MORE_COUNT };
 
 #endif

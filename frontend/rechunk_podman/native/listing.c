@@ -1,6 +1,6 @@
-/* The contents of directories and of those below them: lstat(2), listxattr(2) and readlink(2) of every name.
+/* Listing of directories and their subdirectories: lstat(2), listxattr(2) and readlink(2) of every name.
  *
- * Nothing is decided here: what may have to be left out, refused or looked at again is odd, and Python decides.
+ * This module decides nothing: entries that may have to be left out or refused are marked as odd, and Python decides.
  */
 
 #define _GNU_SOURCE
@@ -29,7 +29,7 @@
 #endif
 
 #define LIST_MAX 65536 /* XATTR_LIST_MAX and XATTR_SIZE_MAX of linux/limits.h */
-#define LIST_USUAL 256 /* the kernel allocates what is asked for */
+#define LIST_USUAL 256 /* small, since the kernel allocates a buffer of the size that it is asked for */
 
 /* Threads: functions down to read_waiting() need no interpreter's lock; one thread at a time uses a Found. */
 
@@ -44,11 +44,11 @@ typedef struct {
     dev_t rdev;
 } Row;
 
-/* A directory that was read or waits for it. Its path is in Found.text. */
+/* A directory that was read or is waiting to be read. Its path is in Found.text. */
 typedef struct {
     size_t path, length;
-    long long position; /* of its row; or, of those that were asked for, -1 less for each before it */
-    size_t next;        /* of the directories that wait: the index behind it, 0 for the last; else not used */
+    long long position; /* of its row; for the directories of the call -1, -2, ... */
+    size_t next;        /* of a waiting directory: 1 + the index of the next one, 0 for the last */
 } Directory;
 
 /* Starts as zeros; read_directories() frees what it points to. */
@@ -57,14 +57,14 @@ typedef struct {
     size_t count, rows_room;
     Directory *directories;
     size_t directories_count, directories_room;
-    size_t waiting; /* 1 + the index of the one to be read next */
+    size_t waiting; /* 1 + the index of the directory to read next */
     Text text;
     size_t failed, failed_length; /* the path at which found_read() failed */
 } Found;
 
-/* What is left out; the caller's. NULL ends them. */
+/* Names to leave out. The caller owns them; NULL ends each list. */
 typedef struct {
-    const char **attributes;  /* names of attributes that are not read; what ends in a dot stands for all that begin so */
+    const char **attributes;  /* names of attributes that are not read; a name that ends in a dot is a prefix */
     const char **directories; /* paths of directories that are not read */
 } Ignored;
 
@@ -81,7 +81,7 @@ static int kind_of(mode_t mode)
     }
 }
 
-/* Return whether the caller has to look at the row: it is special, has attributes, or is named as a whiteout. */
+/* Return 1 if the caller has to check the row: it is special, has attributes, or has the name of a whiteout. */
 static int is_odd(const Row *row, const Text *text)
 {
     const char *name = text->bytes + row->path + row->path_length - row->name_length;
@@ -91,16 +91,16 @@ static int is_odd(const Row *row, const Text *text)
 
 #define HANDLE (NAME_MAX + 64)
 
-/* Name what is in a directory for calls that take no handle. */
+/* Make the path of a name in a directory, for calls that take no handle. */
 static void through_proc(char handle[HANDLE], int fd, const char *name)
 {
     snprintf(handle, HANDLE, "/proc/self/fd/%d/%s", fd, name);
 }
 
-/* listxattr(2) of a name in a directory: by its handle where the kernel can, else through /proc. */
+/* Call listxattr(2) on a name in a directory: by the directory's handle if the kernel can, else through /proc. */
 static ssize_t list_xattrs(int fd, const char *name, char *list, size_t room)
 {
-    /* Only ever set, by any thread: one that does not see it yet asks the kernel once more. */
+    /* Any thread sets it, none clears it: a thread that does not see it yet asks the kernel once more. */
     static atomic_int is_missing;
     ssize_t length = -1;
 
@@ -157,7 +157,7 @@ static int read_xattrs(Text *text, Row *row, int fd, const char *name, const cha
 /* Append the path of a name in a directory to the text. Return 0 or ENOMEM. */
 static int add_path(Found *found, const Directory *directory, const char *name, size_t length)
 {
-    /* first the room: the text may move, and one part of it is copied behind it */
+    /* reserve first: the text may move, and a part of it is copied to its end */
     if (text_reserve(&found->text, directory->length + 1 + length))
         return ENOMEM;
     text_add(&found->text, found->text.bytes + directory->path, directory->length);
@@ -251,7 +251,7 @@ static int read_directory(Found *found, size_t index, int root, const char **ign
     return code;
 }
 
-/* Put a directory, whose path is in the text, before those that wait. Return 0 or ENOMEM. */
+/* Add a directory, whose path is in the text, in front of the waiting ones. Return 0 or ENOMEM. */
 static int add_directory(Found *found, size_t path, size_t length, long long position)
 {
     if (found->directories_count == found->directories_room) {
@@ -275,7 +275,7 @@ static int is_among(const char *path, size_t length, const char **paths)
     return 0;
 }
 
-/* Have the directories among the rows from `first` on wait, but for those that are odd or ignored. Return 0 or ENOMEM. */
+/* Add the directories among the rows from `first` on to the waiting ones, unless odd or ignored. Return 0 or ENOMEM. */
 static int add_below(Found *found, size_t first, const char **ignored)
 {
     int code = 0;
@@ -289,7 +289,7 @@ static int add_below(Found *found, size_t first, const char **ignored)
     return code;
 }
 
-/* Read what waits, and what is found below that, until there are `most` names or more. Return 0 or an errno. */
+/* Read the waiting directories and their subdirectories, until there are at least `most` names. Return 0 or an errno. */
 static int read_waiting(Found *found, int root, size_t most, const Ignored *ignored)
 {
     char *buffer = malloc(2 * LIST_MAX);
@@ -334,7 +334,7 @@ static int is_device(const Row *row)
     return row->numbers[ROW_KIND] == KIND_CHAR || row->numbers[ROW_KIND] == KIND_BLOCK;
 }
 
-/* Return the fields that few entries have, a tuple (MORE_…): a new reference, or NULL and an exception. */
+/* Return the rare fields as a tuple (MORE_…): a new reference, or NULL and an exception. */
 static PyObject *more_of(const Row *row, const char *text)
 {
     PyObject *xattrs = row->xattrs_length ? xattr_pairs(text + row->xattrs, row->xattrs_length) : PyTuple_New(0);
@@ -348,7 +348,7 @@ static PyObject *more_of(const Row *row, const char *text)
     return more;
 }
 
-/* Add what a row says to the columns. Return 0, or -1 and an exception. */
+/* Add a row to the columns. Return 0, or -1 and an exception. */
 static int add_row(const Found *found, size_t index, PyObject *paths, PyObject *more, PyObject *odd)
 {
     const Row *row = found->rows + index;
@@ -368,7 +368,7 @@ static int add_row(const Found *found, size_t index, PyObject *paths, PyObject *
     return bad ? -1 : 0;
 }
 
-/* Return the positions of the directories that wait: a new reference, or NULL and an exception. */
+/* Return the positions of the waiting directories: a new reference, or NULL and an exception. */
 static PyObject *waiting(const Found *found)
 {
     PyObject *positions = PyList_New(0);
@@ -412,8 +412,8 @@ static PyObject *columns(const Found *found)
     return result;
 }
 
-/* Return a NULL-terminated array of the strings in a tuple of bytes, which own them, or NULL and an exception. The caller
- * frees the array. */
+/* Return a NULL-terminated array of the strings in a tuple of bytes, or NULL and an exception. The caller frees the array;
+ * the bytes own the strings. */
 static const char **strings(PyObject *tuple)
 {
     Py_ssize_t count = PyTuple_Size(tuple), index;
@@ -431,7 +431,7 @@ static const char **strings(PyObject *tuple)
     return found;
 }
 
-/* Have the directories of a list wait, the first to be read first. Return 0, or -1 and an exception. */
+/* Add the directories of a list to the waiting ones; the first is read first. Return 0, or -1 and an exception. */
 static int add_directories(Found *found, PyObject *listed)
 {
     Py_ssize_t index;

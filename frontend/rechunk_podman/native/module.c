@@ -1,4 +1,4 @@
-/* The table of the module, and what its functions share. */
+/* The table of the module, and helpers of its functions. */
 
 #define _GNU_SOURCE
 #include "objects.h"

@@ -1,6 +1,6 @@
-/* The module _native: its functions, and paths and errors as Python's objects. _native.pyi has the contracts.
+/* The module _native: its functions, and conversions of paths and errors to Python. _native.pyi has the contracts.
  *
- * Threads: every function is called with the interpreter's lock; work on files is done without it.
+ * Threads: callers hold the interpreter's lock; work on files releases it.
  */
 
 #ifndef RECHUNK_OBJECTS_H
@@ -17,7 +17,7 @@ PyObject *path_object(const char *path, size_t length);
  * any case. */
 const char *path_bytes(PyObject *path, size_t *length, PyObject **owner);
 
-/* Raise OSError for an errno, LookupError for the codes of confined.h; with the path, or without one if it is NULL. */
+/* Raise OSError for an errno, LookupError for the codes of confined.h, with the path unless it is NULL. */
 void raise_code(int code, const char *path, size_t length);
 
 /* Functions of the module: each returns a new reference, or NULL and an exception. */

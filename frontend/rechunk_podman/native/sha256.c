@@ -35,7 +35,7 @@ int sha256_here(void)
            c >> 19 & 1;
 }
 
-/* 6.2.2 for one block of each message after another, from the start of `data`; `lanes` is known where this is inlined. */
+/* 6.2.2 for the blocks of each message in turn, from the start of `data`; `lanes` is a constant for the inlining callers. */
 static inline __attribute__((always_inline)) SHA256_CODE void hash_lanes(Sha256 **messages, const unsigned char *const *data,
                                                                          size_t blocks, const int lanes)
 {

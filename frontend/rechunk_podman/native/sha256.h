@@ -1,7 +1,7 @@
 /* SHA-256 (FIPS 180-4) of one or two messages at once, by the processor's own instructions (x86-64 SHA extensions).
  *
- * A round waits for the one before it, so that one message keeps such a processor half busy: two at once take hardly
- * longer than one. Libraries take one at a time. hashlib does the work where the instructions are missing.
+ * A round waits for the previous one, so that one message keeps the processor half busy: two at once take hardly
+ * longer than one. Libraries hash one at a time. hashlib does the work if the instructions are missing.
  *
  * Threads: no function needs the interpreter's lock; one thread at a time uses a message. Nothing is allocated.
  */
@@ -15,10 +15,10 @@
 #define SHA256_BLOCK 64
 #define SHA256_SIZE 32
 
-/* Bytes that are read and hashed at once: they stay in the processor's cache meanwhile. */
+/* Bytes that are read and hashed at once, few enough to stay in the processor's cache. */
 #define PIECE (1 << 16)
 
-/* A message and the piece of it that is to be hashed next. */
+/* A message, and its piece that is hashed next. */
 typedef struct {
     uint32_t state[8];    /* in the order that the instructions want: F E B A, H G D C */
     uint64_t blocks;      /* that have been hashed */
@@ -26,7 +26,7 @@ typedef struct {
     size_t filled;
 } Sha256;
 
-/* Return whether this processor has the instructions. Without them no other function may be called. */
+/* Return 1 if this processor has the instructions. Without them no other function may be called. */
 int sha256_here(void);
 
 /* Start a message with its piece empty. */
@@ -35,7 +35,7 @@ void sha256_start(Sha256 *self, unsigned char *piece);
 /* Hash the whole blocks in the pieces of `count` messages, one or two. */
 void sha256_hash(Sha256 **messages, int count);
 
-/* Put the digest of all pieces into `digest`; the bytes behind the last whole block of the last piece are the message's end. */
+/* Write the digest of all pieces into `digest`; the bytes after the last whole block of the last piece end the message. */
 void sha256_end(const Sha256 *self, unsigned char digest[SHA256_SIZE]);
 
 #endif

@@ -1,4 +1,4 @@
-/* The type TarStream and ustar headers, as Python has them. */
+/* The Python type TarStream and the Python function ustar(). */
 
 #include "objects.h"
 
@@ -9,11 +9,11 @@
 
 #include "tar.h"
 
-/* The type TarStream. The flags are read and set with the interpreter's lock: a stream whose lock is released is in use. */
+/* The type TarStream. The flags are read and set under the interpreter's lock; `in_use` is set while it is released. */
 typedef struct {
     PyObject_HEAD
     Tar tar;
-    char broken; /* it raised: nothing more can be read from it */
+    char broken; /* after an error: the stream cannot be read any more */
     char in_use;
 } Stream;
 
@@ -41,7 +41,7 @@ PyObject *ustar(PyObject *module, PyObject *arguments)
     return PyBytes_FromStringAndSize(block, BLOCK);
 }
 
-/* Return 0 if a stream may go on, and goes into a file or not; else -1 and an exception. */
+/* Return 0 if a stream may be read, in this way (`into` a file or not); else -1 and an exception. */
 static int check(const Stream *self, int into_file)
 {
     const Tar *tar = &self->tar;
@@ -55,7 +55,7 @@ static int check(const Stream *self, int into_file)
     return -1;
 }
 
-/* Raise what is wrong with the target, if `writing`, or with the member that was begun last. */
+/* Raise the error of the target, if `writing`, or of the most recently begun member. */
 static void fail(Stream *self, int code, int writing)
 {
     const Member *member = self->tar.members + self->tar.next - 1;
@@ -159,7 +159,7 @@ static PyObject *stream_advance(PyObject *object, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* Append a text of a member and a zero byte. Return 0, or -1 and an exception. */
+/* Append a text and a zero byte to the texts of members. Return 0, or -1 and an exception. */
 static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length)
 {
     PyObject *owner;
@@ -181,7 +181,7 @@ static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length
     return bad ? -1 : 0;
 }
 
-/* Take the fields that few members have. Return 0, or -1 and an exception. */
+/* Read the rare fields of a member. Return 0, or -1 and an exception. */
 static int add_more(Text *text, Member *member, PyObject *more, int *attributed)
 {
     PyObject *target, *rdev;
@@ -202,7 +202,7 @@ static int add_more(Text *text, Member *member, PyObject *more, int *attributed)
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* Have Python make the header of the member with this index. Return 0, or -1 and an exception. */
+/* Call Python to make the header of the member with this index. Return 0, or -1 and an exception. */
 static int add_header(Text *text, Member *member, size_t index, PyObject *make_header)
 {
     PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)index);
@@ -224,7 +224,7 @@ static int add_header(Text *text, Member *member, size_t index, PyObject *make_h
     return bad ? -1 : 0;
 }
 
-/* Return what a dictionary has for a position: borrowed, or NULL, with an exception on failure. */
+/* Return the value for a position in a dictionary: borrowed, or NULL, with an exception on failure. */
 static PyObject *item_at(PyObject *dictionary, size_t position)
 {
     PyObject *key, *found;
@@ -236,14 +236,14 @@ static PyObject *item_at(PyObject *dictionary, size_t position)
     return found;
 }
 
-/* The arguments of TarStream, which the caller keeps. */
+/* The arguments of TarStream. The caller owns them. */
 typedef struct {
     PyObject *paths, *more, *links, *make_header;
     const char *numbers, *positions, *mtimes;
     size_t count;
 } Columns;
 
-/* Put the position of the member with this index into *position. Return 0, or -1 and an exception. */
+/* Set *position to the position of the member with this index. Return 0, or -1 and an exception. */
 static int position_at(const Columns *columns, size_t index, long long *position)
 {
     memcpy(position, columns->positions + index * sizeof *position, sizeof *position);
@@ -298,7 +298,7 @@ static int add_members(Tar *tar, const Columns *columns)
 {
     size_t index, room = BLOCK;
 
-    /* mostly all that it will take; grown bit by bit it takes twice the memory */
+    /* mostly sufficient: growing in small steps takes twice the memory */
     for (index = 0; index < columns->count; index++) {
         long long position;
         PyObject *path;

@@ -98,7 +98,7 @@ int tar_count(Tar *self, const Member *member)
     return 0;
 }
 
-/* Begin the next member. Return as tar_fill(). */
+/* Begin the next member. Return like tar_fill(). */
 static int begin(Tar *self)
 {
     const Member *member = self->members + self->next++;
@@ -175,8 +175,8 @@ int tar_into(Tar *self, int target, long long offset)
     return 0;
 }
 
-/* Fill the piece: whole blocks to be hashed, up to a multiple of PIECE in the file where that can be: page caches look for
- * memory in one piece for larger writes. Return as tar_fill(). */
+/* Fill the piece with whole blocks to be hashed, if possible up to a multiple of PIECE in the file: page caches allocate
+ * contiguous memory for larger writes. Return like tar_fill(). */
 static int refill(Tar *self)
 {
     const size_t before = (size_t)(self->offset % PIECE), room = before % SHA256_BLOCK ? PIECE : PIECE - before;

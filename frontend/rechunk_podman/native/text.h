@@ -17,7 +17,7 @@ typedef struct {
 /* Make room for `more` bytes and a zero byte. Return 0 or ENOMEM; then nothing has changed. */
 int text_reserve(Text *text, size_t more);
 
-/* Append a copy of the bytes; a zero byte, which `used` does not count, follows them. Return as text_reserve(). */
+/* Append a copy of the bytes; a zero byte, which `used` does not count, follows them. Return like text_reserve(). */
 int text_add(Text *text, const void *bytes, size_t length);
 
 #endif

@@ -1,4 +1,4 @@
-"""Image configs: that of the source image, and that of the image that is written.
+"""Image configs: of the source image, and of the image that is written.
 
 Sources: image-spec config.md (fields, "Layer DiffID", history) and annotations.md; moby's image
 specification v1.2 for Healthcheck, OnBuild and Shell, which docker-format configs add; the output of
@@ -38,7 +38,7 @@ _COMMANDS = ("Entrypoint", "Cmd", "Shell")
 _SETS = ("ExposedPorts", "Volumes")
 _EXECUTION = {*_STRINGS, *_LISTS, *_COMMANDS, *_SETS, "Labels", "Healthcheck", "ArgsEscaped"}
 
-# They describe the layers that are replaced, or the container that made them, and would be lies.
+# These fields describe the replaced layers or the container that made them, and would be false.
 _DROPPED = {"id", "parent", "container", "container_config", "docker_version", "throwaway", "Size"}
 _KNOWN = {"created", "author", "architecture", "variant", "os", "os.version", "os.features"}
 _KNOWN |= {"config", "rootfs", "history", "annotations"}
@@ -46,7 +46,7 @@ _KNOWN |= {"config", "rootfs", "history", "annotations"}
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One entry of a config's history (config.md). created: epoch seconds, None where it is unknown."""
+    """One entry of a config's history (config.md). created: epoch seconds, None if unknown."""
 
     created_by: str = ""
     comment: str = ""
@@ -57,14 +57,14 @@ class HistoryEntry:
 
 @dataclass(frozen=True, slots=True)
 class ImageConfig:
-    """The content of an image config, whatever form it was given in.
+    """The content of an image config, read from any of its forms.
 
-    architecture, os: as GOARCH and GOOS name them, "" where the source does not say.
+    architecture, os: as GOARCH and GOOS name them, "" if the source does not name them.
     config: the execution parameters (Env, Cmd, Labels, Healthcheck …), verbatim, without nulls.
-    annotations: of the manifest; a config has none, `podman inspect` prints them, and `annotations`
-        at the top of a config file is taken as well.
-    created: epoch seconds, floored; None where the source does not say (Go's zero time says nothing).
-    extra: other top-level fields, verbatim, apart from those that describe the replaced layers.
+    annotations: of the manifest, from the output of `podman inspect`, or from a top-level field `annotations`
+        of a config file (the specification has none).
+    created: epoch seconds, floored; None if the source has no time, or Go's zero time.
+    extra: other top-level fields, verbatim, except fields that describe the replaced layers.
     history, diff_ids: of the source image; the written one has its own.
     """
 
@@ -86,11 +86,11 @@ class ImageConfig:
         """Read an OCI or docker config, only its `.config` object, or inspect output of one image.
 
         Args:
-            name: where the text is from, for messages.
+            name: of the text, for messages.
 
         Raises:
-            UsageError: it is none of these (line and column where it is not JSON at all), describes
-                several images or a container, or a field has a type that no client would take.
+            UsageError: the text is not an image config (with line and column if it is not JSON), describes
+                several images or a container, or a field has a type that no client accepts.
         """
         document = load_json(text, name, UsageError, _FORMATS_HINT)
         if isinstance(document, list):
@@ -110,10 +110,10 @@ class ImageConfig:
         return labels
 
     def with_labels(self, operations: Iterable[str]) -> ImageConfig:
-        """Return a copy with label operations done in order: KEY=VALUE sets, KEY- removes, - removes all.
+        """Return a copy with label operations applied in order: KEY=VALUE sets, KEY- removes, - removes all.
 
         Raises:
-            UsageError: an operation is none of these.
+            UsageError: an operation has another form.
         """
         labels = _operate(self.labels, operations, "label")
         config = {key: value for key, value in self.config.items() if key != "Labels"}
@@ -122,16 +122,16 @@ class ImageConfig:
         return replace(self, config=config)
 
     def with_annotations(self, operations: Iterable[str]) -> ImageConfig:
-        """Return a copy, as with_labels(), for the annotations."""
+        """Return a copy like with_labels(), for the annotations."""
         return replace(self, annotations=_operate(self.annotations, operations, "annotation"))
 
     def with_architecture(self, text: str | None) -> ImageConfig:
-        """Return a copy for `[linux/]ARCH[/VARIANT]`; None keeps the source's, else takes the host's.
+        """Return a copy with the architecture `[linux/]ARCH[/VARIANT]`; None: the source's, else the host's.
 
-        Another architecture than the source's forgets the source's variant.
+        The source's variant is dropped if the architecture changes.
 
         Raises:
-            UsageError: the text is not of that form.
+            UsageError: the text has another form.
         """
         system = self.os or "linux"
         if text is None:
@@ -153,7 +153,7 @@ class ImageConfig:
 
 
 class _Reader:
-    """One document, read field by field; knows its name for messages."""
+    """A reader of the fields of one document. name: of the document, for messages."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -208,7 +208,7 @@ class _Reader:
 
     def _inspect(self, document: dict[str, Any]) -> ImageConfig:
         execution = dict(self._object(document, "Config"))
-        # podman keeps the health check beside Config, and newer ones write it HealthCheck.
+        # podman writes the health check beside Config, newer versions as HealthCheck.
         for key in ("Healthcheck", "HealthCheck"):
             if document.get(key) and not execution.get("Healthcheck"):
                 execution["Healthcheck"] = document[key]
@@ -327,18 +327,18 @@ def _operate(values: Mapping[str, str], operations: Iterable[str], what: str) ->
 
 
 def resolve_created(config: ImageConfig, *, source_date_epoch: int | None, fallback: int) -> int:
-    """Return the created time of the new image: SOURCE_DATE_EPOCH, else the source's, else the fallback."""
+    """Return the creation time of the new image: SOURCE_DATE_EPOCH, else the source's, else the fallback."""
     if source_date_epoch is not None:
         return source_date_epoch
     return fallback if config.created is None else config.created
 
 
 def layer_comment(components: Iterable[tuple[ComponentId, int]], diff_id: str, *, limit: int = 96) -> str:
-    """Return a history comment: the largest components, how many more, 8 hex digits of the diff_id.
+    """Return a history comment: the largest components, the number of others, 8 hex digits of the diff_id.
 
     Args:
         components: (id, size in bytes) of each component of the layer.
-        limit: bytes (UTF-8) that the comment may take; at least 40.
+        limit: the largest length in bytes (UTF-8); at least 40.
     """
     names = [scrub(str(identity)) for identity, _ in sorted(components, key=lambda item: (-item[1], item[0]))]
     mark = f"[{diff_id.rpartition(':')[2][:8]}]"
@@ -362,12 +362,12 @@ def image_config_json(
 
     Args:
         layers: bottom first.
-        history: one entry a layer in their order, and any number of empty_layer entries among them. An
-            entry without a time takes `created`.
+        history: one entry for each layer, in order, and any number of empty_layer entries among them. Entries
+            without a time get `created`.
         created: epoch seconds.
 
     Raises:
-        ValueError: the entries that are not empty are not as many as the layers.
+        ValueError: the number of entries that are not empty differs from the number of layers.
     """
     filled = sum(not entry.empty_layer for entry in history)
     if filled != len(layers):

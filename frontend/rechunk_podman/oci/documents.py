@@ -27,7 +27,7 @@ LAYER_COMPRESSION: Mapping[str, str] = {
     spec.MEDIA_LAYER_ZSTD: ZSTD,
     spec.DOCKER_LAYER: PLAIN,
     spec.DOCKER_LAYER_GZIP: GZIP,
-    # what containers/image calls uncompressed and zstd layers of a docker manifest
+    # types of containers/image for uncompressed and zstd layers in a docker manifest
     "application/vnd.docker.image.rootfs.diff.tar.zstd": ZSTD,
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip": GZIP,
     "application/vnd.oci.image.layer.nondistributable.v1.tar": PLAIN,
@@ -48,10 +48,11 @@ class LayerRecord:
 
 @dataclass(frozen=True, slots=True)
 class ImageRecord:
-    """The documents of an image: enough to know its layers, its history and its config.
+    """The documents of an image, with its layers, history and config.
 
-    digest, manifest: of the manifest's bytes; None where there is none.
-    annotations: of the manifest, else those that `podman inspect` printed.
+    digest: of the manifest; None without a manifest.
+    manifest: the bytes of the manifest, or None.
+    annotations: of the manifest, else from the output of `podman inspect`.
     """
 
     name: str
@@ -64,14 +65,14 @@ class ImageRecord:
 
 
 def image_record(name: str, manifest: bytes | None, config: bytes) -> ImageRecord:
-    """Return the record of an image from its documents, as `skopeo inspect --raw` and files have them.
+    """Return the record of an image from its documents, as in files or from `skopeo inspect --raw`.
 
     Args:
         manifest: of one image, OCI or docker schema 2; None if only the config is known.
-        config: in any form that ImageConfig.parse() takes; one with layers must come with its manifest.
+        config: in any form that ImageConfig.parse() reads. A saved config with layers needs its manifest.
 
     Raises:
-        ImageError: the manifest is an index or of schema 1, or has other layers than the config.
+        ImageError: the manifest is an index or of schema 1, or its layers differ from those of the config.
         UsageError: the text is not an image config.
     """
     parsed = ImageConfig.parse(config, name=f"the config of {name}")
@@ -87,7 +88,7 @@ def image_record(name: str, manifest: bytes | None, config: bytes) -> ImageRecor
         if len(descriptors) != len(diff_ids):
             raise ImageError(
                 f"{name}: the manifest has {len(descriptors)} layers, the config {len(diff_ids)} diff_ids",
-                hint="they are not of the same image",
+                hint="manifest and config belong to different images",
             )
     histories: list[HistoryEntry | None] = [entry for entry in parsed.history if not entry.empty_layer]
     if len(histories) != len(diff_ids):
@@ -97,7 +98,7 @@ def image_record(name: str, manifest: bytes | None, config: bytes) -> ImageRecor
 
 
 class Manifest(NamedTuple):
-    """An image manifest, its descriptors read."""
+    """A parsed image manifest."""
 
     config: Descriptor
     layers: tuple[Descriptor, ...]
@@ -107,10 +108,10 @@ class Manifest(NamedTuple):
 
 
 def parse_manifest(data: bytes, name: str) -> Manifest:
-    """Read an image manifest (manifest.md; docker's schema 2 has the same fields).
+    """Parse an image manifest (manifest.md; docker's schema 2 has the same fields).
 
     Raises:
-        ImageError: it is something else, or a field has the wrong type.
+        ImageError: the document is not a manifest, or a field has the wrong type.
     """
     document = parse_object(data, name)
     if document.get("schemaVersion") != 2:
@@ -146,7 +147,7 @@ def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, A
     """Return the (descriptor, platform) pairs of an image index or manifest list (image-index.md).
 
     Raises:
-        ImageError: it is something else, or a field has the wrong type.
+        ImageError: the document is not an index, or a field has the wrong type.
     """
     document = parse_object(data, name)
     manifests = document.get("manifests")
@@ -164,7 +165,7 @@ def parse_index(data: bytes, name: str) -> list[tuple[Descriptor, Mapping[str, A
 
 
 def parse_object(data: bytes, name: str) -> dict[str, Any]:
-    """Return a JSON object; raise ImageError if the data is something else."""
+    """Return a JSON object; raise ImageError if the data is not one."""
     document = load_json(data, name, ImageError)
     if not isinstance(document, dict):
         raise ImageError(f"{name} is not a JSON object")
@@ -172,9 +173,9 @@ def parse_object(data: bytes, name: str) -> dict[str, Any]:
 
 
 def check_annotations(annotations: object, name: str) -> None:
-    """Raise ImageError if annotations are not strings by name."""
+    """Raise ImageError if annotations are not a map of strings."""
     if not isinstance(annotations, dict) or not all(isinstance(text, str) for text in annotations.values()):
-        raise ImageError(f"{name}: its annotations are not strings by name")
+        raise ImageError(f"{name}: its annotations are not a map of strings")
 
 
 def sha256_of(data: bytes) -> Digest:
@@ -183,14 +184,14 @@ def sha256_of(data: bytes) -> Digest:
 
 
 def layer_compression(media_type: str, name: str) -> str:
-    """Return the compression of a layer; raise ImageError for a media type that is not a layer's."""
+    """Return the compression of a layer; raise ImageError if the media type is not that of a layer."""
     if media_type not in LAYER_COMPRESSION:
         raise ImageError(f"{name} is of the unknown media type {media_type!r}")
     return LAYER_COMPRESSION[media_type]
 
 
 class DockerImage(NamedTuple):
-    """One element of a docker archive's manifest.json: the names of its files and of itself."""
+    """One image in a docker archive's manifest.json: the names of its files, and its own."""
 
     config: str
     layers: tuple[str, ...]
@@ -198,10 +199,10 @@ class DockerImage(NamedTuple):
 
 
 def parse_docker_manifest(data: bytes, name: str) -> list[DockerImage]:
-    """Read the manifest.json of a docker archive.
+    """Parse the manifest.json of a docker archive.
 
     Raises:
-        ImageError: it is something else.
+        ImageError: the document has another form.
     """
     document = load_json(data, f"manifest.json of {name}", ImageError)
     found = []

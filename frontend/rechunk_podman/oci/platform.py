@@ -1,4 +1,4 @@
-"""The platform of an image: which of several is asked for, and the refusal of another one. Pure.
+"""Platforms of images: choose an image by its platform, refuse one of another platform. Pure.
 
 Source: image-spec image-index.md ("platform"), config.md (`architecture`, `os`, `variant`).
 """
@@ -17,24 +17,24 @@ HINT = "name another with --arch, or one image by its digest"
 
 
 def platform_name(config: ImageConfig) -> str:
-    """Return the platform that a config names, as OS/ARCH[/VARIANT]; "" if it names no architecture."""
+    """Return the platform in a config as OS/ARCH[/VARIANT]; "" if it names no architecture."""
     if not config.architecture:
         return ""
     return "/".join(filter(None, (config.os or "linux", config.architecture, config.variant)))
 
 
 def platform_of(config: ImageConfig) -> dict[str, Any]:
-    """Return the platform that a config names, as an index describes one."""
+    """Return the platform in a config, in the form of an index."""
     return {"os": config.os, "architecture": config.architecture, "variant": config.variant}
 
 
 def fitting(entries: Sequence[tuple[T, Mapping[str, Any]]], platform: str | None) -> list[T]:
-    """Return those of several images that are for a platform.
+    """Return the images that are for a platform.
 
-    A variant counts where both sides name one; without `platform` any variant will do if none is exact.
+    Variants are compared if both sides name one; without `platform` any variant fits if none is equal.
 
     Args:
-        entries: images, each with its platform as an index describes it.
+        entries: images, each with its platform in the form of an index.
         platform: [OS/]ARCH[/VARIANT]; None: that of this machine.
 
     Raises:
@@ -54,12 +54,12 @@ def fitting(entries: Sequence[tuple[T, Mapping[str, Any]]], platform: str | None
 
 
 def require_platform(name: str, config: ImageConfig, platform: str | None) -> None:
-    """Refuse an image that is for another platform than the one that was asked for.
+    """Raise an error if an image is for another platform than the requested one.
 
-    An image whose config names no architecture is not refused: nothing is known of it.
+    An image whose config names no architecture is accepted.
 
     Args:
-        platform: [OS/]ARCH[/VARIANT]; None: nobody asked.
+        platform: [OS/]ARCH[/VARIANT]; None accepts every image.
 
     Raises:
         MissingImageError: the image is for another platform. UsageError: `platform` is malformed.

@@ -1,4 +1,4 @@
-"""References: the one place that reads names of images, and where an image is.
+"""References: parsing of image names, and detection of the location that a reference names.
 
 A reference is a name in local storage, `containers-storage:NAME`, `docker://NAME`, `oci:DIR[:TAG]`,
 `oci-archive:FILE[:TAG]`, `docker-archive:FILE[:TAG]`, or a path: of a layout, an archive, a file with the
@@ -45,7 +45,7 @@ _ID = re.compile(r"(?:sha256:)?[0-9a-f]{3,64}\Z")
 
 
 class Name(NamedTuple):
-    """`repository[:tag][@digest]`, each as it was written."""
+    """`repository[:tag][@digest]`, each part as it was written."""
 
     repository: str
     tag: str | None
@@ -57,10 +57,10 @@ class Name(NamedTuple):
 
 
 def parse(text: str) -> Name:
-    """Return the parts of a name.
+    """Return the parts of an image name.
 
     Raises:
-        UsageError: it is not the name of an image.
+        UsageError: the text is not the name of an image.
     """
     match = _NAME.match(text)
     if match is None:
@@ -72,16 +72,16 @@ def parse(text: str) -> Name:
 
 
 def host_of(repository: str) -> str:
-    """Return the registry of a repository, as authentication files name it."""
+    """Return the registry of a repository, in the form of authentication files."""
     first, slash, _ = repository.partition("/")
     return first if slash and ("." in first or ":" in first or first == "localhost") else "docker.io"
 
 
 def normalised_tag(text: str) -> str:
-    """Return the full name that `-t TEXT` gives an image: with registry (else localhost) and tag (latest).
+    """Return the full name for `-t TEXT`: registry (else localhost), path and tag (else latest).
 
     Raises:
-        UsageError: it is not the name of an image, or has a digest.
+        UsageError: the text is not the name of an image, or has a digest.
     """
     name = parse(text)
     if name.digest:
@@ -94,18 +94,19 @@ def normalised_tag(text: str) -> str:
 
 
 def default_tag(asked: str, image_id: str, names: Iterable[str]) -> str:
-    """Return the name of the result if the user gives none: the image's own, `-chunked` behind its tag.
+    """Return the default name of the result: the image's name with `-chunked` appended to its tag.
 
     Args:
-        asked: what the user called the image: a name, short or full, a digest reference or an id.
+        asked: the image as the user named it: a short or full name, a digest reference or an id.
         image_id: its full id, hex digits.
-        names: all its names in storage, full.
+        names: all its full names in storage.
 
     Raises:
-        UsageError: it has no name, several and none that was asked for, or one too long to be extended.
+        UsageError: the image has no name, or several names and the user wrote none of them, or the tag would
+            be too long.
     """
     names = list(names)
-    hint = "say where the result shall go: -t NAME"
+    hint = "name the result: -t NAME"
     if _ID.match(asked) and image_id.startswith(asked.removeprefix("sha256:")):
         if len(names) != 1:
             what = "has no name" if not names else f"has {len(names)} names ({', '.join(names[:4])})"
@@ -115,12 +116,12 @@ def default_tag(asked: str, image_id: str, names: Iterable[str]) -> str:
         name = _found_as(parse(asked), names)
     tag = f"{name.tag}{SUFFIX}" if name.tag else SUFFIX.lstrip("-")
     if len(tag) > MAX_TAG:
-        raise UsageError(f"the tag of {name} is too long for {SUFFIX} behind it", hint=hint)
+        raise UsageError(f"the tag of {name} is too long to append {SUFFIX}", hint=hint)
     return normalised_tag(f"{name.repository}:{tag}")
 
 
 def _found_as(asked: Name, names: list[str]) -> Name:
-    """Return the full name in storage for a name; a digest reference has a tag only if it was given one."""
+    """Return the full name in storage for a name; add no tag to a digest reference."""
     if asked.digest:
         return Name(_repository(asked, names), asked.tag, None)
     tag = asked.tag or "latest"
@@ -151,10 +152,10 @@ class Target(NamedTuple):
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """Read a reference without a digest; the tag is `latest` if it has none.
+        """Parse a reference without a digest; the default tag is `latest`.
 
         Raises:
-            UsageError: it is something else.
+            UsageError: the text has another form.
         """
         if not text.startswith(DOCKER):
             raise UsageError(f"not a registry reference: {text}", hint="docker://REGISTRY/NAME:TAG")
@@ -168,7 +169,7 @@ class Target(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """`docker://REPOSITORY@DIGEST`, one image for good."""
+    """`docker://REPOSITORY@DIGEST`, a reference that always names the same image."""
 
     repository: str
     digest: Digest
@@ -178,10 +179,10 @@ class Pinned:
 
     @classmethod
     def parse(cls, text: str) -> Pinned:
-        """Read a reference with a digest and without a tag.
+        """Parse a reference with a digest and without a tag.
 
         Raises:
-            UsageError: it is something else.
+            UsageError: the text has another form.
         """
         hint = "docker://REGISTRY/NAME@sha256:… (split --push prints the digest)"
         if not text.startswith(DOCKER):
@@ -196,7 +197,7 @@ class Pinned:
 
 
 class PathReference(NamedTuple):
-    """`[TRANSPORT:]PATH[:TAG]`; transport: None if it has to be found out."""
+    """`[TRANSPORT:]PATH[:TAG]`. transport: None if the text names none."""
 
     transport: str | None
     path: str
@@ -206,7 +207,7 @@ class PathReference(NamedTuple):
 def parse_path(text: str) -> PathReference:
     """Return the parts of `[oci:|oci-archive:|docker-archive:]PATH[:TAG]`.
 
-    A path that exists as it is written has no tag.
+    If the whole text is an existing path, there is no tag.
     """
     transport, colon, rest = text.partition(":")
     if not (colon and transport in TRANSPORTS):
@@ -236,19 +237,19 @@ class LocationKind(Enum):
 
 
 def locate(text: str) -> tuple[LocationKind, str]:
-    """Return the kind of location that a reference names, and the name there.
+    """Return the kind of location that a reference names, and the name at this location.
 
-    The name of a layout or an archive has its transport, if that is known. Of files only the first bytes are
-    read. A text that is no path of something is a name in storage.
+    The name of a layout or an archive includes its transport, if that is known. Only the first bytes of files
+    are read. A text that is no existing path is a name in local storage.
 
     Raises:
-        UsageError: it is empty, or of a transport that cannot be read in place.
-        MissingImageError: it is a path, and nothing is there.
+        UsageError: the reference is empty, or its transport cannot be read in place.
+        MissingImageError: the reference is a path that does not exist.
     """
     if text.startswith(DOCKER):
         return LocationKind.REGISTRY, text.removeprefix(DOCKER)
     if text.startswith(_OTHERS):
-        raise UsageError(f"cannot read {text} in place", hint="copy it here first: skopeo copy … oci:DIR")
+        raise UsageError(f"cannot read {text} in place", hint="copy it first: skopeo copy … oci:DIR")
     if text.startswith(STORAGE):
         return LocationKind.STORAGE, text.removeprefix(STORAGE)
     if text.partition(":")[0] in TRANSPORTS:
@@ -270,7 +271,7 @@ def locate(text: str) -> tuple[LocationKind, str]:
 
 
 def _is_json(path: Path) -> bool:
-    """Return True if a file begins as a JSON object or list does."""
+    """Return True if a file begins like a JSON object or list."""
     try:
         with path.open("rb") as file:
             return file.read(256).lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[")

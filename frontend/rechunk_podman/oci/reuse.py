@@ -1,6 +1,6 @@
-"""The layers of the previous image that need not be compressed, written and uploaded again. Pure.
+"""Reuse of layers of the previous image, which are not compressed, written and uploaded again. Pure.
 
-A layer is known by its diff_id; its blob is the one that the previous manifest names, whoever made it.
+A layer is identified by its diff_id; its blob is the one in the previous manifest, whichever tool made it.
 Sources: image-spec layer.md ("Layer Media Types", "Non-Distributable Layers"), manifest.md; media types of
 docker's schema 2; encrypted layers by ocicrypt ("+encrypted"); zstd:chunked by containers/storage.
 """
@@ -16,7 +16,7 @@ from rechunk_podman.oci.read.decompress import GZIP, ZSTD
 from rechunk_podman.oci.spec import Descriptor, DiffId
 
 Reuse = Mapping[DiffId, Descriptor | None]
-"""diff_id -> the blob's descriptor; None: the uncompressed tar itself is the blob."""
+"""diff_id -> the descriptor of the blob, or None if the blob is the uncompressed tar."""
 
 _OCI_TYPES: Mapping[str, str] = MappingProxyType(
     {
@@ -26,23 +26,23 @@ _OCI_TYPES: Mapping[str, str] = MappingProxyType(
         spec.DOCKER_LAYER + ".zstd": spec.MEDIA_LAYER_ZSTD,
     }
 )
-"""Media types of layers that may be reused -> their OCI names. Foreign and encrypted ones are not here."""
+"""Media types of layers that may be reused -> their OCI names; without foreign and encrypted layers."""
 
 _COMPRESSIONS: Mapping[str, str] = MappingProxyType(
     {spec.MEDIA_LAYER_GZIP: GZIP, spec.MEDIA_LAYER_ZSTD: ZSTD}
 )
 
 _CHUNKED = "io.github.containers.zstd-chunked."
-"""Prefix of annotations of blobs of many zstd frames, which bootc refuses."""
+"""Prefix of the annotations of blobs with many zstd frames, which bootc refuses."""
 
 
 def acceptable(compression: str, *, docker: bool = False) -> frozenset[str]:
-    """Return the compressions of blobs that may be in an image beside new ones.
+    """Return the compressions that reused blobs may have beside new blobs.
 
     Args:
-        compression: of new layers: none, gzip or zstd. Whoever asks for gzip has clients without zstd; if
-            nothing is compressed, nothing is gained, and the image would be a mixture.
-        docker: whether the image is for dockerd, which refuses zstd.
+        compression: of new layers: none, gzip or zstd. Users of gzip have clients without zstd. An
+            uncompressed image takes no compressed blobs: it would gain nothing and be a mixture.
+        docker: True if the image is for dockerd, which refuses zstd.
     """
     if compression == "none":
         return frozenset()
@@ -52,14 +52,14 @@ def acceptable(compression: str, *, docker: bool = False) -> frozenset[str]:
 def reusable(
     record: ImageRecord, compressions: Collection[str], *, without: Collection[str] = ()
 ) -> dict[DiffId, Descriptor]:
-    """Return the layers of an image whose blobs may be named in the manifest of another one.
+    """Return the layers of an image whose blobs another manifest may name.
 
-    Digest, size and annotations are the previous manifest's; media types of docker get their OCI names.
+    Digest, size and annotations are those of the previous manifest; docker media types become OCI ones.
 
     Args:
-        record: of the previous image; without a manifest it has nothing to reuse.
+        record: of the previous image; without a manifest there is nothing to reuse.
         compressions: as acceptable() returns them.
-        without: digests of blobs that are not to be reused.
+        without: digests of blobs that must not be reused.
     """
     found: dict[DiffId, Descriptor] = {}
     for layer in record.layers:

@@ -1,8 +1,8 @@
 """Layouts that lack blobs on purpose, and the file beside index.json that lists them.
 
-Such a layout can be pushed to the repository, or imported into the store, that has the blobs already:
-tools ask there first. The specification allows it (image-layout.md, "Blobs": missing blobs SHOULD come from
-an external blob store). The file is our own: `{"version": 1, "elsewhere": [digest…], "from": reference}`.
+Such a layout can be pushed to a repository, or imported into a store, that has the missing blobs: tools look
+there first. The specification allows this (image-layout.md, "Blobs": missing blobs SHOULD come from an
+external blob store). Our own format: `{"version": 1, "elsewhere": [digest…], "from": reference}`.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from rechunk_podman.oci.documents import parse_object
 from rechunk_podman.oci.spec import Digest
 
 SPARSE_FILE = "org.rechunk.sparse.json"
-"""Its name."""
+"""The name of the file that lists the missing blobs."""
 
 VERSION = 1
 
 
 class Sparse(NamedTuple):
-    """The blobs that a layout lacks, and the image that has them (a reference, with its digest if known)."""
+    """The blobs that a layout lacks, and the image with these blobs (a reference, with a digest if known)."""
 
     elsewhere: frozenset[Digest]
     origin: str | None
@@ -38,10 +38,10 @@ def sparse_document(elsewhere: Iterable[Digest], origin: str | None) -> bytes:
 
 
 def parse_sparse(data: bytes, name: str) -> Sparse:
-    """Read a SPARSE_FILE.
+    """Parse a SPARSE_FILE.
 
     Raises:
-        ImageError: it is of another version, or no such file.
+        ImageError: the file has another version or another form.
     """
     document = parse_object(data, name)
     elsewhere, origin = document.get("elsewhere"), document.get("from")

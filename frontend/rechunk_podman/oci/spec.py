@@ -44,7 +44,7 @@ def digest(text: str) -> Digest:
     """Return `text` as a Digest.
 
     Raises:
-        ImageError: it is not `sha256:` and 64 lower-case hex digits.
+        ImageError: the text is not `sha256:` and 64 lower-case hex digits.
     """
     if not (isinstance(text, str) and _DIGEST.match(text)):
         raise ImageError(f"not a sha256 digest: {text!r}")
@@ -78,10 +78,10 @@ class Descriptor:
 
     @classmethod
     def from_json(cls, document: Any) -> Descriptor:
-        """Read a descriptor.
+        """Parse a descriptor.
 
         Raises:
-            ImageError: a field is missing or of the wrong type, the size negative.
+            ImageError: a field is missing or has the wrong type, or the size is negative.
         """
         if not isinstance(document, dict):
             raise ImageError("a descriptor is not an object")
@@ -104,5 +104,5 @@ class Layer:
 
     @classmethod
     def plain(cls, sha256: str, size: int) -> Layer:
-        """Return the layer whose blob is its uncompressed tar, of this digest (`sha256:…`) and size."""
+        """Return a layer whose blob is its uncompressed tar with this digest (`sha256:…`) and size."""
         return cls(DiffId(sha256), Descriptor(MEDIA_LAYER, Digest(sha256), size), size)

@@ -1,4 +1,4 @@
-"""The texts inside image documents: JSON, dates, names of architectures.
+"""Texts in image documents: JSON, dates, names of architectures.
 
 Sources: RFC 8259, RFC 3339 (image-spec config.md "created"), Go's GOARCH as config.md "architecture" asks.
 """
@@ -19,10 +19,10 @@ _RFC3339 = re.compile(
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 GO_ZERO = -62135596800
-"""Epoch seconds of Go's zero time, which stands for no time at all."""
+"""Epoch seconds of Go's zero time, which means "no time"."""
 _LATEST = 253402300799
 MAX_NESTING = 100
-"""Levels of lists and objects in a document of an image: real ones have a dozen."""
+"""The largest number of nested lists and objects in a document; real ones have a dozen."""
 
 _ARCHITECTURES: Mapping[str, tuple[str, str | None]] = {
     "x86_64": ("amd64", None),
@@ -52,7 +52,8 @@ def load_json(
     """Read a JSON document, strictly: no NaN, no text after it. Lone surrogates become U+FFFD, as for Go.
 
     Raises:
-        error: not JSON (with line and column), not UTF-8, nested absurdly deep, or with an infinite number.
+        error: the text is not JSON (with line and column) or not UTF-8, is nested too deeply, or has an
+            infinite number.
     """
     if isinstance(text, bytes):
         try:
@@ -79,7 +80,7 @@ def load_json(
 
 
 def _check(document: object) -> None:
-    """Raise ValueError for a document that cannot be written again: too deep, or with an infinite number."""
+    """Raise ValueError if a document is nested too deeply or has an infinite number."""
     level = [document]
     for _ in range(MAX_NESTING):
         if any(isinstance(value, float) and math.isinf(value) for value in level):
@@ -124,7 +125,7 @@ def parse_time(text: str) -> int:
     """Return the epoch seconds, floored, of an RFC 3339 date.
 
     Raises:
-        ValueError: it is not such a date.
+        ValueError: the text is not such a date.
     """
     match = _RFC3339.match(text)
     if match is None:

@@ -1,1 +1,1 @@
-"""What package managers recorded: database readers and version order, one folder a package manager."""
+"""Package managers: readers of their databases and the order of versions, one folder for each."""

@@ -1,8 +1,8 @@
-"""What the databases of one package manager may cost: a database in an image may claim anything.
+"""Limits of the cost of reading package databases, since a database in an image may claim anything.
 
-Everything is counted before it is allocated or read. No clock takes part: the same database costs the same
-on any machine. The limits leave room for a million files in 20,000 packages, which is more than the largest
-systems known to us have, and keep the reader below 256 MiB and, on a machine of today, below ten seconds.
+Everything is counted before it is allocated or read. No clock is involved: the same database costs the same
+on any machine. The limits allow a million files in 20,000 packages, more than the largest systems known to us
+have, and keep the reader below 256 MiB and, on a machine of today, below ten seconds.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from rechunk_podman.errors import DatabaseError
 log = logging.getLogger("rechunk_podman")
 
 MOST_RECORDS = 100_000
-"""Packages of a database."""
+"""Packages in a database."""
 
 MOST_NAMES = 200_000
 """Paths that one package lists, and entries of its changelog."""
@@ -23,29 +23,29 @@ MOST_RECORD_BYTES = 24 << 20
 """Bytes of the record of one package."""
 
 MOST_MEMORY = 160 << 20
-"""Bytes of memory for everything that is kept, and for the record at work."""
+"""Bytes of memory for everything that is kept, and for the current record."""
 
 MOST_READ = 384 << 20
-"""Bytes of the files that text is read from; a file that is read again counts again."""
+"""Bytes read from text files; a file that is read twice counts twice."""
 
 MOST_DATABASE = 1 << 30
-"""Bytes of a database in one file, which is not in memory as a whole."""
+"""Bytes of a database in one file, which is never in memory as a whole."""
 
 MOST_WARNINGS = 20
-"""Warnings about one package manager; a million of them would take longer than all the rest."""
+"""Warnings about one package manager; a million would take longer than the whole build."""
 
 PACKAGE_COST = 1024
-"""Bytes of memory that a package takes beside its names."""
+"""Bytes of memory of a package without its names."""
 
 NAME_COST = 64
-"""Bytes of memory that a path takes beside its text: size, mode, times, digest, the objects at work."""
+"""Bytes of memory of a path without its text: size, mode, times, digest, temporary objects."""
 
 
 class Budget:
-    """What is left to spend on the databases of one package manager.
+    """The remaining budget for the databases of one package manager.
 
     Args:
-        database: for messages, the path as Root.show() writes it; a reader of several sets it again.
+        database: the path as Root.show() returns it, for messages; readers of several databases update it.
     """
 
     __slots__ = ("_kept", "_read", "_records", "_warnings", "database")
@@ -61,17 +61,17 @@ class Budget:
         """Count a record.
 
         Raises:
-            DatabaseError: there are more than MOST_RECORDS.
+            DatabaseError: there are more than MOST_RECORDS records.
         """
         self._records += 1
         if self._records > MOST_RECORDS:
             raise self.exceeded(f"more than {MOST_RECORDS} packages")
 
     def read(self, size: int) -> None:
-        """Count bytes of files that are read, before or after.
+        """Count bytes of files, before or after they are read.
 
         Raises:
-            DatabaseError: they are more than MOST_READ in all.
+            DatabaseError: the sum is more than MOST_READ.
         """
         self._read += size
         if self._read > MOST_READ:
@@ -82,17 +82,17 @@ class Budget:
 
         Args:
             size: bytes that stay.
-            working: further bytes that are free again when the next record is read.
+            working: further bytes, which are freed before the next record is read.
 
         Raises:
-            DatabaseError: they are more than MOST_MEMORY in all.
+            DatabaseError: the sum is more than MOST_MEMORY.
         """
         self._kept += size
         if self._kept + working > MOST_MEMORY:
             raise self.exceeded(f"packages of more than {MOST_MEMORY >> 20} MiB")
 
     def exceeded(self, what: str) -> DatabaseError:
-        """Return the error of a database that claims too much."""
+        """Return the error for a database that claims too much."""
         return DatabaseError(f"the package database {self.database} claims {what}")
 
     def warn(self, message: str, *arguments: object) -> None:
@@ -107,7 +107,7 @@ class Budget:
         """Log a warning about a broken record.
 
         Args:
-            record: name of the package, or the position of the record.
+            record: the name of the package, or the index of the record.
         """
         record = record[:100] if record.isprintable() else ascii(record[:100])
         record = record or "a package without a name"
@@ -115,5 +115,5 @@ class Budget:
 
 
 def text_size(text: str) -> int:
-    """Return the bytes of memory that a text takes at most, one that is made of its parts included."""
+    """Return the largest memory size of a text in bytes, with a second text made of its parts."""
     return len(text) if text.isascii() else 4 * len(text)

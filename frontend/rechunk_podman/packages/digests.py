@@ -30,8 +30,8 @@ class Digests(NamedTuple):
     """The digests of a package's paths, in columns.
 
     algorithm: a key of ALGORITHMS.
-    recorded: of each path, whether the database has a digest.
-    rows: the first bytes of each, DIGEST_SIZE or as many as all have; zeros where there is none.
+    recorded: for each path, True if the database has a digest.
+    rows: the first bytes of each digest: DIGEST_SIZE, or the length of all; zeros if there is no digest.
     """
 
     algorithm: int
@@ -40,9 +40,9 @@ class Digests(NamedTuple):
 
     @classmethod
     def parse(cls, texts: Sequence[str | None], algorithm: int) -> Digests:
-        """Return the digests that stand in hexadecimal digits in `texts`.
+        """Parse digests in hexadecimal digits.
 
-        A text that is empty, None or no digest leaves its path without one; so does an unknown algorithm.
+        A path has no digest if its text is empty, None or malformed, or the algorithm is unknown.
         """
         lengths = set(map(len, filter(None, texts)))
         if algorithm in ALGORITHMS and len(lengths) == 1 and (length := lengths.pop()) % 2 == 0:
@@ -54,7 +54,7 @@ class Digests(NamedTuple):
                     rows = np.zeros((len(texts), kept), np.uint8)
                     rows[recorded] = np.frombuffer(joined, np.uint8).reshape(-1, length // 2)[:, :kept]
                     return cls(algorithm, recorded, rows)
-        # broken digests, of several lengths, or none at all: look at each by itself
+        # broken digests, of several lengths, or none at all: parse each by itself
         recorded = np.zeros(len(texts), np.bool_)
         rows = np.zeros((len(texts), DIGEST_SIZE), np.uint8)
         for index, text in enumerate(texts if algorithm in ALGORITHMS else ()):

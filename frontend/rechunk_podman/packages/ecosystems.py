@@ -11,14 +11,14 @@ ECOSYSTEMS: tuple[Ecosystem, ...] = (
     rpm,
     dpkg,
 )
-"""In order: the first one that lists a path gets it."""
+"""All ecosystems in order: the first one that lists a path owns it."""
 
 
 def compare(name: str, a: str, b: str) -> int:
     """Return -1, 0 or 1 if the newest version in `a` is older than, the same as, or newer than that in `b`.
 
     Args:
-        name: of the ecosystem whose rules decide; rpm's decide for an unknown one.
+        name: of the ecosystem whose rules apply; rpm's rules apply for unknown ones.
         a, b: versions, as join_versions() returns them.
     """
     order = next((ecosystem.compare for ecosystem in ECOSYSTEMS if ecosystem.name == name), compare_rpm)

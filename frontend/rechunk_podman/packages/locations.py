@@ -1,4 +1,4 @@
-"""Where a package manager keeps its database in a root filesystem, and what it leaves beside it. Pure.
+"""Locations of a package manager's database and of its other files in a root filesystem. Pure.
 
 Paths and globs have no leading slash. In a glob `*` matches any characters but a slash, `**` any characters,
 and `**/` at the beginning also nothing.
@@ -16,17 +16,17 @@ _EXPRESSIONS = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*"}
 
 @dataclass(frozen=True, slots=True)
 class Locations:
-    """The locations of one package manager; those that it does not have are left out.
+    """The locations of one package manager; fields that do not apply are empty.
 
     directories: each may hold the whole database or be a symlink to another one, the best first.
     databases: names of files in a directory, each of which is a whole database.
     records: globs, below a directory, of the other files that a reader needs for names and versions.
-    scattered: globs of records that lie beside what they describe, anywhere (`**/*.dist-info/METADATA`).
+    scattered: globs of records beside the files that they describe, anywhere (`**/*.dist-info/METADATA`).
     copies: directories that hold a copy of the database for another tool.
     state: directories and files in which front ends record every transaction.
     journals: globs of transaction journals, locks and backups, which no image needs.
     caches: globs of downloaded packages and package lists, which no image needs.
-    is_exclusive: whether the database keeps every path below `directories`, `copies` and `state`, also those
+    is_exclusive: True if the database owns every path below `directories`, `copies` and `state`, even paths
         that packages list.
     """
 
@@ -41,14 +41,14 @@ class Locations:
     is_exclusive: bool = False
 
     def files(self) -> Iterator[str]:
-        """Yield globs of every file that load() reads for names and versions."""
+        """Yield the globs of all files that load() reads for names and versions."""
         for directory in self.directories:
             for name in (*self.databases, *self.records):
                 yield f"{directory}/{name}"
         yield from self.scattered
 
     def scattered_in(self, paths: Sequence[str]) -> list[str]:
-        """Return those of the paths that match `scattered`, in their order."""
+        """Return the paths that match `scattered`, in their order."""
         if not self.scattered:
             return []
         # the fixed ends of the globs leave few paths to match

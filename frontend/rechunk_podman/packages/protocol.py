@@ -1,7 +1,7 @@
-"""The protocol of a package ecosystem: what its reader promises, and the values that it returns.
+"""The protocol of a package ecosystem: the promises of its reader, and the values that it returns.
 
-An ecosystem is a module that is listed in ECOSYSTEMS (ecosystems.py). Components, `changelog` and `lint` know
-package managers through this protocol alone. How to write one: docs/adding-an-ecosystem.md.
+An ecosystem is a module in the list ECOSYSTEMS (ecosystems.py). Components, `changelog` and `lint` use
+package managers only through this protocol. docs/adding-an-ecosystem.md describes how to write one.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Paths:
     def __init__(self, paths: Sequence[str] = ()) -> None:
         text = "\0".join([*paths, ""])
         if text.count("\0") != len(paths):
-            # no file has such a name; what nonsense has it leads nowhere
+            # no file has such a name, so a broken record that lists it finds no file
             text = "\0".join([*(path.replace("\0", "\ufffd") for path in paths), ""])
         self._text = text
 
@@ -46,8 +46,8 @@ class Files:
 
     paths: as the database writes them, without the leading slash. They may lead through symlinks, and may not
         exist.
-    installed: whether the path is this package's on the disk; None: each is.
-    packaged: whether the path is a regular file with content of the package; None: each regular file is.
+    installed: True if the path on the disk belongs to this package; None: all do.
+    packaged: True for a regular file with content of the package; None: all regular files.
     digests: of the packaged contents.
     sizes: bytes.
     modes: permission bits.
@@ -72,18 +72,18 @@ class Package:
 
     name: of the binary package.
     version: as the package manager shows it, with its epoch.
-    source: name of the source package, which gives the component its name; `name` where there is none.
+    source: name of the source package, which names the component; `name` if there is none.
     source_version: version of the source package.
-    architecture: as the package manager writes it, "" where it is unknown.
-    is_removed: only configuration files are left of the package.
-    built: epoch seconds of the build, None where nothing records it.
-    unpacked: epoch seconds of the installation, or 0 where it is unknown, if the newest of the files that
-        are older than it may stand for `built`; None if not.
+    architecture: as the package manager writes it; "" if unknown.
+    is_removed: True if only configuration files of the package remain.
+    built: epoch seconds of the build; None if unknown.
+    unpacked: epoch seconds of the installation (0 if unknown) if the newest of the older files may stand in
+        for `built`; else None.
     changes: epoch seconds of the entries of its changelog, in any order.
-    files: what it lists.
+    files: the paths that it lists.
     info: canonical paths of the files that the database keeps for this package alone.
-    trees: canonical paths of directories in which everything that no package lists is this package's. Of
-        trees in one another the innermost counts.
+    trees: canonical paths of directories in which every path that no package lists belongs to this package.
+        Of nested trees the innermost counts.
     """
 
     name: str
@@ -112,29 +112,29 @@ class Database:
 
 
 class Ecosystem(Protocol):
-    """The reader of one package manager's databases. Implemented by modules.
+    """The reader of one package manager's databases. Modules implement it.
 
-    name: source of the ids of its components, `NAME/…`, also in Ledgers: it never changes.
-    locations: where its databases lie; read by load(), and by `changelog` and `lint` without it.
+    name: the source in the ids of its components, `NAME/…`. Ledgers record it: it never changes.
+    locations: of its databases; `changelog` and `lint` use them, too.
 
     A reader promises:
 
     * Cost. One pass over the database: each of its files is read once, work and memory grow linearly with the
-      records, and no file of a package is opened. What is known of each file goes into columns (numpy arrays,
-      lists of strings), not into an object for each file: there may be a million. Reads are limited in size.
+      records, and no file of a package is opened. Properties of files are in columns (numpy arrays, lists of
+      strings), without an object for each file: there may be a million. Reads are limited in size.
       Without `files` neither lists of files nor changelogs are read.
     * Budget. No size that a database claims is believed. Records, bytes read and bytes kept are counted on
       one Budget (budget.py) before they are allocated, and loops over them stay linear: no database takes
       more than 256 MiB or ten seconds. One that claims more cannot be read as a whole.
     * Order. Whatever the order of the records, callers get equal packages: no first or last record wins.
       Callers sort.
-    * Errors. load() raises nothing but DatabaseError, for a database that exists and cannot be read as a
-      whole (it names the database), and the RootfsError of `root`, where permissions forbid to read. A broken
-      record, whatever its bytes are, costs this record and a warning that names both
-      (Budget.warn_left_out()). An absent database is None, after a few calls of stat.
+    * Errors. load() raises only DatabaseError, for a database that exists and cannot be read as a whole (the
+      message names it), and the RootfsError of `root`, if permissions forbid to read. A broken record costs
+      only this record and a warning with the names of both (Budget.warn_left_out()). An absent database is
+      None, after a few calls of stat.
     * Confinement. Everything is read through `root`, which follows no symlink out of the root filesystem.
       Nothing is written into it.
-    * Purity. Parsing is apart from reading: load() reads, and functions of bytes or text parse.
+    * Purity. Parsing is separate from reading: load() reads, and functions of bytes or text parse.
     * Threads. load() may run in a worker while the root filesystem is scanned, with a Root of its own; the
       module holds no state.
     """
@@ -143,7 +143,7 @@ class Ecosystem(Protocol):
     locations: Locations
 
     def load(self, root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
-        """Return what the databases record, None where there is no database.
+        """Return the content of the databases, or None if there is no database.
 
         Args:
             records: the paths that match `locations.scattered`. An ecosystem without such globs gets none,

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from functools import cmp_to_key
 
 MOST_VERSIONS = 16
-"""A component names so many versions of its package, the newest: a Ledger holds texts of limited length."""
+"""The largest number of versions (the newest) of a component: the texts in a Ledger are limited in length."""
 
 _SEGMENT = re.compile(r"~|\^|[0-9]+|[A-Za-z]+")
 _RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
@@ -20,7 +20,7 @@ _RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
 
 def join_versions(versions: Iterable[str], compare: Callable[[str, str], int]) -> str:
     """Return the different versions, the newest last: at most MOST_VERSIONS, separated by spaces."""
-    # those that compare as equal stand in the order of their characters
+    # equal versions are sorted by their characters
     found = sorted({version for version in versions if version})
     found.sort(key=cmp_to_key(compare))
     return " ".join(found[-MOST_VERSIONS:])
@@ -34,7 +34,7 @@ def newest(versions: str) -> str:
 def compare_rpm(a: str, b: str) -> int:
     """Compare [EPOCH:]VERSION[-RELEASE]: -1, 0 or 1.
 
-    No epoch is 0; a release that one side lacks is not compared.
+    A missing epoch is 0; releases are compared only if both sides have one.
     """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
     result = _numbers(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
@@ -81,16 +81,16 @@ def rpmvercmp(a: str, b: str) -> int:
 def compare_dpkg(a: str, b: str) -> int:
     """Compare [EPOCH:]UPSTREAM[-REVISION]: -1, 0 or 1.
 
-    No revision is older than any, except that -0 equals none.
+    A missing revision is older than any other, but equal to -0.
     """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
     return _numbers(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
 
 
 def verrevcmp(a: str, b: str) -> int:
-    """Compare one part, runs of other characters and runs of digits in turn: -1, 0 or 1.
+    """Compare one part, runs of non-digits and runs of digits in turn: -1, 0 or 1.
 
-    Other characters: `~` before the end, the end before letters, letters before the rest, by their codes.
+    Non-digits: `~` before the end, the end before letters, letters before the rest, by their codes.
     """
     at_a = at_b = 0
     while at_a < len(a) or at_b < len(b):
@@ -112,7 +112,7 @@ def _order(character: str) -> int:
 
 
 def _numbers(a: str, b: str) -> int:
-    """Compare digits of any length, not as int, which refuses very long ones."""
+    """Compare digits of any length; int() refuses very long ones."""
     a, b = a.lstrip("0"), b.lstrip("0")
     return _sign(len(a), len(b)) or _sign(a, b)
 

@@ -1,1 +1,1 @@
-"""From components (and the Ledger of the previous image) to a Plan: pure functions alone."""
+"""Planning: from components (and the Ledger of the previous image) to a Plan. Pure functions only."""

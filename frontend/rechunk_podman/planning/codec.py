@@ -1,9 +1,9 @@
 """The bytes of a Ledger: counted columns in a text with a checksum, which is safe to read from any source.
 
 The text is `RL<format>:` and base64 of a header (checksum and lengths), raw bytes, columns in bz2.
-bz2, because the text is part of an image config and equal input has to give equal digests on any machine:
-its one encoder has given the same bytes for two decades, while the output of zlib differs between zlib and
-zlib-ng (Fedora's Python has the latter) and that of zstd between versions. It is also the smallest here.
+The text is part of an image config, and equal input must produce equal digests on any machine. bz2 has one
+encoder, with the same output for two decades; the output of zlib differs between zlib and zlib-ng (in
+Fedora's Python), that of zstd between versions. bz2 is also the smallest here.
 """
 
 from __future__ import annotations
@@ -24,14 +24,11 @@ MAX_BYTES = 8 << 20
 
 
 class BrokenTextError(ValueError):
-    """The text is not one of seal(). args: (reason, message), the reason as LedgerError has it."""
+    """The text was not made by seal(). args: (reason, message); for reasons see LedgerError."""
 
 
 def seal(number: int, raw: bytes, columns: Sequence[bytes]) -> str:
-    """Return the text of format `number` that holds `raw`, as it is, and `columns`, compressed one by one.
-
-    (Numbers, names and versions have little in common.)
-    """
+    """Return the text of format `number` with `raw`, uncompressed, and `columns`, each compressed."""
     packed = [bz2.compress(column, 9) for column in columns]
     lengths = b"".join(LENGTHS.pack(len(p), len(c)) for p, c in zip(packed, columns, strict=True))
     body = LENGTHS.pack(len(raw), len(columns)) + lengths + raw + b"".join(packed)
@@ -41,7 +38,7 @@ def seal(number: int, raw: bytes, columns: Sequence[bytes]) -> str:
 
 
 def unseal(number: int, text: str) -> tuple[bytes, list[bytes]]:
-    """Return (raw, columns) of a text made by seal(number, …). At most 8 MiB are decompressed.
+    """Return (raw, columns) of a text made by seal(number, …). Decompress at most 8 MiB.
 
     Raises:
         BrokenTextError: the text is missing, truncated, of another format, or nonsense.

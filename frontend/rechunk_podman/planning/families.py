@@ -1,6 +1,6 @@
-"""Plans without memory: each component's name and size alone decide its layer.
+"""Plans without memory: only the name and size of a component decide its layer.
 
-Without a record of what went where, the next image, planned afresh, has to put components where this one did.
+There is no record of earlier layers, so the plan of the next image must assign components in the same way.
 The largest components get layers of their own; the others are divided into classes of bytes per expected
 change (names have a reputation), and in each class into bins by rendezvous hashing of their name families, so
 that one more component or one more bin moves few others.
@@ -22,11 +22,11 @@ ALONE_SHARE = 0.7
 """The share of the layers that goes to the largest components."""
 
 CLASSES = (50e3, 200e3, 800e3, 3.2e6)
-"""Bounds of the classes of the others: bytes over pace (1: an ordinary package). Small and busy components
-stay away from large and quiet ones."""
+"""Bounds of the classes of the other components: bytes over pace (1: an ordinary package). They separate
+small, busy components from large, quiet ones."""
 
 VOLATILE_SOURCES = frozenset({"database", "unclaimed"})
-"""Sources whose components change at (nearly) every build: they share a layer with each other alone."""
+"""Sources whose components change at (nearly) every build: they share layers only with each other."""
 
 GENERIC = frozenset(
     {
@@ -34,13 +34,13 @@ GENERIC = frozenset(
         *("rubygem", "ghc", "ocaml", "lua", "java", "tex", "texlive", "font", "fonts", "google", "xorg", "x"),
     }
 )
-"""First words of package names that packages have in common without being released together."""
+"""First words of package names that do not mean a common release."""
 
 _WORDS = re.compile(r"[^a-z+]+")
 
 
 def family(ident: ComponentId) -> str:
-    """Return the first part of a package's name, up to a dash or digit, that is no generic word."""
+    """Return the first part of a package's name, up to a dash or digit, that is not a generic word."""
     if ident.source not in PACKAGE_SOURCES:
         return str(ident)
     for word in _WORDS.split(ident.name.lower()):
@@ -53,7 +53,7 @@ def stateless_layers(components: Iterable[Component], max_layers: int) -> list[l
     """Return at most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
     known = list(components)
     pace = {component.id: first_rate(component) / FIRST_RATE for component in known}
-    # alone is worth most to what costs most in company: its own bytes and, by its changes, those of others
+    # own layers go to components that cost most in shared ones: their bytes, and others' by their changes
     ranked = sorted(known, key=lambda c: (-c.size * math.sqrt(pace[c.id]), c.id))
     if len(ranked) <= max_layers:
         return [[component] for component in ranked]
@@ -82,7 +82,7 @@ def _shares(
     found = [members for members in classes if members]
     while len(found) > count:
         found[:2] = [found[0] + found[1]]
-    # n bins cost bytes times changes over n: least in all with bins in proportion to the root of the product
+    # n bins cost bytes * changes / n; the sum is smallest if n is proportional to the root of bytes * changes
     weights = [math.sqrt(sum(c.size for c in g) * sum(pace[c.id] for c in g)) for g in found]
     shares = [1] * len(found)
     for _ in range(count - len(found)):
@@ -91,7 +91,7 @@ def _shares(
 
 
 def _rendezvous(name: str, count: int) -> int:
-    """Return the bin with the highest random weight: of one more, 1/count of the names move."""
+    """Return the bin with the highest random weight; one more bin moves 1/count of the names."""
     key = name.encode("utf-8", "surrogateescape")
     return max(
         range(count), key=lambda number: blake2b(key, digest_size=8, salt=number.to_bytes(8, "big")).digest()

@@ -12,19 +12,19 @@ _MAX_LINKS = 40  # path_resolution(7)
 
 
 def canonical(tree: Tree, path: str) -> str | None:
-    """Return a database's path as the Tree has it: "/lib/x" -> "usr/lib/x" where /lib is a symlink.
+    """Return the Tree's path for a path in a database: "/lib/x" -> "usr/lib/x" if /lib is a symlink.
 
-    Symlinks among the directories are followed inside the root. One in the last component is not: the package
-    holds the symlink. Use canonicaliser() for many paths.
+    Symlinks among the directories are followed inside the root. A symlink as last component is not: the
+    package holds the symlink itself. Use canonicaliser() for many paths.
 
     Returns:
-        A path of the Tree ("" for the root itself), or None if nothing is there.
+        A path of the Tree ("" for the root itself), or None if the path does not exist.
     """
     return canonicaliser(tree)(path)
 
 
 def canonicaliser(tree: Tree) -> Callable[[str], str | None]:
-    """Return canonical() for many paths of one Tree; it remembers the directories that it has resolved."""
+    """Return a function like canonical() for one Tree, which caches resolved directories."""
     known: dict[str, str | None] = {"": ""}
 
     def resolve(path: str) -> str | None:
@@ -46,13 +46,13 @@ def canonicaliser(tree: Tree) -> Callable[[str], str | None]:
 
 
 def follow(path: str, target_of: Callable[[str], str | None]) -> str:
-    """Return the canonical path, its symlinks followed inside the root as after chroot(2).
+    """Return the canonical path, with symlinks followed inside the root as after chroot(2).
 
     Absolute targets start at the root, `..` stops there.
 
     Args:
-        target_of: returns the target of the symlink at a path, None if there is none; the directories of
-            the path are canonical.
+        target_of: returns the target of the symlink at a path, None if there is no symlink; the directories
+            of the path are canonical.
 
     Raises:
         OSError: ELOOP: the symlinks form a loop.
@@ -81,7 +81,7 @@ def follow(path: str, target_of: Callable[[str], str | None]) -> str:
 
 
 def _walk(tree: Tree, path: str) -> str | None:
-    """Return the path with every symlink followed, the last one too; None if nothing is there."""
+    """Return the path with every symlink followed, the last one too; None if the path does not exist."""
     try:
         return follow(path, lambda path: tree[path].target)
     except (KeyError, OSError):

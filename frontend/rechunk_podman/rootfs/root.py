@@ -1,8 +1,8 @@
-"""A root filesystem as a directory handle: no read below it ever leaves it.
+"""A root filesystem as a directory handle: no read leaves it.
 
-The confined walk (native/confined.h) opens every directory and follows no symlink; a file is opened with
-O_NOFOLLOW from its directory. So neither a symlink in the root filesystem nor one that appears while it is
-read can lead outside. Mount points below the root are entered like any other directory.
+The confined walk (native/confined.h) opens every directory and follows no symlink; files are opened with
+O_NOFOLLOW from their directories. So no symlink leads outside, even if it appears during the read. Mount
+points below the root are entered like any other directory.
 """
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ _CHUNK = 1 << 20
 
 
 class Root:
-    """The handle of a root filesystem; a context manager. Not for use by several threads.
+    """The handle of a root filesystem; a context manager. One thread at a time may use it.
 
-    Paths are relative to the root, without a leading slash, the root itself being "" (model.py).
+    Paths are relative to the root, without a leading slash; the root itself is "" (model.py).
 
     Args:
         path: the directory; kept in `path`, for messages.
 
     Raises:
-        RootfsError: it is missing, not a directory, or may not be entered.
+        RootfsError: the directory is missing, not a directory, or may not be entered.
     """
 
     __slots__ = ("_dir_fd", "_dir_path", "_hidden", "fd", "path")
@@ -57,7 +57,7 @@ class Root:
                 hint="name the directory that holds the root filesystem",
             ) from error
         self._hidden: tuple[str, ...] = ()
-        # the directory that was used last
+        # the most recently used directory
         self._dir_path = ""
         self._dir_fd = -1
 
@@ -65,10 +65,10 @@ class Root:
         """Return another Root of the same directory, for another thread.
 
         Args:
-            hidden: canonical paths that do not exist for it, nor does what is below them.
+            hidden: canonical paths that the new Root treats as missing, with everything below them.
 
         Raises:
-            RootfsError: it cannot be opened.
+            RootfsError: the directory cannot be opened.
         """
         other = object.__new__(Root)
         other.path = self.path
@@ -92,7 +92,7 @@ class Root:
         self.close()
 
     def close(self) -> None:
-        """Close every handle; the Root cannot be used after it. Closing it twice is harmless."""
+        """Close every handle; the Root cannot be used any more. A second call does nothing."""
         for fd in (self._dir_fd, self.fd):
             if fd >= 0:
                 os.close(fd)
@@ -102,7 +102,7 @@ class Root:
     def directory(self, path: str) -> int:
         """Return the handle (O_PATH) of the directory at exactly this path; the Root closes it.
 
-        It is valid until the next call of any method.
+        The handle is valid until the next call of any method.
 
         Raises:
             RootfsError: a component is missing, not a directory, or a symlink.
@@ -113,7 +113,7 @@ class Root:
             raise self.error(path, error) from error
 
     def _directory(self, path: str) -> int:
-        """As directory(), but raise OSError if it cannot be opened."""
+        """Return the handle like directory(), but raise OSError if it cannot be opened."""
         self._check_hidden(path)
         if not path:
             return self.fd
@@ -137,7 +137,7 @@ class Root:
         """Return a read-only descriptor of the regular file at exactly this path; the caller closes it.
 
         Raises:
-            RootfsError: it is missing, a symlink leads to it, it is not a regular file, or is unreadable.
+            RootfsError: the path is missing, contains a symlink, is not a regular file, or is unreadable.
         """
         head, _, name = path.rpartition("/")
         parent = self.directory(head)
@@ -157,7 +157,7 @@ class Root:
         """Return the content of the regular file at exactly this path.
 
         Raises:
-            RootfsError: as open(); or the file holds more than `limit` bytes.
+            RootfsError: as open(); the file holds more than `limit` bytes.
         """
         fd = self.open(path)
         with os.fdopen(fd, "rb", buffering=0) as file:
@@ -191,12 +191,12 @@ class Root:
         return digest.digest()
 
     def names(self, path: str) -> list[str]:
-        """Return the names in the directory at exactly this path, in byte order, or none if it is absent.
+        """Return the names in the directory at exactly this path, in byte order; none if it does not exist.
 
         Names that an overlay lists and does not find (scan()) are left out.
 
         Raises:
-            RootfsError: it cannot be read.
+            RootfsError: the directory cannot be read.
         """
         try:
             fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self._directory(path))
@@ -216,7 +216,7 @@ class Root:
         """Return lstat(2) of exactly this path ("" is the root itself).
 
         Raises:
-            RootfsError: it is missing, or a symlink leads to it.
+            RootfsError: the path is missing, or one of its directories is a symlink.
         """
         head, _, name = path.rpartition("/")
         if not name:
@@ -231,7 +231,7 @@ class Root:
         """Return the target of the symlink at exactly this path, unresolved.
 
         Raises:
-            RootfsError: there is no symlink.
+            RootfsError: the path is not a symlink.
         """
         try:
             return self._target(path)
@@ -239,16 +239,16 @@ class Root:
             raise self.error(path, error) from error
 
     def _target(self, path: str) -> str:
-        """As readlink(), but raise OSError: EINVAL if something else is there."""
+        """Return the target like readlink(), but raise OSError: EINVAL if the path is not a symlink."""
         self._check_hidden(path)
         head, _, name = path.rpartition("/")
         return os.readlink(name, dir_fd=self._directory(head))
 
     def resolve(self, path: str) -> str:
-        """Return the canonical path, symlinks followed inside the root as after chroot(2).
+        """Return the canonical path, with symlinks followed inside the root as after chroot(2).
 
-        Absolute targets start at the root, `..` stops there. A path may begin with a slash. Components behind
-        one that does not exist are kept as they are written.
+        Absolute targets start at the root, `..` stops there. A path may begin with a slash. Components after
+        a missing one are kept as written.
 
         Raises:
             RootfsError: the symlinks form a loop, or a directory may not be entered.
@@ -258,10 +258,10 @@ class Root:
             try:
                 self._target(plain)
             except OSError as error:
-                if error.errno == errno.EINVAL:  # mostly the path is canonical as it is written
+                if error.errno == errno.EINVAL:  # the usual case: the path is canonical already
                     return plain
             except RootfsError:
-                pass  # it is not
+                pass  # the path is not canonical
         try:
             return follow(path, self._target_if_any)
         except OSError as error:
@@ -276,19 +276,19 @@ class Root:
             return None
 
     def resolve_or_keep(self, path: str) -> str:
-        """Return resolve(), or the path as it is if its symlinks lead nowhere."""
+        """Return resolve(path), or `path` itself if its symlinks lead nowhere."""
         try:
             return self.resolve(path)
         except RootfsError:
             return path.strip("/")
 
     def show(self, path: str) -> str:
-        """Return the path for messages: absolute within the root, unprintable bytes escaped."""
+        """Return the path for messages: absolute within the root, with unprintable bytes escaped."""
         text = "/" + path
         return text if text.isprintable() else repr(os.fsencode(text))[2:-1]
 
     def read_error(self, error: OSError | LookupError) -> RootfsError:
-        """Return the RootfsError for an error of native/_native.pyi; to be raised from it."""
+        """Return the RootfsError for an error of the module _native; raise it from `error`."""
         if isinstance(error, OSError):
             return self.error(error.filename, error)
         what, path = error.args
@@ -297,7 +297,7 @@ class Root:
         return self.changed_error(path)
 
     def changed_error(self, path: str) -> RootfsError:
-        """Return the RootfsError for a file that is not, or no longer, what was scanned."""
+        """Return the RootfsError for a file that changed since the scan."""
         return RootfsError(
             f"{self.show(path)} changed while it was read",
             context=[f"in the root filesystem {self.path}"],
@@ -305,7 +305,7 @@ class Root:
         )
 
     def error(self, path: str, cause: OSError) -> RootfsError:
-        """Return the RootfsError for an OSError at `path`; to be raised from it."""
+        """Return the RootfsError for an OSError at `path`; raise it from `cause`."""
         hint = None
         if cause.errno in (errno.EACCES, errno.EPERM):
             hint = "run as root, or within `buildah unshare`"

@@ -1,4 +1,4 @@
-"""Root -> Tree: every path once, symlinks never followed, nothing left out silently."""
+"""The scan of a Root into a Tree: every path once; follow no symlink, leave out nothing silently."""
 
 from __future__ import annotations
 
@@ -42,11 +42,11 @@ _ABSENT = len(Kind) + 1
 _KIND = struct.Struct("=q")
 _ROW = _KIND.size * len(NUMBERS)
 _NAMED = 10
-"""Paths that a message names."""
+"""The largest number of paths that a message names."""
 _BATCH = 64
-"""Directories that a worker takes at once."""
+"""Directories in one batch of a worker."""
 _MOST = 4096
-"""Names after which a worker leaves the directories below them to others."""
+"""Names after which a worker leaves the remaining directories to other workers."""
 
 
 def scan(
@@ -58,14 +58,14 @@ def scan(
     keep_marks: bool = False,
     workers: Workers | None = None,
 ) -> Tree:
-    """Read the metadata of everything below `root`, and no content.
+    """Read the metadata of everything below `root`, but no content.
 
     Entries of directories with a default ACL have the ACL that layers state for them (acl.add_minimal()).
     Names that an overlay lists and does not find are skipped, with a warning: unneeded whiteouts look so.
 
     Args:
-        prune: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds. Symlinks
-            above it are followed inside the root; one that names nothing is a warning in the log.
+        prune: absolute paths: `/a/b` leaves out the subtree, `/a/b/` only the content of the directory.
+            Symlinks above it are followed inside the root; a path that does not exist is a warning.
         skip_special_files: leave out sockets, FIFOs and devices, with a warning.
         keep_selinux: keep security.selinux; it is dropped otherwise.
         keep_marks: keep the marks of overlay storage, which no layer can hold. They are dropped otherwise,
@@ -102,7 +102,7 @@ def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
     try:
         while pending or running:
             while pending and len(running) <= workers.count:
-                # some for each worker, so that none waits for the one with a large directory
+                # small batches, so that no worker waits for another with a large directory
                 count = min(_BATCH, -(-len(pending) // workers.count))
                 running[workers.submit(scanner.read, pending[-count:])] = pending[-count:]
                 del pending[-count:]
@@ -113,15 +113,15 @@ def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
 
 
 def pruned_path(root: Root, given: str) -> tuple[str, bool]:
-    """Return the canonical path that `--prune GIVEN` names, and whether only what it holds is left out.
+    """Return the canonical path of `--prune GIVEN`, and True if only the directory's content is left out.
 
     Raises:
-        UsageError: it is not absolute, or is `/`.
+        UsageError: the path is not absolute, or is `/`.
     """
     if not given.startswith("/") or not given.strip("/"):
         raise UsageError(
             f"--prune {given}: not an absolute path below /",
-            hint="--prune /PATH leaves out a subtree, --prune /PATH/ what the directory holds",
+            hint="--prune /PATH leaves out a subtree, --prune /PATH/ only the content of the directory",
         )
     contents = given.endswith("/")
     head, _, name = given.strip("/").rpartition("/")
@@ -131,7 +131,7 @@ def pruned_path(root: Root, given: str) -> tuple[str, bool]:
 
 
 def _prune_list(root: Root, prune: Sequence[str]) -> dict[str, bool]:
-    """Return _Options.pruned of --prune, with a warning for each path that names nothing."""
+    """Return _Options.pruned for --prune; warn about each path that does not exist."""
     found: dict[str, bool] = {}
     for given in prune:
         path, contents = pruned_path(root, given)
@@ -176,7 +176,7 @@ class _Scanner:
         self.dropped = dropped_xattrs(keep_selinux=options.keep_selinux)
         self.ignored = tuple(map(os.fsencode, unread_xattrs(keep_selinux=options.keep_selinux)))
         self.unread = tuple(map(path_key, options.pruned))
-        # columns of a Tree in the order in which they were read, and the positions of those left out
+        # the columns of a Tree in the order of reading, and the positions to leave out
         self.paths: list[str] = []
         self.chunks: list[bytes] = []
         self.parents: list[npt.NDArray[np.int64]] = []
@@ -192,7 +192,7 @@ class _Scanner:
         self.hiding: list[str] = []
 
     def read_root(self) -> list[int]:
-        """Read the root itself, and return the positions of the directories to begin with: the root is -1."""
+        """Read the root itself; return the positions of the directories to begin with (the root is -1)."""
         root = self.root
         handle = f"/proc/self/fd/{root.fd}"
         if not Path(handle).is_dir():
@@ -232,7 +232,7 @@ class _Scanner:
         return read_directories(self.root.fd, paths, self.ignored, self.unread, _MOST)
 
     def add(self, directories: list[int], found: _Found) -> list[int]:
-        """Add the entries read in directories; return the positions of directories to be read."""
+        """Add the entries of directories; return the positions of directories that are still to be read."""
         paths, numbers, parents, more, below, odd = found
         start = len(self.paths)
         self.paths += paths
@@ -250,7 +250,7 @@ class _Scanner:
         return [position + start if position >= 0 else directories[-1 - position] for position in below]
 
     def _accept(self, position: int, kind: int) -> bool:
-        """Return True if an odd entry stays; else record the reason."""
+        """Return True if an odd entry is kept; else record the reason."""
         path = self.paths[position]
         target, rdev, xattrs = self.more.get(position, (None, None, ()))
         if self.options.pruned.get(path) is False:
@@ -272,7 +272,7 @@ class _Scanner:
         return False
 
     def tree(self) -> Tree:
-        """Return the entries that stay."""
+        """Return the Tree of the entries that are kept."""
         pruned = {path for path, stays in self.options.pruned.items() if not stays}
         if pruned:
             self.gone += [position for position, path in enumerate(self.paths) if path in pruned]
@@ -288,7 +288,7 @@ class _Scanner:
             self.paths = [self.paths[old] for old in position]
             self.more = {position[old]: rest for old, rest in self.more.items() if old in position}
             numbers = numbers[left]
-            # a directory is never left out without its entries
+            # the entries of a directory that is left out are left out, too
             parents = np.where(parents < 0, -1, np.cumsum(stays)[parents] - 1)[left]
         tree = Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
         add_minimal(tree)
@@ -310,7 +310,7 @@ class _Scanner:
                     hint="a layer cannot hold an attribute whose name contains '=': remove it (setfattr -x)",
                 )
             if not value:
-                # A pax record without a value means that there is none (pax(1), "ustar/pax format").
+                # A pax record without a value deletes the attribute (pax(1), "ustar/pax format").
                 self.empty.append(path)
                 continue
             found.append((name, value))

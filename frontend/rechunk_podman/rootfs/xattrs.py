@@ -35,7 +35,7 @@ def unread_xattrs(*, keep_selinux: bool = False) -> tuple[str, ...]:
 
 
 def is_dropped(name: str, dropped: Sequence[str]) -> bool:
-    """Return True if an attribute is one of dropped_xattrs()."""
+    """Return True if dropped_xattrs() contains an attribute."""
     return any(name.startswith(one) if one.endswith(".") else name == one for one in dropped)
 
 

@@ -1,4 +1,4 @@
-"""Components of one file each: big files of no package."""
+"""Components of one file each, for big files that no package owns."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from rechunk_podman.rootfs.root import Root
 name = "bigfiles"
 
 THRESHOLD = 1 << 20
-"""Bytes from which a file is worth a component of its own."""
+"""Bytes from which a file gets a component of its own."""
 
 MOST = 256
-"""Most components, of the biggest files: a Ledger must hold them all."""
+"""The largest number of such components, since a Ledger must hold them all; the biggest files count."""
 
 
 def claim(root: Root, board: Board) -> None:

@@ -22,7 +22,7 @@ _OPTIMISED = re.compile(r"\.opt-[0-9a-zA-Z]+\Z")
 
 
 def source_of(path: str) -> str | None:
-    """Return the path of the .py that a .pyc was compiled from; None if the path is none of a .pyc. Pure."""
+    """Return the path of the .py that a .pyc was compiled from; None if the path is not a .pyc's. Pure."""
     if not path.endswith(".pyc"):
         return None
     head, _, file = path.rpartition("/")
@@ -46,7 +46,7 @@ def pairs(board: Board) -> Iterator[tuple[int, int]]:
 
 
 def claim(root: Root, board: Board) -> None:
-    """Give every unclaimed .pyc the component of its .py, whichever claims that in the end."""
+    """Assign every unclaimed .pyc to the component that owns its .py after all claims."""
     unclaimed = set(board.unclaimed().tolist())
     for compiled, source in pairs(board):
         compiled, source = int(board.leader[compiled]), int(board.leader[source])
@@ -62,7 +62,7 @@ def claim(root: Root, board: Board) -> None:
 def recorded_mtime(header: bytes) -> int | None:
     """Return the time of the .py that the first 16 bytes of a .pyc record: epoch seconds modulo 2**32.
 
-    None if the .pyc is validated by hash, or is not one. There are no flags before magic number 3390
+    None if the .pyc is validated by hash, or the file is no .pyc. There are no flags before magic number 3390
     (Python 3.7).
     """
     if len(header) < 8 or header[2:4] != b"\r\n":
@@ -76,10 +76,10 @@ def recorded_mtime(header: bytes) -> int | None:
 
 
 def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
-    """Mark every .py as kept whose time would change although a .pyc records it.
+    """Mark each .py as kept if its mtime would change and a .pyc records the present one.
 
     Args:
-        changes: of each position, whether its mtime in a layer would not be its present one.
+        changes: for each position, True if its mtime in a layer would differ from its present one.
 
     Raises:
         RootfsError: a .pyc cannot be read.

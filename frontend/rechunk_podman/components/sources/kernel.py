@@ -1,6 +1,6 @@
-"""Components of the kernels: initramfs, modules and vmlinuz are big, and change apart from each other.
+"""Components of the kernels: initramfs, modules and vmlinuz are big and change independently.
 
-Their names hold the kernel's version only if two kernels need it: a component keeps its name over updates.
+Names contain the kernel's version only if two kernels need it, so that they stay the same over updates.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def _part_of_boot(file: str) -> tuple[str, str] | None:
 def flavour(version: str) -> str:
     """Return the part of a version by which kernels of one release differ.
 
-    6.1.0-18-rt-amd64 -> rt-amd64, 6.8.5-1+debug -> debug.
+    6.1.0-18-rt-amd64 -> rt-amd64; 6.8.5-1+debug -> debug.
     """
     release, _, variant = version.partition("+")
     words = release.split("-")
@@ -86,7 +86,7 @@ def flavour(version: str) -> str:
 
 
 def _suffixes(kernels: set[str]) -> dict[str, str]:
-    """Return the suffix of component names for each kernel version: nothing, its flavour, or its version."""
+    """Return the suffix of component names for each kernel version: "", its flavour, or its version."""
     if len(kernels) == 1:
         return dict.fromkeys(kernels, "")
     flavours = [flavour(version) for version in kernels]

@@ -1,6 +1,6 @@
-"""Components from package databases: for each source package one, and for the database itself one.
+"""Components from package databases: one for each source package, and one for the database itself.
 
-Nothing here is of one package manager: what a reader returns (packages/protocol.py) is all there is.
+This module is independent of package managers: readers (packages/protocol.py) hide the differences.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         by_source.setdefault(package.source, []).append(package)
     missing: _MissingFiles = {}
     trees: list[tuple[str, int]] = []
-    # sorted: the numbers of components do not tell the order of the records
+    # sorted, so that the numbers of components do not depend on the order of the records
     for source, packages in sorted(by_source.items()):
         number = board.component(ecosystem.name, source)
         _claim_source(board, ecosystem, number, packages, missing)
@@ -96,7 +96,7 @@ def _claim_source(
 
 
 def _positions(board: Board, paths: list[str]) -> Positions:
-    """Return the position of each path, NOBODY where nothing is there."""
+    """Return the position of each path, or NOBODY if the path does not exist."""
     found = list(map(board.position.get, paths))
     if None in found:
         found = [
@@ -134,9 +134,9 @@ def _claim_files(
 def _is_untouched(
     board: Board, files: Files, chosen: Positions, found: Positions, built: int | None
 ) -> npt.NDArray[np.bool_]:
-    """Return of each chosen path whether its file looks as it did when the package was unpacked.
+    """Return for each chosen path True if its file looks unchanged since the package was unpacked.
 
-    Where the database records no mtimes, a file that is newer than the package's build was touched.
+    If the database records no mtimes, a file that is newer than the package's build counts as changed.
     """
     if files.mtimes is None:
         result = board.mtime[found] <= (-1 if built is None else built)
@@ -152,8 +152,8 @@ def _is_untouched(
 def _newest(board: Board, package: Package, positions: Positions) -> list[int]:
     """Return the newest mtime (none, or one) among the files whose mtime the installation did not set.
 
-    Such mtimes are older than the installation; unless the time of that was made from a content, by us, in an
-    image that this one is built upon.
+    Such mtimes are older than the installation, unless this program set its time, as a hash of a content, in
+    an image that this one is built upon.
     """
     if package.unpacked is None:
         return []
@@ -168,20 +168,20 @@ def _newest(board: Board, package: Package, positions: Positions) -> list[int]:
 
 
 def _claim_trees(board: Board, trees: list[tuple[str, int]]) -> None:
-    """Claim and describe what is free in directories, for the innermost one.
+    """Claim and describe the unclaimed files in directories; of nested directories the innermost counts.
 
     Args:
-        trees: canonical path of a directory, and the number of the component that gets it.
+        trees: (canonical path of a directory, number of the component that claims it).
     """
     nearest = np.full(len(board.paths), NOBODY, np.intp)
-    # an outer directory before those in it; of equal ones the lowest id stays
+    # an outer directory before inner ones; of equal ones the lowest id stays
     for directory, number in sorted(trees, key=lambda tree: (tree[0].count("/"), -tree[1])):
         below = board.tree.below(directory)
         nearest[below.start : below.stop] = number
         position = board.position.get(directory)
         if position is not None:
             nearest[position] = number
-    # in falling order, so that of the names of a hard link the lowest id gets it
+    # in falling order, so that the lowest id claims a hard link with several names
     inside = np.flatnonzero((nearest != NOBODY) & (~board.inner))
     inside = inside[np.argsort(-nearest[inside], kind="stable")]
     leaders = board.leader[inside]

@@ -23,17 +23,17 @@ DEPTHS = {
     "var/cache": 3,
     "var/lib": 3,
 }
-"""Directory -> the depth of the subtrees below it; 1 elsewhere."""
+"""Directory -> the depth of the subtrees below it; 1 for all others."""
 
 MOST = 128
-"""Most subtrees that become components; of more the smallest are merged into the directory above them."""
+"""The largest number of components. Beyond it the smallest subtrees join the directory above them."""
 
 TOP = "."
-"""The name of the component of entries of the root directory itself."""
+"""The name of the component of entries directly in the root directory."""
 
 
 def subtree(path: str) -> str:
-    """Return the directory by which an unclaimed path is grouped. Pure: of the path alone."""
+    """Return the directory by which an unclaimed path is grouped, from the path alone. Pure."""
     parents = path.split("/")[:-1]
     depth = 1
     for known in (2, 1):
@@ -42,7 +42,7 @@ def subtree(path: str) -> str:
 
 
 def claim(root: Root, board: Board) -> None:
-    """Claim everything that is unclaimed."""
+    """Claim all unclaimed paths."""
     positions = board.unclaimed()
     subtrees = list(map(subtree, board.tree.paths_at(positions)))
     merged = _merge(Counter(subtrees))
@@ -51,7 +51,7 @@ def claim(root: Root, board: Board) -> None:
 
 
 def _merge(counts: Counter[str]) -> dict[str, str]:
-    """Return the subtree that each subtree is merged into, which may be itself: at most MOST of these."""
+    """Return for each subtree the one it is merged into, maybe itself; at most MOST different ones."""
     sizes = dict(counts)
     parents: dict[str, str] = {}
     for depth in range(max((subtree.count("/") for subtree in sizes), default=0), -1, -1):

@@ -1,8 +1,8 @@
 """Components that the image's author names with extended attributes.
 
-user.component holds for everything below a directory; the nearest wins. user.update-interval (days, or a
-word) holds for the component that owns the path, whichever source found it. user.mtime=keep keeps a file's
-mtime, and those of all files below a directory.
+user.component applies to everything below a directory; the nearest one wins. user.update-interval (days, or a
+word) applies to the component that owns the path, whichever source claimed it. user.mtime=keep keeps the
+mtime of a file, or of all files below a directory.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def claim(root: Root, board: Board) -> None:
     marked = {position for position in attributed if _is_marked(tree.entry(position))}
     if not marked and not _is_marked(tree.root):
         return
-    # position of a directory -> what it hands down
+    # position of a directory -> the marks that its entries inherit
     inherited = {ROOT: _marks(root, board, "", tree.root, _NO_MARKS)}
     claims: dict[int, list[int]] = {}
     for position, (parent, kind) in enumerate(zip(tree.parent.tolist(), board.kind.tolist(), strict=True)):
@@ -69,10 +69,10 @@ def claim(root: Root, board: Board) -> None:
 
 
 class _Marks(NamedTuple):
-    """What the attributes of a path and of the directories above it say.
+    """The marks of a path by its own attributes and those of the directories above it.
 
     number: of the component.
-    keep: whether the mtime is kept.
+    keep: True if the mtime is kept.
     """
 
     number: int | None = None
@@ -87,7 +87,7 @@ def _is_marked(entry: Entry) -> bool:
 
 
 def _marks(root: Root, board: Board, path: str, entry: Entry, inherited: _Marks) -> _Marks:
-    """Return what a path inherits, changed as its own attributes say."""
+    """Return the marks of a path: the inherited ones, overridden by its own attributes."""
     number, keep = inherited
     values = {key: value for key, value in entry.xattrs if key in (COMPONENT, INTERVAL, MTIME)}
     if COMPONENT in values:
@@ -113,10 +113,10 @@ def _text(value: bytes) -> str:
 
 
 def component_name(value: bytes, shown: str) -> str:
-    """Return the name that a user.component gives; `shown` is the path, for the message.
+    """Return the name in a value of user.component; `shown` is the path, for the message.
 
     Raises:
-        RootfsError: it is empty, or not printable UTF-8.
+        RootfsError: the name is empty, or not printable UTF-8.
     """
     try:
         text = value.decode().strip(_PADDING)
@@ -124,17 +124,17 @@ def component_name(value: bytes, shown: str) -> str:
         text = ""
     if not text or not text.isprintable():
         raise RootfsError(
-            f"{shown}: {COMPONENT} is no name: {value!r}",
+            f"{shown}: {COMPONENT} is not a name: {value!r}",
             hint=f"give it a name in printable UTF-8, or remove it: setfattr -x {COMPONENT}",
         )
     return text
 
 
 def parse_interval(value: bytes, shown: str) -> float:
-    """Return the days that a user.update-interval means; `shown` is the path, for the message.
+    """Return the days in a value of user.update-interval; `shown` is the path, for the message.
 
     Raises:
-        RootfsError: neither a positive number nor a known word.
+        RootfsError: the value is neither a positive number nor a known word.
     """
     text = _text(value).lower()
     days = INTERVALS.get(text)
@@ -145,7 +145,7 @@ def parse_interval(value: bytes, shown: str) -> float:
             days = 0.0
     if not 0 < days < math.inf:
         raise RootfsError(
-            f"{shown}: {INTERVAL} is no interval: {value!r}",
+            f"{shown}: {INTERVAL} is not an interval: {value!r}",
             hint=f"a number of days, or one of {', '.join(INTERVALS)}",
         )
     return days

@@ -1,4 +1,4 @@
-"""The choice of one image among those of an index: by name, by digest, by platform.
+"""Choice of one image from an index: by name, digest or platform.
 
 Sources: image-spec v1.1 image-index.md ("platform" is optional), annotations.md; containerd's full names, and
 the attestations of BuildKit (docs/attestations/attestation-storage.md there), which are no images.
@@ -24,9 +24,9 @@ from rechunk_podman.oci.read.stores import Store, blob_name, read_document
 from rechunk_podman.oci.spec import Descriptor
 
 CONTAINERD_NAME = "io.containerd.image.name"
-"""The annotation with an image's full name (containerd, docker 25 and newer); ref.name is its bare tag."""
+"""The annotation with an image's full name (containerd, docker since 25); ref.name is then only the tag."""
 _ATTACHED = "vnd.docker.reference.type"
-"""The annotation of a manifest that says something about an image, and is none."""
+"""The annotation of a manifest that describes another image, such as an attestation."""
 
 Platform = tuple[str, str, str | None]
 """os, architecture, variant."""
@@ -40,7 +40,7 @@ def name_of(descriptor: Descriptor) -> str:
 
 
 def familiar(name: str) -> str:
-    """Return a name with its tag and without docker's default registry, which writers add or leave out."""
+    """Return a name with its tag, without docker's default registry, which not all writers add."""
     for default in ("docker.io/library/", "docker.io/"):
         name = name.removeprefix(default)
     return name if ":" in name.rpartition("/")[2] else name + ":latest"
@@ -50,8 +50,8 @@ def choose(store: Store, index: bytes, tag: str | None, platform: str | None) ->
     """Return the descriptor of a manifest, or of an index that holds it.
 
     Args:
-        tag: full name, ref.name or digest; None: there has to be one image alone, or one for the platform.
-        platform: [OS/]ARCH[/VARIANT]; None: that of this machine, where there are several.
+        tag: full name, ref.name or digest; None if there is only one image, or one for the platform.
+        platform: [OS/]ARCH[/VARIANT]; None chooses that of this machine among several.
 
     Raises:
         UsageError: there is no such image, or more than one.
@@ -106,7 +106,7 @@ def _may_be_image(entry: _Entry) -> bool:
 
 
 def _of_platform(store: Store, entries: list[_Entry], wanted: Platform) -> list[_Entry]:
-    """Return the entries for a platform: those of its variant, else of any; an index may hold one."""
+    """Return the entries for a platform, of its variant if possible; look into nested indexes."""
     known = [(entry, _platform_of(store, *entry)) for entry in entries]
     fitting = [(entry, found) for entry, found in known if found and found[:2] == wanted[:2]]
     exact = [entry for entry, (_, _, variant) in fitting if variant == wanted[2]]
@@ -118,7 +118,7 @@ def _of_platform(store: Store, entries: list[_Entry], wanted: Platform) -> list[
 
 
 def _platform_of(store: Store, descriptor: Descriptor, listed: Mapping[str, Any]) -> Platform | None:
-    """Return the platform that the index or the config names; None if it is no image of this store."""
+    """Return the platform in the index or the config; None if the store has no such image."""
     if listed.get("os") and listed.get("architecture"):
         return str(listed["os"]), str(listed["architecture"]), listed.get("variant") or None
     if descriptor.media_type in INDEXES:

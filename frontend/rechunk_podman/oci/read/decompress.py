@@ -1,4 +1,4 @@
-"""Compressed blobs as streams of bounded memory, and the frames that they consist of.
+"""Decompression of blobs as streams of bounded memory; inspection of their frames.
 
 Sources: RFC 1952 (gzip members), RFC 8878 (zstd frames, blocks, skippable frames).
 """
@@ -27,7 +27,7 @@ _SKIPPABLE = 0x184D2A50
 
 
 def detect(start: bytes) -> str:
-    """Return the compression that the first 8 bytes of a blob announce, else PLAIN."""
+    """Return the compression that the first 8 bytes of a blob identify, else PLAIN."""
     for magic, compression in _MAGIC.items():
         if start.startswith(magic):
             return compression
@@ -37,10 +37,10 @@ def detect(start: bytes) -> str:
 
 
 class GzipReader(io.RawIOBase):
-    """The uncompressed bytes of all gzip members of `source`; `members` counts those seen so far.
+    """The uncompressed bytes of all gzip members of `source`; `members` counts the members read so far.
 
     Raises:
-        ImageError: on reading, where the data is broken, cut off, or followed by something else.
+        ImageError: (while reading) the data is broken, truncated, or followed by other data.
     """
 
     def __init__(self, source: BinaryIO, name: str) -> None:
@@ -57,7 +57,7 @@ class GzipReader(io.RawIOBase):
         while not self._ended:
             if self._inflate.eof:
                 self._input = self._inflate.unused_data or self._source.read(CHUNK)
-                # tar and gzip both pad with zeros, and every client takes that.
+                # tar and gzip may pad with zeros, and every client accepts that.
                 self._input = self._input.lstrip(b"\0")
                 if not self._input and not self._more():
                     self._ended = True
@@ -89,10 +89,10 @@ class GzipReader(io.RawIOBase):
 class ZstdReader(io.RawIOBase):
     """The uncompressed bytes of all zstd frames of `source`.
 
-    zstd_frames() finds what is cut off; the decompressor takes the end of its input for the end.
+    The decompressor does not detect truncated data; zstd_frames() does.
 
     Raises:
-        ImageError: on reading, where the data is broken.
+        ImageError: (while reading) the data is broken.
     """
 
     def __init__(self, source: BinaryIO, name: str) -> None:
@@ -114,7 +114,7 @@ class ZstdReader(io.RawIOBase):
 
 
 class Frames(NamedTuple):
-    """The number of zstd frames that hold data, and of skippable ones."""
+    """The numbers of zstd frames with data, and of skippable frames."""
 
     data: int
     skippable: int
@@ -157,7 +157,7 @@ class _Walker:
             raise ImageError(f"{self.name} is cut off", context=["the zstd data ends too early"])
 
     def frame(self) -> None:
-        """From after the magic number to the end (RFC 8878, 3.1.1)."""
+        """Skip a frame from behind its magic number to its end (RFC 8878, 3.1.1)."""
         descriptor = self.number(1)
         single = descriptor >> 5 & 1
         content_size = (single, 2, 4, 8)[descriptor >> 6]

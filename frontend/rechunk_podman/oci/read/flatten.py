@@ -1,10 +1,10 @@
-"""Layers -> the root filesystem that a client makes of them, with the digest of every file's content.
+"""The root filesystem that a client makes of layers, with the digest of every file's content.
 
-Clients with an overlay unpack each layer into a directory of its own. There an entry below a symlink of the
-same layer goes to where the symlink points, and one below a symlink of a lower layer replaces it.
+Clients with an overlay unpack each layer into its own directory. An entry below a symlink of the same layer
+follows the symlink; an entry below a symlink of a lower layer replaces the symlink.
 
 Source: image-spec layer.md ("Representing Changes", "Whiteouts", "Opaque Whiteout"); containers/storage for
-the symlinks, held by tests/tools/test_tar_clients.py.
+the symlinks, tested by tests/tools/test_tar_clients.py.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
 _META = ".wh..wh."
 _MAX_LINKS = 40
-"""Symlinks that are followed for one path, as by Linux (path_resolution(7))."""
+"""The largest number of symlinks in one path, as in Linux (path_resolution(7))."""
 _MAX_IMPLIED = 64 << 20
-"""Characters in the paths of all directories that the layers leave out: real images have a few."""
+"""The largest number of characters in all paths of missing directories; real images have a few."""
 
 Look = Callable[[int, Member, Content], Any]
-"""Called with the number of a layer (from 0), a regular file in it and its content, to read any of it."""
+"""A function that gets the number of a layer (from 0), a regular file in it, and a reader of its content."""
 
 
 @dataclass(frozen=True, slots=True)
 class TreeDigest:
-    """A tree, and the digests of its files. sha256: path of each regular file -> 32 bytes.
+    """A tree, and the digests of its files.
 
-    looked: path -> what `look` returned for the file there, where that was not None (read_tree()).
+    sha256: path of each regular file -> 32 bytes.
+    looked: path -> the result of `look` for the file (read_tree()), unless it was None.
 
-    In one that comes from an image, Entry.dev is 0, Entry.ino numbers the hard-link groups, and the root
-    and the directories that no layer holds are 0755 0:0 with the mtime 0.
+    For a tree from an image, Entry.dev is 0, Entry.ino numbers the hard-link groups, and the root and the
+    directories that no layer holds are 0755 0:0 with the mtime 0.
     """
 
     name: str
@@ -49,7 +50,7 @@ class TreeDigest:
 
 @dataclass(slots=True)
 class _Inode:
-    """The content that the hard links of a file share. layer: the one that made it."""
+    """The content that the hard links of a file share. layer: the number of the layer that made it."""
 
     kind: Kind
     mode: int
@@ -68,13 +69,13 @@ class _Inode:
 
 
 def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
-    """Read every layer once, from the bottom, and apply it to those below. Memory: the metadata alone.
+    """Read every layer once, from the bottom, and apply it to the tree. Only metadata is kept in memory.
 
     Args:
-        look: sees every regular file of every layer, those that upper layers replace or delete, too.
+        look: called for every regular file of every layer, even if an upper layer replaces or deletes it.
 
     Raises:
-        ImageError: a layer is damaged, or holds what no client can apply (a hard link to nothing).
+        ImageError: a layer is damaged, or holds an entry that no client can apply (a hard link to nothing).
     """
     overlay = _Overlay(look)
     for index in range(len(image.record.layers)):
@@ -110,7 +111,7 @@ class _Overlay:
         if path:
             self._parents(layer, parent, name)
         if member.kind is Kind.CHAR and member.rdev == (0, 0):
-            # The mark of a whiteout in an overlay, where most clients keep layers.
+            # A character device 0:0 is a whiteout in an overlay, which most clients use.
             self._remove(path)
             return
         if member.link is not None:
@@ -127,7 +128,7 @@ class _Overlay:
         self._add(path, inode)
 
     def apply_global(self, layer: int, name: str, path: str) -> None:
-        """Apply what clients make of the name of a global pax header (members())."""
+        """Apply the name of a global pax header as clients do (see members())."""
         parent, _, base = path.rpartition("/")
         if parent and not self._is_directory(parent):
             parent = self._resolve(layer, parent, path, name)
@@ -148,7 +149,7 @@ class _Overlay:
                 f"{name}: {member.name!r} is a hard link to {target!r}, which is no other file before it",
                 hint="no client can unpack this layer",
             )
-        # The client sets what the link's own entry says on the file that both names share.
+        # Clients apply the metadata of the link's entry to the file that both names share.
         inode.mode, inode.uid, inode.gid, inode.mtime = member.mode, member.uid, member.gid, member.mtime
         inode.xattrs = tuple(sorted((dict(inode.xattrs) | dict(member.xattrs)).items()))
         self._remove(member.path)
@@ -161,7 +162,7 @@ class _Overlay:
             for child in sorted(self.children.get(parent, ())):
                 self._remove_older(layer, f"{parent}/{child}" if parent else child)
         elif base.startswith(_META):
-            return  # aufs kept its books in such files
+            return  # a file of aufs's own
         elif base == WHITEOUT:
             raise ImageError(f"{name}: a whiteout of nothing in {parent!r}")
         else:
@@ -169,21 +170,21 @@ class _Overlay:
             self._remove_older(layer, f"{parent}/{child}" if parent else child)
 
     def _below(self, path: str) -> list[str]:
-        """Return the path and all below it, parents first."""
+        """Return the path and all paths below it, parents first."""
         found = [path]
         for directory in found:
             found += [f"{directory}/{child}" for child in self.children.get(directory, ())]
         return found
 
     def _remove_older(self, layer: int, path: str) -> None:
-        """Remove what lower layers put at and below a path; a whiteout says nothing of its own layer."""
+        """Remove entries of lower layers at and below a path; a whiteout does not affect its own layer."""
         for found in reversed(self._below(path)):
             inode = self.inodes.get(found)
             if inode is not None and inode.layer < layer and not self.children.get(found):
                 self._remove(found)
 
     def _remove(self, path: str) -> None:
-        """Remove a path and all below it, if there is any."""
+        """Remove a path, if it exists, and all paths below it."""
         if path not in self.inodes:
             return
         for found in self._below(path):
@@ -209,8 +210,8 @@ class _Overlay:
         """Follow the symlinks of this layer in the path of a directory.
 
         Raises:
-            ImageError: this layer has something there that is no directory, or a symlink to no directory of
-                its own.
+            ImageError: the path in this layer is not a directory, or a symlink to something else than a
+                directory of this layer.
         """
         found, links = "", 0
         rest = [(part, False) for part in reversed(path.split("/"))]
@@ -238,7 +239,7 @@ class _Overlay:
         return found
 
     def _parents(self, layer: int, path: str, name: str) -> None:
-        """Make the directories that a tar left out, as clients do; also in place of what is no directory."""
+        """Make the directories that a tar left out, as clients do; replace entries of other kinds."""
         missing = []
         while not self._is_directory(path):
             missing.append(path)

@@ -1,11 +1,11 @@
-"""Tar headers as Go's archive/tar, hence every client, reads them; what it refuses is an error.
+"""Tar headers as Go's archive/tar, hence every client, reads them. Headers that it refuses are errors.
 
 Definitions: an *entry* begins with a header block; *meta entries* before it (pax records `x`, long names `L`
 and `K` of GNU tar) complete its header. Of several meta entries of one type the last counts. A global header
 (`g`) is an entry of its own that clients ignore, and it ends the effect of meta entries before it.
 
 Sources: POSIX pax interchange format; GNU tar manual, "Basic Tar Format" and "Storing Sparse Files" (formats
-0.0, 0.1 and 1.0); the behaviour of archive/tar, held by tests/tools/test_tar_clients.py.
+0.0, 0.1 and 1.0); the behaviour of archive/tar, tested by tests/tools/test_tar_clients.py.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _PAX, _LONG_NAME, _LONG_LINK = b"x", b"L", b"K"
 _WITHOUT_DATA = (LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO)
 
 _MAX_META = 1 << 20
-"""Bytes of a meta entry, and of a sparse map, that archive/tar reads at most."""
+"""The largest meta entry, and sparse map, that archive/tar reads, in bytes."""
 _MAX_NUMBER = (1 << 63) - 1
 _DECIMAL = re.compile(rb"[+-]?[0-9]{1,30}")
 _OCTAL = re.compile(rb"[0-7]+")
@@ -46,8 +46,10 @@ Extent = tuple[int, int]
 class Header:
     """One entry. Texts are raw bytes.
 
-    size: of the content in bytes, holes of a sparse file included. mtime: epoch seconds, floored.
-    records: its pax records. sparse: the pieces of a sparse file in order; None for all other entries.
+    size: bytes of the content, with the holes of a sparse file.
+    mtime: epoch seconds, floored.
+    records: its pax records.
+    sparse: the pieces of a sparse file in order; None for all other entries.
     stored: bytes of content in the tar.
     """
 
@@ -66,10 +68,7 @@ class Header:
 
 
 class Entries:
-    """The entries of a tar, one after the other.
-
-    A stream that is seekable is not read where it is not asked for.
-    """
+    """The entries of a tar, one after the other. Skipped content of a seekable stream is not read."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
@@ -111,7 +110,7 @@ class Entries:
         return None
 
     def read(self, size: int) -> bytes:
-        """Return up to `size` bytes of what the tar holds of the entry's content; b"" at its end.
+        """Return up to `size` bytes of the entry's stored content; b"" at its end.
 
         Raises:
             ImageError: the stream ends within the content.
@@ -128,7 +127,7 @@ class Entries:
         """Skip the rest of an entry; return the next header block, None at the end of the archive."""
         self._skip(self._left)
         if self._padding:
-            # The last padding may be missing: umoci leaves it out.
+            # The last padding may be missing: umoci does not write it.
             self.position += len(self._stream.read(self._padding))
         self._begin(0)
         block = self._block()
@@ -192,7 +191,7 @@ class Entries:
         header.sparse = pieces
 
     def _numbers(self) -> list[int]:
-        """Read the map of format 1.0 from the content: a count, then so many offsets and lengths."""
+        """Read the map of format 1.0 from the content: the number of pieces, their offsets and lengths."""
         data = b""
         wanted = 1
         while True:
@@ -256,7 +255,7 @@ def _parse_block(block: bytes) -> Header:
 
 
 def _gnu_prefix(block: bytes) -> bytes:
-    """Return the prefix that old writers in Go put where GNU's format has times, else b""."""
+    """Return the prefix that old writers in Go wrote in place of the times of GNU's format, else b""."""
     try:
         for start in (345, 357):
             if block[start]:
@@ -277,7 +276,7 @@ def _octal(data: bytes) -> int:
         return 0
     if not _OCTAL.fullmatch(text) or (value := int(text, 8)) > 2 * _MAX_NUMBER + 1:
         raise ImageError("a tar header is broken", context=[f"not a number: {text!r}"])
-    # archive/tar reads 64 bits without a sign and takes them for a signed number.
+    # archive/tar reads 64 unsigned bits and converts them to a signed number.
     return value if value <= _MAX_NUMBER else value - (1 << 64)
 
 
@@ -303,15 +302,15 @@ def _time(text: bytes) -> int:
     if match is None:
         raise ImageError(f"a tar header has the mtime {text[:40]!r}")
     seconds = _decimal(match[1], "mtime")
-    # Clients keep nanoseconds, and drop further digits.
+    # Clients keep nanoseconds and drop further digits.
     has_rest = bool(match[2] and match[2][:9].strip(b"0"))
     return seconds - (match[1].startswith(b"-") and has_rest)
 
 
 def parse_records(data: bytes) -> dict[bytes, bytes]:
-    """Return the records of a pax header; of two with one key, the later.
+    """Return the records of a pax header; the last record of a key counts.
 
-    The map of sparse format 0.0 is in records that repeat; it becomes the one of 0.1.
+    The repeated records of a map of sparse format 0.0 are converted to the record of format 0.1.
 
     Raises:
         ImageError: a record is broken.
@@ -348,7 +347,7 @@ def parse_records(data: bytes) -> dict[bytes, bytes]:
 
 
 def _merge(header: Header, records: Mapping[bytes, bytes]) -> None:
-    """Apply pax records; one without a value changes nothing."""
+    """Apply pax records to a header; a record without a value changes nothing."""
     header.records = records
     if not records:
         return

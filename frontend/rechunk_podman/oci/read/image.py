@@ -1,7 +1,7 @@
-"""Images as they lie in OCI layouts, OCI archives and docker archives: their documents and their layers.
+"""Images in OCI layouts, OCI archives and docker archives: their documents and their layers.
 
 Sources: image-spec v1.1 image-layout.md, image-index.md, layer.md; the manifest.json of `docker save`.
-Nothing that an image says is trusted: documents are bounded, digests are checked.
+Images are not trusted: the size of documents is bounded, digests are checked.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from rechunk_podman.oci.reference import (
 from rechunk_podman.oci.spec import DiffId, Digest
 
 MAX_DEPTH = 4
-"""Indexes within indexes that are followed."""
+"""The largest number of nested indexes that are followed."""
 
 
 class HashingReader(io.RawIOBase):
-    """A stream that hashes and counts the bytes of another one."""
+    """A stream that hashes and counts the bytes of another stream."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -76,17 +76,17 @@ class HashingReader(io.RawIOBase):
 
     @property
     def digest(self) -> Digest:
-        """The digest of the bytes that were read so far."""
+        """The digest of the bytes read so far."""
         return Digest("sha256:" + self._hash.hexdigest())
 
 
 def check_container(file: BinaryIO, size: int, name: str) -> tuple[str, Frames | None]:
-    """Return the compression of a seekable blob, and the frames of zstd; leave the file at its start.
+    """Return the compression of a seekable blob, and its zstd frames; rewind the file.
 
-    The magic number tells the compression, as for clients: tools write plain blobs under compressed types.
+    The magic number decides, as in clients: tools write plain blobs with media types of compressed ones.
 
     Raises:
-        ImageError: the compression is one that this program cannot read, or zstd data is cut off.
+        ImageError: this program cannot read the compression, or zstd data is truncated.
     """
     file.seek(0)
     compression = detect(file.read(8))
@@ -98,7 +98,7 @@ def check_container(file: BinaryIO, size: int, name: str) -> tuple[str, Frames |
 
 
 def decompressor(source: Any, compression: str, name: str) -> Any:
-    """Return a raw stream of the uncompressed bytes of `source`: itself if it is not compressed."""
+    """Return a raw stream of the uncompressed bytes of `source`; `source` itself if it is not compressed."""
     if compression == GZIP:
         return GzipReader(source, name)
     return ZstdReader(source, name) if compression == ZSTD else source
@@ -114,16 +114,16 @@ class ImageSource:
 
     @property
     def name(self) -> str:
-        """Its reference or path, for messages."""
+        """The reference or path of the image, for messages."""
         return self.record.name
 
     @contextmanager
     def layer(self, index: int) -> Iterator[BinaryIO]:
-        """The uncompressed tar of a layer (0 is the bottom), hashed while it is read.
+        """Yield the uncompressed tar of a layer (0 is the bottom); hash it while it is read.
 
         Raises:
-            ImageError: the blob is missing, damaged or of another size, and, when the block ends well, where
-                the tar is not the one that the diff_id names.
+            ImageError: the blob is missing, damaged or of another size; or, at the end of the block, the tar
+                does not match its diff_id.
         """
         record = self.record.layers[index]
         name = f"{self.name}: layer {index + 1} of {len(self.record.layers)}"
@@ -145,7 +145,7 @@ class ImageSource:
             )
 
     def compression(self, index: int) -> str:
-        """Return the compression of a layer's blob, as it is; raise ImageError if the blob is missing."""
+        """Return the real compression of a layer's blob; raise ImageError if the blob is missing."""
         return detect(self.store.head(self._files[index]))
 
     def close(self) -> None:
@@ -160,11 +160,11 @@ class ImageSource:
 
 
 def open_store(reference: PathReference) -> tuple[str, Store]:
-    """Return (transport, store) of a reference; find out the transport if it names none.
+    """Return (transport, store) of a reference; detect the transport if the reference names none.
 
     Raises:
-        UsageError: nothing is there, or it is no image.
-        ImageError: it is damaged.
+        UsageError: the path does not exist, or is not an image.
+        ImageError: the image is damaged.
     """
     path = Path(reference.path)
     transport = reference.transport
@@ -179,7 +179,7 @@ def open_store(reference: PathReference) -> tuple[str, Store]:
                 raise ImageError(
                     f"a half-made OCI layout: {path}",
                     context=["it has blobs and lacks oci-layout or index.json"],
-                    hint="whoever wrote it was interrupted: remove it, and write it again",
+                    hint="the program that wrote it was interrupted: remove it, and write it again",
                 )
             raise UsageError(f"not an OCI layout: {path}", hint="a layout holds oci-layout and index.json")
         return OCI, DirectoryStore(path)
@@ -200,12 +200,13 @@ def open_image(reference: str | Path | PathReference, platform: str | None = Non
     """Open one image.
 
     Args:
-        platform: [OS/]ARCH[/VARIANT] of the image; None: that of this machine where there are several.
+        platform: [OS/]ARCH[/VARIANT] of the image; None chooses that of this machine among several.
 
     Raises:
-        UsageError: nothing is there, it is no image, or one of several and the reference does not say which.
+        UsageError: the path does not exist, is not an image, or holds several that the reference cannot tell
+            apart.
         MissingImageError: there is no image for the platform.
-        ImageError: it is damaged.
+        ImageError: the image is damaged.
     """
     if not isinstance(reference, PathReference):
         reference = parse_path(str(reference))
@@ -218,7 +219,7 @@ def open_image(reference: str | Path | PathReference, platform: str | None = Non
         except MissingImageError:
             raise
         except UsageError:
-            # `docker save` writes both; before its full names were in index.json, they were in manifest.json.
+            # `docker save` writes both; older versions write full names only into manifest.json.
             if "manifest.json" not in store.sizes():
                 raise
             with suppress(UsageError):

@@ -1,4 +1,4 @@
-"""Stores of an image's files: a directory, or a plain tar archive, which is read in place.
+"""Stores of an image's files: a directory, or an uncompressed tar archive that is read in place.
 
 Sources: image-spec image-layout.md; `docker save` archives, as moby and containers/image read them.
 """
@@ -23,25 +23,25 @@ from rechunk_podman.oci.spec import Descriptor, Digest
 MAX_MEMBERS = 200_000
 _MAX_LINKS = 8
 _MAGIC_AT = 257
-"""Where a tar header says `ustar` (pax(1), "ustar Interchange Format"; GNU tar, too)."""
+"""The offset of `ustar` in a tar header (pax(1), "ustar Interchange Format"; the same in GNU tar)."""
 
 
 MAX_DOCUMENT = 4 << 20
-"""Bytes of an index, manifest or config: what containers/image reads at most."""
+"""The largest index, manifest or config that containers/image reads, in bytes."""
 
 
 class Store(Protocol):
-    """Named files of one image or several. Names are relative, without `.` and `..`."""
+    """The files of one image or several, by name. Names are relative, without `.` and `..`."""
 
     name: str
     duplicates: tuple[str, ...]
     """Names that an archive holds twice; the last one is read."""
 
     def sizes(self) -> Mapping[str, int]:
-        """Name -> bytes of every regular file (links resolved)."""
+        """Return name -> size in bytes of every regular file (links resolved)."""
 
     def head(self, name: str) -> bytes:
-        """Return the first 8 bytes of a file, or fewer if it is shorter; raise as open() does."""
+        """Return the first 8 bytes of a file, fewer if it is shorter; raise the errors of open()."""
 
     def open(self, name: str) -> BinaryIO:
         """Open a seekable reader, independent of all others.
@@ -63,7 +63,7 @@ def read_document(store: Store, name: str, descriptor: Descriptor | None = None)
     """Return a JSON document of the store, of at most MAX_DOCUMENT bytes, checked against its descriptor.
 
     Raises:
-        ImageError: missing, too large, or not what the descriptor says.
+        ImageError: the document is missing, too large, or does not match its descriptor.
     """
     with store.open(name) as file:
         data = file.read(MAX_DOCUMENT + 1)
@@ -74,7 +74,7 @@ def read_document(store: Store, name: str, descriptor: Descriptor | None = None)
         )
     if descriptor is not None and (descriptor.size, descriptor.digest) != (len(data), sha256_of(data)):
         raise ImageError(
-            f"{store.name}: {name} is not what its descriptor says",
+            f"{store.name}: {name} does not match its descriptor",
             context=[f"{len(data)} bytes, {sha256_of(data)}; expected {descriptor.size} bytes"],
             hint="the image is damaged: write or fetch it anew",
         )
@@ -82,7 +82,7 @@ def read_document(store: Store, name: str, descriptor: Descriptor | None = None)
 
 
 class DirectoryStore:
-    """The files below a directory. Links to files are followed: builders with a cache of blobs make them."""
+    """The files below a directory. Links to files are followed: builders with a blob cache create them."""
 
     def __init__(self, path: Path) -> None:
         self.name = str(path)
@@ -129,7 +129,7 @@ class ArchiveStore:
     """The members of an uncompressed tar archive, found in one pass over its headers.
 
     Raises:
-        ImageError: no such file, not a tar archive (or a compressed one), or one that ends too early.
+        ImageError: the file does not exist, is not an uncompressed tar archive, or is truncated.
     """
 
     def __init__(self, path: Path) -> None:
@@ -216,12 +216,12 @@ class ArchiveStore:
         return _Section(self._fd, *self._members[name])  # type: ignore[return-value]
 
     def close(self) -> None:
-        """Close the archive; readers that open() returned cannot be read any more."""
+        """Close the archive and with it all readers that open() returned."""
         os.close(self._fd)
 
 
 class _Section(io.RawIOBase):
-    """`size` bytes of a file from `offset` on, by pread(2): readers do not disturb each other."""
+    """A reader of `size` bytes of a file from `offset` on, by pread(2), so that readers are independent."""
 
     def __init__(self, fd: int, offset: int, size: int) -> None:
         self._fd, self._offset, self._size, self._at = fd, offset, size, 0

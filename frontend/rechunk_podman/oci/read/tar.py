@@ -1,7 +1,7 @@
-"""The members of a layer's tar, as clients unpack them; what no client unpacks is an error.
+"""The members of a layer's tar, as clients unpack them. Members that no client unpacks are errors.
 
-Sources: image-spec layer.md; the SCHILY.xattr records that Go's archive/tar, hence every client, takes for
-extended attributes (it ignores libarchive's copies, and so does this).
+Sources: image-spec layer.md; the SCHILY.xattr records that Go's archive/tar, hence every client, reads as
+extended attributes (it ignores libarchive's copies, and so does this module).
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ XATTR_RECORD = "SCHILY.xattr."
 _XATTR = XATTR_RECORD.encode()
 _MAX_SPARSE = 1 << 40
 _MAX_TARGET = 4095
-"""Bytes of a path that Linux takes (PATH_MAX without the final NUL)."""
+"""The longest path that Linux accepts, in bytes (PATH_MAX without the final NUL)."""
 _MAX_PATH = _MAX_TARGET - 127
 """Clients unpack below /var/lib/containers/storage/overlay/DIGEST/diff or the like."""
 _MAX_NAME = 255
 _MAX_ID = (1 << 32) - 2
-"""The largest user id: one more means `leave as it is` to chown(2)."""
+"""The largest user id: chown(2) does not change the owner for the next one."""
 _KINDS = {
     tar.FILE: Kind.FILE,
     tar.LINK: Kind.FILE,
@@ -39,9 +39,11 @@ _KINDS = {
 
 
 class Member(NamedTuple):
-    """One tar entry. path: as Tree's, "" for the root. link: target of a hard link, as a path.
+    """One tar entry. size, mtime and xattrs are as in Entry.
 
-    size, mtime, xattrs as in Entry; `name` is the name as it stands in the tar, for messages.
+    path: as in a Tree, "" for the root.
+    link: the target of a hard link, as a path.
+    name: the name in the tar, for messages.
     """
 
     path: str
@@ -60,7 +62,7 @@ class Member(NamedTuple):
 
 @contextmanager
 def tar_errors(name: str) -> Iterator[None]:
-    """Put the name of the tar before the ImageErrors that it causes."""
+    """Prefix the messages of ImageErrors with the name of the tar."""
     try:
         yield
     except ImageError as error:
@@ -113,7 +115,7 @@ class Content:
         return found
 
     def sha256(self) -> bytes:
-        """Return the digest of the whole content; read the rest of it.
+        """Read the rest of the content; return the digest of the whole.
 
         Raises:
             ImageError: the tar is cut off.
@@ -124,7 +126,7 @@ class Content:
 
 
 def _runs(header: Header) -> Iterator[tuple[int, int]]:
-    """Yield the lengths of each hole and of the piece after it; the last piece has none."""
+    """Yield (length of a hole, length of the piece after it); the last hole may have no piece after it."""
     at = 0
     for offset, length in header.sparse or ():
         yield offset - at, length
@@ -140,11 +142,11 @@ def members(
     Args:
         stream: the uncompressed layer; it is read to its end.
         name: of the layer, for messages.
-        on_global: called with the path of each global pax header. Clients ignore what is in it, but not its
-            name: they make its parent directories, and take it for a whiteout where it is named as one.
+        on_global: called with the path of each global pax header. Clients ignore its records, but not its
+            name: they make its parent directories, and treat it as a whiteout if it has the name of one.
 
     Raises:
-        ImageError: the tar is broken or cut off, or a member is one that no client can unpack.
+        ImageError: the tar is broken or truncated, or no client can unpack a member.
     """
     entries = Entries(stream)
     names: set[str] = set()
@@ -168,7 +170,7 @@ def members(
 
 
 def decoded(data: bytes) -> str:
-    """Return a name in a tar as a path of a Tree has it."""
+    """Return a name in a tar as text, in the form of paths in a Tree."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -214,7 +216,7 @@ def _member(header: Header) -> Member:
 
 
 def _xattrs(header: Header) -> tuple[tuple[str, bytes], ...]:
-    """Return the extended attributes; a record without a value sets none, as for every client."""
+    """Return the extended attributes; a record without a value sets none, as in every client."""
     return tuple(
         sorted(
             (decoded(key.removeprefix(_XATTR)), value)
@@ -229,12 +231,12 @@ def _shown(name: str) -> str:
 
 
 def clean_path(name: str, shown: str) -> str:
-    """Return a tar name as a Tree's path: without a slash before it, `.` and `..` resolved as text.
+    """Return a tar name as a Tree's path: without a leading slash, with `.` and `..` resolved as text.
 
-    A `..` at the root stays there, as for every client.
+    `..` at the root is the root, as in every client.
 
     Raises:
-        ImageError: Linux takes no such path.
+        ImageError: the path is too long for Linux.
     """
     if "/../" in f"/{name}/":
         name = posixpath.normpath(f"/{name}")

@@ -1,1 +1,1 @@
-"""Checking an image against all that it says of itself."""
+"""Validation of images against their own digests, documents and the specification."""

@@ -1,7 +1,7 @@
-"""Validation of all that an image says of itself: digests, sizes, diff_ids, schemas, the form of its tars.
+"""Validation of an image: digests, sizes, diff_ids, schemas, the form of its tars.
 
 Sources: image-spec v1.1 image-layout.md, image-index.md, manifest.md, config.md, layer.md, annotations.md
-(ref names), descriptor.md; what bootc and storage drivers ask beyond them is `strict`.
+(ref names), descriptor.md. Further requirements of bootc and storage drivers are `strict`.
 """
 
 from __future__ import annotations
@@ -53,10 +53,11 @@ _HEX_NAME = re.compile(r"(?:.*/)?([0-9a-f]{64})(?:\.json|\.tar)?")
 
 
 class Problem(NamedTuple):
-    """A statement of the image, or a rule, that does not hold.
+    """A false statement of the image, or a broken rule.
 
-    code: names the check. where: the file or layer. strict: whether clients take it nevertheless, so that
-        only an image of this project is wrong for it.
+    code: the name of the check.
+    where: the file or layer.
+    strict: True if clients accept it nevertheless, so that it is an error only in images of this project.
     """
 
     code: str
@@ -80,16 +81,16 @@ class Report:
 
     @property
     def errors(self) -> list[Problem]:
-        """The problems that count; the strict ones only if strictness was asked for."""
+        """The problems that count as errors; strict ones only if `strict` was requested."""
         return [problem for problem in self.problems if self.strict or not problem.strict]
 
     @property
     def warnings(self) -> list[Problem]:
-        """The problems that do not count."""
+        """The other problems."""
         return [problem for problem in self.problems if problem.strict and not self.strict]
 
     def check(self) -> Report:
-        """Returns the report itself.
+        """Return the report itself if there are no errors.
 
         Raises:
             ImageError: there are errors; the first ten are its context.
@@ -103,16 +104,16 @@ class Report:
 
 
 def validate(target: str | Path | PathReference, *, strict: bool = True) -> Report:
-    """Read a layout or archive completely, with all images in it.
+    """Read and check all images of a layout or archive completely.
 
     Args:
         target: `[oci:|oci-archive:|docker-archive:]PATH`; a tag is ignored.
-        strict: ask for what images of this project promise beyond the specification: every parent directory
-            in every layer, no whiteouts, no path twice, zstd in a single frame, gzip in a single member.
+        strict: require also the promises of this project beyond the specification: every parent directory in
+            every layer, no whiteouts, no path twice, zstd in a single frame, gzip in a single member.
 
     Raises:
         UsageError: there is no image at all.
-        ImageError: an archive is so broken that its members are unknown.
+        ImageError: an archive is too broken to list its members.
     """
     reference = target if isinstance(target, PathReference) else parse_path(str(target))
     transport, store = open_store(reference)
@@ -146,7 +147,7 @@ class _Validator:
     # OCI layouts
 
     def layout(self) -> None:
-        """image-layout.md: oci-layout, index.json, blobs."""
+        """Check oci-layout, index.json and blobs (image-layout.md)."""
         self._version()
         if SPARSE_FILE in self.sizes:
             try:
@@ -210,7 +211,7 @@ class _Validator:
             self.problem("media-type", where, text, strict=True)
 
     def _document(self, code: str, descriptor: Descriptor) -> bytes | None:
-        """Return a referenced document that matches its descriptor, else None, and note a problem."""
+        """Return a document that matches its descriptor; else add a problem and return None."""
         where = blob_name(descriptor.digest)
         first = where not in self.visited
         self.visited.add(where)
@@ -262,7 +263,7 @@ class _Validator:
             self._layer(blob_name(layer.digest), layer, Digest(diff_id) if diff_id else None, number)
 
     def _opaque(self, descriptor: Descriptor) -> None:
-        """Check a blob of an artifact, whose content nobody here knows."""
+        """Check a blob of an artifact, whose content is unknown."""
         file = blob_name(descriptor.digest)
         self.visited.add(file)
         if file not in self.sizes:
@@ -288,7 +289,7 @@ class _Validator:
                 self.problem("media-type", where, text, strict=True)
 
     def _config(self, data: bytes, where: str, manifest: bytes | None) -> ImageRecord | None:
-        """config.md: required fields; as many diff_ids and history entries with content as layers."""
+        """Check a config (config.md): required fields, the numbers of diff_ids and history entries."""
         try:
             document = parse_object(data, where)
             record = image_record(where, manifest, data)
@@ -326,7 +327,7 @@ class _Validator:
             self.problem("diff-id", where, f"its tar is {found}, the config says {diff_id}")
 
     def _read_layer(self, file: str, descriptor: Descriptor | None, where: str) -> Digest | None:
-        """Check a layer's blob and tar in one pass; return its tar's digest, None if it is not sound."""
+        """Check a layer's blob and tar in one pass; return the digest of the tar, None if it is damaged."""
         size = self.sizes[file]
         self.report.blobs += 1
         self.report.size += size
@@ -379,7 +380,7 @@ class _Validator:
                 self.problem("blob-digest", name, f"its content is {content.digest}")
 
     def docker_archive(self) -> None:
-        """manifest.json, one config and the layers of each image."""
+        """Check manifest.json, and the config and layers of each image."""
         try:
             images = parse_docker_manifest(read_document(self.store, "manifest.json"), self.store.name)
         except ImageError as error:

@@ -1,6 +1,6 @@
 """The rules by which every client unpacks the same files from a layer's tar.
 
-Sources: image-spec layer.md; what clients do differently: docs of this project, "The tar rules".
+Sources: image-spec layer.md; the differences between clients are in our docs, "The tar rules".
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from rechunk_podman.oci.read.tar import Member, members
 
 _REFUSED = "podman refuses the layer"
 SHOWN = 5
-"""So many problems of one sort are told apart in one layer."""
+"""The number of problems of one kind in a layer that are reported one by one."""
 
 
 class TarProblem(NamedTuple):
-    """As validate.image.Problem, without `where`."""
+    """A problem like validate.image.Problem, without `where`."""
 
     code: str
     message: str
@@ -29,7 +29,7 @@ class TarProblem(NamedTuple):
 
 
 def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
-    """Read an uncompressed layer to its end.
+    """Read an uncompressed layer to its end; return its problems.
 
     Raises:
         ImageError: the tar cannot be read to its end.
@@ -51,7 +51,7 @@ def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
 
 
 class _Tail(io.RawIOBase):
-    """A stream that remembers the size and the last two blocks of another one."""
+    """A stream that records the size and the last two blocks of another stream."""
 
     def __init__(self, source: Any) -> None:
         self._source = source
@@ -155,5 +155,5 @@ def _name(member: Member, shown: str) -> Iterator[TarProblem]:
 
 
 def _metadata(member: Member) -> int:
-    # The hash alone: a layer may hold hundreds of thousands of files.
+    # Only the hash is kept, since a layer may hold hundreds of thousands of files.
     return hash((member.mode, member.uid, member.gid, member.mtime, member.xattrs))

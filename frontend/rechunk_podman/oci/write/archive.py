@@ -1,9 +1,8 @@
 """An OCI layout as one tar file: blobs are written at their final offsets, their headers afterwards.
 
-Source: containers-transports(5) "oci-archive"; image-spec image-layout.md for what it holds. The size of
-an uncompressed layer is known beforehand, so it has its offset in the file before it is written, in the order
-in which blob_file() is called; only its name, the digest, is not known, and is written afterwards. Compressed
-layers are written beside the archive and appended in order.
+Source: containers-transports(5) "oci-archive"; image-spec image-layout.md for the members. The size of an
+uncompressed layer is known in advance, so blob_file() can assign its offset; its header follows when its
+name, the digest, is known. Compressed layers are written beside the archive and appended in order.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ _STAGING_NAME = re.compile(re.escape(_STAGING) + r"\w{8}")
 
 
 class TarWriter:
-    """A tar file with blobs among its members, whose names are known last.
+    """A tar file whose members are blobs, with names that are known only after the data.
 
     Args:
-        head: the members in front of them.
-        suffix: of the blobs' names, which are `prefix` + 64 hex digits + suffix.
-        compressed: whether the blobs will be of other sizes than their tars.
+        head: the members in front of the blobs.
+        prefix, suffix: of the blobs' names: `prefix` + 64 hex digits + `suffix`.
+        compressed: True if the sizes of blobs differ from those of their tars.
     """
 
     def __init__(self, path: str | None, head: bytes, prefix: str, suffix: str, *, compressed: bool) -> None:
@@ -144,7 +143,7 @@ class TarWriter:
 
 
 class ArchiveWriter(TarWriter):
-    """The Destination `oci-archive:PATH`. compressed: whether its layers are."""
+    """The Destination `oci-archive:PATH`. compressed: True if its layers are compressed."""
 
     def __init__(self, path: str | None, *, compressed: bool) -> None:
         head = file_header("oci-layout", len(LAYOUT_FILE)) + LAYOUT_FILE.ljust(

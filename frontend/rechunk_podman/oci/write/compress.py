@@ -1,7 +1,7 @@
-"""Compression of layer blobs: none, gzip, zstd; streamed, and the same bytes for any number of threads.
+"""Compression of layer blobs: none, gzip, zstd; streamed, with the same bytes for any number of threads.
 
 Sources: RFC 1952 (gzip), RFC 8878 (zstd), image-spec layer.md "+gzip Media Types" and "+zstd Media Types".
-The bytes are those of one version of the compressor: zlib and zstd promise no more.
+Another version of zlib or zstd may compress to other bytes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from rechunk_podman.oci.spec import MEDIA_LAYER, MEDIA_LAYER_GZIP, MEDIA_LAYER_Z
 
 _MEDIA = {"none": MEDIA_LAYER, "gzip": MEDIA_LAYER_GZIP, "zstd": MEDIA_LAYER_ZSTD}
 _LEVELS = {"none": (0, 0, 0), "gzip": (0, 6, 9), "zstd": (1, 3, 22)}  # lowest, default, highest
-# Magic, deflate, no flags, time 0, no extra flags, "unknown" system: nothing that could differ.
+# Magic, deflate, no flags, time 0, no extra flags, "unknown" system: constant bytes.
 _GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 _ZSTD_JOB = 8 << 20
 
 
 class Compressor(Protocol):
-    """Takes the chunks of one blob in order and returns chunks of its compressed form."""
+    """A compressor of one blob: takes its chunks in order and returns compressed chunks."""
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        """Compress a chunk; return some output, maybe none."""
+        """Compress a chunk; return the output so far, maybe b""."""
 
     def flush(self) -> bytes:
         """End the stream; return the rest of it."""
@@ -58,7 +58,7 @@ class Compression:
         return cls(kind, usual if level is None else level)
 
     def neighbour(self) -> Compression:
-        """Return the same at another level, which gives other bytes; `none` stays as it is."""
+        """Return the same compression at another level, for other bytes; `none` stays the same."""
         _, _, highest = _LEVELS[self.kind]
         return replace(self, level=self.level + (1 if self.level < highest else -1) * (highest > 0))
 
@@ -69,7 +69,7 @@ class Compression:
 
     @property
     def program(self) -> tuple[str, str, int] | None:
-        """Name, version and level, for the Ledger: others may give other bytes. None: not compressed."""
+        """Name, version and level of the compressor, which determine the bytes; None for `none`."""
         if self.kind == "gzip":
             return "zlib", zlib.ZLIB_RUNTIME_VERSION, self.level
         if self.kind == "zstd":
@@ -80,7 +80,7 @@ class Compression:
         """Return a new compressor for one blob of exactly `size` bytes; None if nothing is compressed.
 
         Args:
-            threads: how many zstd may use; the output does not depend on it.
+            threads: the number that zstd may use; the output does not depend on it.
         """
         if self.kind == "gzip":
             return _Gzip(self.level)
@@ -109,8 +109,8 @@ class _Gzip:
 
 
 def _zstd(level: int, size: int, threads: int) -> Compressor:
-    # Even one thread takes the multi-threaded path (threads=0 would not): its output is the same for
-    # any number of threads as long as the jobs are, single-threaded output differs from it.
+    # threads=1 uses the multi-threaded path, unlike threads=0: its output depends on the size of jobs, not on
+    # the number of threads.
     parameters = zstandard.ZstdCompressionParameters.from_level(
         level,
         threads=threads,

@@ -1,4 +1,4 @@
-"""An image's documents: config, manifest and index, made from its layers; the protocol of a destination.
+"""The documents of an image (config, manifest, index), made from its layers; the protocol of a destination.
 
 Sources: image-spec manifest.md, image-index.md, image-layout.md ("index.json file").
 """
@@ -28,7 +28,7 @@ LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
 @dataclass(frozen=True, slots=True)
 class ImageDocuments:
-    """The documents that are made once the layers are known.
+    """The documents that depend on the layers.
 
     config: the blob.
     annotations: of the manifest.
@@ -42,9 +42,9 @@ class ImageDocuments:
 class WrittenImage:
     """An image that was written: its layers, the bytes of its documents and their descriptors.
 
-    tag: the full reference that it carries (`org.opencontainers.image.ref.name`, RepoTags), or None.
-    elsewhere: the blobs that were not written, because the destination that the image goes to has them.
-    origin: reference of the image that has them.
+    tag: the full reference in the image (`org.opencontainers.image.ref.name`, RepoTags), or None.
+    elsewhere: the blobs that were not written, because the image's destination has them.
+    origin: the reference of the image with these blobs.
     """
 
     layers: tuple[Layer, ...]
@@ -59,7 +59,7 @@ class WrittenImage:
 
 
 class Destination(Protocol):
-    """A form of output for one image; a context manager: left without commit() nothing remains."""
+    """An output for one image; a context manager that removes everything without commit()."""
 
     def __exit__(
         self,
@@ -69,13 +69,13 @@ class Destination(Protocol):
     ) -> None: ...
 
     def blob_file(self, index: int, size: int) -> BlobFile:
-        """Return the file to write layer `index` to, whose tar has `size` bytes."""
+        """Return the file for the blob of layer `index`, whose tar has `size` bytes."""
 
     def complete(self, index: int, layer: Layer) -> None:
-        """Take layer `index`, whose blob is written and has the descriptor's digest and size."""
+        """Accept layer `index`, whose blob is written and matches its descriptor."""
 
     def commit(self, image: WrittenImage) -> None:
-        """Add the documents, when every layer is complete, and make the image appear."""
+        """Add the documents after all layers are complete, and make the image appear."""
 
 
 def sha256(data: bytes) -> Digest:
@@ -84,12 +84,12 @@ def sha256(data: bytes) -> Digest:
 
 
 def dump(document: Any) -> bytes:
-    """Return JSON without white space; keys in the order in which they were set."""
+    """Return JSON without white space; keys keep their order."""
     return json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
 
 
 def assemble(documents: ImageDocuments, layers: Sequence[Layer], tag: str | None) -> WrittenImage:
-    """Return an image of these layers and this config, with a manifest and an index that holds it alone."""
+    """Return an image of these layers and this config, with its manifest and an index of one image."""
     config = Descriptor(MEDIA_CONFIG, sha256(documents.config), len(documents.config))
     manifest: dict[str, Any] = {
         "schemaVersion": 2,

@@ -1,4 +1,4 @@
-"""Tree + layers -> an image at its destination: the last stage of a build."""
+"""The last stage of a build: write the planned layers of a Tree as an image at its destination."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from rechunk_podman.workers import Workers
 log = logging.getLogger("rechunk_podman")
 
 _COSTS = {"none": 1, "zstd": 5, "gzip": 17}
-"""Compression -> the time to write a layer, as a multiple of the time to hash it (docs/performance.md)."""
+"""Compression -> time to write a layer, as a multiple of the time to hash it (docs/performance.md)."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LayerSpec:
     """A layer to be written.
 
-    positions: those that it holds besides ancestor directories; ROOT brings `./`.
-    size: bytes, about, by which the longest work comes first.
+    positions: of its entries, without ancestor directories; ROOT adds `./`.
+    size: approximate bytes; larger layers are written first.
     annotations: of its descriptor.
-    expected: the diff_id that it is expected to have; see `reuse` of write_image().
+    expected: the diff_id that it will probably have; see `reuse` of write_image().
     """
 
     positions: Positions
@@ -62,17 +62,17 @@ def write_image(
 
     Args:
         layers: bottom first.
-        finish: makes config and annotations once the layers are known; its errors leave nothing behind.
+        finish: makes config and annotations from the layers; if it raises, no output remains.
         workers: threads that write layers; as many may compress one. Without them this thread writes.
-        tag: the full reference that the image carries, or None for none.
-        reuse: layers that need not be written into an OCI layout, because whoever gets it has them:
-            diff_id -> descriptor of the blob there; None: of the uncompressed tar itself. A layer that is
+        tag: the full reference in the image, or None.
+        reuse: layers that the destination of an OCI layout already has, so that they need not be written:
+            diff_id -> descriptor of the blob, None if the blob is the uncompressed tar. A layer that is
             `expected` to be one of them is hashed first, and written only if it is not.
-        reuse_from: the image that has them, for the record in the layout.
-        on_layer: called with the index of each layer as it is complete, in no particular order.
+        reuse_from: the image with these layers, for the record in the layout.
+        on_layer: called with the index of each complete layer, in any order.
 
     Raises:
-        UsageError: the output cannot be what it is asked to be.
+        UsageError: the output cannot be written in this form.
         RootfsError: the root filesystem is unreadable, or changed since the scan.
         RechunkError: the output cannot be written.
     """
@@ -90,7 +90,7 @@ def write_image(
                 size = layer.uncompressed_size
                 descriptor = known[layer.diff_id] or Layer.plain(layer.diff_id, size).descriptor
                 layer = Layer(layer.diff_id, descriptor, size)
-                # annotations that transports dropped from the previous image come back; what it has stands
+                # restore annotations that transports dropped from the previous image; existing ones win
                 annotations = {**annotations, **descriptor.annotations}
             else:
                 destination.complete(index, layer)
@@ -128,8 +128,8 @@ def _write_layers(
 ) -> Iterator[tuple[int, Layer]]:
     """Yield (index, layer) of every layer, the longest work first.
 
-    A layer that is expected to be known is first hashed, and written only if it is not. Nothing of the layers
-    that are known stays at the destination.
+    A layer that is expected to be known is hashed first, and written only if it is not. Known layers leave
+    nothing at the destination.
     """
     costs = [spec.size * (1 if spec.expected in known else _COSTS[compression.kind]) for spec in layers]
     order = sorted(range(len(layers)), key=lambda index: (-costs[index], index))
@@ -142,7 +142,7 @@ def _write_layers(
             stream = source.stream(layers[index].positions)
             if index not in hashed:
                 files[index] = destination.blob_file(index, stream.size)
-            # two layers in each thread: all would wait for one that is longer than such a share
+            # a thread writes two layers at once; a layer longer than such a share would delay all
             alone = costs[index] * 2 * workers.count > left
             left -= costs[index]
             yield Job(index, stream, files.get(index), alone)

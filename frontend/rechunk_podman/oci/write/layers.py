@@ -1,4 +1,4 @@
-"""Tar streams -> layer blobs: one pass over the contents, which are hashed while they are written.
+"""Writing of tar streams as layer blobs: one pass over the contents, which are hashed while they are written.
 
 Source: image-spec layer.md.
 """
@@ -21,10 +21,10 @@ from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.rootfs.root import Root
 
 _BUFFER = 1 << 16
-"""Bytes that are read, hashed and written at once: they stay in the processor's cache meanwhile. Written at
-multiples of itself, and no more at once: page caches look for memory in one piece for larger ones."""
+"""Bytes that are read, hashed and written at once: few enough to stay in the processor's cache. Writes are at
+multiples of this size and not larger, since page caches allocate contiguous memory for larger writes."""
 _STRIDE = 32 << 20
-"""Bytes after which write_layers() looks whether the layers are still wanted."""
+"""Bytes after which write_layers() checks `ended`."""
 
 
 class BlobFile(NamedTuple):
@@ -64,9 +64,9 @@ class BlobFile(NamedTuple):
 class Job(NamedTuple):
     """A layer to be hashed, and to be written if it has a file.
 
-    number: of the layer, as the caller counts.
-    stream: its tar, of which nothing has been read.
-    alone: whether it is so long that it had better not share a thread with another one.
+    number: of the layer, chosen by the caller.
+    stream: its unread tar.
+    alone: True if the layer is too long to share a thread with another one.
     """
 
     number: int
@@ -84,16 +84,16 @@ def write_layers(
 ) -> Iterator[tuple[int, Layer]]:
     """Hash and write layers, reading each file once. Yield (number, layer) as each is complete.
 
-    Two at once where that is faster. Jobs are taken when they are needed. A layer that is only hashed has the
-    descriptor of its uncompressed tar.
+    Two layers are written at once if that is faster. Jobs are taken only when needed. The descriptor of a
+    layer that is only hashed is that of its uncompressed tar.
 
     Args:
         root: the root filesystem of the streams.
-        threads: how many a compressor may use.
-        ended: once it is set, nobody wants the layers any more.
+        threads: the number that a compressor may use.
+        ended: set when the layers are not needed any more.
 
     Raises:
-        RootfsError: a file is unreadable, or is not what the scan saw.
+        RootfsError: a file is unreadable, or changed since the scan.
         RechunkError: a blob cannot be written; `ended` was set.
     """
     running: dict[Job, ExitStack] = {}
@@ -121,7 +121,7 @@ def write_layers(
 
 
 def _open_job(job: Job) -> ExitStack:
-    """Open the file of a layer that is hashed and written by its stream; the result closes it."""
+    """Open the file of a layer whose stream hashes and writes; the returned stack closes the file."""
     with ExitStack() as stack:
         fd = stack.enter_context(job.file.opened(job.stream.size)) if job.file else -1
         job.stream.into(fd, job.file.offset if job.file else 0)
@@ -129,7 +129,7 @@ def _open_job(job: Job) -> ExitStack:
 
 
 def _advance(root: Root, running: Sequence[Job]) -> None:
-    """Hash and write some more bytes of one layer or two."""
+    """Hash and write further bytes of one layer or two."""
     streams = [job.stream for job in running]
     try:
         streams[0].advance(streams[1] if len(streams) > 1 else None, _STRIDE)
@@ -142,7 +142,7 @@ def _advance(root: Root, running: Sequence[Job]) -> None:
 
 def _raise_if_ended(ended: Event | None) -> None:
     if ended is not None and ended.is_set():
-        raise RechunkError("the layer is not wanted any more")
+        raise RechunkError("the layer is not needed any more")
 
 
 def write_layer(
@@ -190,10 +190,10 @@ def write_layer(
 
 
 def _read(root: Root, stream: TarStream, first: int) -> Iterator[memoryview]:
-    """Yield all bytes of a stream, `first` of them and then _BUFFER at once; each yield reuses the memory."""
+    """Yield all bytes of a stream: `first` bytes, then _BUFFER at a time; each yield reuses the memory."""
     buffer = bytearray(_BUFFER)
     limit = first
-    # as long as there is a view of it, the buffer keeps its size
+    # a buffer with a view cannot be resized
     with memoryview(buffer) as view:
         try:
             while filled := stream.fill(buffer, limit):

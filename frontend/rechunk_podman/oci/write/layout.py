@@ -1,6 +1,6 @@
 """An OCI layout: a directory with `oci-layout`, `index.json` and `blobs/sha256/`.
 
-Source: image-spec image-layout.md. If it lacks blobs on purpose, a file says so: see sparse.py.
+Source: image-spec image-layout.md. A file in it lists blobs that it lacks on purpose: see sparse.py.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from rechunk_podman.oci.write.layers import BlobFile
 from rechunk_podman.temporary import dead, hold, remove
 
 _BEFORE_INDEX = ("blobs", SPARSE_FILE, "oci-layout")
-"""What is moved into a directory that exists, in this order, before index.json makes a layout of it."""
+"""Names that are moved into an existing directory, in this order, before index.json completes the layout."""
 
 
 class LayoutWriter:
     """The Destination `oci:PATH`: a directory that does not exist yet, or is empty.
 
-    It is written aside and renamed. Into a directory that exists (it may be a mount point, which cannot be
-    replaced) the files are moved at the end, index.json last. What a killed run left there is removed.
+    The layout is written to a temporary directory that is renamed. If the directory exists (it may be a mount
+    point), the files are moved into it at the end, index.json last. Files of killed runs are removed.
 
     Raises:
         UsageError: the directory is not empty.
-        RechunkError: it cannot be written.
+        RechunkError: the layout cannot be written.
     """
 
     def __init__(self, path: str) -> None:
@@ -44,7 +44,7 @@ class LayoutWriter:
                 _clear(self._path)
                 if any(self._path.iterdir()):
                     raise UsageError(
-                        f"{path} is there and not empty", hint="remove it, or name another directory"
+                        f"{path} exists and is not empty", hint="remove it, or name another directory"
                     )
                 self._inside = True
             final = self._path / "layout" if self._inside else self._path
@@ -106,7 +106,7 @@ class LayoutWriter:
 
 
 def _clear(path: Path) -> None:
-    """Remove what a killed run left in a directory, which was empty before it."""
+    """Remove the files that a killed run left in an otherwise empty directory."""
     pattern = partial_pattern(path / "layout")
     for _ in dead(str(path), pattern):
         if not (path / "index.json").exists():

@@ -20,11 +20,11 @@ _OTHERS = (
     "sif:",
     "tarball:",
 )
-"""Other transports of containers-transports(5): no file of that name is meant."""
+"""Other transports of containers-transports(5), which are not taken for the name of a file."""
 
 
 _TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
-"""A name in an OCI layout may be a tag alone, as `skopeo copy … oci:DIR:TAG` writes it."""
+"""A tag alone, which may be a name in an OCI layout (`skopeo copy … oci:DIR:TAG` writes it)."""
 
 
 class OutputKind(Enum):
@@ -36,12 +36,12 @@ class OutputKind(Enum):
 
 
 FORMS = f"[{'|'.join(f'{kind.value}:' for kind in OutputKind)}]PATH"
-"""How --output names an output, for help and hints."""
+"""The syntax of --output, for help and hints."""
 
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A form and a path. path: None is standard output. tag: the reference behind the path, if any."""
+    """The form and path of an output. path: None is standard output. tag: the reference, or None."""
 
     kind: OutputKind
     path: str | None
@@ -49,16 +49,16 @@ class Output:
 
     @classmethod
     def parse(cls, text: str | None) -> Output:
-        """`[KIND:]PATH`: an OCI archive if no kind is named, standard output for None and `-`.
+        """Parse `[KIND:]PATH`. The default kind is an OCI archive; None and `-` are standard output.
 
-        With a kind, `KIND:PATH:REFERENCE` as in containers-transports(5), where a colon ends the path.
+        `KIND:PATH:REFERENCE` is as in containers-transports(5): a colon ends the path.
 
         Raises:
-            UsageError: no path, another transport, or a layout (a directory) on standard output.
+            UsageError: there is no path, the transport is unknown, or a layout is to go to standard output.
         """
         if text is not None and text.startswith(_OTHERS):
             raise UsageError(
-                f"--output {text}: images are written as oci:, oci-archive: and docker-archive: alone",
+                f"--output {text}: images are written as oci:, oci-archive: or docker-archive: only",
                 hint="`skopeo copy` takes such an image anywhere; `rechunk-podman split --push` pushes",
             )
         tag = None
@@ -89,7 +89,7 @@ class Output:
 
 
 def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
-    """Return the output, and the reference that the image carries: `tag`, or the one behind the path.
+    """Return the output, and the reference in the image: `tag`, or the one in `text`.
 
     Raises:
         UsageError: the output or the reference is malformed, or there are two references.

@@ -1,4 +1,4 @@
-"""Reserve space in a file before it is written: it takes half the time, and a full disk shows at once.
+"""Reservation of space in a file before it is written: it halves the time, and a full disk shows at once.
 
 Source: fallocate(2). posix_fallocate(3) writes to every block if the file system cannot reserve.
 """
@@ -10,7 +10,7 @@ import errno
 import os
 
 _libc = ctypes.CDLL(None, use_errno=True)
-# glibc's takes 64 bits everywhere under this name, musl's under the other.
+# The function with 64-bit offsets has this name in glibc, the other one in musl.
 _fallocate = getattr(_libc, "fallocate64", None) or getattr(_libc, "fallocate", None)
 if _fallocate is not None:
     _fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
@@ -25,7 +25,7 @@ def reserve(fd: int, offset: int, size: int) -> None:
     Do nothing if the file system cannot reserve.
 
     Raises:
-        OSError: there is not enough room (ENOSPC, EDQUOT), or the file may not be so large (EFBIG).
+        OSError: there is not enough room (ENOSPC, EDQUOT), or the file would be too large (EFBIG).
     """
     if size <= 0 or _fallocate is None:
         return

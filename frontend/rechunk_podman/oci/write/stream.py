@@ -1,7 +1,7 @@
 """The tar stream of a layer, from the positions of its paths in a Tree.
 
-Source: image-spec layer.md. Every ancestor directory stands in the layer, whole (mode, owner, xattrs): the
-last layer that has a directory decides what clients make of it.
+Source: image-spec layer.md. Every layer contains all ancestor directories with mode, owner and xattrs:
+clients use the metadata of the last layer with a directory.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rechunk_podman.rootfs.root import Root
 
 @dataclass(frozen=True, slots=True)
 class TarSource:
-    """A root filesystem as layers hold it.
+    """A root filesystem, in the form that layers hold.
 
     mtimes: of each position of the tree, epoch seconds.
     root_mode: permission bits of `./`.
@@ -31,12 +31,10 @@ class TarSource:
     root_mode: int = 0o755
 
     def stream(self, own: Positions) -> TarStream:
-        """Return the tar of a layer, of which nothing has been read yet.
-
-        It has its entries in path order, ancestors before what they hold, a hard link after its target.
+        """Return the unread tar of a layer: entries in path order, a hard link after its target.
 
         Args:
-            own: the positions that the layer is to hold, in any order, each once; ROOT brings `./`.
+            own: the positions of the layer, in any order, each once; ROOT adds `./`.
         """
         tree = self.tree
         placed = own[own != ROOT]
@@ -48,7 +46,7 @@ class TarSource:
         links = _hard_links(tree, positions)
 
         def header(index: int) -> bytes:
-            """Return the header blocks of an entry, for the entries that need more than ustar."""
+            """Return the header blocks of an entry that needs more than ustar."""
             position = int(positions[index])
             if position == ROOT:
                 entry = make_entry([Kind.DIRECTORY, self.root_mode, *[0] * (len(NUMBERS) - 2)])
@@ -61,13 +59,13 @@ class TarSource:
 
 
 def _hard_links(tree: Tree, positions: Positions) -> dict[int, str]:
-    """Return the hard links of a layer: index -> the path, in the same layer, that the entry is a link to."""
+    """Return the hard links of a layer: index -> the path in the same layer that the entry links to."""
     leaders = tree.leader
     indexes = np.flatnonzero(
         np.isin(positions, np.fromiter(leaders, np.intp, len(leaders)), assume_unique=True)
     )
     links: dict[int, str] = {}
-    # leader -> the first of its group in this layer, which is the leader itself where the layer holds it
+    # leader -> the first path of its group in this layer; the leader itself if the layer has it
     firsts: dict[int, int] = {}
     for index, position in zip(indexes.tolist(), positions[indexes].tolist(), strict=True):
         leader = leaders[position]

@@ -1,10 +1,10 @@
-"""Deterministic tar headers: POSIX ustar where an entry fits it, pax extended headers where not.
+"""Deterministic tar headers: POSIX ustar if an entry fits, else with pax extended headers.
 
 Sources: POSIX.1-2017 pax, "ustar Interchange Format" and "pax Extended Header"; image-spec layer.md;
 `SCHILY.xattr.` records as star, GNU tar, libarchive and Go's archive/tar write and read them.
 
-A header is a function of the entry alone: no user names, no access times, constant names for the
-extended headers. `model.TAR_FORMAT` is raised whenever an entry's bytes would differ from what they were.
+A header is a function of the entry alone: no user names, no access times, constant names for the extended
+headers. Raise `model.TAR_FORMAT` whenever the bytes of any entry change.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _TYPES = {
     Kind.FIFO: b"6",
 }
 _HARD_LINK = b"1"
-LARGE = 8**11  # what eleven octal digits no longer hold: 8 GiB, and a time in the year 2242
+LARGE = 8**11  # the first number with more than eleven octal digits: 8 GiB, or a time in the year 2242
 _MAX_ID = 8**7
 NAME, _PREFIX = 100, 155
 _ODD = bytes(byte if 0x20 < byte < 0x7F else ord("_") for byte in range(256))
@@ -45,12 +45,12 @@ def entry_type(entry: Entry, link: str | None = None) -> bytes:
 
 
 def entry_header(path: str, entry: Entry, mtime: int, link: str | None = None) -> bytes:
-    """Return the header blocks of one entry, any extended header in front.
+    """Return the header blocks of one entry, after its extended header if it needs one.
 
     Args:
-        path: as model.py defines it; "" is the root, written as `./`. A directory's ends in `/`.
-        mtime: epoch seconds, any sign.
-        link: the path of the entry that this one is a hard link to; there is no content then.
+        path: as model.py defines it; "" is the root, written as `./`.
+        mtime: epoch seconds, may be negative.
+        link: the path of the entry that this one is a hard link to; then it has no content.
     """
     type_flag = entry_type(entry, link)
     size, target = (entry.size, entry.target or "") if link is None else (0, link)
@@ -89,7 +89,7 @@ def directory_header(name: str) -> bytes:
 
 
 def file_header_size(name_length: int, size: int) -> int:
-    """Return the bytes of file_header() for a name of so many ASCII characters, before the name is known."""
+    """Return the length of file_header() for a name of `name_length` ASCII characters."""
     return len(file_header("x" * name_length, size))
 
 
@@ -138,7 +138,7 @@ def header(
 
 
 def _split(name: bytes) -> tuple[bytes, bytes] | None:
-    """Return `name` as ustar's prefix and name, the prefix as long as may be; None if it does not fit."""
+    """Split `name` into ustar's prefix (as long as possible) and name; return None if it does not fit."""
     if not name.isascii():
         return None
     slash = name.rfind(b"/", 1, min(_PREFIX + 1, len(name) - 1))
@@ -148,7 +148,7 @@ def _split(name: bytes) -> tuple[bytes, bytes] | None:
 
 
 def _extended(records: Mapping[bytes, bytes]) -> Iterator[bytes]:
-    """Yield a pax extended header of these records, in order of their names, with raw values."""
+    """Yield a pax extended header of these records, sorted by name, with raw values."""
     body = b"".join(pax_record(key, records[key]) for key in sorted(records))
     yield ustar(b"././@PaxHeader", b"x", 0o644, 0, 0, len(body), 0, b"", 0, 0, b"")
     yield body.ljust(padded(len(body)), b"\0")

@@ -1,1 +1,1 @@
-"""dpkg's database: its files read, and parsed."""
+"""dpkg's database: reader and parsers."""

@@ -51,27 +51,27 @@ compare = compare_dpkg
 _HINT = "repair it: dpkg keeps the status before this one as status-old"
 _DOC = "usr/share/doc/"
 _MOST_STATUS = 32 << 20
-"""Bytes of the largest status file that is read; all of Debian's packages would take three times as many."""
+"""Bytes of the largest status file that is read, a third of one with all packages of Debian."""
 _MOST_LINES = 2_000_000
 """Lines of a status file."""
 _LINE = 512 << 10
-"""Bytes of a status file within which a line ends."""
+"""The longest line of a status file, in bytes."""
 _MOST_INFO = 16 << 20
 """Bytes of a list of files, or of MD5 sums."""
 _MOST_CHANGELOGS = 256 << 20
 """Bytes of all changelogs, decompressed."""
 _COPIES = 5
-"""The content of such a file is in memory so often while it is parsed."""
+"""Copies of the content of such a file in memory while it is parsed."""
 _LISTED_COST = 64
-"""Bytes that a name in a directory counts as read."""
+"""Bytes that are counted as read for a name in a directory."""
 _TIME_COST = 40
 """Bytes of memory of a time in a list."""
 
 
 class _Record(NamedTuple):
-    """A package, and the canonical paths of what the database keeps of it.
+    """A package, and the canonical paths of its files in the database.
 
-    info: all files. listing: the list of paths, "" where there is none. sums: the MD5 sums.
+    info: all files. listing: the list of paths, or "". sums: the MD5 sums.
     """
 
     package: dpkg_text.Package
@@ -81,7 +81,7 @@ class _Record(NamedTuple):
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
-    """Return what the databases record: see Ecosystem.load()."""
+    """Return the content of the databases: see Ecosystem.load()."""
     found = dict.fromkeys(map(root.resolve_or_keep, locations.directories))
     directories = [directory for directory in found if _holds_database(root, directory)]
     if not directories:
@@ -152,7 +152,7 @@ def _full(
 
 
 def _files(root: Root, record: _Record, diverted: Mapping[str, Diversion], budget: Budget) -> Files:
-    """Return a package's files, diversions applied. Raises as _full()."""
+    """Return a package's files, with diversions applied; raise the errors of _full()."""
     package = record.package
     known = {**package.conffiles, **dpkg_text.md5sums(_read(root, record.sums, budget))}
     listed = dpkg_text.paths(_read(root, record.listing, budget)) if record.listing else list(known)
@@ -182,13 +182,13 @@ def _holds_database(root: Root, directory: str) -> bool:
 
 
 def _read(root: Root, path: str, budget: Budget) -> bytes:
-    """Return the content of a file of the database, b"" where it is missing or (a warning) unreadable.
+    """Return the content of a file of the database, b"" if it is missing or (with a warning) unreadable.
 
     Raises:
         DatabaseError: the budget is spent.
     """
     data = b""
-    # most files are where their path says
+    # most paths need no symlink to be resolved
     with suppress(RootfsError):
         data = root.read(path, _MOST_INFO) if path else b""
     if not data and path and _exists(root, path):
@@ -205,7 +205,7 @@ def _packages(root: Root, path: str, budget: Budget) -> Iterator[dpkg_text.Packa
     """Yield the packages of a status file.
 
     Raises:
-        DatabaseError: it cannot be read, or the budget is spent.
+        DatabaseError: the file cannot be read, or the budget is spent.
     """
     try:
         data = root.read(path, _MOST_STATUS)
@@ -233,10 +233,10 @@ def _packages(root: Root, path: str, budget: Budget) -> Iterator[dpkg_text.Packa
 
 
 def _regular(root: Root, directory: str, budget: Budget, files: bool) -> Iterator[_Record]:
-    """Yield the packages of `status`, with info/PKG.*, or info/PKG:ARCH.* where several architectures may be.
+    """Yield the packages of `status`, with info/PKG.*, or info/PKG:ARCH.* for multi-arch packages.
 
     Args:
-        files: False leaves info/ out.
+        files: False skips info/.
     """
     status = f"{directory}/status"
     if not _exists(root, status):
@@ -290,7 +290,7 @@ class _Changelogs:
         self._known: dict[tuple[bytes, int], list[int]] = {}
 
     def times(self, package: str) -> list[int]:
-        """Return the epoch seconds of all entries of a package's changelogs, none where there are none.
+        """Return the epoch seconds of all entries in a package's changelogs.
 
         Raises:
             DatabaseError: the budget is spent.
@@ -304,8 +304,8 @@ class _Changelogs:
                 continue
             path = f"{directory}/{file}"
             data = _read(self._root, path, self._budget)
-            # The packages of one source have the same changelog. RFC 1952, 2.3.1: the CRC of the content, and
-            # its length; and here the length of the compressed data.
+            # The packages of one source share a changelog. It is identified by the CRC and the length of the
+            # content (RFC 1952, 2.3.1), and the length of the compressed data.
             key = (data[-8:], len(data))
             if key not in self._known:
                 self._known[key] = self._parse(path, data)
@@ -313,7 +313,7 @@ class _Changelogs:
         return times
 
     def _parse(self, path: str, data: bytes) -> list[int]:
-        """Return the times of a changelog that is not known yet; none (a warning) where it is broken."""
+        """Return the times of a new changelog; if it is broken, warn and return none."""
         if not data or self._left < 0:
             return []
         try:

@@ -1,4 +1,4 @@
-"""Parsers of dpkg's text files. Pure. Paths come without the slash with which they begin in these files.
+"""Parsers of dpkg's text files. Pure. Paths are returned without the leading slash of these files.
 
 Formats: deb-control(5) and dpkg's lib/dpkg/ (status), deb-md5sums(5), deb-changelog(5), dpkg-divert(1).
 """
@@ -17,24 +17,24 @@ from typing import NamedTuple
 from rechunk_podman.packages.budget import MOST_NAMES
 
 _NARROW = bytes(range(0xF0))
-"""The bytes of UTF-8 of characters below U+10000."""
+"""The bytes in the UTF-8 encoding of characters below U+10000."""
 
 FIELDS = frozenset(("package", "status", "version", "source", "architecture", "conffiles"))
 """The fields of a stanza that are read."""
 
 _MOST_STANZA = 1 << 20
-"""Characters of these fields."""
+"""The largest number of characters in these fields."""
 
 _MOST_LETTERS = 1024
-"""Characters of a name, a version, an architecture; no file name is longer than 255 bytes."""
+"""The longest name, version or architecture, in characters; no file name is longer than 255 bytes."""
 
 MOST_CHANGELOG = 8 << 20
-"""Bytes of a changelog that are parsed; the newest entries come first."""
+"""The number of bytes of a changelog that are parsed; the newest entries come first."""
 
 _MOST_ENTRIES = 20_000
 
 FIRST_ENTRY = 64 << 10
-"""Bytes within which a Debian changelog has its first trailer; an upstream one, often large, has none."""
+"""Bytes that contain the first trailer of a Debian changelog; upstream changelogs, often large, have none."""
 
 _TRAILER = re.compile(
     rb"\n -- [^\n]*  (?:[A-Z][a-z]{2}, *)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
@@ -51,14 +51,14 @@ _DIGITS = {b"%02d" % number: number for number in range(100)}
 _SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
 _MD5 = re.compile(r"[0-9a-f]{32}\Z")
 _ODD = ("", ".", "/", " ", "*")
-"""Beginnings that the path of an ordinary line of MD5 sums does not have."""
+"""Prefixes that no path in an ordinary line of MD5 sums has."""
 _MD5_LINE = re.compile(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
 
 
 class Package(NamedTuple):
-    """A binary package of which something is on the disk.
+    """A binary package with files on the disk.
 
-    is_removed: only configuration files are left.
+    is_removed: True if only configuration files remain.
     conffiles: path -> MD5 (hex) of the packaged file.
     """
 
@@ -72,9 +72,9 @@ class Package(NamedTuple):
 
 
 class Diversion(NamedTuple):
-    """The path to which a file goes instead.
+    """The new path of a diverted file.
 
-    package: the only one that keeps the old path, "" where none does.
+    package: the one package that keeps the old path, or "".
     """
 
     target: str
@@ -82,12 +82,12 @@ class Diversion(NamedTuple):
 
 
 def text(data: bytes) -> str:
-    """Return bytes of a dpkg file as text; file names may be of any encoding."""
+    """Return bytes of a dpkg file as text; file names may have any encoding."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def decoded_size(data: bytes) -> int:
-    """Return the bytes of memory that text(data) takes at most: a wide character makes all of them wide."""
+    """Return the largest memory size of text(data) in bytes: one wide character makes all wide."""
     if data.isascii():
         return len(data)
     return len(data) * (4 if data.translate(None, _NARROW) else 2)
@@ -97,7 +97,7 @@ def stanzas(data: bytes) -> Iterator[dict[str, str]]:
     """Yield the stanzas of a control file: name of a field of FIELDS -> value, lines joined by newlines."""
     fields: dict[str, list[str]] = {}
     is_empty, last = True, ""
-    # neither decoded nor split as a whole
+    # to save memory, the data is neither decoded nor split as a whole
     for line in io.TextIOWrapper(io.BytesIO(data), "utf-8", "surrogateescape", newline="\n"):
         if not line.strip():
             if not is_empty:
@@ -119,12 +119,12 @@ def stanzas(data: bytes) -> Iterator[dict[str, str]]:
 
 
 def package(fields: dict[str, str]) -> Package | None:
-    """Return the package of a stanza; None where nothing of it is on the disk.
+    """Return the package of a stanza; None if it has no files on the disk.
 
-    The source's version stands in brackets where it is not the package's own (a binNMU).
+    The source's version is in brackets if it differs from the package's (a binNMU).
 
     Raises:
-        ValueError: no name, a Source field that makes no sense, or fields of absurd lengths.
+        ValueError: there is no name, the Source field is malformed, or fields are absurdly long.
     """
     if sum(map(len, fields.values())) > _MOST_STANZA:
         raise ValueError("a stanza of absurd length")
@@ -158,7 +158,7 @@ def package(fields: dict[str, str]) -> Package | None:
 
 
 def paths(data: bytes) -> list[str]:
-    """Return the paths of a .list file, without "/." itself. Lines that are no paths are left out.
+    """Return the paths of a .list file, without "/.". Lines that are no paths are skipped.
 
     Raises:
         ValueError: there are more than MOST_NAMES.
@@ -172,7 +172,7 @@ def paths(data: bytes) -> list[str]:
 
 
 def md5sums(data: bytes) -> dict[str, str]:
-    """Return path -> MD5 (hex) of a .md5sums file. Other lines are left out.
+    """Return path -> MD5 (hex) of a .md5sums file. Other lines are skipped.
 
     Raises:
         ValueError: there are more than MOST_NAMES.
@@ -180,7 +180,7 @@ def md5sums(data: bytes) -> dict[str, str]:
     _check_lines(data)
     content = text(data)
     lines = content.removesuffix("\n").split("\n")
-    # as nearly all are written
+    # the form of nearly all lines
     plain = {line[34:]: line[:32] for line in lines if line[32:34] == "  " and line[34:35] not in _ODD}
     if len(plain) == len(lines):
         with suppress(ValueError):
@@ -198,7 +198,7 @@ def _check_lines(data: bytes) -> None:
 
 
 def diversions(data: bytes) -> dict[str, Diversion]:
-    """Return path -> diversion. Three lines each: path, new path, package (":" for a local one).
+    """Return path -> diversion. Each has three lines: path, new path, package (":" for a local diversion).
 
     Raises:
         ValueError: there are more than MOST_NAMES lines.
@@ -212,10 +212,10 @@ def diversions(data: bytes) -> dict[str, Diversion]:
 
 
 def changelog(data: bytes) -> bytes:
-    """Return the text of a gzipped Debian changelog, its first MOST_CHANGELOG bytes; b"" of an upstream one.
+    """Return the first MOST_CHANGELOG bytes of a gzipped Debian changelog; b"" for an upstream changelog.
 
     Raises:
-        ValueError: it is not gzipped, or damaged.
+        ValueError: the data is not gzipped, or damaged.
     """
     try:
         stream = zlib.decompressobj(31)
@@ -255,7 +255,7 @@ def changelog_times(log: bytes) -> list[int]:
 
 @lru_cache(maxsize=1 << 14)
 def _midnight(day: bytes, month: bytes, year: bytes) -> int | None:
-    """Return the epoch seconds at which a day begins, None where there is no such day."""
+    """Return the epoch seconds at which a day begins; None if there is no such day."""
     try:
         return 86400 * (date(int(year), _MONTHS[month], int(day)).toordinal() - _EPOCH_DAY)
     except (KeyError, ValueError):

@@ -1,4 +1,4 @@
-"""rpm's Berkeley DB database, Packages: where the header blobs lie.
+"""Header blobs in rpm's Berkeley DB database, Packages.
 
 Format: Berkeley DB's src/dbinc/db_page.h, hash access method. The first page is the hash's metadata; a hash
 page holds the offsets of its items, keys and values in turn; a value that does not fit a page lies in a
@@ -25,7 +25,7 @@ _ON_PAGE, _OFF_PAGE = 1, 3
 
 
 def is_bdb(data: bytes) -> bool:
-    """Return whether `data` begins as a Berkeley DB hash does."""
+    """Return True if `data` begins like a Berkeley DB hash."""
     return len(data) >= 512 and _order(data) != ""
 
 
@@ -37,10 +37,10 @@ def _order(data: bytes) -> str:
 
 
 def parse(data: bytes) -> Iterator[bytes | HeaderError]:
-    """Yield the header of each package, or the reason why its record holds none.
+    """Yield the header of each package, or an error for a broken record.
 
     Raises:
-        DatabaseError: it is no Berkeley DB hash, or its values are larger than itself.
+        DatabaseError: the data is not a Berkeley DB hash, or its values are larger than itself.
     """
     if not is_bdb(data) or data[25] != _METADATA_PAGE:
         raise DatabaseError("not a Berkeley DB database of rpm")
@@ -55,7 +55,7 @@ def parse(data: bytes) -> Iterator[bytes | HeaderError]:
 
 
 class _Room:
-    """The bytes that all values may still claim; sound ones claim less than the database has."""
+    """The bytes that further values may claim: all values together must be smaller than the database."""
 
     def __init__(self, size: int) -> None:
         self._left = size
@@ -109,7 +109,7 @@ def _values(
 
 
 def _chain(data: bytes, number: int, length: int, page_size: int, order: str) -> bytes | HeaderError:
-    """Return the `length` bytes of the overflow pages that begin with page `number`."""
+    """Return `length` bytes from the chain of overflow pages that begins at page `number`."""
     parts: list[bytes] = []
     missing = length
     while missing > 0:

@@ -27,7 +27,7 @@ from rechunk_podman.rootfs.root import Root
 from rechunk_podman.temporary import private_directory
 
 DIRECTORIES = ("usr/lib/sysimage/rpm", "var/lib/rpm", "usr/share/rpm")
-"""Each may be a symlink to another one."""
+"""Directories with a database; each may be a symlink to another one."""
 
 Record = bytes | HeaderError
 
@@ -35,14 +35,14 @@ _HINT = "check it with `rpm --root ROOTFS --rebuilddb`"
 _SIZES = "SELECT hnum, typeof(blob), length(blob) FROM Packages WHERE typeof(hnum) = 'integer' ORDER BY hnum"
 _TICK = 10_000
 _MOST_TICKS = 2_000
-"""Times that SQLite carries out _TICK instructions of its virtual machine; 20,000 packages take 60."""
+"""How often SQLite's virtual machine may run _TICK instructions; 20,000 packages take 60."""
 
 _MOST_SQL = 64 << 10
-"""Bytes of a statement in the schema."""
+"""The longest statement in the schema, in bytes."""
 
 
 def databases(root: Root) -> list[str]:
-    """Return the canonical paths of the rpm databases that are there and hold anything, best first."""
+    """Return the canonical paths of the rpm databases that are not empty, best first."""
     found: dict[str, None] = {}
     for directory in map(root.resolve_or_keep, DIRECTORIES):
         for name in FORMATS:
@@ -53,12 +53,12 @@ def databases(root: Root) -> list[str]:
 
 
 def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
-    """Yield the records of the first of these databases that has any, each with the path of the database.
+    """Yield (path of the database, record) for the first of these databases that has records.
 
-    A record is a header blob, or the reason why it is none.
+    A record is a header blob, or the error of a broken record.
 
     Raises:
-        DatabaseError: a database cannot be opened, or is not what its name says.
+        DatabaseError: a database cannot be opened, or does not have the format of its name.
     """
     for path in paths:
         if (size_of(root, path) or 0) > MOST_DATABASE:
@@ -72,7 +72,7 @@ def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
 
 
 def size_of(root: Root, path: str) -> int | None:
-    """Return the size in bytes of the regular file at a canonical path, None where there is none."""
+    """Return the size in bytes of the regular file at a canonical path, or None."""
     try:
         status = root.stat(path)
     except RootfsError:
@@ -97,13 +97,13 @@ def _sqlite(root: Root, path: str) -> Iterator[Record]:
                 if left < 0:
                     raise DatabaseError(f"the packages of the rpm database {name} are larger than itself")
                 yield _row(connection, number)
-    # SQLite quotes names of the database in its errors, and sqlite3 decodes them strictly
+    # SQLite's errors quote names in the database, and sqlite3 decodes them strictly
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise DatabaseError(f"cannot read the rpm database {name}: {error}", hint=_HINT) from error
 
 
 def _limit(connection: sqlite3.Connection) -> None:
-    """Bound the work and the memory of queries: schema, trees of pages and values may be made up."""
+    """Bound the work and the memory of queries: schema, trees of pages and values may be forged."""
     ticks = itertools.count(1)
     connection.set_progress_handler(lambda: next(ticks) > _MOST_TICKS, _TICK)
     if sys.version_info >= (3, 11):
@@ -113,7 +113,7 @@ def _limit(connection: sqlite3.Connection) -> None:
 
 
 def _has_table(connection: sqlite3.Connection) -> bool:
-    """Return whether there is a table of packages: no view, no virtual table, no computed columns."""
+    """Return True if there is a real table of packages: no view, virtual table or computed columns."""
     table = connection.execute("SELECT type, rootpage > 0 FROM sqlite_master WHERE name = 'Packages'")
     if table.fetchone() != ("table", 1):
         return False
@@ -133,10 +133,10 @@ def _row(connection: sqlite3.Connection, number: int) -> Record:
 
 @contextmanager
 def _connection(root: Root, path: str) -> Iterator[sqlite3.Connection]:
-    """Open a database as it was committed, with its write-ahead log or without what its journal undoes.
+    """Open a database in its last committed state, with its write-ahead log or rollback journal applied.
 
     SQLite opens a database in WAL mode on a read-only file system only as immutable, and then ignores its log
-    (sqlite.org/wal.html, "Read-Only Databases"). So where there is a log, a private copy of both is opened.
+    (sqlite.org/wal.html, "Read-Only Databases"). So if there is a log, a private copy of both is opened.
     """
     aside = [suffix for suffix in ("-wal", "-journal") if size_of(root, path + suffix)]
     if not aside:
@@ -167,7 +167,7 @@ def _mapped(parse: Callable[[bytes], Iterator[Record]]) -> Callable[[Root, str],
         descriptor = root.open(path)
         try:
             with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as data:
-                # a mapping slices and unpacks as bytes do
+                # a mapping can be sliced and unpacked like bytes
                 yield from parse(data)  # type: ignore[arg-type]
         except DatabaseError as error:
             message = f"cannot read the rpm database {root.show(path)}: {error.message}"
@@ -187,4 +187,4 @@ FORMATS: dict[str, Callable[[Root, str], Iterator[Record]]] = {
     "Packages.db": _mapped(rpm_ndb.parse),
     "Packages": _mapped(rpm_bdb.parse),
 }
-"""Name of a database -> what reads its records."""
+"""Name of a database -> the reader of its records."""

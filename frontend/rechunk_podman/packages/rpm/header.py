@@ -48,9 +48,9 @@ FLAG_GHOST = 1 << 6
 
 _MAX_ENTRIES = 0xFFFF
 _MOST_LETTERS = 1024
-"""Characters of a name, a version, an architecture; no file name is longer than 255 bytes."""
+"""The longest name, version or architecture, in characters; no file name is longer than 255 bytes."""
 _WIDTHS = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8}
-"""Type of a tag of numbers -> bytes of each."""
+"""Type of a tag of numbers -> bytes of each number."""
 _STRING, _STRING_ARRAY, _I18NSTRING = 6, 8, 9
 
 
@@ -59,20 +59,20 @@ _NONE: Numbers = np.empty(0, np.int64)
 
 
 class HeaderError(DatabaseError):
-    """A record is not an rpm header. It costs its package, not the database."""
+    """A record is not an rpm header. Only its package is lost, not the database."""
 
 
 class RpmFiles(NamedTuple):
     """All paths of a package, in columns.
 
     directories: absolute, each ending in a slash.
-    indexes: of each path, the index of its directory.
+    indexes: for each path, the index of its directory.
     names: base names.
     sizes: bytes.
     modes: with their file types.
     mtimes: epoch seconds.
     states, flags: see STATE_NORMAL and FLAG_GHOST.
-    digests: lower-case hexadecimal digits, "" where there is none.
+    digests: lower-case hexadecimal digits, or "".
     """
 
     directories: list[str]
@@ -87,9 +87,9 @@ class RpmFiles(NamedTuple):
 
 
 class Header:
-    """The tags of one package. Each is decoded when a caller asks for it.
+    """The tags of one package. Each is decoded on request.
 
-    Tags may share bytes of the store: they are decoded up to MOST_RECORD_BYTES in all.
+    Tags may share bytes of the store: at most MOST_RECORD_BYTES are decoded in all.
 
     Args:
         blob: a record of the rpm database.
@@ -120,7 +120,7 @@ class Header:
         return tag in self._index
 
     def array(self, tag: int) -> Numbers:
-        """Return the unsigned integers of a tag, none where it is absent.
+        """Return the unsigned integers of a tag, none if it is absent.
 
         Raises:
             HeaderError: the tag holds no integers, more than MOST_NAMES of them, or leaves the store.
@@ -138,17 +138,17 @@ class Header:
         return np.frombuffer(self._store, f">u{width}", count, offset) if count else _NONE
 
     def numbers(self, tag: int) -> list[int]:
-        """Return a list of what array() returns."""
+        """Return the numbers of array() as a list."""
         found: list[int] = self.array(tag).tolist()
         return found
 
     def number(self, tag: int) -> int | None:
-        """Return the first integer of a tag, None where it is absent. Raises HeaderError, as array()."""
+        """Return the first integer of a tag, None if it is absent; raise HeaderError like array()."""
         numbers = self.array(tag)
         return int(numbers[0]) if len(numbers) else None
 
     def strings(self, tag: int) -> list[str]:
-        """Return the strings of a tag, none where it is absent.
+        """Return the strings of a tag, none if it is absent.
 
         Raises:
             HeaderError: the tag holds no strings, more than MOST_NAMES of them, or leaves the store.
@@ -178,7 +178,7 @@ class Header:
         return parts
 
     def string(self, tag: int) -> str:
-        """Return the first string of a tag, "" where it is absent.
+        """Return the first string of a tag, "" if it is absent.
 
         Raises:
             HeaderError: as strings(), or it has more than 1,024 characters.
@@ -189,10 +189,10 @@ class Header:
         return strings[0] if strings else ""
 
     def source(self) -> tuple[str, str]:
-        """Return (name, version-release) of the source package, the package's own where no source is named.
+        """Return (name, version-release) of the source package, or of the package if it names no source.
 
         Raises:
-            HeaderError: there is no name either.
+            HeaderError: the package has no name.
         """
         stem = self.string(SOURCERPM).rpartition("/")[2]
         for suffix in (".nosrc.rpm", ".src.rpm"):
@@ -246,5 +246,5 @@ def _column(numbers: Numbers, count: int, default: int) -> Numbers:
         return np.full(count, default)
     if len(numbers) != count:
         raise HeaderError("an rpm header whose file tags do not match in number")
-    # a broken header may have them narrower than what they are compared with
+    # in a broken header the numbers may be narrower than those that they are compared with
     return numbers if numbers.dtype.itemsize == 8 else numbers.astype(np.int64)

@@ -1,4 +1,4 @@
-"""rpm's "ndb" database, Packages.db: where the header blobs lie.
+"""Header blobs in rpm's "ndb" database, Packages.db.
 
 Format: rpm's lib/backend/ndb/rpmpkg.c. All little endian. The file begins with pages of 4,096 bytes full of
 slots of 16 bytes; the first two slots of the first page are the file header. A slot names a package's blob
@@ -22,15 +22,15 @@ _BLOB_MAGIC = b"BlbS"
 
 
 def is_ndb(data: bytes) -> bool:
-    """Return whether `data` begins as an ndb database does."""
+    """Return True if `data` begins like an ndb database."""
     return data[:4] == _FILE_MAGIC
 
 
 def parse(data: bytes) -> Iterator[bytes | HeaderError]:
-    """Yield the header of each package, or the reason why its record holds none.
+    """Yield the header of each package, or an error for a broken record.
 
     Raises:
-        DatabaseError: it is no ndb database, or one of an unknown version; its blobs are larger than itself.
+        DatabaseError: the data is not an ndb database of a known version, or its blobs are larger than it.
     """
     if not is_ndb(data) or len(data) < _PAGE:
         raise DatabaseError("not an ndb database of rpm")

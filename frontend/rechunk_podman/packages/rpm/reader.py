@@ -46,7 +46,7 @@ locations = Locations(
 compare = compare_rpm
 
 _KEY = "gpg-pubkey"
-"""rpm records the keys that it trusts as packages of this name."""
+"""The name of the packages as which rpm records trusted keys."""
 
 _DAY = 86400
 _NUMBER_COST = 40
@@ -57,7 +57,7 @@ _TYPE, _PERMISSIONS = 0o170000, 0o7777
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
-    """Return what the database records: see Ecosystem.load()."""
+    """Return the content of the database: see Ecosystem.load()."""
     paths = database.databases(root)
     if not paths:
         return None
@@ -116,7 +116,7 @@ def _files(parsed: Header, budget: Budget) -> Files:
     """
     columns = parsed.columns()
     directories = [directory.lstrip("/") for directory in columns.directories]
-    # a long directory may be that of many files
+    # many files may share a long directory
     sizes = np.array([text_size(directory) for directory in directories], np.int64)
     size = int(sizes[columns.indexes].sum()) + sum(map(text_size, columns.names))
     budget.keep(size + NAME_COST * len(columns.names), size)
