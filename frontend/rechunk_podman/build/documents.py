@@ -1,4 +1,4 @@
-"""What is told about a build in JSON: the plan, and the manifest with its components. Pure."""
+"""JSON documents about a build: the plan, and the manifest with its components. Pure."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
         (absolute paths).
     """
     document = json.loads(manifest)
-    # the last one is that of the root itself, whose position is -1
+    # the last element is for the root itself, whose position is -1
     sizes = np.append(prepared.tree.column("size"), 0)
     stability = {ident: stability_of(layer) for layer in prepared.plan.layers for ident in layer.components}
     document["components"] = {

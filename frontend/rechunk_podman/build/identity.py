@@ -1,4 +1,4 @@
-"""Identity: what an image says it is, and the label operations that this comes to."""
+"""The identity of an image (version, commit, description), and its label operations."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ log = logging.getLogger("rechunk_podman")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the user says the image is; None where nothing is said.
+    """The identity that the user gives the image. Fields are None if the user does not set them.
 
     version: a template, see labels.version().
     revision: the commit that the image is built from.
     description: a text.
-    pretty: what <pretty> stands for in `lines`.
-    lines: labels, a line each KEY=VALUE.
-    keep: labels of the base that stay.
-    before: the version of the image before, if nothing else of it counts.
+    pretty: the value of <pretty> in `lines`.
+    lines: labels, one KEY=VALUE a line.
+    keep: labels of the base image that are kept.
+    before: the version of the previous image, if only its version is used.
     """
 
     version: str | None = None
@@ -43,15 +43,15 @@ class Identity:
 
     @property
     def given(self) -> bool:
-        """Return True if the image gets an identity of its own, so that labels which describe its base go."""
+        """Return True if the image gets its own identity, so that labels of its base are dropped."""
         said = (self.version, self.revision, self.description, self.pretty, self.lines)
         return any(value is not None for value in said)
 
     def counting_on(self, reference: str, registry: Registry) -> Identity:
-        """Return the same, whose version counts on from that of an image of which nothing else is taken over.
+        """Return a copy whose version counts on from that of an image.
 
         Raises:
-            RechunkError: there is no such image, or its registry does not answer.
+            RechunkError: the image does not exist, or its registry does not answer.
         """
         from rechunk_podman.registry.documents import image_documents
 
@@ -65,7 +65,7 @@ class Identity:
 
         Args:
             source: the config of the image that is split.
-            previous: the labels of the image before, None where there is none.
+            previous: the labels of the previous image, or None.
             now: epoch seconds.
 
         Raises:
@@ -117,6 +117,6 @@ def _filled(text: str, names: Mapping[str, str | None]) -> str:
 
 
 def today() -> int:
-    """Return the epoch seconds of the build: SOURCE_DATE_EPOCH, else the clock."""
+    """Return the epoch seconds of the build: SOURCE_DATE_EPOCH, else the current time."""
     text = os.environ.get("SOURCE_DATE_EPOCH", "")
     return int(text) if text.isascii() and text.isdigit() else int(time.time())

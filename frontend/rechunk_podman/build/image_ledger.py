@@ -1,4 +1,4 @@
-"""The Ledger and the comments of layers: written into the documents of an image, and found there again.
+"""The Ledger and the comments of layers in the documents of an image: writing and reading.
 
 The Ledger is the comment of one empty history entry (config.md, "history"): containerd refuses to create
 containers with labels over 4,096 bytes, and history survives FROM, push, pull and commit.
@@ -34,20 +34,20 @@ LEDGER_LABEL = "org.rechunk.ledger"
 """Label: the Ledger's format number and the sha256 of its text."""
 
 BUDGET = 40 * 1024
-"""Bytes that the Ledger and the layers' comments may take together in an image config."""
+"""Bytes of the Ledger and the layers' comments together in an image config."""
 
 ANNOTATION_LIMIT = 1024
 """Bytes of the annotation that names a layer's components."""
 
 CHUNKAH_LIMIT = 16 * 1024
-"""The same of chunkah's annotation, which has no limit there: scripts look packages up in it."""
+"""Bytes of chunkah's annotation, which chunkah does not limit: scripts look packages up in it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
     """A Ledger that belongs to an image.
 
-    derived: True if layers of others follow those that the Ledger describes.
+    derived: True if there are layers above those that the Ledger describes.
     """
 
     ledger: Ledger
@@ -57,7 +57,7 @@ class Found:
 def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component]) -> dict[str, str]:
     """Return a layer's annotations: its components, the largest first, and its stability (0..1).
 
-    Each stands there twice, the second time as chunkah writes it (its src/ocibuilder.rs): names separated by
+    Both are written twice, the second time in chunkah's form (its src/ocibuilder.rs): names separated by
     spaces, three decimals.
     """
     largest = sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident))
@@ -90,7 +90,7 @@ def _fitting(names: Sequence[str], limit: int) -> Sequence[str]:
 def layer_history(
     plan: Plan, by_id: Mapping[ComponentId, Component], layers: Sequence[Layer]
 ) -> list[HistoryEntry]:
-    """Return one history entry for each layer, in order, that names its largest components."""
+    """Return for each layer, in order, a history entry that names its largest components."""
     return [
         HistoryEntry(
             created_by=CREATED_BY,
@@ -105,14 +105,14 @@ def layer_history(
 def expected_layers(plan: Plan, known: Collection[DiffId]) -> list[DiffId | None]:
     """Return, for each planned layer, the known diff_id that it will have if nothing in it changed.
 
-    A plan has prefixes of diff_ids; the whole ones are those that are known from the image itself.
+    A plan has only prefixes of diff_ids; `known` has the whole ones.
     """
     by_prefix = {_prefix(text): text for text in known}
     return [by_prefix.get(layer.prefix) if layer.prefix else None for layer in plan.layers]
 
 
 def _prefix(diff_id: str) -> bytes:
-    """Return the prefix that a Ledger records; b"" for a text (unchecked so far) that is no diff_id."""
+    """Return the prefix that a Ledger records; b"" if the text is not a diff_id."""
     try:
         return ledgers.diff_id_prefix(diff_id)
     except ValueError:
@@ -120,14 +120,14 @@ def _prefix(diff_id: str) -> bytes:
 
 
 def without_ledger(config: ImageConfig) -> ImageConfig:
-    """Return the config without the label of a Ledger that described other layers."""
+    """Return the config without a Ledger label, which describes other layers."""
     return config.with_labels([f"{LEDGER_LABEL}-"])
 
 
 def with_ledger(
     config: ImageConfig, history: Sequence[HistoryEntry], ledger: Ledger
 ) -> tuple[ImageConfig, list[HistoryEntry]]:
-    """Return config and history with the Ledger in them; Ledger and comments together take at most BUDGET."""
+    """Return config and history with the Ledger added; Ledger and comments have at most BUDGET bytes."""
     comments = sum(len(json.dumps(entry.comment)) for entry in history)
     text = ledgers.encode(ledger, budget=max(BUDGET - comments, 0))
     digest = hashlib.sha256(text.encode()).hexdigest()
@@ -136,17 +136,17 @@ def with_ledger(
 
 
 def find_ledger(config: ImageConfig) -> Found:
-    """Return the Ledger that an image carries, if it describes its layers or the bottom ones of them.
+    """Return the Ledger of an image, if it describes the image's layers or the lowest of them.
 
     Raises:
-        LedgerError: there is none, it cannot be read, or it describes other layers ("foreign").
+        LedgerError: the Ledger is missing, cannot be read, or describes other layers ("foreign").
     """
     entries = [
         (place, entry) for place, entry in enumerate(config.history) if entry.created_by == LEDGER_CREATED_BY
     ]
     if not entries:
         raise LedgerError("missing", "the image was not made by rechunk-podman, or its history was dropped")
-    # Of a derived image that was rechunked itself, the last one is its own.
+    # A derived image that was rechunked has several: the last one is its own.
     ledger = ledgers.decode(entries[-1][1].comment)
     prefixes = [_prefix(text) for text in config.diff_ids]
     described = [layer.prefix for layer in ledger.layers]
@@ -156,7 +156,7 @@ def find_ledger(config: ImageConfig) -> Found:
 
 
 def remembered(config: ImageConfig, name: str) -> Found | None:
-    """Like find_ledger(), but log a warning and return None in place of an error."""
+    """Return the result of find_ledger(); log a warning and return None in place of an error."""
     try:
         return find_ledger(config)
     except LedgerError as error:
@@ -167,17 +167,17 @@ def remembered(config: ImageConfig, name: str) -> Found | None:
 
 
 def inherited(config: ImageConfig, name: str) -> Found | None:
-    """Like remembered(), but do not warn if the image has no Ledger."""
+    """Return the result of remembered(), without a warning if the image has no Ledger."""
     if not any(entry.created_by == LEDGER_CREATED_BY for entry in config.history):
         return None
     return remembered(config, name)
 
 
 def memories(previous: Found | None, source: Found | None) -> tuple[Ledger | None, Ledger | None]:
-    """Return the Ledgers (previous, base) to plan with, from those of the previous and the source image.
+    """Return the Ledgers (previous, base) for the plan, from those of the previous and the source image.
 
-    The Ledger of a derived image is its base's. That of an image that was split before, and to which nothing
-    was added, stands in for a previous one that was not named.
+    The Ledger in a derived source image is its base's. If the source image was split before and not changed,
+    its Ledger replaces that of a previous image that the user did not name.
     """
     own = None if previous is None else previous.ledger
     if source is None:

@@ -1,8 +1,8 @@
-"""One job of the chunker: what `build` does, and what `split` has done by `build --job FILE`.
+"""The job of the chunker: `build` does it directly, `split` runs it by `build --job FILE`.
 
 `split` writes job.json into a private directory and runs the chunker, as a child or in the chunker image. The
-chunker writes result.json beside it: the documents of the image, or an error. While it works it writes
-log.jsonl: a line for each record, {"level": a level of the module logging, "message": text}.
+chunker writes result.json beside it: the documents of the image, or an error. Meanwhile it writes log.jsonl:
+one line for each record, {"level": a level of the module logging, "message": text}.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ JOB, RESULT, LOG = "job.json", "result.json", "log.jsonl"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What the chunker reads, decides and writes.
+    """The inputs, options and output of the chunker.
 
     rootfs: the directory of the root filesystem.
     output: as `--output` takes it; None for an OCI archive on standard output.
     config: text of the image config, see ImageConfig.parse().
-    previous: reference of the image before this one.
-    previous_config: text of its config, if nothing else of it counts; then `previous` is a name for messages.
+    previous: reference of the previous image.
+    previous_config: text of its config if only that is used; then `previous` is a name for messages.
     plan_only: write no image.
     reuse: name unchanged blobs of the previous image again.
     verify: fetch and hash these blobs first; None: unless the previous image is trusted.
     recheck: verify also blobs that this machine has verified before.
     state: file with a record of what this user pushed.
-    held: diff_ids of layers that need not be written, since the storage that the image goes to holds them.
+    held: diff_ids of layers that need not be written, since the destination storage holds them.
     lost: digests of blobs of the previous image that the repository has lost.
     follow: end when nobody holds the lock of the job's directory any more (flock(2)).
-    log_level: of the records that are wanted, a level of the module logging.
+    log_level: the lowest level of records in the log, a level of the module logging.
     """
 
     rootfs: str
@@ -63,16 +63,16 @@ class Job:
         """Return the job as a JSON object.
 
         Raises:
-            ValueError: it holds credentials, which go by a file of their own.
+            ValueError: the job holds credentials, which must be passed in a separate file.
         """
         return strict_json.dumps(self, FORMAT)
 
     @classmethod
     def from_json(cls, data: bytes) -> Job:
-        """Read what to_json() returned.
+        """Parse the result of to_json().
 
         Raises:
-            UsageError: an unknown key, a wrong type or value, another format number.
+            UsageError: there is an unknown key, a wrong type or value, or another format number.
         """
         return strict_json.loads(cls, data, FORMAT, JOB)
 
@@ -89,12 +89,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of a job.
+    """The result of a job.
 
     manifest, config: the documents of the image, verbatim.
     elsewhere: digests of the blobs that were not written.
-    plan: see documents.plan_document(), if only that was asked for.
-    error: why there is none of these.
+    plan: see documents.plan_document(); only for a job with `plan_only`.
+    error: the reason why all others are missing.
     """
 
     manifest: str | None = None
@@ -109,5 +109,5 @@ class Result:
 
     @classmethod
     def from_json(cls, data: bytes) -> Result:
-        """Read what to_json() returned; UsageError as Job.from_json()."""
+        """Parse the result of to_json(); raise UsageError like Job.from_json()."""
         return strict_json.loads(cls, data, FORMAT, RESULT)

@@ -1,4 +1,4 @@
-"""Versions, and labels that describe the base image and must not stay on an image built on it. Pure.
+"""Versions, and labels of the base image that are wrong for an image built on it. Pure.
 
 Sources: annotations.md of the image-spec ("Pre-Defined Annotation Keys"); label-schema.org; the labels that
 ostree-ext, bootc and Red Hat's build systems set on base images.
@@ -26,7 +26,7 @@ KERNEL = "ostree.linux"
 BOOTC = "containers.bootc"
 
 OSTREE_COMMIT = ("ostree.commit", "ostree.final-diffid")
-"""They name an ostree commit that the files of a rechunked image are not laid out as any more."""
+"""Labels that name an ostree commit, whose layout the files of a rechunked image do not have."""
 
 PARENTS = frozenset(
     [OCI + name for name in ("version", "revision", "title", "description", "source", "url", "documentation")]
@@ -36,7 +36,7 @@ PARENTS = frozenset(
     + ["org.label-schema.name", "org.label-schema.description", "org.label-schema.build-date"]
     + ["org.label-schema.url", "org.label-schema.vcs-url"]
 )
-"""Labels that describe one image, not whatever is built on it (docs/labels.md)."""
+"""Labels that describe one image, not the images built on it (docs/labels.md)."""
 
 PARENT_PREFIXES = ("ostree.", "rpmostree.", "io.buildah.")
 
@@ -47,7 +47,7 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
 
 
 class Labelling(NamedTuple):
-    """Changes of labels.
+    """The changes of labels.
 
     operations: for ImageConfig.with_labels().
     dropped, rewritten: names of labels, sorted.
@@ -61,19 +61,19 @@ class Labelling(NamedTuple):
 def is_parents(name: str) -> bool:
     """Return True if a label of this name describes the base image that set it, not an image built on it.
 
-    The label of the kernel is not one of them: bootable_labels() sets it anew.
+    The label of the kernel is excluded: bootable_labels() sets it anew.
     """
     return name != KERNEL and (name in PARENTS or name.startswith(PARENT_PREFIXES))
 
 
 def version(template: str, now: int, previous: str | None) -> str:
-    """Return the version that a template stands for.
+    """Return the version that a template describes.
 
     Args:
-        template: text in which `<date>` is the day (UTC) as YYMMDD, `<date:FORMAT>` as strftime(3) has it.
+        template: text in which `<date>` is the day (UTC) as YYMMDD, `<date:FORMAT>` in strftime(3) format.
         now: epoch seconds.
-        previous: the version of the image before, None where there is none. Where it is the very same, `.1`
-            is added, after `.1` comes `.2`, and so on.
+        previous: the version of the previous image, or None. If the new version is the same, `.1` is
+            appended, after `.1` `.2`, and so on.
 
     Raises:
         UsageError: the result is malformed (not a letter or digit, then letters, digits and ._+~-).
@@ -109,10 +109,10 @@ def labelling(inherited: Mapping[str, str], own: Mapping[str, str], *, keep: Ite
 
 
 def label_lines(text: str) -> dict[str, str]:
-    """Return the labels of lines `KEY=VALUE`; empty lines and `#` comments are skipped.
+    """Return the labels in lines `KEY=VALUE`; skip empty lines and `#` comments.
 
     Raises:
-        UsageError: a line is something else.
+        UsageError: a line has another form.
     """
     labels = {}
     for number, line in enumerate(text.splitlines(), 1):
@@ -142,7 +142,7 @@ def kernels(tree: Tree) -> list[str]:
 def bootable_labels(labels: Mapping[str, str], tree: Tree, *, bootc: bool) -> Labelling:
     """Return the changes of labels that follow from the files: ostree.linux if it is set or with bootc.
 
-    With bootc ostree.commit and ostree.final-diffid go, too, and containers.bootc becomes 1.
+    With `bootc`, ostree.commit and ostree.final-diffid are dropped, too, and containers.bootc becomes 1.
     """
     own: dict[str, str] = {}
     dropped = [name for name in OSTREE_COMMIT if name in labels] if bootc else []

@@ -1,4 +1,4 @@
-"""BuildOptions: everything that the user decides about an image, filled by `build` and `split` alike."""
+"""BuildOptions: all choices of the user about an image, filled by `build` and `split` alike."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 PROFILES: Mapping[str, int] = MappingProxyType(
     {"docker": 120, "podman": 120, "bootc": 120, "podman-new": 400}
 )
-"""Layers that an image may have so that a derived image still fits below the client's limit.
+"""The largest number of layers for which derived images still stay below the client's limit.
 
 dockerd refuses more than 125 layers, containers/storage before 1.44 (podman 5.8 and older) more than 128 in a
 container, newer 500; bootc before 1.9 128.
@@ -31,26 +31,26 @@ NO_COMPRESSION = Compression()
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
-    """Everything that the user decides about an image.
+    """All choices of the user about an image.
 
     max_layers: 1 to 500.
-    docker: the image is for dockerd, so that blobs of zstd are not reused.
+    docker: the image is for dockerd, so zstd blobs are not reused.
     labels, annotations: operations, in order, see ImageConfig.with_labels().
     arch: architecture to record, in any spelling; None: that of the source image.
     created: epoch seconds; None: that of the source image.
     compression: of the layers that are written.
-    prune: paths that are left out; of PATH/ what it holds.
+    prune: paths that are left out; for PATH/ only its content.
     strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
-    keep_mtime: paths whose times, and those of what is below them, stay.
+    keep_mtime: paths whose mtimes, and those of all files below them, are kept.
     keep_selinux: record security.selinux.
     root_mode: permission bits of `/`.
-    max_size: bytes that the files may have together; more is an error after the scan. None: no limit.
-    bootc: the image is bootable, see labels.bootable_labels(); what /sysroot holds is left out.
+    max_size: the largest sum of file sizes, in bytes; more is an error after the scan. None: no limit.
+    bootc: the image is bootable, see labels.bootable_labels(); the content of /sysroot is left out.
     fresh: plan without the Ledgers of earlier images.
     record: give the image a Ledger of its own.
-    tag: the reference that the image carries in its layout or archive.
-    threads: 0 for one a core; the image does not depend on it.
+    tag: the reference of the image in its layout or archive.
+    threads: their number, 0 for one per core; the image does not depend on it.
 
     Raises:
         UsageError: a value is out of range.
@@ -88,7 +88,7 @@ class BuildOptions:
 
 
 def parse_max_size(text: str | None) -> int | None:
-    """Return the bytes that `--max-size TEXT` allows, None for no limit.
+    """Return the limit of `--max-size TEXT` in bytes, None for no limit.
 
     Raises:
         UsageError: the text is not a size of at least one byte.
@@ -102,7 +102,7 @@ def parse_max_size(text: str | None) -> int | None:
 
 
 def parse_max_layers(text: str | None) -> int:
-    """Return the number of layers that `--max-layers TEXT` asks for, the default for None.
+    """Return the number of layers of `--max-layers TEXT`, the default for None.
 
     Raises:
         UsageError: the text is neither a profile nor a number from 1 to 500.
@@ -127,7 +127,7 @@ def parse_max_layers(text: str | None) -> int:
 
 
 def parse_root_mode(text: str | None) -> int:
-    """Return the permission bits that `--root-mode TEXT` asks for, 0755 by default.
+    """Return the permission bits of `--root-mode TEXT`, 0755 for None.
 
     Raises:
         UsageError: the text is not an octal mode.

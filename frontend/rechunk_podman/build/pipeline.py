@@ -1,4 +1,4 @@
-"""build(): scan, assign, plan, write; one log line each."""
+"""The pipeline of a build: scan, assign, plan, write; one log line each."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ log = logging.getLogger("rechunk_podman")
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What an image is built from.
+    """The inputs of a build.
 
     rootfs: a directory.
     config: text of the image config, see ImageConfig.parse(); None for an empty one.
     previous: the Ledger to plan with.
-    base: the Ledger of the image that the source image is derived from, whose layers stay as they are.
+    base: the Ledger of the image that the source image is derived from, whose layers are kept.
     """
 
     rootfs: str
@@ -53,7 +53,7 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What is known before a byte is written. created, now: epoch seconds."""
+    """The plan and its inputs, before a byte is written. created, now: epoch seconds."""
 
     tree: Tree
     assignment: Assignment
@@ -65,7 +65,7 @@ class Prepared:
 
 
 def plan_only(source: Source, options: BuildOptions) -> Prepared:
-    """Scan, assign, plan; no image.
+    """Scan, assign and plan, but write no image.
 
     Raises:
         RechunkError: as prepare().
@@ -91,7 +91,7 @@ def prepare(
         on_scan: called with the bytes of all files, before any of them is read.
 
     Raises:
-        RechunkError: the config or the root filesystem cannot be taken as they are, or what on_scan raises.
+        RechunkError: the config or the root filesystem is unusable, or on_scan raised it.
     """
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
     # Refuses wrong operations before the long work.
@@ -133,7 +133,7 @@ def prepare(
     log.info("assign: %d components, %d bytes", len(components), sum(c.size for c in components))
     built = max((c.built for c in components if c.built is not None), default=0)
     created = resolve_created(config, source_date_epoch=options.created, fallback=built)
-    # A clock would make two builds of the same files differ; an image that is older than what is in it
+    # The current time would make builds of the same files differ; an image older than its content
     # (SOURCE_DATE_EPOCH=0) must not hide the changelogs.
     memory = [ledger for ledger in (source.previous, source.base) if ledger is not None]
     now = max(created, built, *(date for ledger in memory for date in ledger.dates[-1:]))
@@ -161,17 +161,17 @@ def build(
     on_layer: Callable[[int, Layer], None] | None = None,
     on_layers: Callable[[Sequence[Layer]], None] | None = None,
 ) -> WrittenImage:
-    """Go the whole way, from a root filesystem to an image at `output`; it appears whole or not at all.
+    """Build an image from a root filesystem; it appears at `output` whole or not at all.
 
     Args:
         reuse, reuse_from: see write_image().
         on_scan: see prepare().
-        on_plan: called before anything is written, with the bytes (uncompressed) of the layers that will be
-            as its second argument.
-        on_layers: called when all layers are there, and before the image appears.
+        on_plan: called before anything is written; its second argument is the bytes (uncompressed) of the
+            layers to write.
+        on_layers: called when all layers are complete, before the image appears.
 
     Raises:
-        RechunkError: as prepare() and write_image(), and what on_scan, on_plan and on_layers raise.
+        RechunkError: as prepare() and write_image(), and the errors of on_scan, on_plan and on_layers.
     """
     with Root(source.rootfs) as root, _workers(options) as workers, gc_paused():
         prepared = prepare(root, source, options, workers, on_scan)
@@ -221,7 +221,7 @@ def _size(tree: Tree, limit: int | None) -> int:
     """Return the bytes of all files, each hard-link group once.
 
     Raises:
-        RootfsError: they are more than the limit.
+        RootfsError: the sum is more than the limit.
     """
     sizes = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0)
     sizes[list(tree.leader)] = 0
@@ -237,7 +237,7 @@ def _size(tree: Tree, limit: int | None) -> int:
 
 
 def _tell_of_kept_layers(made: Plan, previous: Ledger, options: BuildOptions, components: int) -> None:
-    """Log a note if nothing changed, and the layers stay fewer than the number that was asked for."""
+    """Log a note if nothing changed and there are fewer layers than requested."""
     count = len(made.layers)
     asked = options.max_layers != DEFAULT_MAX_LAYERS and count < min(options.max_layers, components)
     if asked and made.layers == previous.layers:
@@ -259,7 +259,7 @@ def _configured(config: ImageConfig, options: BuildOptions) -> ImageConfig:
 
 
 def _sysroot(root: Root, options: BuildOptions) -> tuple[str, ...]:
-    """Return what to prune of a bootable image: the ostree repository that its base was deployed from."""
+    """Return the paths to prune in a bootable image: the ostree repository of its base."""
     if not options.bootc:
         return ()
     try:
@@ -278,7 +278,7 @@ def _documents(
     layers: Sequence[Layer],
     reuse: Reuse,
 ) -> ImageDocuments:
-    """Return the config, with history and Ledger, and the annotations for the layers just written."""
+    """Return the config (with history and Ledger) and the annotations for the written layers."""
     history = record.layer_history(prepared.plan, by_id, layers)
     config = record.without_ledger(prepared.config)
     if options.record:
@@ -298,7 +298,7 @@ def _documents(
 def _compressor(
     options: BuildOptions, previous: Ledger | None, layers: Sequence[Layer], reuse: Reuse
 ) -> Compressor | None:
-    """Return the program that made the blobs; if all are the previous image's, the one that made those."""
+    """Return the program that made the blobs; if all are reused, the previous Ledger's."""
     if previous is not None and all(layer.diff_id in reuse for layer in layers):
         return previous.compressor
     program = options.compression.program

@@ -1,4 +1,4 @@
-"""Do a job of the chunker: plan or build an image; from a file, with its result beside it."""
+"""Execution of a chunker job: plan or build an image; from a job file, write the result beside it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ORDERLY_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Built:
-    """What run() made. image: None if only a plan was asked for. plan: see plan_document()."""
+    """The result of run(). image: None if only the plan was requested. plan: see plan_document()."""
 
     prepared: Prepared
     plan: dict[str, Any] = field(default_factory=dict)
@@ -102,15 +102,15 @@ def run(job: Job) -> Built:
 
 
 def run_file(path: Path) -> None:
-    """Do the job of a file; write the result and the log beside it.
+    """Do the job in a file; write the result and the log beside it.
 
     Raises:
-        UsageError: the file holds no job. RechunkError: as run(); the result says so, too.
+        UsageError: the file holds no job. RechunkError: as run(); the result contains the error, too.
     """
     handler = _Records(path.with_name(LOG))
     log.handlers[:] = [handler]
     log.setLevel(logging.DEBUG)
-    log.debug("the chunker has begun")  # so that a log without a result tells that it was killed
+    log.debug("the chunker has begun")  # a log without a result means that it was killed
     try:
         job = Job.from_json(_read(path))
         log.setLevel(job.log_level)
@@ -126,7 +126,7 @@ def run_file(path: Path) -> None:
         write_file(path.with_name(RESULT), result.to_json())
     except RechunkError as error:
         failure = Failure(error.message, error.context, error.hint, error.exit_code)
-        with suppress(RechunkError):  # a full disk: what the command line writes to stderr has to do
+        with suppress(RechunkError):  # a full disk: the message on stderr has to suffice
             write_file(path.with_name(RESULT), Result(error=failure).to_json())
         raise
     finally:
@@ -153,7 +153,7 @@ def _read(path: Path) -> bytes:
 
 
 class _Records(logging.FileHandler):
-    """Writes log records as JSON, a line each; a full disk loses some and stops nothing."""
+    """A handler that writes log records as JSON lines; on a full disk it loses records silently."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, mode="w", encoding="ascii")
@@ -168,7 +168,7 @@ class _Records(logging.FileHandler):
         self.handle(logging.makeLogRecord(told))
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Ignore what went wrong."""
+        """Ignore the error."""
 
 
 def _previous(job: Job) -> Previous | None:
@@ -184,7 +184,7 @@ def _previous(job: Job) -> Previous | None:
 
 
 def _memories(before: Previous | None, config: str | None) -> tuple[Ledger | None, Ledger | None]:
-    """Return the Ledgers of the previous image and of the base; log a warning for one that is not usable."""
+    """Return the Ledgers of the previous image and of the base; log a warning for an unusable one."""
     own = None if before is None else image_ledger.remembered(before.record.config, before.reference)
     if config is None:
         return image_ledger.memories(own, None)
@@ -192,11 +192,11 @@ def _memories(before: Previous | None, config: str | None) -> tuple[Ledger | Non
 
 
 def _require_room(output: Output, options: BuildOptions, size: int, what: str) -> None:
-    """Log how much room is needed; raise ToolError if there is certainly too little.
+    """Log the size of the needed space; raise ToolError if there is certainly too little.
 
     Args:
         size: bytes of the files or layers.
-        what: they are, for messages.
+        what: the name of these bytes, for messages.
     """
     try:
         least = space.least(size, compressed=options.compression.kind != "none")
@@ -207,7 +207,7 @@ def _require_room(output: Output, options: BuildOptions, size: int, what: str) -
 
 
 def _place(output: Output) -> str:
-    """Return a path on the file system that the output is written to first."""
+    """Return a path on the file system that is written to first."""
     if output.path is not None:
         return spool_directory() if is_stream(output.path) else output.path
     return "/proc/self/fd/1" if stat.S_ISREG(os.fstat(1).st_mode) else spool_directory()

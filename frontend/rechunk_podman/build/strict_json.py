@@ -1,7 +1,7 @@
-"""Frozen dataclasses as JSON, read strictly: an unknown key or a wrong type is an error that names the place.
+"""Frozen dataclasses as JSON, read strictly: an unknown key or a wrong type is an error that names the field.
 
 A field may be a bool, int, str, a JSON object (dict), a dataclass, a tuple of these, or one of these or None.
-A field that is equal to its default is left out. A field that `repr` leaves out holds a secret: it is neither
+A field that is equal to its default is left out. A field that `repr` excludes is a secret: it is neither
 written nor read.
 """
 

@@ -44,7 +44,7 @@ NOTABLE = (
     "bash",
     "python3",
 )
-"""Globs of packages that people ask for first, in this order."""
+"""Globs of the packages that are listed first, in this order."""
 
 
 class Change(NamedTuple):

@@ -28,8 +28,7 @@ class Version:
     """The version of a package.
 
     source: name of the ecosystem by whose rules it is compared.
-    text: "" where the version is not known; of several installed versions all, the newest last, separated by
-        spaces.
+    text: "" if unknown; several installed versions are separated by spaces, the newest last.
     """
 
     source: str
@@ -51,10 +50,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """Package name -> version. Of two ecosystems that know a name the first one in ECOSYSTEMS counts.
+    """Package name -> version. If two ecosystems have a name, the first in ECOSYSTEMS counts.
 
     sources: source packages.
-    binary: installed packages, none where only a Ledger was read.
+    binary: installed packages; none if only a Ledger was read.
     """
 
     sources: Mapping[str, Version] = field(default_factory=dict)
@@ -62,7 +61,7 @@ class Packages:
 
 
 def of_ledger(ledger: Ledger) -> Packages:
-    """Return the source packages that an image's Ledger names."""
+    """Return the source packages in an image's Ledger."""
     found: dict[str, Version] = {}
     for ecosystem in ECOSYSTEMS:
         found = {
@@ -143,7 +142,7 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
 
 
 def _prepare(top: Path, path: str) -> Path:
-    """Return where a path goes, and make its directories. The Tree guarantees that none is a symlink."""
+    """Return the location of a path below `top`; make its directories, of which none is a symlink (Tree)."""
     target = top / path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

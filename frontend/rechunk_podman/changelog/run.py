@@ -30,10 +30,10 @@ def changelog(
     git: str | None = None,
     revision: str | None = None,
 ) -> Changelog:
-    """Return what changed from the image `old` to the image `new`.
+    """Return the changes from the image `old` to the image `new`.
 
     Args:
-        notable: globs of packages that are named first.
+        notable: globs of packages that are listed first.
         git: the directory of a repository that holds both revisions; its commits are listed.
         revision: the revision of `new`; by default its label gives it.
 

@@ -35,7 +35,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "clean": "clean",
     }
 )
-"""Command, in the order of the help -> the module of cli/ that holds the function of its name."""
+"""Command -> the module of cli/ with the function of this name, in the order of the help."""
 
 
 _GLOBAL = re.compile(r"(-v+|--verbose|--trace-logfile(=.*)?)\Z", re.DOTALL)
@@ -44,9 +44,9 @@ NAME = "rechunk-podman"
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Return the command line; if the arguments begin with a command, with that one alone.
+    """Return the command line; if the arguments begin with a command, only with this command.
 
-    A build starts in half the time if it does not load what the other commands need.
+    A build starts in half the time if it does not load the modules of the other commands.
     """
     app = typer.Typer(
         name=NAME,
@@ -66,17 +66,17 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> NoReturn:
     """Run the console script."""
     arguments = command_first(sys.argv[1:])
-    # numpy's linear algebra starts threads for each processor, which spin; there is none here
+    # numpy's linear algebra, unused here, starts spinning threads for each processor
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever called us
+        if getattr(sys, name) is None:  # the caller closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     set_up_streams()
     try:
         guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0
-    # Whatever is open was closed on the way here; taking the interpreter apart takes a tenth of a second.
+    # Everything is closed already, and the shutdown of the interpreter takes a tenth of a second.
     logging.shutdown()
     with suppress(OSError):
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from __future__ import annotations
 def image_names(incomplete: str) -> list[str]:
     """Return the names in podman's storage that begin with the text; none if podman does not answer.
 
-    A name is also found without `localhost/`, as podman takes it.
+    Names match without `localhost/`, too, as in podman.
     """
     from rechunk_podman.errors import RechunkError
     from rechunk_podman.programs.process import run

@@ -28,7 +28,7 @@ JSON_FORMAT = 1
 """The format number of every JSON document on stdout; docs/json.md says when it changes."""
 
 INTERRUPTED = 130
-"""The exit code after SIGINT, SIGTERM or SIGHUP, as shells have it for the first."""
+"""The exit code after SIGINT, SIGTERM or SIGHUP; shells use it for SIGINT."""
 
 WRONG_CALL: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
@@ -37,7 +37,7 @@ WRONG_CALL: type[Exception] = next(
 
 
 _PLAINER = {"→": "->", "…": "...", "─": "-"}
-"""Characters of ours -> what stands for them where they cannot be written."""
+"""Characters in our messages -> their replacements if the encoding lacks them."""
 
 
 def set_up_streams() -> None:
@@ -61,7 +61,7 @@ def _plainer(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 class _Plain(logging.Formatter):
-    """Format records as `level: message`; leave the level out for INFO, which tells the progress."""
+    """Format records as `level: message`; leave the level out for INFO, the level of progress."""
 
     def format(self, record: logging.LogRecord) -> str:
         text = record.getMessage().encode("utf-8", "backslashreplace").decode("utf-8")
@@ -146,7 +146,7 @@ _withheld: dict[str, str] = {}
 
 
 def _rooted(command: Callable[[], object]) -> object:
-    """Call the command; replace this process by one in a user namespace if the command needs that."""
+    """Call the command; if it needs a user namespace, replace this process by one in a namespace."""
     try:
         return command()
     except NamespaceRequiredError:
@@ -158,7 +158,7 @@ def _rooted(command: Callable[[], object]) -> object:
 def guarded(command: Callable[[], object]) -> NoReturn:
     """Run the command line, turn its errors into text, and exit.
 
-    A command that needs root of a user namespace is started anew in one, with the same arguments.
+    A command that needs root of a user namespace is run again in one, with the same arguments.
 
     Args:
         command: returns an exit code, or None for 0.
@@ -185,7 +185,7 @@ def guarded(command: Callable[[], object]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        # An error of a file names the file; without a name the file is standard output.
+        # An OSError without a file name is one of standard output.
         if (
             error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
             or error.filename is not None

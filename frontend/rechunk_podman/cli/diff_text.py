@@ -27,7 +27,7 @@ CHANGES = 40
 
 
 def contents(layer: LayerFacts) -> str:
-    """Return the first components of a layer; if they are not known, the command that made it."""
+    """Return the first components of a layer; if they are unknown, the command that made the layer."""
     if not layer.components:
         return layer.created_by or "(nothing is said of it)"
     return first_of(layer.components, layer.more)

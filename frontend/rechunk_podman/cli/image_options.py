@@ -1,4 +1,4 @@
-"""The groups of options that `build` and `split` share: what decides an image, and what it says it is."""
+"""The groups of options that `build` and `split` share: the choices about an image, and its identity."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class ImageOptions:
-    """What decides an image: a group of options of `build` and `split`."""
+    """The choices about an image: a group of options of `build` and `split`."""
 
     output: Output = None
     tag: Tag = None
@@ -84,7 +84,7 @@ class ImageOptions:
             pushed: compress the layers by default.
 
         Raises:
-            UsageError: a value is not what it should be.
+            UsageError: a value is malformed.
         """
         from rechunk_podman.build.options import (
             BuildOptions,
@@ -122,7 +122,7 @@ class ImageOptions:
         """Return the text of the file that --config names.
 
         Raises:
-            UsageError: it cannot be read.
+            UsageError: the file cannot be read.
         """
         if self.config is None:
             return None
@@ -138,7 +138,7 @@ class ImageOptions:
 
 @dataclass(frozen=True, slots=True)
 class IdentityOptions:
-    """What an image says it is: a group of options of `split`."""
+    """The identity of an image: a group of options of `split`."""
 
     version: Version = None
     revision: Revision = None

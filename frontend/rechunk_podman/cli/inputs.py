@@ -22,7 +22,7 @@ ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
 
 @dataclass(frozen=True, slots=True)
 class BuildFiles:
-    """What `build` reads and writes beside the image, as chunkah does: a group of options."""
+    """The files of `build` besides the image, as in chunkah: a group of options."""
 
     rootfs: Annotated[
         str | None,
@@ -42,20 +42,20 @@ class BuildFiles:
     )
     write_manifest_to: Annotated[
         Path | None,
-        for_output(metavar="FILE", help="Write there the manifest, and which component holds which files."),
+        for_output(metavar="FILE", help="Write the manifest, and the files of each component, to FILE."),
     ] = None
     write_peak_mem_to: Annotated[
-        Path | None, for_work(metavar="FILE", help="Write there the most memory that was used, in bytes.")
+        Path | None, for_work(metavar="FILE", help="Write the peak memory usage, in bytes, to FILE.")
     ] = None
     trace_logfile: Annotated[
-        Path | None, for_work(metavar="FILE", help="Write there what -vv would say.")
+        Path | None, for_work(metavar="FILE", help="Write the messages of -vv to FILE.")
     ] = None
 
     def compression(self, kind: str | None) -> str | None:
         """Return the compression that --compressed and `--compression KIND` ask for.
 
         Raises:
-            UsageError: they contradict each other.
+            UsageError: the options contradict each other.
         """
         if self.compressed and kind not in (None, "gzip"):
             raise UsageError(f"--compressed means gzip, --compression says {kind}", hint="give one of them")
@@ -63,10 +63,10 @@ class BuildFiles:
 
 
 def find_rootfs(given: str | None) -> str:
-    """Return the root filesystem: as given, from the environment, or where a builder stage is mounted.
+    """Return the root filesystem: as given, from the environment, or the mount point of a builder stage.
 
     Raises:
-        UsageError: none is named and none is mounted, or it is not a directory.
+        UsageError: no root filesystem is named or mounted, or it is not a directory.
     """
     named = given or os.environ.get("RECHUNK_ROOTFS") or os.environ.get("CHUNKAH_ROOTFS") or None
     if named is None:
@@ -96,7 +96,7 @@ def warn_of_output_within(rootfs: str, output: Output) -> None:
     top, place = Path(rootfs).resolve(), Path(output.path).resolve()
     if place.is_relative_to(top):
         log.warning(
-            "%s lies in the root filesystem: what is there already becomes part of the image (--prune /%s)",
+            "%s lies in the root filesystem: earlier files there become part of the image (--prune /%s)",
             output.path,
             place.relative_to(top),
         )
@@ -112,7 +112,7 @@ def note_missing_config() -> None:
 
 
 def given_config(file: str | None, string: str | None) -> str | None:
-    """Return the text of the image config: of the file, else the string (or its variables), else None.
+    """Return the text of the image config, from the file, else the string (or its variables), else None.
 
     Raises:
         UsageError: both are given.
@@ -122,5 +122,5 @@ def given_config(file: str | None, string: str | None) -> str | None:
     given = string if file is None else file
     if given is not None:
         return given
-    # An unset build argument arrives as an empty string.
+    # An unset build argument is an empty string here.
     return os.environ.get("RECHUNK_CONFIG_STR") or os.environ.get("CHUNKAH_CONFIG_STR") or None

@@ -1,4 +1,4 @@
-"""What split and build made, as JSON documents and as tables. Sizes in bytes, layers bottom first."""
+"""JSON documents and tables about the results of split and build. Sizes in bytes, layers bottom first."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("layer", "size", "components")
 
 
 def storage_document(result: SplitResult) -> dict[str, Any]:
-    """Return what split wrote to storage or a file, for --json."""
+    """Return the result of split to storage or a file, for --json."""
     (image,) = result.images
     keys = ("diff_id", "size", "components", "more")
     layers = [{key: layer[key] for key in keys} for layer in _layers(image)]
@@ -33,7 +33,7 @@ def storage_document(result: SplitResult) -> dict[str, Any]:
 
 
 def push_document(result: SplitResult, targets: Sequence[Target]) -> dict[str, Any]:
-    """Return what split pushed, for --json; of a list, each of its images."""
+    """Return the result of split to a registry, for --json, with each image of a list."""
     pushed = {"digest": result.digest, "pushed": [str(target) for target in targets]}
     if result.is_list:
         return {**pushed, "images": [_pushed(image) for image in result.images]}
@@ -71,7 +71,7 @@ def _layers(image: SplitImage) -> list[dict[str, Any]]:
 
 
 def _largest_first(facts: LayerFacts, layer: LayerRecord) -> list[str]:
-    """Return the ids of a layer's components; the largest, which its comment names, come first."""
+    """Return the ids of a layer's components; the largest (named in its comment) come first."""
     from rechunk_podman.explain.inspect import parse_comment
 
     comment = "" if layer.history is None else layer.history.comment

@@ -1,7 +1,7 @@
 """Every option that several commands share, declared once: name, metavar, help, variable and help panel.
 
 A command takes an alias (`verbose: Verbose = 0`) or a group of them (`access: Access`, see `command()`).
-Options without a panel are those that people need first; the help shows them before the panels.
+Options without a panel are the most used ones; the help shows them before the panels.
 """
 
 from __future__ import annotations
@@ -286,7 +286,7 @@ Workdir = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """How registries are reached: a group of options for every command that reads or writes there."""
+    """Access to registries: a group of options for every command that reads or writes there."""
 
     tls_verify: TlsVerify = None
     authfile: Authfile = None
@@ -298,11 +298,11 @@ class Access:
         """Return the options as a Registry.
 
         Args:
-            references: what is asked for; the credentials are for the first registry among them alone.
+            references: the images of the command; the credentials are only for the first registry of them.
             platform: [OS/]ARCH[/VARIANT] to choose from an index.
 
         Raises:
-            UsageError: a value is not what it should be.
+            UsageError: a value is malformed.
         """
         from rechunk_podman.oci import reference as names
         from rechunk_podman.oci.reference import DOCKER
@@ -327,9 +327,9 @@ class Access:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: a parameter whose type is a dataclass of options becomes these options.
+    """Decorate a command: replace each parameter that is a dataclass of options by these options.
 
-    typer sees one option for each field, in order; the function gets the instance.
+    typer sees one option for each field, in order; the function receives the instance.
     """
     groups: dict[str, Any] = {}
     parameters = []

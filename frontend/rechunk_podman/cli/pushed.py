@@ -1,4 +1,4 @@
-"""What split and index do around a push: files are tried before, the digest is written after."""
+"""Steps of split and index around a push: check the output files before, write the digest after."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def upload_line(image: SplitImage) -> str:
 
 
 def require_writable_files(**files: Path | str | None) -> None:
-    """Refuse, before the long work, files that cannot be written at its end.
+    """Check before the long work that files can be written after it.
 
     Args:
-        files: by the option that names each, without its dashes.
+        files: name of the option, without its dashes -> file.
 
     Raises:
-        UsageError: as require_writable(); or there is no TMPDIR.
+        UsageError: as require_writable(); or TMPDIR is no directory.
     """
     temporary = os.environ.get("TMPDIR")
     if temporary and not Path(temporary).is_dir():

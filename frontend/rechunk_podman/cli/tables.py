@@ -12,13 +12,13 @@ NAMES = 4
 """The number of names that one line or cell lists."""
 
 _UNLIMITED = 1 << 20
-"""Columns of a page without an end."""
+"""Columns of a page of unlimited width."""
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Collection[str] = ()
 ) -> None:
-    """Print a table. No cell is cut: a terminal gets long ones in several lines, all else in one.
+    """Print a table. No cell is cut: long cells take several lines on a terminal, one line elsewhere.
 
     Args:
         title: a line above it; "" for none.
@@ -38,7 +38,7 @@ def print_table(
         table.add_row(*(Text(printable(cell)) for cell in row))
     if title:
         print_lines([title])
-    # rich takes 80 columns where there is no terminal, and believes variables of CI that there is one
+    # without a terminal rich assumes 80 columns, and variables of CI make it assume a terminal
     Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
@@ -65,7 +65,7 @@ def first_of(names: Sequence[str], more: int = 0) -> str:
     """Return the first names as a list, and the number of the others.
 
     Args:
-        more: the number of further names, which are not known.
+        more: the number of further, unknown names.
     """
     shown = ", ".join(names[:NAMES])
     more += max(len(names) - NAMES, 0)
@@ -73,10 +73,10 @@ def first_of(names: Sequence[str], more: int = 0) -> str:
 
 
 def shortened(lines: Sequence[str], limit: int, hint: str) -> list[str]:
-    """Return at most `limit` of the lines, indented, and one that counts the others.
+    """Return at most `limit` of the lines, indented, and a line with the number of the others.
 
     Args:
-        hint: how to see all.
+        hint: the way to see all lines.
     """
     shown = [f"  {line}" for line in lines[:limit]]
     more = len(lines) - len(shown)

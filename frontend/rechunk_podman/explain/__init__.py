@@ -1,1 +1,1 @@
-"""Facts for people: an image (inspect), an update (download), two trees (files)."""
+"""Explanations of an image (inspect), an update (download), and differences of two trees (files)."""

@@ -109,7 +109,7 @@ class Update:
 
 
 def compare(old: ImageFacts, new: ImageFacts) -> Update:
-    """Return what a client that has `old` downloads for `new`, and why."""
+    """Return the download of a client that updates from `old` to `new`, with reasons."""
     blobs = {layer.digest: layer.number for layer in old.layers if layer.digest is not None}
     contents = {layer.diff_id: layer.number for layer in old.layers}
     holders = _holders(old)

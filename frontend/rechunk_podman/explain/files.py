@@ -142,7 +142,7 @@ def verify(
     Args:
         selinux: compare security.selinux, too. Of other attributes that layers leave out, marks of overlay
             storage are compared.
-        ignore: absolute paths: `/a/b` leaves out the subtree, `/a/b/` what the directory holds.
+        ignore: absolute paths: `/a/b` leaves out the subtree, `/a/b/` only the content of the directory.
         skip_special_files: leave out FIFOs and devices.
 
     Raises:
@@ -194,7 +194,7 @@ class _Ignored:
             if not path.startswith("/") or not parts or ".." in parts:
                 raise UsageError(
                     f"not an absolute path below /: {path!r}",
-                    hint="/PATH leaves out a subtree, /PATH/ what the directory holds",
+                    hint="/PATH leaves out a subtree, /PATH/ only the content of the directory",
                 )
             (self.contents if path.endswith("/") else self.subtrees).add("/".join(parts))
 

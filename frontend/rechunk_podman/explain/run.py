@@ -24,7 +24,7 @@ def inspect(reference: str, registry: Registry = DEFAULT) -> ImageFacts:
 
 
 def diff(old: str, new: str, registry: Registry = DEFAULT) -> Update:
-    """Return what a client that has the image `old` downloads for `new`, and why.
+    """Return the download of a client that updates from the image `old` to `new`, with reasons.
 
     Raises:
         RechunkError: as `image_documents()`.
@@ -44,16 +44,16 @@ def verify(
     """Return the differences between the files of two images or directories.
 
     Args:
-        platform: [OS/]ARCH[/VARIANT], which images must be for; a directory is for none.
+        platform: [OS/]ARCH[/VARIANT] that images must have; directories have no platform.
         selinux, ignore, skip_special_files: as `files.verify()` takes them.
 
     Raises:
-        RechunkError: as `images.open_root()`. UsageError: a path to ignore is malformed, or
-            a platform is asked for of two directories.
+        RechunkError: as `images.open_root()`.
+        UsageError: a path to ignore is malformed, or there is a platform for two directories.
     """
     directories = [reference for reference in (a, b) if locate(reference)[0] is LocationKind.DIRECTORY]
     if platform is not None and len(directories) == 2:
-        raise UsageError("directories are for no platform", hint="leave out --arch")
+        raise UsageError("directories have no platform", hint="leave out --arch")
     one, two = (
         read_tree_of(
             reference,

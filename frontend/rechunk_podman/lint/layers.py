@@ -311,7 +311,7 @@ CHECKS = (
     Check(
         "changed-layer",
         Severity.NOTE,
-        "what changed in the layers that are new",
+        "changed content in the layers that are new",
         "These downloads carry something new.",
         "nothing; `rechunk-podman diff` says which packages it is",
         _of(CONTENT),

@@ -74,7 +74,7 @@ def read_document(store: Store, name: str, descriptor: Descriptor | None = None)
         )
     if descriptor is not None and (descriptor.size, descriptor.digest) != (len(data), sha256_of(data)):
         raise ImageError(
-            f"{store.name}: {name} does not match its descriptor",
+            f"{store.name}: {name} is not what its descriptor says",
             context=[f"{len(data)} bytes, {sha256_of(data)}; expected {descriptor.size} bytes"],
             hint="the image is damaged: write or fetch it anew",
         )
