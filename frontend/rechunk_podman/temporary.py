@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 PREFIX = "rechunk-podman."
-"""What the names of temporary directories begin with."""
+"""The prefix of the names of temporary directories."""
 
 _NAME = re.compile(re.escape(PREFIX) + r"\w{8}")
 

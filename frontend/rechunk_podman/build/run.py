@@ -39,7 +39,7 @@ from rechunk_podman.temporary import wait_for_holder
 log = logging.getLogger("rechunk_podman")
 
 ORDERLY_SECONDS = 5.0
-"""How long a chunker whose caller has died may take to end in order."""
+"""The longest time for an orderly end of a chunker whose caller has died."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def withhold(variable: str) -> None:
 
 
 _withheld: dict[str, str] = {}
-"""What the same command needs again, should it be started anew in a user namespace."""
+"""Variables that the same command needs if it is run again in a user namespace."""
 
 
 def _rooted(command: Callable[[], object]) -> object:

@@ -1,1 +1,1 @@
-"""Which files change together: one module a source, SOURCES in order, and the assignment."""
+"""Components, the files that change together: one module for each source, and the assignment."""

@@ -87,7 +87,7 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """What happens to one file.
+    """The fate of one file.
 
     old: its content, None if it is absent. new: the rendered content, None for a STALE file.
     waiting: the file is left alone although its template has changed since.

@@ -31,10 +31,11 @@ same holds if more kinds of components changed than this share of `Tuning.most_b
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """What the next release may bring.
+    """The possible changes of the next release.
 
-    sizes: bytes per component. stays: log of the probability that component i (row) does not change in
-    scenario s (column). weights: of the scenarios, sum 1.
+    sizes: bytes per component.
+    stays: log of the probability that component i (row) does not change in scenario s (column).
+    weights: of the scenarios, sum 1.
     """
 
     sizes: Array

@@ -30,7 +30,7 @@ MAX_PACKET = 32 * 1024
 
 PROTOCOL = "0.2."
 SILENCE_SECONDS = 120.0
-"""How long the proxy may say nothing before it counts as stuck, if nobody decides that."""
+"""The default of the longest silence after which the proxy counts as stuck."""
 LOOK_SECONDS = 1.0
 
 OnSilence = Callable[[float], None]

@@ -35,7 +35,7 @@ def locked_directory(parent: str | None) -> Iterator[Held]:
 
 @contextmanager
 def work_directory(parent: str | None = None) -> Iterator[str]:
-    """As locked_directory(), for those who need its path alone."""
+    """Yield only the path of locked_directory()."""
     with locked_directory(parent) as held:
         yield held.path
 

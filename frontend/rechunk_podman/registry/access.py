@@ -28,7 +28,7 @@ TIMEOUT = 120
 
 @dataclass(frozen=True, slots=True)
 class Registry:
-    """How registries are reached.
+    """The access to registries.
 
     tls_verify: False allows HTTP and certificates that nobody vouches for; None: as registries.conf says.
     authfile: of containers-auth.json(5); None: where the tools look.

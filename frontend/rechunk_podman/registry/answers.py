@@ -26,7 +26,7 @@ PASSING = re.compile(
     r"|temporary failure|no route to host|network is unreachable|server misbehaving|deadline exceeded",
     re.IGNORECASE,
 )
-"""As BUSY, or the registry cannot be reached."""
+"""Messages like BUSY, or of a registry that cannot be reached."""
 
 MISSING = re.compile(
     rf"(?:manifest|name|blob) unknown|not known to registry|not found|{_STATUS}404",

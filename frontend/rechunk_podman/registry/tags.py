@@ -30,7 +30,7 @@ _COUNTER = re.compile(r"[.-](\d{1,4})(?!\d)")
 _NUMBER = re.compile(r"\d+")
 
 MAX_UNDATED = 20
-"""How many tags without a date are asked for the time of their image, where a series is guessed."""
+"""The largest number of undated tags whose images' times are fetched to guess a series."""
 
 Key = tuple[int, int, int, str]
 

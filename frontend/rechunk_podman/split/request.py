@@ -1,4 +1,4 @@
-"""What `split` is asked for, what it gives, and what an engine gets to do."""
+"""The request and the result of `split`, and the task of an engine."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class SplitImage:
 
 @dataclass(frozen=True, slots=True)
 class SplitResult:
-    """What split made.
+    """The result of split.
 
     name: of the result: in storage, its output, or the first target.
     images: one; of a list one for each platform.

@@ -35,7 +35,7 @@ _HINT = "check it with `rpm --root ROOTFS --rebuilddb`"
 _SIZES = "SELECT hnum, typeof(blob), length(blob) FROM Packages WHERE typeof(hnum) = 'integer' ORDER BY hnum"
 _TICK = 10_000
 _MOST_TICKS = 2_000
-"""How often SQLite's virtual machine may run _TICK instructions; 20,000 packages take 60."""
+"""The largest number of runs of _TICK instructions of SQLite's virtual machine; 20,000 packages take 60."""
 
 _MOST_SQL = 64 << 10
 """The longest statement in the schema, in bytes."""
