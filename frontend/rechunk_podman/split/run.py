@@ -36,7 +36,7 @@ from rechunk_podman.split.request import Engine, Progress, SplitImage, SplitRequ
 log = logging.getLogger(__name__)
 
 
-def split(request: SplitRequest, progress: Progress = lambda stage, done, total: None) -> SplitResult:
+def split(request: SplitRequest, progress: Progress = lambda phase, done, total: None) -> SplitResult:
     """Split an image of local storage: into storage, a file, or registries.
 
     Raises:
