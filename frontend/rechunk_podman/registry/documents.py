@@ -162,6 +162,7 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
     manifest = ask(name)
     if parsed.digest:
         _check(manifest, parsed.digest, f"the manifest of {reference}")
+    chosen = None
     for _ in range(MAX_DEPTH):
         document = parse_object(manifest, f"the manifest of {reference}")
         if document.get("mediaType") not in INDEXES and "manifests" not in document:
@@ -180,7 +181,8 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
     config = ask(f"{parsed.repository}@{sha256_of(manifest)}", "--config")
     _check(config, described.digest, f"the config of {reference}")
     record = image_record(reference, manifest, config)
-    require_platform(reference, record.config, registry.platform)
+    if chosen is None:  # what an index says of its images counts, as it does for clients
+        require_platform(reference, record.config, registry.platform)
     return record
 
 
