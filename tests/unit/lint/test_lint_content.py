@@ -143,7 +143,7 @@ def test_special_files(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     assert found(tmp_path, "special-files")[0].severity is Severity.NOTE
     (result,) = found(tmp_path, "special-files", zstd_chunked=True)
-    assert result.finding == ("1 FIFO", ("fifo",), None)
+    assert result.finding == ("1 FIFO", ("fifo",), None, None)
     assert result.severity is Severity.ERROR
 
 
