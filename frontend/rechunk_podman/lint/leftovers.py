@@ -1,7 +1,7 @@
 """Files that builds leave behind or change every time: /var, /run, /tmp, caches, logs, journals.
 
 Sources: file-hierarchy(7); bootc's documentation ("Filesystem", /var); the caches and logs of dnf, apt,
-pacman, zypper and apk; ldconfig(8) (its auxiliary cache records inode numbers and times).
+pacman, zypper, apk, npm and Next.js; ldconfig(8) (its auxiliary cache records inode numbers and times).
 """
 
 from __future__ import annotations
@@ -28,9 +28,13 @@ _CACHES = matching(
             for cache in (".cache", ".npm/_cacache", ".cargo/registry", "go/pkg/mod/cache")
         ),
         "usr/local/share/.cache/**",
+        # of Node's tools, wherever the application is; .next/trace holds times of the build
+        *("**/.next/cache/**", "**/.next/trace", "**/node_modules/.cache/**"),
     )
 )
-_LOGS = re.compile(r"(?:var/log/.+|var/lib/systemd/coredump/.+|var/crash/.+|root/[^/]*install\.log)\Z")
+_LOGS = re.compile(
+    r"(?:(?:home/[^/]+|var/home/[^/]+|var/roothome|root)/\.npm/_logs/.+|var/log/.+|var/lib/systemd/coredump/.+|var/crash/.+|root/[^/]*install\.log)\Z"
+)
 _JOURNALS = matching(
     (
         *(glob for locations in _ECOSYSTEMS for glob in locations.journals),

@@ -26,23 +26,21 @@ _FIRST_PERSON = 1000
 
 
 def _os_release(subject: Subject) -> Iterator[Finding]:
+    if not subject.bootable:
+        return
     vendor, local = subject.tree.get(_OS_RELEASE), subject.tree.get(_ETC_OS_RELEASE)
-    severity = None if subject.bootable else Severity.NOTE
     if vendor is None:
-        if local is not None or subject.bootable:
-            yield Finding(f"there is no /{_OS_RELEASE}", (_OS_RELEASE,), severity)
+        yield Finding(f"there is no /{_OS_RELEASE}", (_OS_RELEASE,))
     elif vendor.kind is not Kind.FILE:
         what = f"a symlink to {vendor.target}" if vendor.kind is Kind.SYMLINK else "no regular file"
-        yield Finding(f"/{_OS_RELEASE} is {what}", (_OS_RELEASE,), severity)
+        yield Finding(f"/{_OS_RELEASE} is {what}", (_OS_RELEASE,))
     if local is None:
         if vendor is not None:
-            yield Finding(f"there is no /{_ETC_OS_RELEASE}", (_ETC_OS_RELEASE,), severity)
+            yield Finding(f"there is no /{_ETC_OS_RELEASE}", (_ETC_OS_RELEASE,))
     elif local.kind is not Kind.SYMLINK:
-        yield Finding(f"/{_ETC_OS_RELEASE} is no symlink", (_ETC_OS_RELEASE,), severity)
+        yield Finding(f"/{_ETC_OS_RELEASE} is no symlink", (_ETC_OS_RELEASE,))
     elif local.target != _LINK:
-        yield Finding(
-            f"/{_ETC_OS_RELEASE} leads to {local.target}, not to {_LINK}", (_ETC_OS_RELEASE,), severity
-        )
+        yield Finding(f"/{_ETC_OS_RELEASE} leads to {local.target}, not to {_LINK}", (_ETC_OS_RELEASE,))
 
 
 def _entries(text: str) -> dict[str, int]:
@@ -121,12 +119,13 @@ def _modules(subject: Subject) -> dict[str, bool]:
 
 
 def _kernels(subject: Subject) -> Iterator[Finding]:
+    if not subject.bootable:
+        return
     found = _modules(subject)
     kernels = sorted(version for version, kernel in found.items() if kernel)
     if len(kernels) > 1:
-        severity = None if subject.bootable else Severity.NOTE
         paths = tuple(f"usr/lib/modules/{version}" for version in kernels)
-        yield Finding(f"{len(kernels)} kernels: {', '.join(kernels)}", paths, severity)
+        yield Finding(f"{len(kernels)} kernels: {', '.join(kernels)}", paths)
     leftover = sorted(version for version, kernel in found.items() if not kernel)
     if kernels and leftover:
         paths = tuple(f"usr/lib/modules/{version}" for version in leftover)

@@ -34,7 +34,9 @@ def _stale(subject: Subject) -> Iterator[Finding]:
     paths = []
     for path, facts in subject.facts.items():
         source = source_of(path) if facts.recorded is not None else None
-        entry = subject.tree.get(source) if source is not None else None
+        # Python takes the time of what a symlink leads to
+        found = subject.find(source) if source is not None else None
+        entry = subject.tree.get(found) if found is not None else None
         if entry is not None and entry.mtime & 0xFFFFFFFF != facts.recorded:
             paths.append(path)
     if paths:

@@ -220,6 +220,14 @@ def test_a_source_whose_time_its_byte_code_records_keeps_it(top, owned):
         assert mtimes.get(f"usr/lib/py/{name}", BUILT) not in (INSTALLED, INSTALLED + 9)
 
 
+def test_a_source_behind_a_symlink_keeps_the_time_that_byte_code_records(top):
+    make(top, {"opt/app/m.py": "x = 1\n"})
+    (top / "usr/lib/py").mkdir(parents=True)
+    (top / "usr/lib/py/m.py").symlink_to("../../../opt/app/m.py")
+    py_compile.compile(str(top / "usr/lib/py/m.py"))
+    assert assigned(top).mtimes["opt/app/m.py"] == INSTALLED
+
+
 # mtimes
 
 

@@ -14,6 +14,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from rechunk_podman.components.board import Board, Flags
+from rechunk_podman.model import Kind
+from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
 
 name = "bytecode"
@@ -75,6 +77,17 @@ def recorded_mtime(header: bytes) -> int | None:
     return int(second)
 
 
+def _followed(board: Board, position: int) -> int:
+    """Return the position of what a symlink leads to, whose time Python takes; else the position itself."""
+    if board.kind[position] != Kind.SYMLINK:
+        return position
+    try:
+        path = follow(board.paths[position], lambda path: board.tree[path].target)
+    except (KeyError, OSError):
+        return position
+    return board.position.get(path, position)
+
+
 def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
     """Mark each .py as kept if its mtime would change and a .pyc records the present one.
 
@@ -89,7 +102,7 @@ def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
     if not any(board.paths[position].endswith(".py") or position in leaders for position in changing):
         return
     for compiled, source in pairs(board):
-        source = int(board.leader[source])
+        source = int(board.leader[_followed(board, source)])
         if not changes[source] or board.keep[source]:
             continue
         path = board.paths[compiled]
