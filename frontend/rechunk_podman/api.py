@@ -119,9 +119,10 @@ def _output(output: str, options: BuildOptions) -> tuple[str, BuildOptions]:
     """Return the output with an absolute path, and the options with the name behind the path."""
     from dataclasses import replace
 
-    from rechunk_podman.oci.write.output import named_output
+    from rechunk_podman.oci.write.output import named_output, require_format
 
     location, tag = named_output(output, options.tag)
+    require_format(location, options.format)
     return str(location.absolute()), replace(options, tag=tag)
 
 

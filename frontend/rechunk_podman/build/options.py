@@ -9,6 +9,7 @@ from types import MappingProxyType
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.oci.write.output import Format
 from rechunk_podman.units import parse_size
 
 log = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class BuildOptions:
     arch: architecture to record, in any spelling; None: that of the source image.
     created: epoch seconds; None: that of the source image.
     compression: of the layers that are written.
+    format: of the manifest; None: that of the source image, else OCI's.
     prune: paths that are left out; for PATH/ only its content.
     strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
@@ -63,6 +65,7 @@ class BuildOptions:
     arch: str | None = None
     created: int | None = None
     compression: Compression = NO_COMPRESSION
+    format: Format | None = None
     prune: tuple[str, ...] = ()
     strict: bool = False
     skip_special_files: bool = False
@@ -78,6 +81,8 @@ class BuildOptions:
 
     def __post_init__(self) -> None:
         Compression.parse(self.compression.kind, self.compression.level)
+        if self.format is Format.DOCKER and self.compression.kind == "zstd":
+            raise UsageError("docker's format knows no zstd", hint="--compression gzip, or --format oci")
         for name, low, high in (("max_layers", 1, REFUSE_ABOVE), ("root_mode", 0, 0o7777)):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(

@@ -22,7 +22,7 @@ from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
 from rechunk_podman.oci.write.image import LayerSpec, write_image
-from rechunk_podman.oci.write.output import Output
+from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.oci.write.stream import TarSource
 from rechunk_podman.planning.ledger import Compressor, Ledger
 from rechunk_podman.planning.on_base import plan_on_base
@@ -292,7 +292,11 @@ def _documents(
             compressor=_compressor(options, previous, layers, reuse),
         )
         config, history = record.with_ledger(config, history, ledger)
-    return ImageDocuments(image_config_json(config, layers, history, prepared.created), config.annotations)
+    chosen = options.format or Format.OCI
+    if chosen is Format.DOCKER and config.annotations:
+        log.warning("docker's format has no annotations: left out %s", ", ".join(sorted(config.annotations)))
+    document = image_config_json(config, layers, history, prepared.created)
+    return ImageDocuments(document, config.annotations, chosen)
 
 
 def _compressor(

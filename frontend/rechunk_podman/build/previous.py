@@ -29,7 +29,7 @@ from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Target, loca
 from rechunk_podman.oci.reuse import acceptable, reusable
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.documents import WrittenImage
-from rechunk_podman.oci.write.output import Output
+from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.programs.imageproxy import BlobError, proxy
 from rechunk_podman.registry import verified
 from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
@@ -186,7 +186,9 @@ def build(
 
     in_registry = previous.kind is LocationKind.REGISTRY
     cache = verified.cache_file() if in_registry and not recheck else None
-    compressions = acceptable(options.compression.kind, docker=options.docker)
+    compressions = acceptable(
+        options.compression.kind, docker=options.docker or options.format is Format.DOCKER
+    )
     excluded = set(without)
     sound = set(verified.load(cache))
 

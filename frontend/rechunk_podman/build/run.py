@@ -24,7 +24,7 @@ from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
 from rechunk_podman.log import phases_to
-from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.reference import STORAGE, LocationKind
@@ -67,6 +67,7 @@ def run(job: Job) -> Built:
         prepared = pipeline.plan_only(source, job.options)
         return Built(prepared, plan_document(prepared, known))
     output = Output.parse(job.output)
+    _warn_of_format(job, output)
     seen: list[Prepared] = []
 
     def scanned(size: int) -> None:
@@ -99,6 +100,18 @@ def run(job: Job) -> Built:
             verified.cache_file(), ((layer.descriptor.digest, layer.diff_id) for layer in written)
         )
     return Built(seen[-1], image=image)
+
+
+def _warn_of_format(job: Job, output: Output) -> None:
+    """Log the fields of the config that podman will not read, if nobody has decided on the format."""
+    if job.options.format is not None or output.kind is OutputKind.DOCKER_ARCHIVE or job.config is None:
+        return
+    if lost := docker_only(ImageConfig.parse(job.config)):
+        log.warning(
+            "the image is of OCI's format, in which podman ignores %s of the config: docker-archive: is of "
+            "docker's, and so is what `buildah build --format docker` makes of it",
+            ", ".join(lost),
+        )
 
 
 def run_file(path: Path) -> None:

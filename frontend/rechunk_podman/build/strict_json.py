@@ -1,6 +1,7 @@
 """Frozen dataclasses as JSON, read strictly: an unknown key or a wrong type is an error that names the field.
 
-A field may be a bool, int, str, a JSON object (dict), a dataclass, a tuple of these, or one of these or None.
+A field may be a bool, int, str, an enum of strings, a JSON object (dict), a dataclass, a tuple of these, or
+one of these or None.
 A field that is equal to its default is left out. A field that `repr` excludes is a secret: it is neither
 written nor read.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields, is_dataclass
+from enum import Enum
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -91,7 +93,10 @@ def _value(kind: Any, item: Any, name: str) -> Any:
         return _value(kind, item, name)
     if origin is tuple and isinstance(item, list):
         return tuple(_value(arguments[0], part, f"{name}[{index}]") for index, part in enumerate(item))
-    if is_dataclass(kind) and isinstance(kind, type) and isinstance(item, dict):
+    if isinstance(kind, type) and issubclass(kind, Enum) and isinstance(item, str):
+        if item in {member.value for member in kind}:
+            return kind(item)
+    elif is_dataclass(kind) and isinstance(kind, type) and isinstance(item, dict):
         return _parsed(kind, item, name)
     if type(item) is (origin or kind) and origin in (None, dict):
         return item

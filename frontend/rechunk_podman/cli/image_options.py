@@ -19,6 +19,7 @@ from rechunk_podman.cli.options import (
     KeepSelinux,
     Label,
     LabelLines,
+    ManifestFormat,
     MaxLayers,
     MaxSize,
     NoLedger,
@@ -68,6 +69,7 @@ class ImageOptions:
     arch: Arch = None
     plan_only: PlanOnly = False
     compression_level: CompressionLevel = None
+    manifest_format: ManifestFormat = None
     fresh: Fresh = False
     no_ledger: NoLedger = False
     reuse: Reuse = True
@@ -93,9 +95,14 @@ class ImageOptions:
             parse_root_mode,
         )
         from rechunk_podman.oci.write.compress import Compression
+        from rechunk_podman.oci.write.output import Format
 
         profile = self.max_layers or ("bootc" if self.bootc else None)
-        usual = "none" if not pushed else "gzip" if profile == "docker" else "zstd"
+        if self.manifest_format not in (None, *Format):
+            raise UsageError(f"no such format: {self.manifest_format}", hint="one of: " + ", ".join(Format))
+        chosen = None if self.manifest_format is None else Format(self.manifest_format)
+        is_docker = profile == "docker" or chosen is Format.DOCKER
+        usual = "none" if not pushed else "gzip" if is_docker else "zstd"
         return BuildOptions(
             max_layers=parse_max_layers(profile),
             docker=profile == "docker",
@@ -104,6 +111,7 @@ class ImageOptions:
             arch=self.arch,
             created=self.source_date_epoch,
             compression=Compression.parse(self.compression or usual, self.compression_level),
+            format=chosen,
             prune=tuple(self.prune or ()),
             strict=self.strict,
             skip_special_files=self.skip_special_files,

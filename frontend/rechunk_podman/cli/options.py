@@ -145,7 +145,15 @@ CompressionKind = Annotated[
     typer.Option(
         "--compression",
         metavar="none|gzip|zstd",
-        help="none by default; with --push zstd, or gzip with --max-layers docker.",
+        help="none by default; with --push zstd, or gzip with --max-layers docker and --format docker.",
+    ),
+]
+ManifestFormat = Annotated[
+    str | None,
+    for_layers(
+        "--format",
+        metavar="oci|docker",
+        help="Format of the manifest; build: oci, or docker in a docker-archive; split: that of IMG.",
     ),
 ]
 CompressionLevel = Annotated[int | None, for_layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]

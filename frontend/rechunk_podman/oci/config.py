@@ -36,6 +36,8 @@ _STRINGS = ("User", "WorkingDir", "StopSignal")
 _LISTS = ("Env", "OnBuild")
 _COMMANDS = ("Entrypoint", "Cmd", "Shell")
 _SETS = ("ExposedPorts", "Volumes")
+_DOCKER_ONLY = ("Healthcheck", "OnBuild", "Shell", "StopTimeout")
+"""Fields that OCI's config.md does not have: podman ignores them in images of OCI's format."""
 _EXECUTION = {*_STRINGS, *_LISTS, *_COMMANDS, *_SETS, "Labels", "Healthcheck", "ArgsEscaped"}
 
 # These fields describe the replaced layers or the container that made them, and would be false.
@@ -324,6 +326,11 @@ def _operate(values: Mapping[str, str], operations: Iterable[str], what: str) ->
                 hint=f"KEY=VALUE sets a {what}, KEY- removes it, - removes all",
             )
     return result
+
+
+def docker_only(config: ImageConfig) -> tuple[str, ...]:
+    """Return the names of the fields that mean something in an image of docker's format alone."""
+    return tuple(name for name in _DOCKER_ONLY if config.config.get(name))
 
 
 def resolve_created(config: ImageConfig, *, source_date_epoch: int | None, fallback: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, NewType
 
 from rechunk_podman.errors import ImageError
@@ -30,6 +31,16 @@ DOCKER_MANIFEST_LIST = "application/vnd.docker.distribution.manifest.list.v2+jso
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+
+DOCKER_TYPES: Mapping[str, str] = MappingProxyType(
+    {
+        MEDIA_MANIFEST: DOCKER_MANIFEST,
+        MEDIA_CONFIG: DOCKER_CONFIG,
+        MEDIA_LAYER: DOCKER_LAYER,
+        MEDIA_LAYER_GZIP: DOCKER_LAYER_GZIP,
+    }
+)
+"""Media types of an image of OCI's format -> those of docker's, which has none for zstd."""
 
 ANNOTATION_REF_NAME = "org.opencontainers.image.ref.name"
 ANNOTATION_COMPONENT = "org.rechunk.component"

@@ -10,6 +10,7 @@ from dataclasses import replace
 from rechunk_podman.build.job import JOB, Job, Result
 from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.write.output import Format
 from rechunk_podman.programs import buildah
 from rechunk_podman.programs.buildah import Version
 from rechunk_podman.programs.leftovers import split_recorded
@@ -83,8 +84,12 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
         text = containerfile.render(image=task.image.id, job=f"{_place(found)}/{JOB}", after=shared)
         write(os.path.join(context, CONTAINERFILE), text.encode())
         command = build_command(task.tag, context, chunker=chunker, pull=pull, found=found)
+        # of versions that write a manifest anew; others take that of the archive
+        command[2:2] = [f"--format={(task.job.options.format or Format.OCI).value}"]
         job = replace(
-            task.job, rootfs="/rootfs", output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}"
+            task.job,
+            rootfs="/rootfs",
+            output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}",
         )
         with split_recorded(context, task.untagged, env), buildah.removing_containers(context, env):
             return _build(job, command, context, env, Meter(progress))

@@ -27,6 +27,7 @@ from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.documents import AUTO
 from rechunk_podman.registry.state import load
 from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
+from rechunk_podman.split.image_format import with_format
 from rechunk_podman.split.in_buildah import NoContainersError, has_triggers, split_in_buildah
 from rechunk_podman.split.in_place import split_into_file, split_into_storage
 from rechunk_podman.split.into_registry import push_image, push_list
@@ -84,7 +85,9 @@ def _split(request: SplitRequest, progress: Progress) -> SplitResult:
             _require_one_push(request, len(members))
             require_root()
             target = str(request.push[0])
-            tasks = [_task(request, service, service.resolve(member), target) for member in members]
+            tasks = [
+                _task(request, service, service.resolve(member), target, of_list=True) for member in members
+            ]
         else:
             image = service.resolve(request.image)
             target = _target(request, image)
@@ -191,7 +194,9 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
     return Engine.BUILDAH, not at_hand
 
 
-def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> Task:
+def _task(
+    request: SplitRequest, service: Podman, image: Image, target: str, *, of_list: bool = False
+) -> Task:
     """Return what there is to do for one image; of a list each has its own previous image, by its platform.
 
     Raises:
@@ -216,7 +221,9 @@ def _task(request: SplitRequest, service: Podman, image: Image, target: str) -> 
     elif tag is None and Output.parse(request.output).kind is OutputKind.DOCKER_ARCHIVE:
         tag = target
     # Labels that were given one by one come last and win.
-    options = replace(request.options, labels=(*labels, *request.options.labels), tag=tag)
+    options = replace(
+        with_format(request, image, of_list=of_list), labels=(*labels, *request.options.labels), tag=tag
+    )
     job = Job(
         rootfs="",
         options=options,

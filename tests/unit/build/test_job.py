@@ -17,6 +17,7 @@ from rechunk_podman.errors import RechunkError, UsageError
 from rechunk_podman.oci.spec import DiffId, Digest
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.compress import Compression
+from rechunk_podman.oci.write.output import Format
 from rechunk_podman.registry.access import Registry
 
 TEXT = st.text() | st.sampled_from(["é\udcff", "", "two\nlines", '"'])
@@ -30,6 +31,7 @@ OPTIONS = st.builds(
     arch=st.none() | TEXT,
     created=st.none() | st.integers(0, 2**40),
     compression=st.sampled_from([Compression(), Compression("gzip", 0), Compression("zstd", 22)]),
+    format=st.sampled_from([None, Format.OCI]),
     prune=TEXTS,
     root_mode=st.integers(0, 0o7777),
     bootc=st.booleans(),

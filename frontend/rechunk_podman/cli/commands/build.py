@@ -24,7 +24,7 @@ from rechunk_podman.cli.options import Access, Json, Verbose, command, for_work
 from rechunk_podman.cli.progress import build_progress
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import require_writable, write_file
-from rechunk_podman.oci.write.output import named_output
+from rechunk_podman.oci.write.output import named_output, require_format
 
 
 @command
@@ -58,6 +58,7 @@ def build(
         raise UsageError("--json goes with --plan-only", hint="--write-manifest-to FILE gives the manifest")
     options = replace(image, compression=files.compression(image.compression)).build_options()
     output, tag = named_output(image.output, image.tag)
+    require_format(output, options.format)
     if output.path is None and not image.plan_only and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", hint="redirect it, or give --output PATH")
     for option, path in (("manifest", files.write_manifest_to), ("peak-mem", files.write_peak_mem_to)):

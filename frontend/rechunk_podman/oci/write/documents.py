@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any, Protocol
 
 from rechunk_podman.oci.spec import (
     ANNOTATION_REF_NAME,
+    DOCKER_TYPES,
     MEDIA_CONFIG,
     MEDIA_INDEX,
     MEDIA_MANIFEST,
@@ -22,6 +23,7 @@ from rechunk_podman.oci.spec import (
     Layer,
 )
 from rechunk_podman.oci.write.layers import BlobFile
+from rechunk_podman.oci.write.output import Format
 
 LAYOUT_FILE = b'{"imageLayoutVersion":"1.0.0"}'
 
@@ -32,10 +34,12 @@ class ImageDocuments:
 
     config: the blob.
     annotations: of the manifest.
+    format: of the manifest.
     """
 
     config: bytes
     annotations: Mapping[str, str] = field(default_factory=dict)
+    format: Format = Format.OCI
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,28 +94,39 @@ def dump(document: Any) -> bytes:
 
 def assemble(documents: ImageDocuments, layers: Sequence[Layer], tag: str | None) -> WrittenImage:
     """Return an image of these layers and this config, with its manifest and an index of one image."""
-    config = Descriptor(MEDIA_CONFIG, sha256(documents.config), len(documents.config))
+    is_docker = documents.format is Format.DOCKER
+    types = DOCKER_TYPES if is_docker else {}
+    config = _typed(Descriptor(MEDIA_CONFIG, sha256(documents.config), len(documents.config)), types)
+    if is_docker:
+        layers = [replace(layer, descriptor=_typed(layer.descriptor, types)) for layer in layers]
+    media_type = types.get(MEDIA_MANIFEST, MEDIA_MANIFEST)
     manifest: dict[str, Any] = {
         "schemaVersion": 2,
-        "mediaType": MEDIA_MANIFEST,
+        "mediaType": media_type,
         "config": config.to_json(),
         "layers": [layer.descriptor.to_json() for layer in layers],
     }
-    if documents.annotations:
+    if documents.annotations and not is_docker:
         manifest["annotations"] = dict(sorted(documents.annotations.items()))
     data = dump(manifest)
     named = {ANNOTATION_REF_NAME: tag} if tag else {}
     index = {
         "schemaVersion": 2,
         "mediaType": MEDIA_INDEX,
-        "manifests": [Descriptor(MEDIA_MANIFEST, sha256(data), len(data), named).to_json()],
+        "manifests": [Descriptor(media_type, sha256(data), len(data), named).to_json()],
     }
     return WrittenImage(
         layers=tuple(layers),
         config=documents.config,
         config_descriptor=config,
         manifest=data,
-        manifest_descriptor=Descriptor(MEDIA_MANIFEST, sha256(data), len(data)),
+        manifest_descriptor=Descriptor(media_type, sha256(data), len(data)),
         index=dump(index),
         tag=tag,
     )
+
+
+def _typed(descriptor: Descriptor, types: Mapping[str, str]) -> Descriptor:
+    """Return a descriptor of OCI's format as another format has it, without annotations."""
+    media_type = types.get(descriptor.media_type, descriptor.media_type)
+    return Descriptor(media_type, descriptor.digest, descriptor.size)

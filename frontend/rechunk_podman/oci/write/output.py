@@ -35,6 +35,13 @@ class OutputKind(Enum):
     DOCKER_ARCHIVE = "docker-archive"
 
 
+class Format(str, Enum):
+    """The formats of a manifest. Docker's, of schema 2, has no annotations and no zstd."""
+
+    OCI = "oci"
+    DOCKER = "docker"
+
+
 FORMS = f"[{'|'.join(f'{kind.value}:' for kind in OutputKind)}]PATH"
 """The syntax of --output, for help and hints."""
 
@@ -86,6 +93,15 @@ class Output:
 
     def __str__(self) -> str:
         return f"{self.kind.value}:{self.path or '-'}"
+
+
+def require_format(output: Output, wanted: Format | None) -> None:
+    """Raise UsageError if an output cannot hold images of a format."""
+    of_docker = output.kind is OutputKind.DOCKER_ARCHIVE
+    if wanted is not None and of_docker is not (wanted is Format.DOCKER):
+        holds = "docker's" if of_docker else "OCI's"
+        hint = "--output oci-archive:PATH" if of_docker else "--output docker-archive:PATH"
+        raise UsageError(f"{output.kind.value}: holds images of {holds} format alone", hint=hint)
 
 
 def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
