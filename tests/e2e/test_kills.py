@@ -111,7 +111,7 @@ def series(place: Place, command: Callable[[int], list[str]], name: str, places:
     assert place.traces() == before
     counts: Counter[str] = Counter()
     number, end = 0, time.monotonic() + SECONDS
-    while number < KILLS if KILLS else time.monotonic() < end:
+    while sum(counts.values()) < KILLS if KILLS else time.monotonic() < end:
         number += 1
         way = dice.choice(WAYS)
         earlier = place.traces() if way == "SIGTERM" else {}
