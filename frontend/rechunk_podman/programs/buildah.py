@@ -8,6 +8,7 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from rechunk_podman.errors import ToolError
 from rechunk_podman.programs.process import redact, run, signals_deferred
@@ -15,6 +16,9 @@ from rechunk_podman.programs.process import redact, run, signals_deferred
 log = logging.getLogger(__name__)
 
 Version = tuple[int, ...]
+
+_WORKING = re.compile(r"-working-container(-\d+)?\Z")
+"""The end of the names that buildah gives its containers."""
 
 
 def version(env: Mapping[str, str] | None = None) -> Version:
@@ -39,54 +43,74 @@ def parse_version(text: str) -> Version:
 
 
 @contextmanager
-def removing_containers(volume: str, env: Mapping[str, str]) -> Iterator[None]:
-    """Remove the working containers with a volume of this source that a build in the context leaves behind.
+def removing_containers(
+    volume: str, env: Mapping[str, str], before: Collection[str], images: Collection[str]
+) -> Iterator[None]:
+    """Remove the working containers that a build leaves behind; see remove_containers().
 
     buildah 1.28 keeps, mounted, the containers of stages without instructions even when the build succeeds;
-    others stay when it is interrupted. Containers of other builds, which may be running, stay.
-
-    Args:
-        volume: the path on the host that the build mounts as a volume, a directory of this build alone.
-
-    Raises:
-        ToolError: buildah failed.
+    others stay when it is interrupted.
     """
-    before = _containers(env)
     try:
         yield
     finally:
-        remove_containers(volume, env, before)
+        remove_containers(volume, env, before, images)
 
 
-def remove_containers(volume: str, env: Mapping[str, str], before: Collection[str] = ()) -> list[str]:
-    """Remove the working containers with a volume of this source; return their ids.
+def container_ids(env: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the ids of all containers in storage (ToolError)."""
+    return tuple(str(container["id"]) for container in _containers(env))
+
+
+def remove_containers(
+    volume: str, env: Mapping[str, str], before: Collection[str], images: Collection[str]
+) -> list[str]:
+    """Remove the working containers of a build; return their ids. Those of other builds stay.
+
+    They have the volume; if buildah ended before it wrote that down, they have nothing but the name of a
+    working container of one of the images.
 
     Args:
+        volume: the path on the host that the build mounts as a volume, a directory of this build alone.
         before: ids of containers that stay in any case.
+        images: ids or names of the images that the build begins with.
 
     Raises:
         ToolError: buildah failed.
     """
-    left = [name for name in _containers(env) - set(before) if _has_volume(name, volume, env)]
+    new = [container for container in _containers(env) if container["id"] not in before]
+    if not new:
+        return []
+    store = json.loads(run(["buildah", "info"], env=env).stdout)["store"]
+    folder = Path(store["GraphRoot"]) / f"{store['GraphDriverName']}-containers"
+    left = []
+    for container in new:
+        data = folder / container["id"] / "userdata"
+        if container.get("builder"):
+            is_ours = _has_volume(data / "buildah.json", volume)
+        else:
+            names = {container.get("imageid"), container.get("imagename")}
+            is_working = _WORKING.search(str(container.get("containername"))) is not None
+            is_ours = is_working and bool(names & set(images)) and not (data / "config.json").exists()
+        if is_ours:
+            left.append(str(container["id"]))
     if left:
         with signals_deferred():
             run(["buildah", "rm", *left], env=env)
     return left
 
 
-def _containers(env: Mapping[str, str]) -> set[str]:
-    listed = json.loads(run(["buildah", "containers", "--json"], env=env).stdout or b"[]") or []
-    return {str(container["id"]) for container in listed if container.get("builder")}
+def _containers(env: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Return all containers in storage; `builder` is true of those that buildah has a record of."""
+    return json.loads(run(["buildah", "containers", "--all", "--json"], env=env).stdout or b"[]") or []
 
 
-def _has_volume(container: str, volume: str, env: Mapping[str, str]) -> bool:
+def _has_volume(path: Path, volume: str) -> bool:
     """Return True if buildah's own record of a working container has a volume of this source."""
-    store = json.loads(run(["buildah", "info"], env=env).stdout)["store"]
-    root = Path(store["GraphRoot"]) / f"{store['GraphDriverName']}-containers" / container
     try:
-        record = json.loads((root / "userdata" / "buildah.json").read_bytes())
+        record = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:
-        log.debug("container %s: %s", redact(container), error)
+        log.debug("container %s: %s", redact(str(path)), error)
         return False
     volumes = ((record.get("common_build_opts") or record.get("CommonBuildOpts")) or {}).get("Volumes") or []
     return any(str(text).startswith(volume + ":") for text in volumes)

@@ -52,6 +52,8 @@ class Changes:
     mounts: mount points of the machine before that.
     split: it imports or builds an image.
     untagged: ids of the untagged images before that.
+    containers: ids of the containers before that.
+    bases: ids or names of the images that a build begins with; empty without buildah.
     env: the variables that decide which storage it is.
     """
 
@@ -59,6 +61,8 @@ class Changes:
     mounts: tuple[str, ...] = ()
     split: bool = False
     untagged: tuple[str, ...] = ()
+    containers: tuple[str, ...] = ()
+    bases: tuple[str, ...] = ()
     env: Mapping[str, str] = field(
         default_factory=lambda: {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
     )
@@ -148,8 +152,8 @@ def _undo(path: str) -> list[str]:
             unmount(changes.image, env)
             done.append(f"the mount of image {changes.image[:12]}")
         if changes.split:
-            if which("buildah") is not None:
-                left = buildah.remove_containers(path, env)
+            if changes.bases and which("buildah") is not None:
+                left = buildah.remove_containers(path, env, changes.containers, changes.bases)
                 done += [f"the working container {name[:12]}" for name in left]
             done += [
                 f"the untagged image {name[:12]}" for name in remove_untagged(path, changes.untagged, env)
@@ -177,13 +181,22 @@ def _is_ours(changes: Changes, path: str, env: Mapping[str, str]) -> bool:
 
 
 @contextmanager
-def split_recorded(work: str, untagged: Sequence[str], env: Mapping[str, str]) -> Iterator[None]:
+def split_recorded(
+    work: str,
+    untagged: Sequence[str],
+    env: Mapping[str, str],
+    *,
+    containers: Sequence[str] = (),
+    bases: Sequence[str] = (),
+) -> Iterator[None]:
     """Record that a split in the directory `work` makes an image; if it fails, remove what has no name.
 
     Args:
         untagged: ids of the images without a name before it, which stay.
+        containers, bases: see Changes.
     """
-    Changes(split=True, untagged=tuple(untagged)).record(work)
+    changes = Changes(split=True, untagged=tuple(untagged), containers=tuple(containers), bases=tuple(bases))
+    changes.record(work)
     try:
         yield
     except BaseException:

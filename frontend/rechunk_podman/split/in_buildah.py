@@ -91,7 +91,11 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
             rootfs="/rootfs",
             output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}",
         )
-        with split_recorded(context, task.untagged, env), buildah.removing_containers(context, env):
+        before, bases = buildah.container_ids(env), (task.image.id, chunker)
+        with (
+            split_recorded(context, task.untagged, env, containers=before, bases=bases),
+            buildah.removing_containers(context, env, before, bases),
+        ):
             return _build(job, command, context, env, Meter(progress))
 
 
