@@ -145,7 +145,9 @@ def test_a_job_of_a_file(root: Path, tmp_path: Path) -> None:
     assert any(record["message"].startswith("scan: ") for record in records)
     begun, *others = records
     assert begun["level"] == logging.DEBUG
-    assert all(record["level"] >= logging.INFO for record in others)
+    phases = [record for record in others if "phase" in record]
+    assert [record["phase"] for record in phases][:2] == ["scanning", "reading"]
+    assert all(record["level"] >= logging.INFO for record in others if record not in phases)
 
 
 @pytest.mark.parametrize(
