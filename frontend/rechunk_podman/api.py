@@ -122,7 +122,7 @@ def _output(output: str, options: BuildOptions) -> tuple[str, BuildOptions]:
     from rechunk_podman.oci.write.output import named_output, require_format
 
     location, tag = named_output(output, options.tag)
-    require_format(location, options.format)
+    require_format(location, options.format, tag)
     return str(location.absolute()), replace(options, tag=tag)
 
 

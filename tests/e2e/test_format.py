@@ -94,10 +94,15 @@ def test_files_hold_one_format(storage: tools.Storage, source: str, tmp_path: Pa
     assert "ignores" not in done.err
     storage.run("podman", "load", "--quiet", "--input", archive)
     assert kept(storage, "localhost/format-archive:1") == (DOCKER, True)
-    for output, wanted in ((f"oci:{layout}2", "docker"), (f"docker-archive:{archive}2", "oci")):
+    done = storage.rechunk("split", source, "-o", f"oci-archive:{tmp_path}/docker", "--format=docker")
+    assert "ignores" not in done.err
+    validate(f"oci-archive:{tmp_path}/docker").check()
+    storage.copy(f"oci-archive:{tmp_path}/docker", "containers-storage:localhost/format-archive:2")
+    assert kept(storage, "localhost/format-archive:2") == (DOCKER, True)
+    for output, wanted in ((f"oci:{layout}2:name", "docker"), (f"docker-archive:{archive}2", "oci")):
         done = storage.rechunk("split", source, "-o", output, "--format", wanted, check=False)
         assert done.code == 2
-        assert "format alone" in done.err
+        assert "docker's format" in done.err
 
 
 def test_build_says_what_an_oci_image_loses(tmp_path: Path) -> None:
@@ -110,5 +115,10 @@ def test_build_says_what_an_oci_image_loses(tmp_path: Path) -> None:
     assert "podman ignores Healthcheck, OnBuild" in tools.run(*command, f"oci:{tmp_path}/a").err
     assert "ignores" not in tools.run(*command, f"oci:{tmp_path}/b", "--format=oci").err
     assert "ignores" not in tools.run(*command, f"docker-archive:{tmp_path}/c").err
-    for wrong in (("--format=docker",), ("--format=v2s2",), ("--format=docker", "--compression=zstd")):
+    assert "ignores" not in tools.run(*command, f"oci:{tmp_path}/e", "--format=docker").err
+    for wrong in (
+        ("--format=docker", "--tag=name"),
+        ("--format=v2s2",),
+        ("--format=docker", "--compression=zstd"),
+    ):
         assert tools.run(*command, f"oci:{tmp_path}/d", *wrong, check=False).code == 2

@@ -108,8 +108,7 @@ def _warn_of_format(job: Job, output: Output) -> None:
         return
     if lost := docker_only(ImageConfig.parse(job.config)):
         log.warning(
-            "the image is of OCI's format, in which podman ignores %s of the config: docker-archive: is of "
-            "docker's, and so is what `buildah build --format docker` makes of it",
+            "the image is of OCI's format, in which podman ignores %s: --format docker keeps them",
             ", ".join(lost),
         )
 

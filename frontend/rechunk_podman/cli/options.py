@@ -153,7 +153,7 @@ ManifestFormat = Annotated[
     for_layers(
         "--format",
         metavar="oci|docker",
-        help="Format of the manifest; build: oci, or docker in a docker-archive; split: that of IMG.",
+        help="Format of the manifest; by default oci, but in storage and with --push that of IMG.",
     ),
 ]
 CompressionLevel = Annotated[int | None, for_layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]

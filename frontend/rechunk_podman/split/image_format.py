@@ -39,15 +39,16 @@ def with_format(request: SplitRequest, image: Image, *, of_list: bool) -> BuildO
         chosen = Format.OCI
     elif request.output is not None:
         output = Output.parse(request.output)
-        require_format(output, options.format)
-        chosen = Format.DOCKER if output.kind is OutputKind.DOCKER_ARCHIVE else Format.OCI
+        require_format(output, options.format, options.tag)
+        usual = Format.DOCKER if output.kind is OutputKind.DOCKER_ARCHIVE else Format.OCI
+        chosen = options.format or usual
     else:
         chosen = options.format or own
     lost = docker_only(ImageConfig.parse(image.config)) if own is Format.DOCKER else ()
     if chosen is Format.OCI and lost and not request.plan_only:
         log.warning(
             "the result is of OCI's format, in which podman ignores %s of the image: local storage, --push "
-            "and docker-archive: keep docker's format, which has them",
+            "and docker-archive: keep docker's format, as --format docker does",
             ", ".join(lost),
         )
     compression = options.compression

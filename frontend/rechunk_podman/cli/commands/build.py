@@ -58,7 +58,7 @@ def build(
         raise UsageError("--json goes with --plan-only", hint="--write-manifest-to FILE gives the manifest")
     options = replace(image, compression=files.compression(image.compression)).build_options()
     output, tag = named_output(image.output, image.tag)
-    require_format(output, options.format)
+    require_format(output, options.format, tag)
     if output.path is None and not image.plan_only and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", hint="redirect it, or give --output PATH")
     for option, path in (("manifest", files.write_manifest_to), ("peak-mem", files.write_peak_mem_to)):

@@ -95,13 +95,23 @@ class Output:
         return f"{self.kind.value}:{self.path or '-'}"
 
 
-def require_format(output: Output, wanted: Format | None) -> None:
-    """Raise UsageError if an output cannot hold images of a format."""
-    of_docker = output.kind is OutputKind.DOCKER_ARCHIVE
-    if wanted is not None and of_docker is not (wanted is Format.DOCKER):
-        holds = "docker's" if of_docker else "OCI's"
-        hint = "--output oci-archive:PATH" if of_docker else "--output docker-archive:PATH"
-        raise UsageError(f"{output.kind.value}: holds images of {holds} format alone", hint=hint)
+def require_format(output: Output, wanted: Format | None, tag: str | None) -> None:
+    """Raise UsageError if an output cannot hold images of a format.
+
+    skopeo and podman look for names in layouts among images of OCI's format alone.
+
+    Args:
+        tag: the reference that the image carries.
+    """
+    if wanted is Format.OCI and output.kind is OutputKind.DOCKER_ARCHIVE:
+        raise UsageError(
+            "a docker-archive holds images of docker's format alone", hint="--output oci-archive:PATH"
+        )
+    if wanted is Format.DOCKER and output.kind is not OutputKind.DOCKER_ARCHIVE and tag is not None:
+        raise UsageError(
+            f"nobody finds an image of docker's format by its name in an {output.kind.value}",
+            hint="--output docker-archive:PATH, or give it no name",
+        )
 
 
 def named_output(text: str | None, tag: str | None) -> tuple[Output, str | None]:
