@@ -143,7 +143,7 @@ def test_pairs_are_formed_of_most_bundles(count: int, monkeypatch: pytest.Monkey
     planned = plan(crowd.image(), previous, max_layers=64, now=crowd.now)
     assert len(planned.layers) == 64
     [(rows, units)] = counts
-    assert 1500 < units <= rows <= Tuning().most_bundles
+    assert 1500 < units <= rows <= 3000
 
 
 PLAN = """
