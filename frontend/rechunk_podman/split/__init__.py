@@ -1,1 +1,1 @@
-"""The use case split: an image in storage, chunked in place or in buildah."""
+"""The use case split: chunk an image of local storage in place or in buildah."""

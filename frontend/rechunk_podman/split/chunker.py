@@ -1,4 +1,4 @@
-"""The chunker as a process: it gets job.json in a private directory, and leaves result.json there."""
+"""Run the chunker as a process: it reads job.json in a private directory, and writes result.json there."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def run_chunker(
     hint: str | None = None,
     merged: bool = False,
 ) -> Result:
-    """Write the job into the directory `work`, run the command that does it, and return the result.
+    """Write the job into the directory `work`, run the command that executes it, and return the result.
 
-    The chunker's log records become records of this process as they come.
+    Each log record of the chunker is logged again in this process at once.
 
     Args:
-        command: runs in `work`, and has the chunker do the job of job.json there.
+        command: it runs in `work`, and makes the chunker execute job.json there.
         on_phase: called with the name and the bytes (0 if unknown) of each phase that the chunker begins.
         on_line, hint, merged: see process.run().
 
     Raises:
         RechunkError: the error of the chunker.
         CommandError: the command failed, and the chunker reported no error.
-        ToolError: there is no result.
+        ToolError: the chunker left no result.
     """
     job = replace(job, follow=True, log_level=_package.getEffectiveLevel())
     write(os.path.join(work, JOB), job.to_json())

@@ -28,11 +28,11 @@ def render(
 
     Args:
         chunker: the default of its build argument CHUNKER.
-        image: full id of the image to split, which is mounted as it is; without it, it comes as --from. As
-            the base of a stage it gets directories for its volumes from buildah 1.43.
-        job: path of the file that the chunker gets by --job, with an image.
-        after: for buildah 1.44 and newer: the last stage names the one it depends on, which then needs no
-            --skip-unused-stages=false.
+        image: full id of the image to split, which is mounted unchanged; None: the user names it by --from.
+            buildah 1.43 adds directories for the volumes of an image that is the base of a stage.
+        job: path of the job file, the value of --job; only with `image`.
+        after: the last stage names the stage that it depends on, so --skip-unused-stages=false is not
+            needed. It requires buildah 1.44.
 
     Raises:
         UsageError: the chunker's name or the image's id is malformed.

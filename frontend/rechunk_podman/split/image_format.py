@@ -1,4 +1,4 @@
-"""The format of the result's manifest: that of the image, unless another is asked for or has to be."""
+"""Choose the format of the result's manifest: the image's own, unless another is requested or required."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ log = logging.getLogger(__name__)
 
 
 def with_format(request: SplitRequest, image: Image, *, of_list: bool) -> BuildOptions:
-    """Return the options of a request with the format decided; warn of fields that the result loses by it.
+    """Return the options of a request with the format set; log a warning for fields that it cannot hold.
 
     Args:
-        of_list: the result becomes part of an index, which is of OCI's format, as all in it.
+        of_list: the result becomes part of an index; the index and its images are in OCI's format.
 
     Raises:
-        UsageError: the place of the result cannot hold the format that was asked for.
+        UsageError: the location of the result cannot hold the requested format.
     """
     options = request.options
     is_docker = (

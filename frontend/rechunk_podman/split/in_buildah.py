@@ -1,4 +1,4 @@
-"""The engine of the Containerfile: renders it, and buildah runs the chunker image on the image's stage."""
+"""The engine buildah: render a Containerfile; buildah runs the chunker image in it, on the image's stage."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ CONTEXT = "/run/src"
 MARK = "/run/rechunk-podman-context"
 
 FIRST_USABLE: Version = (1, 27)
-"""The first with --skip-unused-stages."""
+"""The first version with --skip-unused-stages."""
 
 SHARES_CONTEXT: Version = (1, 44)
-"""The first in which what a RUN writes to the context is there for the next stage, and FROM knows --after."""
+"""The first version whose stages see the files that a RUN wrote to the context, and with FROM --after."""
 
 _NO_CONTAINERS = re.compile(r"while running runtime: |error running container: from \S+ creating container")
-"""The runtime failed to start: exit codes of what it runs are told otherwise."""
+"""A line of a runtime that failed to start. For the exit code of a command in it, the line is another."""
 
 _CHATTER = re.compile(
     r"\[\d+/\d+\] |STEP |-->|Getting image source|Copying |Writing manifest|Storing sign|Successfully |time="
@@ -43,13 +43,13 @@ _CHATTER = re.compile(
 
 
 class NoContainersError(CommandError):
-    """buildah cannot run any container here, whatever is in it."""
+    """buildah can run no container on this machine."""
 
 
 def has_triggers(config: str) -> bool:
     """Return True if an image config has ONBUILD instructions.
 
-    buildah runs them where it begins with such an image, and takes them away: its last stage is a FROM.
+    The last stage of our Containerfile is a FROM: buildah would run these instructions and remove them.
     """
     return bool(ImageConfig.parse(config).config.get("OnBuild"))
 
@@ -59,11 +59,11 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
 
     Args:
         chunker: the chunker image.
-        pull: let buildah fetch it.
+        pull: let buildah fetch the chunker image.
 
     Raises:
         NoContainersError: buildah cannot run any container.
-        ToolError: buildah is missing, too old or failed; no space.
+        ToolError: buildah is missing, too old or failed; or there is no space.
         UsageError: the config has ONBUILD instructions.
         RechunkError: the error of the chunker.
     """
@@ -84,7 +84,7 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
         text = containerfile.render(image=task.image.id, job=f"{_place(found)}/{JOB}", after=shared)
         write(os.path.join(context, CONTAINERFILE), text.encode())
         command = build_command(task.tag, context, chunker=chunker, pull=pull, found=found)
-        # of versions that write a manifest anew; others take that of the archive
+        # Some versions of buildah write a new manifest; the others keep that of the archive.
         command[2:2] = [f"--format={(task.job.options.format or Format.OCI).value}"]
         job = replace(
             task.job,
@@ -100,7 +100,7 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
 
 
 def build_command(tag: str, context: str, *, chunker: str, pull: bool, found: Version) -> list[str]:
-    """Return the command line that builds, for the version found; to be run in the context directory."""
+    """Return the build command for the installed version of buildah; it must run in the context directory."""
     return [
         "buildah",
         "build",
@@ -118,10 +118,10 @@ def build_command(tag: str, context: str, *, chunker: str, pull: bool, found: Ve
 
 
 def _place(found: Version) -> str:
-    """Return where the chunker sees the context directory, with job and result, as a plain volume.
+    """Return the mount point of the volume by which the chunker sees the context directory.
 
-    Only versions that share the context write through the RUN's own mount at CONTEXT; in the others the
-    volume at the same place wins over it. Either way the volume marks the build's containers as ours.
+    Versions that share the context write through the RUN's own mount at CONTEXT. In other versions the
+    volume must hide that mount. In both cases the volume marks the containers of the build as ours.
     """
     return MARK if found >= SHARES_CONTEXT else CONTEXT
 

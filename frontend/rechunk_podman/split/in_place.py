@@ -1,6 +1,6 @@
-"""The engine that needs no chunker image: mounts the image read-only, chunks in place, imports the result.
+"""The engine native, without a chunker image: mount the image read-only, chunk it, import the result.
 
-The chunker is a child process: its memory is free again when storage needs some.
+The chunker is a child process, so that its memory is free when the import begins.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ LAYOUT = "image"
 def split_into_storage(task: Task, progress: Progress) -> Result:
     """Split the image into `task.tag` in the same storage.
 
-    This process must be root, be it root of a user namespace.
+    This process must be root, at least of a user namespace.
 
     Raises:
-        ToolError: podman or skopeo is missing or failed, no space.
+        ToolError: podman or skopeo is missing or failed; or there is no space.
         RechunkError: the error of the chunker.
     """
     find("skopeo")
@@ -58,10 +58,10 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
 
 
 def split_into_file(task: Task, output: str | None, progress: Progress) -> Result:
-    """Split the image into a layout or archive, or plan it if the job says so.
+    """Split the image into a layout or archive; if the job has `plan_only`, only plan it.
 
     Args:
-        output: as `build --output` takes it, its path absolute.
+        output: a value of `build --output` with an absolute path.
 
     Raises:
         RechunkError: as split_into_storage().
@@ -75,7 +75,7 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
 
 
 def chunk(job: Job, work: str, env: Mapping[str, str], meter: Meter) -> Result:
-    """Have a child do a job in the directory `work`; return its result.
+    """Execute a job by a child process in the directory `work`; return its result.
 
     Raises:
         RechunkError: as run_chunker().

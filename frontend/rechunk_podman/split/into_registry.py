@@ -1,6 +1,6 @@
-"""From an image in storage into registries: chunked in place into a layout of what is new, and pushed.
+"""Split an image of storage into registries: chunk it in place into a layout of the new blobs, and push it.
 
-No layer goes through containers-storage, which would compress it once more and forget its annotations.
+No layer goes through containers-storage, which would compress it again and lose its annotations.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from rechunk_podman.split.request import Progress, SplitImage, SplitRequest, Spl
 log = logging.getLogger(__name__)
 
 ROUNDS = 3
-"""As written, without the blobs that are lost, without any blob of the previous image."""
+"""Attempts: reuse all unchanged blobs; then only those that are not lost; then none."""
 
 
 def push_image(
@@ -42,14 +42,14 @@ def push_image(
 ) -> tuple[SplitImage, Digest]:
     """Split an image and push the result to the targets of the request; return it and its digest.
 
-    This process must be root, be it root of a user namespace. A blob that the registry lost is written anew,
-    and the push tried once more.
+    This process must be root, at least of a user namespace. If the registry lost a blob, the blob is written
+    anew and the push is repeated.
 
     Args:
-        by_digest: the first target's repository gets the image, and no tag moves: an index will name it.
+        by_digest: push to the first target's repository by digest, without a tag: an index will name it.
 
     Raises:
-        ToolError: a tool is missing or failed; the registry denied the push. The tags stay where they were.
+        ToolError: a tool is missing or failed, or the registry denied the push. No tag was moved.
         RechunkError: the error of the chunker.
     """
     find("skopeo")
@@ -81,10 +81,10 @@ def push_image(
 def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) -> SplitResult:
     """Split the images of a list, each for one platform, and push them and an index over them.
 
-    The tags move with the index, after everything else.
+    The tags are moved to the index last.
 
     Raises:
-        UsageError: two images are for one platform; nothing is pushed then. RechunkError: as push_image().
+        UsageError: two images are for one platform; nothing was pushed. RechunkError: as push_image().
     """
     seen: dict[str | None, str] = {}
     for task in tasks:
@@ -114,7 +114,7 @@ def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) 
 def _push_first(
     task: Task, job: Job, request: SplitRequest, work: str, meter: Meter, *, by_digest: bool
 ) -> tuple[SplitImage, Digest]:
-    """Write the layout and push it to the first target; again if blobs turn out to be lost."""
+    """Write the layout and push it to the first target; repeat both if the registry has lost blobs."""
     target, registry = request.push[0], job.registry
     env = tool_environment(local_environment(), task.workdir)
     for rest in reversed(range(ROUNDS)):
@@ -144,7 +144,7 @@ def _push_first(
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:
-    """Return the job with a previous image whose blobs count; of another image only the config counts."""
+    """Return the job; let it reuse blobs of the previous image if that is in the target's repository."""
     previous = task.previous
     if previous is None or not request.reuse:
         return task.job

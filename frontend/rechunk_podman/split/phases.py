@@ -1,4 +1,4 @@
-"""The phases of split, with the bytes that move in each."""
+"""The phases of split, with the bytes that each reads."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ MOUNTING, IMPORTING, UPLOADING = "mounting", "importing into storage", "uploadin
 """The phases beside those of the chunker (build/pipeline.py)."""
 
 IMPORT_READS = 3
-"""Times that skopeo reads a layer on its way into storage: from the layout, to apply it, for its digest."""
+"""The number of times that skopeo reads a layer for storage: to copy it, to apply it, to hash it."""
 
 
 class Meter:
-    """Reports the present phase, and the bytes that were read in it, by us and by what we run."""
+    """Report the current phase, and the bytes that this process and its children have read in it."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -24,8 +24,8 @@ class Meter:
         """Begin a phase.
 
         Args:
-            total: bytes that it moves; 0 if unknown.
-            reads: the times that each of them is read.
+            total: bytes to read; 0 if unknown.
+            reads: the number of times that each byte is read.
         """
         self._phase, self._total, self._reads = phase, total, reads
         self._before = bytes_read()
@@ -37,7 +37,7 @@ class Meter:
         self._progress(self._phase, min(done, self._total) if self._total else done, self._total)
 
     def begin_import(self, folder: str) -> None:
-        """Begin the import of the image in a folder: a layout, or what holds an archive."""
+        """Begin the import of the image in a folder, which is a layout or contains an archive."""
         self.begin(IMPORTING, size_below(folder), reads=IMPORT_READS)
 
     def begin_upload(self, layout: str) -> None:

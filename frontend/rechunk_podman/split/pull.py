@@ -1,4 +1,4 @@
-"""An image that is named by `docker://NAME` and has to be in local storage first."""
+"""Pull an image that the user names by `docker://NAME` into local storage, before it is split."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 def pull_image(reference: str, registry: Registry, arch: str | None, tick: Callable[[], None]) -> str:
-    """Pull an image; return its full name in storage. Layers that storage has are not fetched again.
+    """Pull an image; return its full name in storage. Layers that are in storage are not fetched again.
 
     Args:
         reference: `docker://NAME`.
@@ -27,7 +27,7 @@ def pull_image(reference: str, registry: Registry, arch: str | None, tick: Calla
         tick: called about five times a second.
 
     Raises:
-        UsageError: the name is malformed. MissingImageError: there is no such image.
+        UsageError: the name is malformed. MissingImageError: the image does not exist.
         ToolError: podman is missing or failed; the registry did not answer.
     """
     name = names.parse(reference.removeprefix(DOCKER))

@@ -18,11 +18,11 @@ from rechunk_podman.programs.podman import Image
 from rechunk_podman.registry.access import DEFAULT, Registry
 
 Progress = Callable[[str, int, int], None]
-"""Called with what is being done, bytes done, and bytes there are to do (0 if unknown)."""
+"""A function of the name of the phase, the bytes done, and the bytes in total (0 if unknown)."""
 
 
 class Engine(str, Enum):
-    """Where the chunker runs: in the chunker image, as a child process, or as split finds it best."""
+    """The place where the chunker runs: the chunker image, a child process, or the choice of split."""
 
     AUTO = "auto"
     BUILDAH = "buildah"
@@ -34,15 +34,15 @@ class SplitRequest:
     """One call of split.
 
     image: name, digest reference or id of an image in storage, or name of a list of images.
-    options: what decides the result.
-    identity: what the result says it is.
-    config: text of another image config than that of the image.
-    output: as `build --output` takes it, the path absolute; None: storage, or where `push` says.
-    push: where the result is pushed instead; the first is uploaded.
-    chunker: name of the chunker image; None: the usual one, if it is at hand.
-    previous: reference of the image before this one; None: what the result replaces.
+    options: the choices that determine the result.
+    identity: the version, commit and description of the result.
+    config: text of an image config that replaces the image's own; None: keep it.
+    output: a value of `build --output` with an absolute path; None: storage, or the targets in `push`.
+    push: the targets of a push, in place of storage; blobs are uploaded to the first one only.
+    chunker: name of the chunker image; None: the default one, if it is in local storage.
+    previous: reference of the previous image; None: the image that the result replaces.
     reuse, verify, state: see Job.
-    workdir: where temporary files go; None: TMPDIR, else /var/tmp.
+    workdir: directory for temporary files; None: TMPDIR, else /var/tmp.
     plan_only: write no image.
     """
 
@@ -67,10 +67,10 @@ class SplitRequest:
 class Task:
     """One image to split.
 
-    job: its root filesystem and its output are the engine's.
+    job: the job for the chunker; the engine sets its root filesystem and output.
     tag: the full name of the result in storage.
     registry: access to registries, with the platform of the image.
-    previous: the image before this one.
+    previous: the previous image.
     untagged: ids of the images in storage that have no name.
     """
 
@@ -85,13 +85,13 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class SplitImage:
-    """One image that was split.
+    """The result of split for one image.
 
     source: id of the image in storage.
     record: the documents of the result.
-    reused: digests of the blobs that were not written, since the repository has them.
+    reused: digests of the blobs that were not written, because the repository has them.
     platform: os/architecture[/variant].
-    previous: reference of the image whose blobs these are.
+    previous: reference of the image whose blobs were reused.
     """
 
     source: str
@@ -105,12 +105,12 @@ class SplitImage:
 class SplitResult:
     """The result of split.
 
-    name: of the result: in storage, its output, or the first target.
-    images: one; of a list one for each platform.
-    digest: of what was pushed: a manifest or, of a list, an index.
-    id: of the result in storage.
+    name: the name in storage, the output, or the first target.
+    images: one image; for a list, one for each platform.
+    digest: the digest of the pushed manifest or, for a list, of the index.
+    id: the id of the result in storage.
     is_list: an index was pushed.
-    plan: see documents.plan_document(), if only that was asked for.
+    plan: see documents.plan_document(); only if the request has `plan_only`.
     """
 
     name: str

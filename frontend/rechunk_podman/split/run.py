@@ -1,4 +1,4 @@
-"""The use case split: which engine, which previous image, and where the result goes."""
+"""The use case split: choose the engine, the previous image and the location of the result."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ def split(request: SplitRequest, progress: Progress = lambda phase, done, total:
     """Split an image of local storage: into storage, a file, or registries.
 
     Raises:
-        UsageError: the request cannot be fulfilled as it is.
-        NamespaceRequiredError: the work needs root, be it root of a user namespace; nothing was done yet.
-        ToolError: a tool is missing or failed; no space.
+        UsageError: the request contradicts itself, or the image or this machine cannot fulfil it.
+        NamespaceRequiredError: the work needs root, at least of a user namespace; nothing was done yet.
+        ToolError: a tool is missing or failed; or there is no space.
         RechunkError: the error of the chunker.
     """
     _check(request)
@@ -124,7 +124,7 @@ def _split(request: SplitRequest, progress: Progress) -> SplitResult:
 def _into_storage(
     request: SplitRequest, task: Task, engine: Engine, progress: Progress, *, pull: bool
 ) -> Engine:
-    """Split by an engine; return the one that did it, which is another if nobody asked for this one."""
+    """Split by an engine; return the engine used: native if buildah fails and the user did not choose it."""
     if engine is Engine.BUILDAH:
         try:
             split_in_buildah(task, progress, chunker=request.chunker or DEFAULT_CHUNKER, pull=pull)
@@ -141,7 +141,7 @@ def _into_storage(
 
 
 def _require_one_push(request: SplitRequest, count: int) -> None:
-    """Raise UsageError if a list of `count` images is not pushed, or one config is to serve all."""
+    """Raise UsageError if a list of `count` images is not pushed, or has one config for all of them."""
     if not request.push or request.plan_only:
         raise UsageError(
             f"{request.image} is a list of {count} images",
@@ -167,7 +167,7 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
     """Return the engine, and True if the chunker image has to be pulled.
 
     Raises:
-        UsageError: the engine is buildah, and no chunker image is at hand.
+        UsageError: the engine is buildah, and there is no chunker image.
     """
     if request.engine is Engine.NATIVE or request.push or request.output is not None or request.plan_only:
         return Engine.NATIVE, False
@@ -197,10 +197,10 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
 def _task(
     request: SplitRequest, service: Podman, image: Image, target: str, *, of_list: bool = False
 ) -> Task:
-    """Return what there is to do for one image; of a list each has its own previous image, by its platform.
+    """Return the task for one image; each image of a list has a previous image of its own platform.
 
     Raises:
-        RechunkError: the previous image is not to be had, or the labels are malformed.
+        RechunkError: the previous image cannot be read, or the labels are malformed.
     """
     registry = _for_platform(request.registry, image, request.options.arch)
     if request.push:
@@ -238,7 +238,7 @@ def _task(
 
 
 def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registry:
-    """Return the registry access that chooses, of an index, the image of this image's platform."""
+    """Return a Registry that chooses from an index the image of this image's platform."""
     config = json.loads(image.config)
     parts = (config.get("os") or "linux", config.get("architecture"), config.get("variant"))
     own = "/".join(part for part in parts if part) if parts[1] else None
@@ -248,7 +248,7 @@ def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registr
 def _previous(
     request: SplitRequest, registry: Registry, service: Podman, target: str
 ) -> tuple[Previous | None, Image | None]:
-    """Return the previous image (named, else what the result replaces), and what it replaces in storage.
+    """Return the previous image (the named one, else the replaced one), and the replaced one in storage.
 
     Raises:
         UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
@@ -270,7 +270,7 @@ def _previous(
 
 
 def _show_room(request: SplitRequest, image: Image) -> None:
-    """Log how much room the result needs, and where."""
+    """Log the space that the result needs, and the file systems that must have it."""
     if request.plan_only:
         return
     if image.driver == "vfs" and request.output is None:
