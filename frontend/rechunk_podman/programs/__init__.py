@@ -1,1 +1,1 @@
-"""Other people's programs: podman, buildah, skopeo, git; child processes, namespaces, room on disk."""
+"""External programs: podman, buildah, skopeo, git; child processes, namespaces, room on disk."""

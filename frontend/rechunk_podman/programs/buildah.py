@@ -65,10 +65,10 @@ def container_ids(env: Mapping[str, str]) -> tuple[str, ...]:
 def remove_containers(
     volume: str, env: Mapping[str, str], before: Collection[str], images: Collection[str]
 ) -> list[str]:
-    """Remove the working containers of a build; return their ids. Those of other builds stay.
+    """Remove the working containers of a build and return their ids. Containers of other builds stay.
 
-    They have the volume; if buildah ended before it wrote that down, they have nothing but the name of a
-    working container of one of the images.
+    A container belongs to the build if it has the volume or, where buildah ended before it recorded volumes,
+    if it has the name of a working container of one of the images.
 
     Args:
         volume: the path on the host that the build mounts as a volume, a directory of this build alone.
@@ -101,12 +101,12 @@ def remove_containers(
 
 
 def _containers(env: Mapping[str, str]) -> list[dict[str, Any]]:
-    """Return all containers in storage; `builder` is true of those that buildah has a record of."""
+    """Return all containers in storage; `builder` is true if buildah has a record of the container."""
     return json.loads(run(["buildah", "containers", "--all", "--json"], env=env).stdout or b"[]") or []
 
 
 def _has_volume(path: Path, volume: str) -> bool:
-    """Return True if buildah's own record of a working container has a volume of this source."""
+    """Return True if buildah's record of a working container has a volume with this path on the host."""
     try:
         record = json.loads(path.read_bytes())
     except (OSError, ValueError) as error:

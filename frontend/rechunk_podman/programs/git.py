@@ -29,8 +29,8 @@ def commits(directory: str, old: str, new: str) -> tuple[Commit, ...]:
     """Return the commits (no merges) that `new` has and `old` lacks, newest first.
 
     Args:
-        directory: of a working tree or a bare repository.
-        old, new: revisions from labels of images: nothing in them is trusted.
+        directory: a working tree or a bare repository.
+        old, new: revisions from labels of images, not trusted.
 
     Raises:
         UsageError: a text is not a revision.

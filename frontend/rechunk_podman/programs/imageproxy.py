@@ -1,9 +1,9 @@
-"""Blobs from wherever skopeo can read, as streams, without a file: `skopeo experimental-image-proxy`.
+"""Blobs of any image that skopeo can read, as streams, without a file: `skopeo experimental-image-proxy`.
 
-Source: skopeo, cmd/skopeo/proxy.go (protocol 0.2.x). One JSON document a packet over a SOCK_SEQPACKET socket
-that is the proxy's standard input; a blob comes through a pipe whose reading end is passed along with the
-reply. The proxy keeps the writing end open until FinishPipe, so that is asked for at once: its reply, after
-the end of the data, says whether the blob was what its digest and size say.
+Source: skopeo, cmd/skopeo/proxy.go (protocol 0.2.x). Each packet is one JSON document, over a SOCK_SEQPACKET
+socket that is the proxy's standard input. A blob comes through a pipe whose reading end is passed along with
+the reply. The proxy keeps the writing end open until FinishPipe, so this is sent at once; the reply comes
+after the end of the data and says whether the blob matched its digest and size.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ from rechunk_podman.oci.spec import Descriptor
 from rechunk_podman.programs.process import TAIL_LINES, end, failure, find, following, redact
 
 MAX_PACKET = 32 * 1024
-"""Bytes of a request or reply, by proxy.go."""
+"""The most bytes of a request or reply (proxy.go)."""
 
 PROTOCOL = "0.2."
 SILENCE_SECONDS = 120.0
-"""The default of the longest silence after which the proxy counts as stuck."""
+"""Seconds of silence after which the proxy counts as stuck, by default."""
 LOOK_SECONDS = 1.0
 
 OnSilence = Callable[[float], None]
-"""Takes the seconds of silence so far, about once a second; what it raises ends the wait."""
+"""A function called about once a second with the seconds of silence so far; its exception ends the wait."""
 
 
 class BlobError(RechunkError):
-    """The proxy could not give a blob: it is not there, or is not what its digest says."""
+    """The proxy could not give a blob: it is missing, or does not match its digest."""
 
 
 class _Reply(NamedTuple):
@@ -64,7 +64,7 @@ class ImageProxy:
             )
 
     def open(self, reference: str) -> int:
-        """Return a handle of an image, by skopeo's name for it.
+        """Open an image by skopeo's name for it, and return its handle.
 
         Raises:
             BlobError: skopeo cannot open it. ToolError: the proxy is broken.
@@ -76,11 +76,11 @@ class ImageProxy:
 
     @contextmanager
     def blob(self, image: int, descriptor: Descriptor) -> Iterator[io.RawIOBase]:
-        """A blob as a stream; bytes that nobody reads are not fetched.
+        """Yield a blob as a stream; bytes that the caller does not read are not fetched.
 
         Raises:
-            BlobError: it is not there, or, at the end of a block that read all of it, it does not match its
-                descriptor. ToolError: the proxy is broken.
+            BlobError: the blob is missing; or the block read all of it, and it does not match its descriptor.
+            ToolError: the proxy is broken.
         """
         reply = self._call("GetBlob", image, descriptor.digest, descriptor.size)
         if reply.fd is None:
@@ -166,7 +166,7 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 class _Patient(io.RawIOBase):
-    """The reading end of a pipe; waits for data as `_wait_for()`."""
+    """The reading end of a pipe; each read waits with `_wait_for()`."""
 
     def __init__(self, raw: io.FileIO, on_silence: OnSilence | None) -> None:
         self._raw = raw
@@ -181,7 +181,7 @@ class _Patient(io.RawIOBase):
 
 
 def _wait_for(source: io.FileIO | socket.socket, on_silence: OnSilence | None) -> None:
-    """Return when there is something to read."""
+    """Wait until there is something to read."""
     start = time.monotonic()
     while not select.select([source], [], [], LOOK_SECONDS)[0]:
         seconds = time.monotonic() - start
@@ -203,14 +203,14 @@ def proxy(
     hint: str = "skopeo 1.6 or newer has an image proxy",
     on_silence: OnSilence | None = None,
 ) -> Iterator[ImageProxy]:
-    """A proxy for as long as the context lasts.
+    """Start a proxy, and end it when the context ends.
 
     Args:
         options: of `skopeo experimental-image-proxy`: --authfile=, --tls-verify=, --cert-dir=.
         env: the whole environment; this process's own by default.
-        secrets: what is shown as *** in errors.
-        hint: what to do if skopeo is too old or too new.
-        on_silence: decides how long the proxy may say nothing; None: SILENCE_SECONDS.
+        secrets: strings that are shown as *** in errors.
+        hint: advice for the user if skopeo is too old or too new.
+        on_silence: decides how long the proxy may be silent; None: SILENCE_SECONDS.
 
     Raises:
         ToolError: skopeo is not installed, too old, or the proxy did not start.
@@ -242,7 +242,7 @@ def proxy(
 
 
 def _explained(status: int, talk: IO[bytes], secrets: Sequence[str], hint: str) -> ToolError | None:
-    """Return the error of a proxy that ended by itself before it said anything."""
+    """Return the error of a proxy that ended by itself before its first reply."""
     talk.seek(0)
     lines = redact(talk.read().decode("utf-8", "backslashreplace"), secrets).splitlines()
     tail = tuple(line for line in lines if line.strip())[-TAIL_LINES:]

@@ -1,4 +1,4 @@
-"""What a killed run left behind: temporary directories, mounted images, working containers, untagged images.
+"""Leftovers of killed runs: temporary directories, mounted images, working containers, untagged images.
 
 A run records what it changes in storage in a locked temporary directory (temporary.py), before it does so.
 Another run that finds the lock free undoes what the record says, and then removes the directory.
@@ -46,15 +46,15 @@ _STORAGE_VARIABLES = (
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """What a run may change in storage.
+    """The changes that a run may make in storage.
 
     image: id of an image that it mounts, hex digits.
-    mounts: mount points of the machine before that.
-    split: it imports or builds an image.
-    untagged: ids of the untagged images before that.
-    containers: ids of the containers before that.
+    mounts: mount points of the machine before the run.
+    split: True if the run imports or builds an image.
+    untagged: ids of the untagged images before the run.
+    containers: ids of the containers before the run.
     bases: ids or names of the images that a build begins with; empty without buildah.
-    env: the variables that decide which storage it is.
+    env: the variables that select the storage.
     """
 
     image: str | None = None
@@ -82,7 +82,7 @@ def mount_points() -> tuple[str, ...]:
 
 
 def places(workdir: str | None = None) -> tuple[str, ...]:
-    """Return the directories in which runs of this user make temporary ones."""
+    """Return the directories in which runs of this user make temporary directories."""
     found = (workdir, spool_directory(), "/var/tmp", tempfile.gettempdir(), os.environ.get("XDG_RUNTIME_DIR"))  # noqa: S108
     return tuple(dict.fromkeys(os.path.realpath(path) for path in found if path))
 
@@ -92,7 +92,7 @@ _cleared: set[tuple[str, ...]] = set()
 
 
 def clear_once(workdir: str | None = None) -> None:
-    """Remove, once a process, what killed runs left, and log it; see clear()."""
+    """Call clear() and log its result, once in each process for the same directories."""
     where = places(workdir)
     if where not in _cleared:
         _cleared.add(where)
@@ -101,9 +101,9 @@ def clear_once(workdir: str | None = None) -> None:
 
 
 def clear(where: Sequence[str]) -> list[str]:
-    """Remove what killed runs of this user left in these directories; return a line of text for each thing.
+    """Remove the leftovers of killed runs of this user in these directories; return a line of text for each.
 
-    Without root of a user namespace leave what only that can undo.
+    Leftovers that only root of a user namespace can undo stay if this process is not root there.
     """
     removed = []
     for folder in where:
@@ -114,7 +114,7 @@ def clear(where: Sequence[str]) -> list[str]:
 
 
 def needs_root(where: Sequence[str]) -> bool:
-    """Return True if killed runs left something there that this process may not undo, but root may."""
+    """Return True if killed runs left something in `where` that root may undo and this process may not."""
     kept: list[str] = []
 
     def keep(path: str) -> bool:
@@ -132,7 +132,7 @@ def _is_for_root(path: str) -> bool:
 
 
 def _undo(path: str) -> list[str]:
-    """Undo what the record in a directory says; return what was done. Log what could not be."""
+    """Undo the changes that the record in a directory names; return a line for each. Log failures."""
     try:
         document = json.loads(Path(path, RECORD).read_bytes())
         changes = Changes(**document)
@@ -164,7 +164,7 @@ def _undo(path: str) -> list[str]:
 
 
 def unmount(image: str, env: Mapping[str, str]) -> None:
-    """Unmount an image once; it stays mounted for others (ToolError)."""
+    """Unmount an image once; mounts by other processes stay (ToolError)."""
     with signals_deferred():
         run(["podman", "image", "unmount", image], env=env)
 
@@ -189,10 +189,10 @@ def split_recorded(
     containers: Sequence[str] = (),
     bases: Sequence[str] = (),
 ) -> Iterator[None]:
-    """Record that a split in the directory `work` makes an image; if it fails, remove what has no name.
+    """Record that a split in the directory `work` makes an image; if it fails, remove its untagged images.
 
     Args:
-        untagged: ids of the images without a name before it, which stay.
+        untagged: ids of the images that had no name before the split; they stay.
         containers, bases: see Changes.
     """
     changes = Changes(split=True, untagged=tuple(untagged), containers=tuple(containers), bases=tuple(bases))
@@ -218,7 +218,7 @@ def untagged_images(env: Mapping[str, str]) -> tuple[str, ...]:
 def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """Remove the untagged images that a split in the directory `work` made; return their ids.
 
-    They have the id, or the layers and labels, of its result: buildah gives it a config of its own.
+    Such an image has the id of the result, or its layers and labels: buildah writes a config of its own.
 
     Args:
         before: ids of images that stay in any case.
@@ -248,7 +248,7 @@ def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) ->
 
 
 def _facts(name: str, env: Mapping[str, str]) -> tuple[Any, Any]:
-    """Return the diff_ids of an image and its labels, but for buildah's own; None for both if it is gone."""
+    """Return the diff_ids and labels of an image, without buildah's labels; (None, None) if it is gone."""
     try:
         (found,) = json.loads(run(["podman", "image", "inspect", name], env=env).stdout)
     except CommandError:
@@ -257,7 +257,7 @@ def _facts(name: str, env: Mapping[str, str]) -> tuple[Any, Any]:
 
 
 def _without_buildahs(labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Return labels but for those that buildah sets."""
+    """Return the labels that buildah does not set."""
     return {key: value for key, value in (labels or {}).items() if not key.startswith("io.buildah.")}
 
 

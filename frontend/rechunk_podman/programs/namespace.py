@@ -1,4 +1,4 @@
-"""User namespaces: whether this process may mount, and how it becomes root of a namespace that may.
+"""User namespaces: check that this process may mount, or make it root of a namespace in which it may.
 
 Sources: user_namespaces(7), capabilities(7), subuid(5), buildah-unshare(1), podman-unshare(1).
 """
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 _CAP_SYS_ADMIN = 21
 _OUTER = "RECHUNK_OUTER_PID"
-"""The variable that tells the process in the namespace who started it."""
+"""The variable that holds, for the process in the namespace, the id of the process that started it."""
 
 _ALL_IDS = ["0", "0", "4294967295"]
 """The map of a process that is in no user namespace of its own."""
@@ -36,7 +36,7 @@ def reexecute_in_namespace(arguments: Sequence[str], env: Mapping[str, str]) -> 
 
     Args:
         arguments: the arguments of `rechunk-podman`.
-        env: variables to set for it.
+        env: variables to set for the new process.
 
     Raises:
         ToolError: neither buildah nor podman is installed, or the kernel or the user's subordinate ids do not
@@ -53,7 +53,7 @@ def reexecute_in_namespace(arguments: Sequence[str], env: Mapping[str, str]) -> 
 
 
 def _runtime_directory() -> dict[str, str]:
-    """Return XDG_RUNTIME_DIR as podman chooses it where it is not set; nothing if it is set.
+    """Return XDG_RUNTIME_DIR as podman chooses it if it is not set; an empty dict if it is set.
 
     Inside the namespace the user's id is 0, and tools would look for credentials in the directory of root.
     """
@@ -72,9 +72,9 @@ def _runtime_directory() -> dict[str, str]:
 
 
 def end_with_outer() -> None:
-    """Have this process end in order when the one that started it in a namespace ends, even by SIGKILL.
+    """Make this process end in order when the process that started it in a namespace ends, even by SIGKILL.
 
-    Between the two are processes of the tool, which do not pass everything on.
+    Processes of the tool (buildah, podman) stand between the two and do not pass on every signal.
     """
     outer = os.environ.pop(_OUTER, None)
     if outer is None:
@@ -95,10 +95,10 @@ def end_with_outer() -> None:
 
 
 def require_root() -> None:
-    """Raise unless this process is root, be it root of a user namespace.
+    """Raise unless this process is root, of the machine or of a user namespace.
 
     Raises:
-        NamespaceRequiredError: this process is that of an ordinary user, who may not mount an image.
+        NamespaceRequiredError: an ordinary user runs this process, and may not mount an image.
     """
     if os.geteuid() != 0:
         raise NamespaceRequiredError(
@@ -108,7 +108,7 @@ def require_root() -> None:
 
 
 def require_mounting() -> None:
-    """Refuse to go on as a root that may not mount, before any tool falls back to ways of its own.
+    """Raise if this process is root but may not mount, before a tool falls back to another way.
 
     Raises:
         ToolError: this process is root and lacks CAP_SYS_ADMIN.

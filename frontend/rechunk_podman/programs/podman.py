@@ -1,7 +1,7 @@
-"""podman, by its API: images and image lists by name; by its command line: mounts, which no API offers.
+"""podman: images and image lists by its API; mounts, which the API lacks, by its command line.
 
-The API is that of podman-py over a Unix socket: one that listens and serves the storage which the command
-line tools use here, else `podman system service` on a private socket for as long as it is needed.
+podman-py uses the API over a Unix socket: a socket that already serves the storage that the command line
+tools use here, else a private socket of `podman system service`, which runs as long as it is needed.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
 SOCKET_PARENT_LIMIT = 107 - len("/rechunk-podman-01234567/podman.sock")
-"""Bytes: a Unix socket's path holds 107 (unix(7))."""
+"""The most bytes in the path of a socket's parent: a Unix socket's path holds 107 bytes (unix(7))."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +129,7 @@ class Podman:
         )
 
     def _not_found(self, name: str) -> UsageError:
-        """Return the error that says what is there instead, or where the image may be."""
+        """Return the error that lists images of that repository in storage, or says where it may be."""
         asked = names.parse(name)
         with _api_errors("list the images"):
             images = self._client.images.list()
@@ -195,7 +195,7 @@ class Podman:
 
 @contextmanager
 def connect() -> Iterator[Podman]:
-    """Podman's API, for local storage.
+    """Connect to podman's API for local storage.
 
     Raises:
         ToolError: podman is not installed, its service does not start, or CONTAINER_HOST names another
@@ -211,7 +211,7 @@ def connect() -> Iterator[Podman]:
 
 @contextmanager
 def mounted(image_id: str) -> Iterator[str]:
-    """The path of an image's root filesystem, mounted read-only while the context lasts.
+    """Mount an image's root filesystem read-only while the context lasts, and yield its path.
 
     Without root this works only inside `buildah unshare` or `podman unshare`.
 
@@ -236,7 +236,7 @@ def _mount(image_id: str, env: Mapping[str, str], lock: int) -> str:
     try:
         return run(["podman", "image", "mount", image_id], env=env, hint=MOUNT_HINT, lock=lock).text
     except CommandError as error:
-        # An image without layers has nothing that could be mounted, and podman says no more than this.
+        # podman prints only this for an image without layers, of which nothing can be mounted
         if not any("layer not known" in line for line in error.context):
             raise
         raise ToolError(
@@ -254,7 +254,7 @@ def _unmount(image_id: str, env: Mapping[str, str]) -> None:
 
 
 def _existing(stack: ExitStack) -> PodmanClient | None:
-    """Return a client of a service that listens already and serves our storage, or None."""
+    """Return a client of a running service that serves our storage, or None."""
     named = os.environ.get("CONTAINER_HOST")
     if named and not named.startswith("unix://"):
         raise ToolError(
@@ -306,10 +306,10 @@ def _client(stack: ExitStack, path: str) -> PodmanClient:
 
 @contextmanager
 def _service() -> Iterator[str]:
-    """Start a service of our own; yield the path of its socket, and stop it in every case."""
+    """Start a private service, yield the path of its socket, and stop the service in every case."""
     with work_directory(_socket_parent()) as folder, tempfile.TemporaryFile(dir=folder) as talk:
         path = os.path.join(folder, "podman.sock")
-        # A session of its own: Ctrl-C is for us, who then stop it in order.
+        # In a session of its own, Ctrl-C does not reach it; this process stops it in order.
         process = subprocess.Popen(
             [find("podman"), "system", "service", "--time=0", f"unix://{path}"],
             env=local_environment(),
@@ -342,7 +342,7 @@ def _socket_parent() -> str:
 
 
 def _wait_for(process: subprocess.Popen[bytes], path: str, talk: int) -> None:
-    """Return as soon as the service answers on its socket."""
+    """Wait until the service answers on its socket."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         if Path(path).is_socket():

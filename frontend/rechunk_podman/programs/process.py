@@ -1,4 +1,4 @@
-"""Child processes: argv lists, no shell, the last lines of their output for errors."""
+"""Child processes: run without a shell; errors hold the last lines of their output."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent is gone."""
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Those that end a run in order."""
+"""The signals that end a run in order."""
 
 TAIL_LINES = 12
 _MOST_LINE = 64 << 10
-"""Bytes of output without a line break after which a line ends."""
+"""The most bytes of a line of output; a longer line is cut here."""
 TICK_SECONDS = 0.2
 GRACE_SECONDS = 10.0
 
-#: Executable -> the package that brings it, by the same name in Debian's and Fedora's archives.
+#: Executable -> the package that contains it; Debian and Fedora use the same names.
 PACKAGES: Mapping[str, str] = {
     "podman": "podman",
     "buildah": "buildah",
@@ -54,7 +54,7 @@ MOUNT_HINT = (
 
 _DENIED = re.compile(r"operation not permitted|permission denied", re.IGNORECASE)
 _NO_SPACE = re.compile(r"no space left on device|not enough space|disk quota exceeded|ENOSPC", re.IGNORECASE)
-# Linear in any text: no two neighbours in it match the same character.
+# Linear time for any text: no two adjacent parts of the expression match the same character.
 _CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 
 
@@ -71,7 +71,7 @@ class Result:
 
 
 class CommandError(ToolError):
-    """A command ended with another status than 0.
+    """A command ended with a status other than 0.
 
     Args:
         status: exit status; negative: the number of the signal that ended it.
@@ -128,24 +128,24 @@ def run(
 ) -> Result:
     """Run a command to its end.
 
-    An exception during the wait (Ctrl-C, SIGTERM) ends the child, too; so does the end of this process, even
-    by SIGKILL: nobody would read its results.
+    An exception during the wait (Ctrl-C, SIGTERM) ends the child, too. The end of this process, even by
+    SIGKILL, does the same, because nobody would read the results.
 
     Args:
         argv: the executable's name (looked up in `env`'s PATH) or path, and its arguments.
         env: the whole environment; this process's own by default. Never logged.
         secrets: strings that are shown as *** in logs and errors.
-        hint: what to do if the command fails and its output tells nothing better.
-        on_line: takes each line of stderr as it comes.
-        tick: called about five times a second while the command runs; what it raises ends the command.
+        hint: advice for the user if the command fails and its output gives no better advice.
+        on_line: called with each line of stderr as it comes.
+        tick: called about five times a second while the command runs; its exception ends the command.
         started: called with the id of the process.
         merged: treat stdout as stderr, in one order with it.
-        lock: of a directory with a record of what the command changes (temporary.Held). The command holds it,
-            too, and goes on to its end whatever becomes of this process: half of it would be on no record.
+        lock: the lock of a directory that records what the command changes (temporary.Held). The command
+            holds it, too, and runs to its end even if this process ends: no record covers half a change.
 
     Raises:
         ToolError: it is not installed.
-        CommandError: it ended with another status than 0; the context holds its last lines.
+        CommandError: it ended with a status other than 0; the context holds its last lines.
     """
     command = [find(argv[0], env), *argv[1:]]
     shown = redact(shlex.join(argv), secrets)
@@ -192,9 +192,9 @@ def run(
 
 
 def following() -> Callable[[], None]:
-    """Return what a child has to call before it becomes another program: it ends when this process ends.
+    """Return a function that a child calls before exec, so that it ends when this process ends.
 
-    A parent that ended before the child asked the kernel for that is found out by its number.
+    If the parent ended before this call, the child notices that by the id of its parent.
     """
     parent = os.getpid()
 
@@ -208,9 +208,9 @@ def following() -> Callable[[], None]:
 
 @contextmanager
 def signals_deferred() -> Iterator[None]:
-    """Have the signals that end a run wait for the end of the block, in which short commands change storage.
+    """Defer the signals that end a run until the end of the block, in which short commands change storage.
 
-    Outside the main thread do nothing: no signal interrupts another one.
+    Do nothing outside the main thread, since signals interrupt no other thread.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -233,7 +233,7 @@ def signals_deferred() -> Iterator[None]:
 def failure(
     tool: str, shown: str, status: int, tail: tuple[str, ...], hint: str | None = None
 ) -> CommandError:
-    """Return the error of a command that ended with another status than 0 (negative: of the signal)."""
+    """Return the error of a command that ended with a status other than 0 (negative: by that signal)."""
     how = f"was ended by signal {-status}" if status < 0 else f"failed with status {status}"
     context = [*tail, f"command: {shorten(shown)}"]
     name = os.path.basename(tool)
@@ -257,7 +257,7 @@ def speaks_of_space(line: str) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """End a child: send SIGTERM, after GRACE_SECONDS SIGKILL; wait for it in every case."""
+    """End a child: send SIGTERM, and SIGKILL after GRACE_SECONDS. Wait for its end in every case."""
     if process.poll() is not None:
         return
     process.terminate()
@@ -269,10 +269,10 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """End a child that leads a session of its own, with all it started there.
+    """End a child that leads a session of its own, and all processes that it started there.
 
-    Without root podman runs itself again in a user namespace; the first process does not always take the
-    second along.
+    Without root, podman runs itself again in a user namespace. The end of the first process does not always
+    end the second one.
     """
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGTERM)
@@ -299,7 +299,7 @@ def shorten(text: str, limit: int = 400) -> str:
 
 @contextmanager
 def space_errors(where: str) -> Iterator[None]:
-    """Turn an OSError of our own about space or permissions into a ToolError that says what to do."""
+    """Turn an OSError of this process about space or permissions into a ToolError with a hint."""
     try:
         yield
     except OSError as error:

@@ -1,4 +1,4 @@
-"""skopeo: exact documents of an image in storage, and the way from an OCI layout into storage."""
+"""skopeo: exact documents of an image in storage, and copies between storage and an OCI layout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def import_layout(
 ) -> None:
     """Copy the one image of an OCI layout into containers-storage as `name` (full, with registry and tag).
 
-    The policy for signatures is for images from elsewhere; this layout is our own.
+    The signature policy is not applied: it is for images from elsewhere, and this program made the layout.
 
     Args:
         layout: path, relative to cwd, without a colon (skopeo takes what follows one for a reference).
@@ -68,7 +68,7 @@ def export_layout(
     cwd: str,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Copy an image of containers-storage into an OCI layout, its layers as they are: not compressed.
+    """Copy an image of containers-storage into an OCI layout, with its layers uncompressed, as they are.
 
     Args:
         image_id: full id, hex digits.

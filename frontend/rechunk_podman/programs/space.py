@@ -1,4 +1,4 @@
-"""Room on disk: logged before work starts, and an error if there is certainly too little."""
+"""Room on disk: log it before work starts, and raise if it is certainly too little."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rechunk_podman.units import human_size
 log = logging.getLogger(__name__)
 
 BEST_RATIO = 20
-"""Compression makes no real layer smaller than by this factor: less room is certainly too little."""
+"""The highest compression ratio of a real layer; room for less is certainly too little."""
 
 
 def existing(path: str) -> str:
@@ -36,12 +36,12 @@ def free(path: str) -> int:
 
 
 def least(size: int, *, compressed: bool) -> int:
-    """Return the bytes that layers of `size` bytes need on disk at the very least."""
+    """Return the lower bound on the bytes that layers of `size` bytes need on disk."""
     return size // BEST_RATIO if compressed else size
 
 
 def require(what: str, path: str, *, at_most: int, at_least: int = 0, level: int = logging.INFO) -> None:
-    """Log, at that level, the bytes that are needed and the bytes that are free.
+    """Log the bytes that are needed and the bytes that are free; raise if even `at_least` is not free.
 
     Args:
         what: the files that need room, for messages.

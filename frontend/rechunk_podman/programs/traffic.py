@@ -13,15 +13,15 @@ _PROC = Path("/proc")
 def bytes_read(process: int | None = None) -> int:
     """Return the bytes that a process (None: this one) and its descendants have read so far.
 
-    Files, pipes and sockets count alike (proc(5), "rchar"). The sum never falls: a child that ends has its
-    bytes counted with its parent's. A process that may not be looked at counts as 0.
+    Files, pipes and sockets count alike (proc(5), "rchar"). The sum never falls: the bytes of a child that
+    ended count with its parent's. A process whose files this user may not read counts as 0.
     """
     return sum(map(_own, _family(os.getpid() if process is None else process)))
 
 
 def _family(process: int) -> Iterator[int]:
     yield process
-    # a task that ends meanwhile takes its file along
+    # the file of a task disappears when the task ends
     with suppress(OSError):
         for task in (_PROC / str(process) / "task").iterdir():
             with suppress(OSError):

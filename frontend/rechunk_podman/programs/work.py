@@ -15,9 +15,9 @@ from rechunk_podman.temporary import Held, private_directory
 
 @contextmanager
 def locked_directory(parent: str | None) -> Iterator[Held]:
-    """Make a private directory (0700), and remove it with all it holds in every case.
+    """Make a private directory (0700), and remove it with its contents in every case.
 
-    What killed runs left is removed first.
+    Leftovers of killed runs are removed first.
 
     Args:
         parent: None for files.spool_directory().
@@ -35,7 +35,7 @@ def locked_directory(parent: str | None) -> Iterator[Held]:
 
 @contextmanager
 def work_directory(parent: str | None = None) -> Iterator[str]:
-    """Yield only the path of locked_directory()."""
+    """Like locked_directory(), but yield only the path."""
     with locked_directory(parent) as held:
         yield held.path
 
@@ -56,7 +56,7 @@ def write(path: str, data: bytes) -> None:
 
 
 def size_below(path: str) -> int:
-    """Return the bytes in the regular files of a directory; a file that goes meanwhile counts as 0."""
+    """Return the bytes in the regular files of a directory; a file removed meanwhile counts as 0."""
     total = 0
     for folder, _, files in os.walk(path):
         for name in files:
