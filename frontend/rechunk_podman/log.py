@@ -1,4 +1,4 @@
-"""NOTE: a log level between INFO and WARNING, shown by default. The phases of long work, for its progress."""
+"""The log level NOTE, between INFO and WARNING and shown by default; phases of long work, for progress."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 NOTE = 25
-"""The level. The command line writes such messages as `note: …` to stderr."""
+"""The log level NOTE. The command line writes its messages as `note: …` to stderr."""
 
 logging.addLevelName(NOTE, "NOTE")
 
@@ -21,10 +21,10 @@ _listeners: list[Callable[[str, int], object]] = []
 
 
 def begin_phase(name: str, total: int = 0) -> None:
-    """Tell the listeners that a phase begins.
+    """Call the listeners with the name and total of a phase that begins.
 
     Args:
-        total: bytes of files that it reads; 0 if unknown.
+        total: bytes of files that the phase reads; 0 if unknown.
     """
     for listener in _listeners:
         listener(name, total)

@@ -1,8 +1,8 @@
-"""Temporary directories and files whose lock tells the living from the dead.
+"""Temporary directories and files with a lock, which shows if a process still uses them.
 
-The process that makes one holds a lock of it (flock(2)), and so do children that inherit the descriptor. The
-lock ends with its last holder, however that ends. So another run can remove what a killed one left, and
-touches nothing that is in use. Where the file system has no locks everything counts as in use.
+The process that makes one holds a lock on it (flock(2)), and so do children that inherit the descriptor. The
+kernel releases the lock when the last holder ends, in any way. So another run can remove files that a killed
+run left, and does not touch files in use. On a file system without locks, all files count as in use.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ class Held(NamedTuple):
 
 @contextmanager
 def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Iterator[Held]:
-    """Make a private directory (0700), and remove it with all it holds in every case.
+    """Make a private directory (mode 0700); at the end, also after an error, remove it and its content.
 
     Args:
-        parent: None for that of the module tempfile.
+        parent: the directory above it; None: that of the module tempfile.
 
     Raises:
-        OSError: it cannot be made.
+        OSError: the directory cannot be made.
     """
     while True:
         path = os.path.realpath(tempfile.mkdtemp(prefix=prefix, dir=parent))
@@ -55,10 +55,10 @@ def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Ite
 def hold(path: str | os.PathLike[str]) -> int | None:
     """Lock a new directory or file; return the descriptor that holds the lock.
 
-    Return None if another run has removed it in the moment since it was made: then make another.
+    Return None if another run has removed it before it was locked; the caller must then make another one.
 
     Raises:
-        OSError: it cannot be opened.
+        OSError: the directory or file cannot be opened.
     """
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -75,11 +75,11 @@ def hold(path: str | os.PathLike[str]) -> int | None:
 def dead(
     folder: str, pattern: re.Pattern[str] = _NAME, *, keep: Callable[[str], bool] = lambda path: False
 ) -> Iterator[str]:
-    """Yield what dead processes of this user left in a directory; remove each when the next is asked for.
+    """Yield each path that dead processes of this user left in a directory, then remove it.
 
     Args:
-        pattern: of the names.
-        keep: returns True for a path that is neither yielded nor removed.
+        pattern: a regular expression for the names.
+        keep: a predicate; a path for which it is True is neither yielded nor removed.
     """
     try:
         names = sorted(name for name in os.listdir(folder) if pattern.fullmatch(name))
@@ -99,7 +99,7 @@ def dead(
 
 
 def remove(path: str) -> None:
-    """Remove a directory with all it holds, or a file, as far as this user may."""
+    """Remove a file, or a directory and its content, as far as this user has the permission."""
     if Path(path).is_dir() and not Path(path).is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -108,7 +108,7 @@ def remove(path: str) -> None:
 
 
 def wait_for_holder(folder: str) -> None:
-    """Return when nobody holds the lock of a directory any more.
+    """Wait until no process holds the lock of a directory.
 
     Raises:
         OSError: the file system has no locks.
@@ -124,7 +124,7 @@ def wait_for_holder(folder: str) -> None:
 
 
 def _take(path: str) -> int | None:
-    """Lock what nobody holds; return the descriptor, or None if it is in use or of another user."""
+    """Lock a path without waiting; return the descriptor, or None if it is in use or another user's."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
@@ -141,7 +141,7 @@ def _take(path: str) -> int | None:
 
 
 def _names(path: str | os.PathLike[str], fd: int) -> bool:
-    """Return True if a path still names the open file."""
+    """Return True if the path still leads to the open file."""
     try:
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     except FileNotFoundError:

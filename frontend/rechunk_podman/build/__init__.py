@@ -1,1 +1,1 @@
-"""From a root filesystem to an image: the pipeline, and what an image records of itself."""
+"""Build an image from a root filesystem: the pipeline, and the record that the image carries."""

@@ -14,13 +14,13 @@ from rechunk_podman.oci.spec import DiffId
 
 
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
-    """Return the manifest as JSON with the key components, as chunkah writes it by --write-manifest-to.
+    """Return the manifest as JSON with the key components added, as chunkah's --write-manifest-to does.
 
     components: id -> file_count, size (bytes of its regular files), stability (0..1, of its layer), files
         (absolute paths).
     """
     document = json.loads(manifest)
-    # the last element is for the root itself, whose position is -1
+    # The last element is for the root directory, whose position is -1.
     sizes = np.append(prepared.tree.column("size"), 0)
     stability = {ident: stability_of(layer) for layer in prepared.plan.layers for ident in layer.components}
     document["components"] = {
@@ -38,7 +38,7 @@ def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
 def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, Any]:
     """Return the plan: layers bottom first, each with its components, sizes (bytes) and rate.
 
-    A layer that is expected to be one of the known layers has the key diff_id, too.
+    A layer also has the key diff_id if it is expected to be one of the known layers.
     """
     by_id = {component.id: component for component in prepared.assignment.components}
     expected = expected_layers(prepared.plan, known)

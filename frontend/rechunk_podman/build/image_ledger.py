@@ -34,13 +34,13 @@ LEDGER_LABEL = "org.rechunk.ledger"
 """Label: the Ledger's format number and the sha256 of its text."""
 
 BUDGET = 40 * 1024
-"""Bytes of the Ledger and the layers' comments together in an image config."""
+"""The largest total of the Ledger and the comments of layers in an image config, in bytes."""
 
 ANNOTATION_LIMIT = 1024
-"""Bytes of the annotation that names a layer's components."""
+"""The largest annotation that names a layer's components, in bytes."""
 
 CHUNKAH_LIMIT = 16 * 1024
-"""Bytes of chunkah's annotation, which chunkah does not limit: scripts look packages up in it."""
+"""The largest annotation in chunkah's form, in bytes. chunkah has no limit; scripts find packages in it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ def stability_of(layer: PlannedLayer) -> float:
 
 
 def _fitting(names: Sequence[str], limit: int) -> Sequence[str]:
-    """Return the first names, as many as fit into `limit` bytes with a separator each."""
+    """Return the longest prefix of the names that fits into `limit` bytes, with a separator for each name."""
     length = 0
     for count, name in enumerate(names):
         length += len(name.encode()) + 1
@@ -146,7 +146,7 @@ def find_ledger(config: ImageConfig) -> Found:
     ]
     if not entries:
         raise LedgerError("missing", "the image was not made by rechunk-podman, or its history was dropped")
-    # A derived image that was rechunked has several: the last one is its own.
+    # A rechunked derived image has several Ledgers: the last one describes this image.
     ledger = ledgers.decode(entries[-1][1].comment)
     prefixes = [_prefix(text) for text in config.diff_ids]
     described = [layer.prefix for layer in ledger.layers]
@@ -156,7 +156,7 @@ def find_ledger(config: ImageConfig) -> Found:
 
 
 def remembered(config: ImageConfig, name: str) -> Found | None:
-    """Return the result of find_ledger(); log a warning and return None in place of an error."""
+    """Return the result of find_ledger(); on an error log a warning and return None."""
     try:
         return find_ledger(config)
     except LedgerError as error:
@@ -167,7 +167,7 @@ def remembered(config: ImageConfig, name: str) -> Found | None:
 
 
 def inherited(config: ImageConfig, name: str) -> Found | None:
-    """Return the result of remembered(), without a warning if the image has no Ledger."""
+    """Like remembered(), but do not warn if the image has no Ledger."""
     if not any(entry.created_by == LEDGER_CREATED_BY for entry in config.history):
         return None
     return remembered(config, name)
@@ -176,8 +176,8 @@ def inherited(config: ImageConfig, name: str) -> Found | None:
 def memories(previous: Found | None, source: Found | None) -> tuple[Ledger | None, Ledger | None]:
     """Return the Ledgers (previous, base) for the plan, from those of the previous and the source image.
 
-    The Ledger in a derived source image is its base's. If the source image was split before and not changed,
-    its Ledger replaces that of a previous image that the user did not name.
+    The Ledger in a derived source image is that of its base. If there is no previous image and the source
+    image was split before and not changed, the source's Ledger is used as the previous one.
     """
     own = None if previous is None else previous.ledger
     if source is None:

@@ -1,7 +1,7 @@
-"""The job of the chunker: `build` does it directly, `split` runs it by `build --job FILE`.
+"""The job of the chunker: `build` executes it directly, `split` by running `build --job FILE`.
 
 `split` writes job.json into a private directory and runs the chunker, as a child or in the chunker image. The
-chunker writes result.json beside it: the documents of the image, or an error. Meanwhile it writes log.jsonl:
+chunker writes result.json beside it: the documents of the image, or an error. It logs to log.jsonl:
 one line for each record, {"level": a level of the module logging, "message": text}.
 """
 
@@ -27,18 +27,18 @@ class Job:
     """The inputs, options and output of the chunker.
 
     rootfs: the directory of the root filesystem.
-    output: as `--output` takes it; None for an OCI archive on standard output.
+    output: a value of `--output`; None: an OCI archive on standard output.
     config: text of the image config, see ImageConfig.parse().
     previous: reference of the previous image.
-    previous_config: text of its config if only that is used; then `previous` is a name for messages.
+    previous_config: text of the previous image's config, to use only that; `previous` is then for messages.
     plan_only: write no image.
     reuse: name unchanged blobs of the previous image again.
-    verify: fetch and hash these blobs first; None: unless the previous image is trusted.
+    verify: fetch and hash these blobs first; None: do so unless the previous image is trusted.
     recheck: verify also blobs that this machine has verified before.
-    state: file with a record of what this user pushed.
-    held: diff_ids of layers that need not be written, since the destination storage holds them.
+    state: file with the record of the images that this user pushed.
+    held: diff_ids of layers that need not be written, because the destination storage has them.
     lost: digests of blobs of the previous image that the repository has lost.
-    follow: end when nobody holds the lock of the job's directory any more (flock(2)).
+    follow: end as soon as no process holds the lock of the job's directory (flock(2)).
     log_level: the lowest level of records in the log, a level of the module logging.
     """
 
@@ -94,7 +94,7 @@ class Result:
     manifest, config: the documents of the image, verbatim.
     elsewhere: digests of the blobs that were not written.
     plan: see documents.plan_document(); only for a job with `plan_only`.
-    error: the reason why all others are missing.
+    error: the failure; None after success. If it is set, no other field is.
     """
 
     manifest: str | None = None

@@ -26,7 +26,7 @@ KERNEL = "ostree.linux"
 BOOTC = "containers.bootc"
 
 OSTREE_COMMIT = ("ostree.commit", "ostree.final-diffid")
-"""Labels that name an ostree commit, whose layout the files of a rechunked image do not have."""
+"""Labels that name an ostree commit. The files of a rechunked image do not have the layout of a commit."""
 
 PARENTS = frozenset(
     [OCI + name for name in ("version", "revision", "title", "description", "source", "url", "documentation")]
@@ -98,8 +98,8 @@ def version(template: str, now: int, previous: str | None) -> str:
 def labelling(inherited: Mapping[str, str], own: Mapping[str, str], *, keep: Iterable[str] = ()) -> Labelling:
     """Return the changes of labels for an image with an identity of its own.
 
-    The rule: what `own` names is rewritten; of the rest, a label that describes the parent (is_parents())
-    is dropped unless `keep` names it; all others stay.
+    A label in `own` is rewritten. Any other label is dropped if it describes the parent (is_parents()) and
+    `keep` does not name it. All others stay.
     """
     kept = set(keep)
     dropped = sorted(name for name in inherited if is_parents(name) and name not in own and name not in kept)

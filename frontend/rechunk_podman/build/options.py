@@ -41,13 +41,13 @@ class BuildOptions:
     created: epoch seconds; None: that of the source image.
     compression: of the layers that are written.
     format: of the manifest; None: that of the source image, else OCI's.
-    prune: paths that are left out; for PATH/ only its content.
+    prune: paths to leave out; PATH/ leaves out only the content of the directory.
     strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
     keep_mtime: paths whose mtimes, and those of all files below them, are kept.
     keep_selinux: record security.selinux.
     root_mode: permission bits of `/`.
-    max_size: the largest sum of file sizes, in bytes; more is an error after the scan. None: no limit.
+    max_size: the largest sum of file sizes, in bytes; a larger sum is an error. None: no limit.
     bootc: the image is bootable, see labels.bootable_labels(); the content of /sysroot is left out.
     fresh: plan without the Ledgers of earlier images.
     record: give the image a Ledger of its own.

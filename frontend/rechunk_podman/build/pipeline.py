@@ -94,7 +94,7 @@ def prepare(
         RechunkError: the config or the root filesystem is unusable, or on_scan raised it.
     """
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
-    # Refuses wrong operations before the long work.
+    # This raises for malformed operations before the long work.
     _configured(given, options)
     prune = (*options.prune, *_sysroot(root, options))
     databases = Databases(root, workers, prune=prune, strict=options.strict)
@@ -302,7 +302,7 @@ def _documents(
 def _compressor(
     options: BuildOptions, previous: Ledger | None, layers: Sequence[Layer], reuse: Reuse
 ) -> Compressor | None:
-    """Return the program that made the blobs; if all are reused, the previous Ledger's."""
+    """Return the program that made the blobs; if all are reused, the one in the previous Ledger."""
     if previous is not None and all(layer.diff_id in reuse for layer in layers):
         return previous.compressor
     program = options.compression.program

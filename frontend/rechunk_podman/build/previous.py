@@ -1,8 +1,8 @@
-"""The previous image as a source of blobs: resolved once to a digest, trusted or verified.
+"""The previous image as a source of blobs: resolve it once to a digest; trust or verify its blobs.
 
-Reuse is trust: old clients accept a blob that does not match its diff_id, and a wrong one would travel into
-every later, signed image. So blobs are fetched and hashed before their names go into a new manifest, unless
-the user named the image by its digest, or pushed that very image (registry/state.py), or this machine has
+Reuse needs trust: old clients accept a blob that does not match its diff_id, and every later, signed image
+would contain a wrong blob, too. So blobs are fetched and hashed before a new manifest names them, unless the
+user named the image by its digest, or the user pushed this image (registry/state.py), or this machine has
 verified the blob before (registry/verified.py).
 """
 
@@ -57,8 +57,8 @@ Opener = Callable[[Layer], Any]
 class Previous:
     """The previous image.
 
-    reference: with its digest, if it is in a registry.
-    kind: of its location; blobs are reused from registries and OCI layouts.
+    reference: its reference, with the digest if it is in a registry.
+    kind: the kind of its location; blobs are reused from registries and OCI layouts.
     trusted: True if the user vouches for its blobs.
     """
 
@@ -82,9 +82,9 @@ class Previous:
 
 
 def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = None) -> Previous | None:
-    """Return the previous image, or None (with a warning) if it is not there or not usable.
+    """Return the previous image; log a warning and return None if it does not exist or is not usable.
 
-    An image in a registry is named by its digest from here on, for its tag may move; a note names it.
+    The result names an image in a registry by its digest, because its tag may move; a note names it, too.
 
     Raises:
         RechunkError: as previous_documents().
@@ -98,10 +98,10 @@ def pushed_before(
 ) -> Previous | None:
     """Return the image that the target of a push names now, or None.
 
-    If it names none, a note tells of the newest of the repository's other tags.
+    If it names none, log a note about the newest of the repository's other tags.
 
     Args:
-        auto: return that one.
+        auto: if the target names no image, return that of the newest other tag.
 
     Raises:
         UnreachableError: the registry did not answer. ToolError: skopeo is missing or failed.
@@ -120,7 +120,7 @@ def pushed_before(
     try:
         other = newest_beside(target, registry)
     except ToolError as error:
-        # Some registries list no tags, and nobody asked for another one's memory.
+        # Some registries list no tags, and without `auto` the user did not request another tag's image.
         if auto and not isinstance(error, DeniedError):
             raise
         (log.warning if auto else log.info)("no previous image: %s", error.message)
@@ -136,7 +136,7 @@ def pushed_before(
 
 
 def found(reference: str, record: ImageRecord, state: State | None = None) -> Previous:
-    """Return the Previous that a reference and its documents make; log a note that names it."""
+    """Return the Previous of a reference and the image's documents; log a note that names it."""
     kind = locate(reference)[0]
     if kind is LocationKind.DOCUMENT:
         return Previous(record, reference, kind)
@@ -171,18 +171,18 @@ def build(
     registry: Registry = DEFAULT,
     on_plan: Callable[[pipeline.Prepared, int], None] | None = None,
 ) -> WrittenImage:
-    """pipeline.build(), naming blobs of the previous image again where their layers come out the same.
+    """Build as pipeline.build() does, but reuse blobs of the previous image whose layers are unchanged.
 
     Args:
-        verify: fetch and hash the blobs first; None: unless the image is trusted. A blob that is not what its
-            diff_id says is written anew, with a warning.
+        verify: fetch and hash the blobs first; None: do so unless the image is trusted. A blob that does not
+            match its diff_id is written anew, with a warning.
         recheck: verify also blobs that this machine has verified before.
         without: digests of blobs that are not to be reused.
 
     Raises:
         RechunkError: as pipeline.build(). ToolError: skopeo is missing or failed.
     """
-    from rechunk_podman.build import pipeline  # numpy and all: a command that only finds an image needs none
+    from rechunk_podman.build import pipeline  # needs numpy, which slows commands that only find images
 
     in_registry = previous.kind is LocationKind.REGISTRY
     cache = verified.cache_file() if in_registry and not recheck else None
@@ -224,7 +224,7 @@ def build(
             excluded |= error.digests.keys()
             log.warning("%d layers are written anew instead of being reused", len(error.digests))
             if any(error.digests.values()):
-                # Whoever pushes is told that a blob of that digest is there: others are needed.
+                # The registry would say that it has a blob of this digest: the new blobs must differ.
                 options = replace(options, compression=options.compression.neighbour())
                 level = options.compression.level
                 log.warning("at level %d, so that damaged blobs are not taken for the new ones", level)
@@ -233,16 +233,16 @@ def build(
 def verify_blobs(
     previous: Previous, layers: Sequence[Layer], registry: Registry = DEFAULT
 ) -> dict[Digest, bool]:
-    """Fetch blobs of the previous image and hash what they hold; keep nothing on disk.
+    """Fetch blobs of the previous image and hash their bytes and tars; keep nothing on disk.
 
-    Return the digests of the wrong blobs, each with True if it is damaged: the bytes are not those of the
-    digest. A warning says what is wrong.
+    Return the digests of the wrong blobs, each with True if the blob is damaged: its bytes do not match the
+    digest. Log a warning for each wrong blob.
 
     Raises:
         ToolError: skopeo is missing or failed.
     """
     unsound: dict[Digest, bool] = {}
-    # One blob may stand for several layers in a forged manifest: each of them is a claim of its own.
+    # A forged manifest may name one blob for several layers: each pair must be verified.
     unique = {(layer.descriptor.digest, layer.diff_id): layer for layer in layers}
     total = sum(layer.descriptor.size for layer in unique.values())
     what = "fetched and hashed" if previous.kind is LocationKind.REGISTRY else "read and hashed"
@@ -305,7 +305,7 @@ def _check_blob(opener: Opener, layer: Layer) -> None:
     """Read a blob, and hash it and the tar in it.
 
     Raises:
-        _WrongBlobError: it is not there, or does not hold the layer. ToolError: skopeo failed.
+        _WrongBlobError: the blob is missing or does not hold the layer. ToolError: skopeo failed.
     """
     name = "the blob"
     try:

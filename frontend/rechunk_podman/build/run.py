@@ -1,4 +1,4 @@
-"""Execution of a chunker job: plan or build an image; from a job file, write the result beside it."""
+"""Execute a chunker job: plan or build an image; write the result of a job file beside it."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from rechunk_podman.temporary import wait_for_holder
 log = logging.getLogger("rechunk_podman")
 
 ORDERLY_SECONDS = 5.0
-"""The longest time for an orderly end of a chunker whose caller has died."""
+"""The longest time in which a chunker may clean up and end after its caller has died."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def run(job: Job) -> Built:
 
 
 def _warn_of_format(job: Job, output: Output) -> None:
-    """Log the fields of the config that podman will not read, if nobody has decided on the format."""
+    """Log a warning for the fields of the config that podman will not read, if no format is requested."""
     if job.options.format is not None or output.kind is OutputKind.DOCKER_ARCHIVE or job.config is None:
         return
     if lost := docker_only(ImageConfig.parse(job.config)):
@@ -114,7 +114,7 @@ def _warn_of_format(job: Job, output: Output) -> None:
 
 
 def run_file(path: Path) -> None:
-    """Do the job in a file; write the result and the log beside it.
+    """Execute the job in a file; write the result and the log beside it.
 
     Raises:
         UsageError: the file holds no job. RechunkError: as run(); the result contains the error, too.
@@ -146,7 +146,7 @@ def run_file(path: Path) -> None:
 
 
 def _end_with_holder(folder: str) -> None:
-    """End this process, in order if it can be, when nobody holds the lock of the directory any more."""
+    """Wait until no process holds the lock of the directory, then end this process, cleanly if possible."""
     try:
         wait_for_holder(folder)
     except OSError as error:
@@ -175,7 +175,7 @@ class _Records(logging.FileHandler):
         return json.dumps({"level": record.levelno, "message": record.getMessage(), **phase})
 
     def phase(self, name: str, total: int) -> None:
-        """Write that a phase begins, as a record whatever the level."""
+        """Write a record of the beginning of a phase, at any log level."""
         told = {"levelno": logging.DEBUG, "msg": f"phase: {name}", "phase": {"phase": name, "total": total}}
         self.handle(logging.makeLogRecord(told))
 
@@ -219,7 +219,7 @@ def _require_room(output: Output, options: BuildOptions, size: int, what: str) -
 
 
 def _place(output: Output) -> str:
-    """Return a path on the file system that is written to first."""
+    """Return a path on the file system to which the image is first written."""
     if output.path is not None:
         return spool_directory() if is_stream(output.path) else output.path
     return "/proc/self/fd/1" if stat.S_ISREG(os.fstat(1).st_mode) else spool_directory()

@@ -13,7 +13,7 @@ from rechunk_podman.packages.ecosystems import compare
 ADDED, REMOVED, UPGRADED, DOWNGRADED, CHANGED = "added", "removed", "upgraded", "downgraded", "changed"
 """The kinds of a change.
 
-changed: two spellings of one version, a version is unknown, or other versions beside the newest one.
+changed: the spelling of the version differs, a version is unknown, or only older installed versions differ.
 """
 
 NOTABLE = (
@@ -71,8 +71,8 @@ class Change(NamedTuple):
 class PackageChanges:
     """The changes between two images.
 
-    level: "binary" if both databases were read, "source" if one image has only its Ledger, None if nothing is
-        known of one of them.
+    level: "binary" if both databases were read, "source" if one image has only its Ledger, None if one image
+        has neither.
     unchanged: the number of packages with the same version.
     """
 

@@ -27,7 +27,7 @@ from rechunk_podman.temporary import private_directory
 class Version:
     """The version of a package.
 
-    source: name of the ecosystem by whose rules it is compared.
+    source: name of the ecosystem whose rules compare the version.
     text: "" if unknown; several installed versions are separated by spaces, the newest last.
     """
 
@@ -50,7 +50,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """Package name -> version. If two ecosystems have a name, the first in ECOSYSTEMS counts.
+    """Package name -> version. If two ecosystems have the same name, the first in ECOSYSTEMS counts.
 
     sources: source packages.
     binary: installed packages; none if only a Ledger was read.
@@ -142,7 +142,7 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
 
 
 def _prepare(top: Path, path: str) -> Path:
-    """Return the location of a path below `top`; make its directories, of which none is a symlink (Tree)."""
+    """Make the directories of a path below `top` (a Tree has no symlinks there); return its location."""
     target = top / path
     try:
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -96,7 +96,7 @@ class Tags:
 
 
 def short_versions(old: Version | None, new: Version | None) -> tuple[str, str]:
-    """Return both versions as people read them: without the release, unless only the release differs.
+    """Return both versions for people: without the release, unless only the release differs.
 
     "" means that the package is absent, "?" that its version is unknown.
     """
@@ -160,7 +160,7 @@ def render_template(source: str, tags: Tags, *, human_size: Callable[[float], st
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 (Markdown; the filter `md` is for what images say)
+        autoescape=False,  # noqa: S701 (Markdown; the filter `md` escapes texts of images)
     )
     environment.filters["size"] = human_size
     environment.filters["md"] = escape

@@ -1,4 +1,4 @@
-"""The commands of `rechunk-podman`, each from its module, behind one error boundary."""
+"""The commands of `rechunk-podman`, each in its own module, with one error boundary for all."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ NAME = "rechunk-podman"
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Return the command line; if the arguments begin with a command, only with this command.
+    """Return the typer application; if the arguments begin with a command, include only this command.
 
-    A build starts in half the time if it does not load the modules of the other commands.
+    A build starts in half the time if the modules of the other commands are not loaded.
     """
     app = typer.Typer(
         name=NAME,
@@ -66,7 +66,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 def main() -> NoReturn:
     """Run the console script."""
     arguments = command_first(sys.argv[1:])
-    # numpy's linear algebra, unused here, starts spinning threads for each processor
+    # numpy's linear algebra, which is not used here, would start busy threads for each processor.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # the caller closed it
@@ -76,7 +76,7 @@ def main() -> NoReturn:
         guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
     except SystemExit as leaving:
         code = leaving.code if isinstance(leaving.code, int) else 0
-    # Everything is closed already, and the shutdown of the interpreter takes a tenth of a second.
+    # All files are closed already; skip the shutdown of the interpreter, which takes 0.1 seconds.
     logging.shutdown()
     with suppress(OSError):
         sys.stdout.flush()

@@ -6,7 +6,7 @@ from __future__ import annotations
 def image_names(incomplete: str) -> list[str]:
     """Return the names in podman's storage that begin with the text; none if podman does not answer.
 
-    Names match without `localhost/`, too, as in podman.
+    As in podman, the text may leave out the `localhost/` of a name.
     """
     from rechunk_podman.errors import RechunkError
     from rechunk_podman.programs.process import run

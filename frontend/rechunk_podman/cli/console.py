@@ -33,17 +33,17 @@ INTERRUPTED = 130
 WRONG_CALL: type[Exception] = next(
     kind for kind in typer.BadParameter.__mro__ if kind.__name__ == "UsageError"
 )
-"""The class that typer raises for wrong arguments: click's, or that of the copy in newer typer."""
+"""The exception class for wrong arguments: click's, or in newer typer that of its copy of click."""
 
 
 _PLAINER = {"→": "->", "…": "...", "─": "-"}
-"""Characters in our messages -> their replacements if the encoding lacks them."""
+"""Characters in our messages -> replacements for encodings that lack them."""
 
 
 def set_up_streams() -> None:
     """Make every text printable on stdout and stderr, whatever their encoding.
 
-    A character that the encoding lacks becomes a plainer one or an escape.
+    A character that the encoding lacks is replaced by a similar one or an escape.
     """
     codecs.register_error("plainer", _plainer)
     for stream in (sys.stdout, sys.stderr):
@@ -72,8 +72,8 @@ def set_up_logging(verbosity: int, trace: Path | None = None) -> None:
     """Send the package's log to stderr.
 
     Args:
-        verbosity: 0 shows warnings and notes, 1 also the stages of the work, 2 everything.
-        trace: a file that gets everything, for any verbosity.
+        verbosity: 0 shows warnings and notes, 1 also the stages of the work, 2 all records.
+        trace: a file for all records, at any verbosity.
 
     Raises:
         UsageError: the file cannot be written.
@@ -136,17 +136,17 @@ def _wrong_call(error: Exception) -> int:
 
 
 def withhold(variable: str) -> None:
-    """Take a variable with a secret out of the environment, which /proc/PID/environ shows of every child."""
+    """Remove a secret variable from the environment, which /proc/PID/environ would show of every child."""
     if variable in os.environ:
         _withheld[variable] = os.environ.pop(variable)
 
 
 _withheld: dict[str, str] = {}
-"""Variables that the same command needs if it is run again in a user namespace."""
+"""Removed variables; the command needs them if it is run again in a user namespace."""
 
 
 def _rooted(command: Callable[[], object]) -> object:
-    """Call the command; if it needs a user namespace, replace this process by one in a namespace."""
+    """Call the command; if it needs a user namespace, run it again in one, by replacing this process."""
     try:
         return command()
     except NamespaceRequiredError:
@@ -158,13 +158,13 @@ def _rooted(command: Callable[[], object]) -> object:
 def guarded(command: Callable[[], object]) -> NoReturn:
     """Run the command line, turn its errors into text, and exit.
 
-    A command that needs root of a user namespace is run again in one, with the same arguments.
+    A command that needs to be root of a user namespace is run again in one, with the same arguments.
 
     Args:
         command: returns an exit code, or None for 0.
     """
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    # A closed terminal must not leave temporary files behind; under nohup the work goes on.
+    # When the terminal is closed, end and remove temporary files, except under nohup.
     if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, signal.default_int_handler)
     if "RECHUNK_OUTER_PID" in os.environ:
@@ -181,11 +181,11 @@ def guarded(command: Callable[[], object]) -> NoReturn:
     except WRONG_CALL as error:
         code = _wrong_call(error)
     except BrokenPipeError:
-        # The reader of our output has gone; without this the interpreter's flush at exit fails once more.
+        # The reader of our output has ended; without this, the interpreter's flush at exit would fail, too.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except OSError as error:
-        # An OSError without a file name is one of standard output.
+        # An OSError without a file name comes from standard output.
         if (
             error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
             or error.filename is not None

@@ -83,7 +83,7 @@ class ImageOptions:
         """Return the options as BuildOptions.
 
         Args:
-            pushed: compress the layers by default.
+            pushed: the image will be pushed, so compress its layers by default.
 
         Raises:
             UsageError: a value is malformed.

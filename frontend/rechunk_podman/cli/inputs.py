@@ -1,4 +1,4 @@
-"""The options of `build` alone; root filesystem and image config from options and environment."""
+"""Options that only `build` has; find the root filesystem and the image config by options and environment."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
 
 @dataclass(frozen=True, slots=True)
 class BuildFiles:
-    """The files of `build` besides the image, as in chunkah: a group of options."""
+    """The input and output files of `build` besides the image, as in chunkah: a group of options."""
 
     rootfs: Annotated[
         str | None,
@@ -63,7 +63,7 @@ class BuildFiles:
 
 
 def find_rootfs(given: str | None) -> str:
-    """Return the root filesystem: as given, from the environment, or the mount point of a builder stage.
+    """Return the root filesystem: the given one, that of the environment, or a mount of a builder stage.
 
     Raises:
         UsageError: no root filesystem is named or mounted, or it is not a directory.
@@ -103,7 +103,7 @@ def warn_of_output_within(rootfs: str, output: Output) -> None:
 
 
 def note_missing_config() -> None:
-    """Log that the image has no config: in a Containerfile nothing else tells that the base had one."""
+    """Log that the image has no config: in a Containerfile nothing else shows that the base had one."""
     note(
         log,
         "no image config is given: the image has no command, no variables and no labels "
@@ -112,10 +112,10 @@ def note_missing_config() -> None:
 
 
 def given_config(file: str | None, string: str | None) -> str | None:
-    """Return the text of the image config, from the file, else the string (or its variables), else None.
+    """Return the text of the image config: of the file, else the string (or its variables), else None.
 
     Raises:
-        UsageError: both are given.
+        UsageError: both the file and the string are given.
     """
     if file is not None and string is not None:
         raise UsageError("--config and --config-str exclude each other", hint="give one of them")

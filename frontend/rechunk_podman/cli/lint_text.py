@@ -12,14 +12,14 @@ from rechunk_podman.lint.report import Report
 from rechunk_podman.units import human_size
 
 PATHS, CHANGES = 5, 12
-"""The number of paths of a finding, and of changes of a layer, that are shown."""
+"""The largest number of paths shown for a finding, and of changes shown for a layer."""
 
 _ALL = 1 << 62
 _HINT = "-v shows them"
 
 
 def report_lines(report: Report, *, all_paths: bool) -> list[str]:
-    """Return the findings, each check's reason once, the layers of an update, and the totals."""
+    """Return lines with the findings, the reason of each check once, the layers of an update, and totals."""
     counts = [plural(number, name) for name, number in reversed(report.counts.items()) if number]
     verdict = ", ".join(counts) or "nothing found"
     layers = _layer_lines(report.changes, all_paths) if "new" in report.subject else []
@@ -61,7 +61,7 @@ def _layer_lines(layers: Iterable[LayerChange], all_paths: bool) -> list[str]:
 
 
 def path_text(change: Change) -> str:
-    """Return a path and how it differs, in one line."""
+    """Return a path and its difference as one line."""
     text = f"/{change.path}: {change.what}"
     if change.what == MOVED:
         return f"{text} from layer {change.old}"

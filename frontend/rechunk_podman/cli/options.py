@@ -1,7 +1,7 @@
 """Every option that several commands share, declared once: name, metavar, help, variable and help panel.
 
 A command takes an alias (`verbose: Verbose = 0`) or a group of them (`access: Access`, see `command()`).
-Options without a panel are the most used ones; the help shows them before the panels.
+The most used options have no panel; the help shows them before the panels.
 """
 
 from __future__ import annotations
@@ -241,7 +241,7 @@ Authfile = Annotated[
 
 
 def _take_out(value: str | None) -> str | None:
-    """Return the credentials; no child gets them in its environment."""
+    """Return the credentials; remove them from the environment, so that no child gets them."""
     withhold("RECHUNK_CREDS")
     return value
 
@@ -306,7 +306,7 @@ class Access:
         """Return the options as a Registry.
 
         Args:
-            references: the images of the command; the credentials are only for the first registry of them.
+            references: the images of the command; the credentials are only for the first registry in them.
             platform: [OS/]ARCH[/VARIANT] to choose from an index.
 
         Raises:
@@ -335,7 +335,7 @@ class Access:
 
 
 def command(function: Callable[..., None]) -> Callable[..., None]:
-    """Decorate a command: replace each parameter that is a dataclass of options by these options.
+    """Decorate a command: replace each parameter that is a dataclass of options by its fields.
 
     typer sees one option for each field, in order; the function receives the instance.
     """

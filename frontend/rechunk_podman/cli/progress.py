@@ -1,4 +1,4 @@
-"""The progress of long work: a bar with a clock on a terminal, lines in the log elsewhere (-v)."""
+"""Show the progress of long work: a bar with a clock on a terminal, else lines in the log (-v)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def progress_bar() -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
     from rich.progress import Progress as Bars
 
-    # rich takes variables of CI for a terminal, too
+    # rich also assumes a terminal if some variables of CI are set.
     console = Console(stderr=True)
     if not (console.is_terminal and sys.stderr.isatty()):
         with _logged() as show_in_log:
@@ -44,7 +44,7 @@ def progress_bar() -> Iterator[Progress]:
         task = bars.add_task("starting", total=None, moved="")
 
         def show(phase: str, done: int, total: int) -> None:
-            # each phase is seen, however short it is
+            # Show each phase, even a very short one.
             bars.update(
                 task,
                 description=phase,
@@ -54,7 +54,7 @@ def progress_bar() -> Iterator[Progress]:
                 refresh=bars.tasks[0].description != phase,
             )
 
-        # The bar replaces sys.stderr while it lives; the log has to go the same way.
+        # The bar replaces sys.stderr while it exists; the log must use the replacement, too.
         handlers = [h for h in log.handlers if isinstance(h, logging.StreamHandler)]
         old = [handler.setStream(sys.stderr) for handler in handlers]
         try:
@@ -67,7 +67,7 @@ def progress_bar() -> Iterator[Progress]:
 
 @contextmanager
 def build_progress() -> Iterator[None]:
-    """Show the progress of a build in this process, on a terminal alone: a log has its stages."""
+    """Show the progress of a build in this process on a terminal; elsewhere the log has its stages."""
     if not sys.stderr.isatty():
         yield
         return
@@ -93,7 +93,7 @@ def build_progress() -> Iterator[None]:
 
 
 def moved_text(done: int, total: int) -> str:
-    """Return the bytes so far, of how many if that is known; "" for none."""
+    """Return the bytes so far, and the total if it is known, as text; "" if there are none."""
     if total:
         return f"{human_size(done)} of {human_size(total)}"
     return human_size(done) if done else ""

@@ -1,4 +1,4 @@
-"""Steps of split and index around a push: check the output files before, write the digest after."""
+"""Steps of split and index around a push: check the output files before it, write the digest after it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger("rechunk_podman")
 
 
 def upload_line(image: SplitImage) -> str:
-    """Return one line that says how much of an image was uploaded, and which image has the rest."""
+    """Return a line with the part of an image that was uploaded, and the image that has the rest."""
     layers = [layer.descriptor for layer in image.record.layers if layer.descriptor is not None]
     new = [layer for layer in layers if layer.digest not in image.reused]
     amount, total = (human_size(sum(layer.size for layer in some)) for some in (new, layers))
@@ -36,13 +36,13 @@ def upload_line(image: SplitImage) -> str:
 
 
 def require_writable_files(**files: Path | str | None) -> None:
-    """Check before the long work that files can be written after it.
+    """Check that files can be written, before the long work whose results they get.
 
     Args:
         files: name of the option, without its dashes -> file.
 
     Raises:
-        UsageError: as require_writable(); or TMPDIR is no directory.
+        UsageError: as require_writable(); or TMPDIR is not a directory.
     """
     temporary = os.environ.get("TMPDIR")
     if temporary and not Path(temporary).is_dir():
@@ -60,9 +60,9 @@ def finish_push(
     sign_hint: bool,
     images: Sequence[SplitImage] = (),
 ) -> None:
-    """Write the digest to its file; print to stderr what was uploaded, and how to sign it.
+    """Write the digest to its file; print the uploaded parts and a command for signing to stderr.
 
-    In a workflow of GitHub, what was uploaded goes into the summary of the step, too.
+    In a workflow of GitHub, write the uploaded parts to the summary of the step, too.
 
     Raises:
         RechunkError: the file cannot be written.

@@ -12,13 +12,13 @@ NAMES = 4
 """The number of names that one line or cell lists."""
 
 _UNLIMITED = 1 << 20
-"""Columns of a page of unlimited width."""
+"""The width of a table that is not on a terminal, in columns."""
 
 
 def print_table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: Collection[str] = ()
 ) -> None:
-    """Print a table. No cell is cut: long cells take several lines on a terminal, one line elsewhere.
+    """Print a table without cutting cells: long cells take several lines on a terminal, else one line.
 
     Args:
         title: a line above it; "" for none.
@@ -38,7 +38,7 @@ def print_table(
         table.add_row(*(Text(printable(cell)) for cell in row))
     if title:
         print_lines([title])
-    # without a terminal rich assumes 80 columns, and variables of CI make it assume a terminal
+    # Without a terminal rich assumes 80 columns; if some variables of CI are set, it assumes a terminal.
     Console(width=None if sys.stdout.isatty() else _UNLIMITED).print(table)
 
 
@@ -62,7 +62,7 @@ def _escaped(character: str) -> str:
 
 
 def first_of(names: Sequence[str], more: int = 0) -> str:
-    """Return the first names as a list, and the number of the others.
+    """Return a text with the first names, and the number of the others.
 
     Args:
         more: the number of further, unknown names.
@@ -76,7 +76,7 @@ def shortened(lines: Sequence[str], limit: int, hint: str) -> list[str]:
     """Return at most `limit` of the lines, indented, and a line with the number of the others.
 
     Args:
-        hint: the way to see all lines.
+        hint: the option that shows all lines.
     """
     shown = [f"  {line}" for line in lines[:limit]]
     more = len(lines) - len(shown)
@@ -84,12 +84,12 @@ def shortened(lines: Sequence[str], limit: int, hint: str) -> list[str]:
 
 
 def size_of(size: float | None, unknown: str = "unknown") -> str:
-    """Return bytes as people write them, or `unknown` for None."""
+    """Return a number of bytes as text for people, or `unknown` for None."""
     return unknown if size is None else human_size(size)
 
 
 def day(seconds: int) -> str:
-    """Return a date (epoch seconds) as YYYY-MM-DD, UTC, or as `@SECONDS` if no calendar has it."""
+    """Return a date (epoch seconds) as YYYY-MM-DD, UTC, or as `@SECONDS` if it is out of range."""
     try:
         return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d")
     except (ValueError, OverflowError, OSError):

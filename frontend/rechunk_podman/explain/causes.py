@@ -19,9 +19,9 @@ PACKAGES, FILES, BOTH, MOVED, CAME_ALONG, ANEW, UNTOLD = (
     "recompressed",
     "unknown",
 )
-"""The causes of a download. BOTH: a layer in which packages and files of no package changed. MOVED: nothing
-in the layer changed, its components lay in other layers. CAME_ALONG: unchanged components of a layer in which
-others changed. UNTOLD: nothing is recorded."""
+"""The causes of a download. BOTH: packages and files of no package changed in one layer. MOVED: nothing in
+the layer changed, but its components were in other layers. CAME_ALONG: unchanged components of a layer in
+which others changed. UNTOLD: the image does not record the content of the layer."""
 
 TEXTS = {
     PACKAGES: "changed packages",
@@ -32,16 +32,16 @@ TEXTS = {
     ANEW: "compressed anew, unchanged",
     UNTOLD: "of unknown content",
 }
-"""Cause -> how people read it."""
+"""Cause -> its text for people."""
 
 _OF_PACKAGES = PACKAGE_SOURCES | {"database", "kernel"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """A cause. bytes: known ones that it costs. layers: the number of layers with such bytes.
+    """A cause. bytes: the known bytes downloaded for it. layers: the number of layers with such bytes.
 
-    at_least: the bytes of some unchanged components are not known; they are counted with what changed.
+    at_least: some unchanged components have unknown sizes; their bytes are counted as changed.
     """
 
     name: str
@@ -84,13 +84,13 @@ def _shares(entry: LayerUpdate) -> dict[str, int]:
 
 
 def _kind(names: Iterable[str]) -> str:
-    # rpm-ostree names packages alone, without a source before a slash
+    # rpm-ostree names only packages, and without a source and slash before the name.
     kinds = {"/" not in name or name.partition("/")[0] in _OF_PACKAGES for name in names}
     return BOTH if len(kinds) == 2 else PACKAGES if kinds == {True} else FILES
 
 
 def verdict(update: Update) -> str:
-    """Return one sentence: how much is downloaded, mostly why, and what would have helped."""
+    """Return one sentence: the bytes of the download, its main cause, and a remedy."""
     old, new = update.old, update.new
     found = causes(update)
     if not found:

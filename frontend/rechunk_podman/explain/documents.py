@@ -87,7 +87,7 @@ def _blob(layer: LayerFacts) -> dict[str, Any]:
 
 
 def date_text(seconds: int) -> str | None:
-    """Return a recorded date as RFC 3339, or None if no calendar has it (a Ledger made by hand)."""
+    """Return a recorded date as RFC 3339, or None if it is out of range (a Ledger made by hand)."""
     try:
         return format_time(seconds)
     except UsageError:
@@ -122,7 +122,7 @@ def update_document(update: Update) -> dict[str, Any]:
 
 
 def download_document(update: Update) -> dict[str, int]:
-    """Return the totals of what a client fetches."""
+    """Return the total bytes and layers that a client fetches."""
     return {
         "bytes": update.downloaded,
         "layers": update.count(CHANGED, RECOMPRESSED),

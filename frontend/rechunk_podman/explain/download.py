@@ -13,8 +13,8 @@ from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
 from rechunk_podman.planning.ledger import ComponentRecord
 
 KEPT, CHANGED, RECOMPRESSED, REPEATED = "kept", "changed", "recompressed", "repeated"
-"""The status of a layer: the client has its blob; must fetch it; has its content in another blob; fetches its
-blob for a lower layer already."""
+"""The status of a layer. KEPT: the client has its blob. CHANGED: it must fetch the blob. RECOMPRESSED: it has
+the tar in another blob. REPEATED: it fetches the same blob for a lower layer."""
 
 NEW, UNCHANGED, UNKNOWN = "new", "unchanged", "unknown"
 """The status of a component, besides CHANGED."""
@@ -35,10 +35,10 @@ class LayerUpdate:
     """A layer of the new image.
 
     old: the number of the same layer (by diff_id, else digest) in the old image; None if it has none.
-    removed: components that the new image lacks, of the old layers whose heir this layer is.
+    removed: components of the old layers whose heir this layer is, which the new image lacks.
     came_from: the numbers of the old layers that held its unchanged components.
-    ride_bytes: bytes of the unchanged components that are downloaded with it. A size is known for a set of
-        components that was or is a whole layer.
+    ride_bytes: bytes of the unchanged components that are downloaded with it. A size is known only for a set
+        of components that was or is a whole layer.
     ride_known: True if `ride_bytes` counts all of them.
     """
 
@@ -66,7 +66,7 @@ class Update:
     """An update from one image to another. Sizes are bytes, from the new image's manifest.
 
     removed: the components of the old image that the new one lacks.
-    first_changed: the number of the lowest layer that local storage unpacks with all above it; None for none.
+    first_changed: the number of the lowest layer that local storage unpacks, with all above it, or None.
     notes: sentences for people.
     """
 
@@ -137,7 +137,7 @@ def compare(old: ImageFacts, new: ImageFacts) -> Update:
 
 
 def _first_changed(old: ImageFacts, new: ImageFacts) -> int | None:
-    """Compare as local storage does, by the chain of diff_ids up to each layer (config.md, "ChainID")."""
+    """Return Update.first_changed, by the chain of diff_ids up to each layer (config.md, "ChainID")."""
     same = 0
     for before, now in zip(old.layers, new.layers, strict=False):
         if before.diff_id != now.diff_id:
@@ -152,7 +152,7 @@ def _holders(facts: ImageFacts) -> Mapping[str, int]:
 
 
 def _heirs(old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> dict[int, tuple[int, ...]]:
-    """Map a new layer to the old layers that are gone and of whose components it holds the most."""
+    """Map each new layer to the removed old layers of which it holds more components than other layers."""
     kept = {layer.diff_id for layer in new.layers}
     shares: dict[int, dict[int, int]] = {}
     for layer in new.layers:
@@ -243,7 +243,7 @@ def _records(facts: ImageFacts) -> dict[str, ComponentRecord]:
 
 
 def _same_fingerprint(one: ComponentRecord, other: ComponentRecord) -> bool:
-    """Compare the common bytes: a Ledger that was short of space keeps fewer of each fingerprint."""
+    """Compare the common first bytes: a Ledger that lacked space keeps fewer bytes of each fingerprint."""
     width = min(len(one.fingerprint), len(other.fingerprint))
     return one.fingerprint[:width] == other.fingerprint[:width]
 

@@ -1,6 +1,6 @@
 """The comparison of two trees, file by file: the proof that a split image lost and changed nothing.
 
-mtimes may differ (a split image clamps them), and clients create `/` themselves: both are reported apart.
+mtimes may differ (a split image clamps them), and clients create `/` themselves; both are reported apart.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.rootfs.xattrs import compared_xattrs
 
 EXAMPLES = 10
-"""The number of differing mtimes that are named."""
+"""The number of paths with differing mtimes that are listed."""
 
 
 class Difference(NamedTuple):
@@ -99,7 +99,7 @@ def read_root(
     """Read a root filesystem on disk; the content of hard links is read once.
 
     Args:
-        prune: paths as `verify()` takes `ignore`. They are not read, and may hold what no image can hold.
+        prune: paths, as `ignore` of `verify()`. They are not read, so they may hold sockets and the like.
         keep_selinux, skip_special_files: as `scan()` takes them.
 
     Raises:
@@ -121,7 +121,7 @@ def read_root(
 
 
 def _is_there(root: Root, path: str) -> bool:
-    """Return True if a path to ignore exists under this very name, not through a symlink."""
+    """Return True if a path to ignore exists and does not lead through a symlink."""
     name = path.strip("/")
     try:
         return path.startswith("/") and root.resolve(name) == name and bool(name and root.stat(name))
@@ -140,8 +140,8 @@ def verify(
     """Compare two trees.
 
     Args:
-        selinux: compare security.selinux, too. Of other attributes that layers leave out, marks of overlay
-            storage are compared.
+        selinux: compare security.selinux, too. Marks of overlay storage are always compared; other
+            attributes that layers leave out are not.
         ignore: absolute paths: `/a/b` leaves out the subtree, `/a/b/` only the content of the directory.
         skip_special_files: leave out FIFOs and devices.
 
@@ -256,7 +256,7 @@ def _xattr(name: str, xattrs: Mapping[str, bytes]) -> str | None:
 def _compare_links(paths: Sequence[str], a: Tree, b: Tree) -> Iterator[Difference]:
     """Yield the common paths whose hard-link groups differ.
 
-    A group is named by its first common path: a path of one side alone is reported once, as missing.
+    The first common path identifies a group. A path of only one side is reported once, as missing.
     """
     leaders_a, leaders_b = _leaders(paths, a), _leaders(paths, b)
     for path in paths:

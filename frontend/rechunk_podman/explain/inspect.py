@@ -1,6 +1,6 @@
 """The facts of one image: its layers, their components and its Ledger. Pure: documents in, facts out.
 
-Besides our own record it reads what other tools leave in an image: chunkah's history comments and layer
+It reads our own record and the records of other tools: chunkah's history comments and layer
 annotations (its src/ocibuilder.rs: `org.chunkah.component`, names joined by spaces), those of rpm-ostree
 (ostree-ext's container module: `ostree.components`, joined by commas).
 """
@@ -23,7 +23,7 @@ ANNOTATIONS = ((ANNOTATION_COMPONENT, ","), (CHUNKAH_COMPONENT, " "), ("ostree.c
 CHUNKAH = "chunkah"
 
 LEDGER, ANNOTATION, COMMENT, CREATED = "ledger", "annotation", "comment", "created_by"
-"""The source of a layer's component names; `created_by`: there is none."""
+"""The record that names a layer's components; `created_by`: no record does."""
 
 _REST = re.compile(r"\+(\d{1,9})\Z")
 _MARK = re.compile(r"\[[0-9a-f]{8}\]\Z")
@@ -37,7 +37,7 @@ class LayerFacts:
     digest, size, media_type: of the blob, from the manifest (size in bytes); None without a manifest.
     described_by: LEDGER, ANNOTATION, COMMENT or CREATED.
     components: the names that are known. more: the number of further components.
-    rate: the recorded share of updates in which the layer changes; None if none is recorded.
+    rate: the recorded share (0..1) of updates in which the layer changes; None if it is not recorded.
     """
 
     number: int
@@ -81,7 +81,7 @@ class ReleaseFacts:
 class ImageFacts:
     """An image.
 
-    ledger: the Ledger that describes its layers; None if it has none, for the reason that `problem` gives.
+    ledger: the Ledger that describes its layers; None if it has none, and `problem` is the reason.
     derived: further layers lie above those that the Ledger describes.
     ledger_bytes: the length of the Ledger's text.
     """
@@ -178,7 +178,7 @@ def _named(layer: LayerRecord) -> tuple[str, tuple[str, ...], int]:
     for key, separator in ANNOTATIONS:
         names = tuple(name for name in annotations.get(key, "").split(separator) if name)
         if names:
-            # Our annotation is limited in length; the comment counts the names that it leaves out.
+            # Our annotation has a maximal length; the comment has the number of names left out.
             return ANNOTATION, names, max(len(comment[0]) + comment[1] - len(names), 0)
     if comment[0]:
         return COMMENT, *comment
@@ -189,7 +189,7 @@ def parse_comment(text: str, *, ours: bool) -> tuple[tuple[str, ...], int]:
     """Return (component names, number of further ones) of a layer's history comment.
 
     Args:
-        ours: the comment is `name name +more [diff_id]` (oci/config.py, layer_comment()); else names alone.
+        ours: the comment is `name name +more [diff_id]` (oci/config.py, layer_comment()); else only names.
     """
     words, more = text.split(), 0
     if ours and words and _MARK.match(words[-1]):

@@ -15,7 +15,7 @@ from rechunk_podman.registry.documents import image_documents
 
 
 def inspect(reference: str, registry: Registry = DEFAULT) -> ImageFacts:
-    """Return the facts of the image that a reference names; of one in a registry only documents are fetched.
+    """Return the facts of the image that a reference names; from a registry, only documents are fetched.
 
     Raises:
         RechunkError: as `image_documents()`.

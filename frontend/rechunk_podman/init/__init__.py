@@ -1,1 +1,1 @@
-"""Copy-in files for repositories of derived images."""
+"""Files that are copied into repositories of derived images."""

@@ -18,10 +18,10 @@ PATTERNS = (
     *("Justfile", "justfile", ".justfile", "*.just", "Makefile", "*.sh"),
     *("Containerfile", "Containerfile.*", "*.Containerfile", "Dockerfile", "Dockerfile.*"),
 )
-"""Paths with a slash are matched from the top, names in every folder."""
+"""Patterns of files. One with a slash is matched from the top, another in every folder."""
 
 MAX_FILE = 1 << 20
-"""Bytes of a file that is read; larger ones are no scripts."""
+"""The largest file that is read, in bytes. Larger files are not scripts."""
 
 MAX_FOLDERS = 2000
 _SKIPPED = {".git", "node_modules", ".venv", "target"}
@@ -57,8 +57,8 @@ class Left:
 class Migration:
     """The work of one run.
 
-    steps: the files that change. left: lines for people. install: nothing in the repository installs
-    rechunk-podman where its recipes call it.
+    steps: the files that change. left: lines to change by hand. install: recipes call rechunk-podman, and
+    nothing in the repository installs it there.
     """
 
     directory: Path
@@ -107,7 +107,7 @@ def migrate(directory: Path, *, version: str) -> Migration:
 
 
 def _files(directory: Path) -> Iterator[tuple[str, str]]:
-    """Return path and text of each file that may call a rechunker, sorted; symlinks are left out."""
+    """Yield path and text of each file that may call a rechunker, sorted; skip symlinks."""
     for number, (folder, folders, names) in enumerate(os.walk(directory)):
         folders[:] = [] if number > MAX_FOLDERS else sorted(set(folders) - _SKIPPED)
         for name in sorted(names):
@@ -156,7 +156,7 @@ def _install(before: Mapping[str, str], after: dict[str, str], version: str) -> 
 
 
 def _recipes(text: str, before: str) -> Iterator[str]:
-    """Return the names of the recipes that call the tool now, and of those that call these."""
+    """Yield the names of the recipes that now call the tool, directly or through other recipes."""
     if text == before:
         return
     heads = list(_RECIPE.finditer(text))
@@ -177,7 +177,7 @@ def _calling(recipe: str) -> str:
 
 
 def _reaching(recipe: str) -> str:
-    """Match a call of a recipe, or its name among the dependencies in the first line of another."""
+    """Return a pattern for a call of a recipe, or for its name among the dependencies of another recipe."""
     return rf"{_calling(recipe)}|\A[^\n]*:[^\n]*(?<![\w-]){re.escape(recipe)}(?![\w-])"
 
 
@@ -192,7 +192,7 @@ def _first_call(text: str, recipes: set[str]) -> int | None:
 
 
 def _step_before(text: str, offset: int) -> tuple[int, str] | None:
-    """Return offset and indentation of the step that holds an offset, with the comments above it."""
+    """Return offset and indentation of the step around an offset; comments above it belong to it."""
     found = None
     for match in _STEP.finditer(text, 0, offset):
         found = match

@@ -30,9 +30,9 @@ class Question:
     """A question of templates.
 
     text: the question. hint: the form of an answer, for people.
-    words: the answers that are offered.
-    pattern: any other answer must match it whole. It allows no character that YAML, a shell or a
-        Containerfile would read as more than a word.
+    words: the answers to offer.
+    pattern: a regular expression that any other answer must match as a whole. It allows no character that
+        is special in YAML, a shell or a Containerfile.
     templates: the templates that ask the question.
     """
 
@@ -47,7 +47,7 @@ class Question:
         """Return the answer.
 
         Raises:
-            UsageError: it is neither one of the words nor matches the pattern.
+            UsageError: the answer is not one of the words and does not match the pattern.
         """
         if answer in self.words or (self.pattern and re.fullmatch(self.pattern, answer)):
             return answer
@@ -121,8 +121,8 @@ def default(name: str, answers: Mapping[str, str], *, folder: str, owner: str | 
 
     Args:
         answers: the answers to the questions before it.
-        folder: the name of the repository: that of its remote, else of its directory.
-        owner: the owner of the repository on GitHub; None if it is not there.
+        folder: the name of the repository by its remote, else by its directory.
+        owner: the owner of the repository on GitHub; None if it is not on GitHub.
     """
     bootable = answers.get("kind", "bootc") == "bootc"
     match name:

@@ -1,4 +1,4 @@
-"""Read and write the files of a repository; a symlink in it is never followed."""
+"""Read and write the files of a repository; never follow a symlink in it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""The record of earlier runs in a repository, and what a new run does with each file.
+"""The record of earlier runs in a repository, and the decision of a new run on each file.
 
 The record is the JSON file STATE beside the files: the answers, and the digest of each file as it was
-rendered. A file that was edited since is left alone.
+rendered. A file that was edited since then is not changed.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ class Step:
     """The fate of one file.
 
     old: its content, None if it is absent. new: the rendered content, None for a STALE file.
-    waiting: the file is left alone although its template has changed since.
+    waiting: the file is not changed although its template has changed.
     """
 
     path: str
@@ -118,12 +118,12 @@ def digest(data: bytes) -> str:
 def decide(
     rendered: Mapping[str, str], found: Mapping[str, bytes | None], state: State | None, *, force: bool
 ) -> tuple[Step, ...]:
-    """Return what to do with each file, sorted by path.
+    """Return the step for each file, sorted by path.
 
     Args:
         found: the content at each rendered and each recorded path, None if the file is absent.
         state: the record of the last run, None for the first run.
-        force: write the rendered text even over edited files.
+        force: overwrite edited files, too.
     """
     remembered = {} if state is None else state.files
     steps = []

@@ -1,7 +1,7 @@
-"""The lines by which other rechunkers are called, and the lines that take their place. Pure.
+"""Replace the lines that call other rechunkers. Pure.
 
-Each rule takes the text of a file and returns it changed. A line that no rule understands stays as it is.
-The forms are those of the tools' own documentation, docs/migrating.md lists them.
+Each rule takes the text of a file and returns the changed text. It keeps lines that it does not understand.
+The forms of the lines are those of the tools' own documentation; docs/migrating.md lists them.
 """
 
 from __future__ import annotations
@@ -80,11 +80,11 @@ USED = re.compile(
     r"|build-chunked-oci|(?<![\w./$-])chunkah build\b|bootc-base-imagectl rechunk"
     r"|bootc-build/(?:rechunk|chunka)\b"
 )
-"""What a line holds that calls another rechunker."""
+"""Text that marks a line as a call of another rechunker."""
 
 
 def actions(text: str, version: str) -> str:
-    """Put our action in the place of hhd-dev/rechunk and its fork, which takes the same inputs."""
+    """Replace hhd-dev/rechunk and its fork by our action, which takes the same inputs."""
     while match := _USES.search(text):
         before, after = text[: match.start()], text[match.end() :]
         depth = len(indent_of(text, match.start(1))) + (2 if "- " in match[1] else 0)
@@ -94,7 +94,7 @@ def actions(text: str, version: str) -> str:
 
 
 def _without_input(text: str, depth: int) -> str:
-    """Return the text after `uses:` without the input `rechunk` of the same step, the tool's image."""
+    """Return the text after `uses:` without the step's input `rechunk`, which names the tool's image."""
     kept, inside = [], True
     for line in text.splitlines(keepends=True):
         stripped = line.strip()
@@ -107,7 +107,7 @@ def _without_input(text: str, depth: int) -> str:
 
 
 def ostree(text: str, version: str) -> str:
-    """Put `split` in the place of `rpm-ostree compose build-chunked-oci`, on the host or in a container."""
+    """Replace `rpm-ostree compose build-chunked-oci`, on the host or in a container, by `split`."""
     return _commands(text, _OSTREE, _from_ostree)
 
 
@@ -170,7 +170,7 @@ def _mounted(run: Options, rootfs: str | None) -> str | None:
 
 
 def _target(output: str | None, volumes: Sequence[str] | None) -> tuple[str, str] | None:
-    """Return our option for an output of rpm-ostree; None for a file that only a container sees.
+    """Return our option for an output of rpm-ostree; None if the output is not visible on the host.
 
     Args:
         volumes: HOST:CONTAINER[:OPTIONS] of the container; None on the host.
@@ -196,7 +196,7 @@ def _target(output: str | None, volumes: Sequence[str] | None) -> tuple[str, str
 
 
 def scripts(text: str, version: str) -> str:
-    """Put `split` in the place of the three scripts of hhd-dev/rechunk that are run in its image."""
+    """Replace the three scripts of hhd-dev/rechunk, which run in its image, by `split`."""
     found = [match for match in _SCRIPT.finditer(text) if command_at(text, match.start())]
     if [match[1] for match in found] != ["1", "2", "3"]:
         return text
@@ -239,7 +239,7 @@ def _cut(text: str, command: Command) -> str:
 
 
 def _drop_unused(text: str) -> str:
-    """Return the text without the variables that hold the tool's image, if nothing else reads them."""
+    """Return the text without the variables that name the tool's image, unless something reads them."""
     holders: dict[str, str] = {}
     for line in text.splitlines(keepends=True):
         match = _ASSIGNMENT.match(line)
@@ -254,7 +254,7 @@ def _names(text: str) -> set[str]:
 
 
 def chunkah(text: str, version: str) -> str:
-    """Put our image, splitter and command in the place of chunkah's, which take the same options."""
+    """Replace chunkah's image, splitter and command by ours, which take the same options."""
     splitter = _CHUNKAH_SPLITTER.search(text) is not None
     lines = []
     for line in text.splitlines(keepends=True):

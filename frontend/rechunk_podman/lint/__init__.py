@@ -1,1 +1,1 @@
-"""Named checks on an image, one module a family of checks."""
+"""Named checks on an image; each family of checks is a module."""

@@ -122,8 +122,8 @@ class Finding(NamedTuple):
 class Check:
     """A named check.
 
-    severity: the default of its findings, and the highest that they have.
-    summary: the state that it demands. why: the harm otherwise. fix: the remedy.
+    severity: the default severity of its findings, and the highest one.
+    summary: the required state. why: the harm if the image is not in it. fix: the remedy.
     run: yield findings about a Subject; a check of an update (lint/layers.py) takes a tuple of LayerChange.
     """
 

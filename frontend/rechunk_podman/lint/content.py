@@ -1,4 +1,4 @@
-"""Extract the facts that checks need from the content of a file, so that no content is kept. Pure.
+"""Extract from the content of a file the facts that checks need; no content stays in memory. Pure.
 
 Sources: PEP 552 (the header of a .pyc); sqlite.org/fileformat.html (bytes 18 and 19 of a database are 2 in
 WAL mode); RFC 7468 and RFC 4880 section 6.2 (the form of a private key in text); the documented forms
@@ -65,7 +65,7 @@ _PEM = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----\r?\n"
     rb"(?:[A-Za-z-]+: [^\n]*\r?\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
 )
-# Kind of token; literals of which each token contains one, for a quick search; its whole form.
+# Kind of token; literals, one of which each token contains, for a quick search; pattern of the token.
 _TOKENS = tuple(
     (what, literals, re.compile(form))
     for what, literals, form in (

@@ -15,7 +15,7 @@ from rechunk_podman.packages.protocol import Ecosystem
 
 
 def _databases(subject: Subject, ecosystem: Ecosystem, directories: Sequence[str]) -> list[str]:
-    """Return every path (not reached through symlinks) in the directories at which a database lies."""
+    """Return the path of every database in the directories; do not follow symlinks."""
     return [
         path
         for directory in directories
@@ -42,7 +42,7 @@ def _wal(subject: Subject) -> Iterator[Finding]:
 
 def _copies(subject: Subject) -> Iterator[Finding]:
     for ecosystem in ECOSYSTEMS:
-        # hard links to one database are one database
+        # All hard links to one file count as one database.
         seen: dict[tuple[int, int], str] = {}
         live, copies = (
             [path for path in _databases(subject, ecosystem, directories) if _is_first(subject, path, seen)]

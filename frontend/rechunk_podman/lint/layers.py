@@ -1,8 +1,8 @@
 """The reasons why layers are downloaded again for a new image: changed content, or metadata alone.
 
-Only layers that differ are read. A layer is compared with its counterpart: the old layer, not in the new
-image, with which it shares the most paths. Paths that are not in the counterpart are sought in the other such
-layers.
+Only layers that differ are read. The counterpart of a new layer is the old layer with the most common paths,
+among the old layers that are not in the new image. A path that the counterpart lacks is searched for in the
+other ones of these.
 """
 
 from __future__ import annotations

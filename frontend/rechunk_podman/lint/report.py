@@ -57,7 +57,7 @@ def lint(
     """Run the checks of one image on an image or a directory.
 
     Args:
-        bootable: the image is one of bootc or ostree; None finds out.
+        bootable: the image is one of bootc or ostree; None: detect it, see subject.is_bootable().
         zstd_chunked: the image will be pushed as zstd:chunked.
         platform: as `images.open_root()` takes it.
 
@@ -84,7 +84,7 @@ def lint_update(
 ) -> Report:
     """Compare the layers of two images, and run the checks of an update.
 
-    Of images in a registry only the layers that differ are fetched.
+    From a registry, only the layers that differ are fetched.
 
     Raises:
         RechunkError: as `images.open_layers()`. ImageError: a layer is damaged.

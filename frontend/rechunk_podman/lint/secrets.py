@@ -1,4 +1,4 @@
-"""Secrets that were left behind: private keys, tokens, logins. They are named, never shown."""
+"""Secrets that builds left in images: private keys, tokens, logins. Findings never show the secret."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _SAMPLES = re.compile(
     r"(?:^|/)(?:tests?|testing|testdata|test[-_]data|fixtures|examples?|samples?|site-packages/.*/tests?|doc|docs)/",
     re.IGNORECASE,
 )
-"""Locations of keys that distributions ship for everybody."""
+"""Locations of keys that a distribution ships and that are the same for everybody."""
 
 _NAMES = re.compile(
     r"(?:^|_)(?:TOKEN|SECRET|PASSWORD|PASSWD|API_?KEY|PRIVATE_KEY|ACCESS_KEY)(?:$|_)", re.IGNORECASE

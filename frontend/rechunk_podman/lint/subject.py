@@ -25,9 +25,9 @@ _File = tuple[int, str, int, int]
 """Position, path, size in bytes and mtime of a regular file."""
 
 _BATCH = 1 << 20
-"""Bytes of files that are read at once."""
+"""The largest total of the files that a thread reads in one batch, in bytes."""
 _THREADS = 2
-"""While one thread reads, without the lock of the interpreter, the other examines contents."""
+"""One thread reads without the lock of the interpreter while the other examines contents."""
 
 _BOOT_LABELS = ("containers.bootc", "ostree.bootable", "ostree.linux", "ostree.commit")
 _BOOT_PATHS = ("usr/lib/ostree/prepare-root.conf", "usr/lib/bootc", "sysroot/ostree", "usr/lib/ostree-boot")
@@ -51,7 +51,7 @@ def of_directory(
 
     Args:
         record: the documents of the image that it is mounted from.
-        bootable: None finds out.
+        bootable: None: detect it, see is_bootable().
 
     Raises:
         RootfsError: a file is unreadable, or no image can hold it (a socket, a whiteout).

@@ -1,4 +1,4 @@
-"""Files that record modification times, or are found by them: byte code, Java's shared archives, web roots.
+"""Files that record mtimes, or whose users depend on mtimes: byte code, Java's shared archives, web roots.
 
 Sources: PEP 552; Lib/py_compile.py (SOURCE_DATE_EPOCH makes hash-based .pyc); JEP 310 and 350 (an archive
 checks the times and sizes of its jars); RFC 9110, sections 8.8.2 and 8.8.3 (Last-Modified, ETag).
@@ -34,7 +34,7 @@ def _stale(subject: Subject) -> Iterator[Finding]:
     paths = []
     for path, facts in subject.facts.items():
         source = source_of(path) if facts.recorded is not None else None
-        # Python takes the time of what a symlink leads to
+        # Python uses the mtime of the target of a symlink.
         found = subject.find(source) if source is not None else None
         entry = subject.tree.get(found) if found is not None else None
         if entry is not None and entry.mtime & 0xFFFFFFFF != facts.recorded:

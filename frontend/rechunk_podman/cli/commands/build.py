@@ -1,4 +1,4 @@
-"""`rechunk-podman build`: a root filesystem in, an image out."""
+"""`rechunk-podman build`: build an image from a root filesystem."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def build(
 
 
 def _refuse_options(context: typer.Context) -> None:
-    """Raise UsageError if options were given on the command line that a job decides."""
+    """Raise UsageError if the command line has options that the job sets."""
     for name in context.params.keys() - {"job", "verbose", "trace_logfile"}:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":

@@ -1,4 +1,4 @@
-"""`rechunk-podman init`: copy-in files for the repository of a derived image."""
+"""`rechunk-podman init`: write the files that the repository of a derived image needs."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def init(
 
 
 def _migrate(directory: Path, *, apply: bool) -> None:
-    """Print the patch, or write the files; say on stderr what is left to do."""
+    """Print the patch, or write the files; write the work that is left to stderr."""
     from rechunk_podman.init.migrate import migrate
 
     migration = migrate(directory, version=__version__)
@@ -145,7 +145,7 @@ def _migrate(directory: Path, *, apply: bool) -> None:
 
 
 def _hint(scaffold: Scaffold) -> None:
-    """Name the way from a repository's own files to the template's."""
+    """Write a hint on the way from a repository's own files to those of the template."""
     from rechunk_podman.init.migrate import migrate
     from rechunk_podman.init.state import Action
 
@@ -175,7 +175,7 @@ def _ask(question: Question, offered: str) -> str:
 
 
 def _show(scaffold: Scaffold, *, wrote: bool) -> None:
-    """Write the fate of each file to stderr: with --diff the diff is on stdout."""
+    """Write the action on each file to stderr, because with --diff the diff is on stdout."""
     from rechunk_podman.init.state import Action
 
     for step in scaffold.steps:

@@ -1,4 +1,4 @@
-"""`rechunk-podman promote`: more tags for an image that was tested, by its digest."""
+"""`rechunk-podman promote`: add tags to a tested image, by its digest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`rechunk-podman split`: an image in podman's storage in, the same files in content-based layers out."""
+"""`rechunk-podman split`: write the files of an image in podman's storage in content-based layers."""
 
 from __future__ import annotations
 
