@@ -1,1 +1,1 @@
-"""Into registries: push, more tags, an index of several platforms."""
+"""Publishing to registries: push, more tags, an index of several platforms."""

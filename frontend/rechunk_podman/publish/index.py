@@ -45,7 +45,7 @@ class Instance:
     """An image of the index.
 
     source: its reference, as skopeo takes it.
-    digest: of its manifest.
+    digest: the digest of its manifest.
     """
 
     record: ImageRecord
@@ -70,7 +70,7 @@ def instance(reference: str, registry: Registry) -> Instance:
     """Return an image of one platform in a registry or a layout.
 
     Raises:
-        UsageError: the image is somewhere else. RechunkError: as image_documents().
+        UsageError: the image is in another kind of location. RechunkError: as image_documents().
     """
     record = image_documents(reference, registry)
     kind, name = locate(reference)
@@ -96,7 +96,7 @@ def instances(reference: str, registry: Registry) -> list[Instance]:
     Other entries of an index (attestations, of the platform unknown) are left out with a warning.
 
     Raises:
-        UsageError: it is somewhere else, or a layout of several images. RechunkError: as image_documents().
+        UsageError: a wrong location, or a layout of several images. RechunkError: as image_documents().
     """
     kind, name = locate(reference)
     if kind is not LocationKind.REGISTRY:
@@ -121,7 +121,7 @@ def instances(reference: str, registry: Registry) -> list[Instance]:
 
 
 def _require_single(reference: str, name: str) -> None:
-    """Refuse a layout of which skopeo could take one image of several."""
+    """Raise UsageError for a layout of several images, of which skopeo could take any."""
     parsed = parse_path(name)
     if parsed.tag is not None or not Path(parsed.path).exists():
         return
@@ -171,7 +171,7 @@ def publish_index(
     workdir: str | None = None,
     tick: Callable[[], None] | None = None,
 ) -> Digest:
-    """Push an index, and first its images that are not yet in the first target's repository.
+    """Push the images that the first target's repository lacks, then their index.
 
     Raises:
         UsageError: as index_of(). ToolError: skopeo is missing or failed; the registry denied it.
@@ -193,7 +193,7 @@ def publish_index(
 
 
 def write_layout(path: Path, instances: Sequence[Instance], index: bytes, origin: str) -> None:
-    """Write a layout with the documents of an index alone; the image `origin` has the layers."""
+    """Write a layout with only the documents of an index; the image `origin` has the layers."""
     (path / "blobs" / "sha256").mkdir(parents=True)
     elsewhere: set[Digest] = set()
     documents = [index]

@@ -1,8 +1,8 @@
-"""From an OCI layout into registries: one upload, more tags by digest, complete copies elsewhere.
+"""Pushes from an OCI layout into registries: one upload, more tags by digest, complete copies elsewhere.
 
-skopeo carries everything. It asks the repository for each blob before it opens the layout's, so a layout
-without the blobs that are there already can be pushed to that repository, and to no other. What is pushed
-keeps its digest, byte for byte.
+skopeo copies everything. It asks the repository for each blob before it opens the blob of the layout. So a
+layout without the blobs that the repository has can be pushed to this repository, and to no other. The bytes
+of the image, and so its digest, stay the same.
 """
 
 from __future__ import annotations
@@ -53,11 +53,11 @@ def push(
 
     Args:
         layout: path, relative to cwd, without a colon.
-        digest: of its manifest or, with whole_index, of the index that it holds.
+        digest: the digest of its manifest or, with whole_index, of the index in the layout.
 
     Raises:
         LostBlobsError: the repository lacks a blob that the layout leaves out. Nothing was tagged.
-        ToolError: skopeo is missing or failed; the registry denied it, or took something else.
+        ToolError: skopeo is missing or failed; the registry denied it, or stored another digest.
     """
     first, *others = targets
     copy(f"oci:{layout}", first, digest, registry, cwd=cwd, whole_index=whole_index, tick=tick)
@@ -72,7 +72,7 @@ def retag(
     whole_index: bool = True,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """Give an image in a registry more names. In its own repository only the manifest is uploaded.
+    """Give an image in a registry more names. Within its repository, upload only the manifest.
 
     Raises:
         ToolError: as push().
@@ -108,7 +108,7 @@ def copy(
     whole_index: bool = False,
     tick: Callable[[], None] | None = None,
 ) -> None:
-    """Run `skopeo copy`, the digest preserved and compared; failures that may pass are tried again, aloud.
+    """Run `skopeo copy`; preserve and compare the digest; retry, with a warning, failures that may pass.
 
     Raises:
         LostBlobsError: a layout lacks a blob. ToolError: as push().
@@ -161,7 +161,7 @@ def _may_pass(error: RechunkError, repository: str) -> bool:
 
 
 def _sided(option: str, side: str) -> str:
-    """skopeo-copy(1): each option about registries once for the source, once for the destination."""
+    """Return a registry option in its form for the source or the destination (skopeo-copy(1))."""
     return option.replace("--", f"--{side}-", 1)
 
 

@@ -1,1 +1,1 @@
-"""Registries: access, answers, retries, documents, tags, the state of what was pushed."""
+"""Registries: access, answers, retries, documents, tags, and the record of pushed images."""

@@ -1,4 +1,4 @@
-"""Access to registries: credentials, TLS and platform as one value, which every caller hands on.
+"""Access to registries: credentials, TLS and platform as one value, which callers pass on.
 
 Sources: containers-auth.json(5), containers-certs.d(5), skopeo-inspect(1).
 """
@@ -30,15 +30,15 @@ TIMEOUT = 120
 class Registry:
     """The access to registries.
 
-    tls_verify: False allows HTTP and certificates that nobody vouches for; None: as registries.conf says.
-    authfile: of containers-auth.json(5); None: where the tools look.
-    creds: USER:PASSWORD, before any file.
-    host: the one registry that creds are for; None: every one.
+    tls_verify: False allows HTTP and untrusted certificates; None: as registries.conf says.
+    authfile: the file of containers-auth.json(5); None: the defaults of the tools.
+    creds: USER:PASSWORD, used instead of any file.
+    host: the one registry that creds are for; None: all registries.
     own_authfile: a file with the creds, see private_credentials().
-    platform: [OS/]ARCH[/VARIANT] to choose from an index; None: that of this machine.
-    cert_dir: of client certificates and authorities, as skopeo's --cert-dir takes it.
+    platform: [OS/]ARCH[/VARIANT] to choose from an index; None: the platform of this machine.
+    cert_dir: directory of client certificates and authorities, as skopeo's --cert-dir takes it.
     timeout: seconds for which a registry may be silent, and that one document may take.
-    env: of the tools; None: this process's own.
+    env: the environment of the tools; None: that of this process.
     """
 
     tls_verify: bool | None = None
@@ -52,7 +52,7 @@ class Registry:
     timeout: int = TIMEOUT
 
     def __post_init__(self) -> None:
-        """Raises UsageError if the credentials are not of that form."""
+        """Raise UsageError if the credentials are not USER:PASSWORD."""
         if self.creds is not None and not all(self.creds.partition(":")[:2]):
             raise UsageError(
                 "the credentials are not USER:PASSWORD",
@@ -60,7 +60,7 @@ class Registry:
             )
 
     def only_for(self, repository: str) -> Registry:
-        """Return the same access, its credentials for the registry of that repository alone."""
+        """Return the same access, with its credentials limited to the registry of that repository."""
         return replace(self, host=host_of(repository))
 
     def authfile_for(self, repository: str) -> str | None:
@@ -74,9 +74,9 @@ DEFAULT = Registry()
 
 @contextmanager
 def skopeo_options(repository: str, registry: Registry) -> Iterator[tuple[list[str], list[str]]]:
-    """skopeo's options for a repository, and the strings that have to stay out of logs.
+    """Yield skopeo's options for a repository, and the strings that must not appear in logs.
 
-    A password goes by a private file: arguments of a process are there for everybody to read.
+    A password is passed in a private file, because every user can read the arguments of a process.
     """
     with private_credentials(registry, repository) as private:
         authfile = private.authfile_for(repository)
@@ -93,12 +93,12 @@ def skopeo_options(repository: str, registry: Registry) -> Iterator[tuple[list[s
 
 @contextmanager
 def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
-    """The same access for use in any directory, with the credentials in a file that only this user can read.
+    """Yield the same access, usable in any directory, with the credentials in a file private to this user.
 
     The file (0600, containers-auth.json(5)) is removed in the end.
 
     Args:
-        repository: whose registry the credentials are for.
+        repository: the credentials are for its registry.
     """
     registry = replace(registry, authfile=_absolute(registry.authfile), cert_dir=_absolute(registry.cert_dir))
     if registry.creds is None:
@@ -123,12 +123,12 @@ def _absolute(path: str | None) -> str | None:
 def ask_skopeo(
     command: Sequence[str], name: str, repository: str, registry: Registry, *, reference: str | None = None
 ) -> bytes:
-    """Return what a command of skopeo prints about a name in a registry; ask again while it is busy.
+    """Return the output of a skopeo command about a name in a registry; retry while the registry is busy.
 
     Args:
         command: `inspect` or `list-tags`, with its options.
         name: with tag or digest, without `docker://`.
-        reference: what is read, for messages; the name by default.
+        reference: a text for messages; the name by default.
 
     Raises:
         RechunkError: as explained().

@@ -1,7 +1,7 @@
-"""Answers of registries, in skopeo's words: what they mean, and which of them may pass.
+"""Answers of registries, in skopeo's words: their meaning, and which failures may pass.
 
 Sources: distribution-spec ("Error Codes"); docker/distribution, registry/client/errors.go, and
-containers/image, docker/errors.go, for how they are put into words.
+containers/image, docker/errors.go, for the wording.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _BUSY = (
     rf"|{_STATUS}(?:429|5\d\d)\b|\b(?:429|5\d\d) \([A-Z]"
 )
 BUSY = re.compile(_BUSY, re.IGNORECASE)
-"""The registry is there and cannot answer now."""
+"""Messages of a registry that was reached and cannot answer now."""
 
 PASSING = re.compile(
     rf"{_BUSY}|connection (?:refused|timed out)|i/o timeout|handshake timeout|timeout awaiting"
@@ -45,7 +45,7 @@ class DeniedError(ToolError):
 
 
 class UnreachableError(ToolError):
-    """The registry did not answer, or not in a way that can be trusted."""
+    """The registry did not answer, or its answer cannot be trusted."""
 
 
 _LOGGED = re.compile(r'^(?:time="[^"]*" )?level=(?P<level>\S+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
@@ -71,23 +71,23 @@ def is_busy(error: RechunkError, repository: str = "") -> bool:
     """Return True if a registry was reached and could not answer at that time.
 
     Args:
-        repository: its name in the message is no answer.
+        repository: its name is ignored in the message.
     """
     return _has_ended(error) and BUSY.search(reason_of(error).replace(repository, "")) is not None
 
 
 def may_pass(error: RechunkError, repository: str = "") -> bool:
-    """Return True as is_busy(), or if the registry was not reached at that time."""
+    """Return True if is_busy() does, or if the registry was not reached at that time."""
     return _has_ended(error) and PASSING.search(reason_of(error).replace(repository, "")) is not None
 
 
 def _has_ended(error: RechunkError) -> bool:
-    """Return False for a tool that a signal ended: it was not the registry that failed."""
+    """Return False if a signal ended the tool, so that the registry did not fail."""
     return not isinstance(error, CommandError) or error.status > 0
 
 
 def explained(reference: str, repository: str, error: CommandError) -> RechunkError:
-    """Return what a failure of `skopeo inspect` or `list-tags` means; the same error if that is unknown."""
+    """Return the error that a failure of `skopeo inspect` or `list-tags` means; `error` itself if unknown."""
     if not _has_ended(error):
         return error
     context = [reason_of(error)]

@@ -79,14 +79,14 @@ class RegistryStore:
 
 @contextmanager
 def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageSource]:
-    """Open an image in a registry; its blobs are deleted in the end.
+    """Open an image in a registry; its blobs are deleted when the context ends.
 
     Args:
         reference: `docker://NAME`.
 
     Raises:
         RechunkError: as image_documents(). UnreachableError: skopeo cannot open it.
-        ImageError: on reading, where a blob is not what its digest says.
+        ImageError: while reading, a blob does not match its digest.
     """
     record = image_documents(reference, registry)
     repository = names.parse(reference.removeprefix(DOCKER)).repository

@@ -1,4 +1,4 @@
-"""Documents of images by reference, wherever they are: no layer is fetched or unpacked.
+"""Documents of images by reference, in every kind of location. No layer is fetched or unpacked.
 
 Sources: skopeo-inspect(1); image-spec image-index.md.
 """
@@ -33,11 +33,11 @@ from rechunk_podman.registry.answers import DeniedError, UnreachableError
 log = logging.getLogger(__name__)
 
 AUTO = "auto"
-"""The previous image of a push: what its tag names now, else the newest of the repository's other tags."""
+"""The previous image of a push: the image that its tag names now, else the newest other tag's image."""
 
 
 def _locate_image(text: str) -> tuple[LocationKind, str]:
-    """Do as locate() for an image: a name in storage may be that of a directory here, too."""
+    """Like locate(), for an image: a name in storage may also be the name of a directory here."""
     kind, name = locate(text)
     if kind is not LocationKind.DIRECTORY:
         return kind, name
@@ -50,8 +50,8 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
     """Return the documents of the image that `reference` names (oci/reference.py).
 
     Raises:
-        MissingImageError: there is none.
-        DeniedError, UnreachableError: the registry said so.
+        MissingImageError: there is no such image.
+        DeniedError, UnreachableError: the registry denied access, or did not answer.
         UsageError: the reference is malformed, or names no image.
         ImageError: the image is damaged. ToolError: a tool is missing or failed.
     """
@@ -76,8 +76,8 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
 def previous_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord | None:
     """Return the documents of the image before this one; None, with a warning, if it is missing or damaged.
 
-    The plan has no memory then. A registry that cannot be reached is an error: the memory that lies there
-    would be lost for every later image.
+    None means a plan without memory. A registry that cannot be reached is an error, because the memory that
+    it holds would be lost for every later image.
 
     Raises:
         UsageError: the reference is malformed. UnreachableError: the registry did not answer.
@@ -140,7 +140,7 @@ def _from_storage(reference: str, name: str, platform: str | None) -> ImageRecor
             f"podman, in whose storage {reference} would be, is not installed",
             hint="install it, or name an image elsewhere: docker://NAME, oci:DIR, or a file with its config",
         )
-    # podman-py and what it brings take longer to import than all of ours
+    # podman-py and its dependencies take longer to import than this whole program
     from rechunk_podman.programs import podman
 
     with podman.connect() as service:
@@ -181,7 +181,7 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
     config = ask(f"{parsed.repository}@{sha256_of(manifest)}", "--config")
     _check(config, described.digest, f"the config of {reference}")
     record = image_record(reference, manifest, config)
-    if chosen is None:  # what an index says of its images counts, as it does for clients
+    if chosen is None:  # for an image from an index, the index decides, as it does for clients
         require_platform(reference, record.config, registry.platform)
     return record
 

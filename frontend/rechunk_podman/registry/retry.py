@@ -1,4 +1,4 @@
-"""Attempts that are repeated, with a warning, while their failure may pass."""
+"""Attempts that are repeated, with a warning, while their failures may pass."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def retry(
 
     Args:
         doing: the attempt, for the warning: `push …`.
-        may_pass: return True for an error that another attempt may not meet.
-        note: what to know while waiting, for the warning.
+        may_pass: returns True for an error that may not occur in another attempt.
+        note: more text for the warning.
 
     Raises:
         RechunkError: the error of the last attempt.

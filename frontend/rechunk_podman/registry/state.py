@@ -39,7 +39,7 @@ def parse(data: bytes, name: str) -> State:
     """Read a state file.
 
     Raises:
-        UsageError: it is something else, or of another version.
+        UsageError: the data is no state file, or has another version.
     """
     try:
         document = json.loads(data)
@@ -59,7 +59,7 @@ def load(path: str | None) -> State:
     """Return the state in a file; an empty one if there is no file yet, or none was named.
 
     Raises:
-        UsageError: it cannot be read, or is something else.
+        UsageError: the file cannot be read, or is no state file.
     """
     if path is None:
         return State()
@@ -76,7 +76,7 @@ def load(path: str | None) -> State:
 
 
 def save(state: State, path: str) -> None:
-    """Write a state file whole, or leave the old one.
+    """Replace a state file as a whole; if this fails, the old file stays.
 
     Raises:
         RechunkError: it cannot be written.

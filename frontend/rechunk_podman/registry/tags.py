@@ -39,10 +39,10 @@ Key = tuple[int, int, int, str]
 class Dated:
     """A tag and its position among others.
 
-    when: epoch seconds: of midnight (UTC) for a date in the tag, else of the image's Created.
-    counter: of a second build of the same day (`.1`, `.2`), 0 if there is none.
-    named: the tag holds the date.
-    span: the position of the date in the tag, and of its end.
+    when: epoch seconds of midnight (UTC) of a date in the tag, else of the image's Created.
+    counter: the number of a further build on the same day (`.1`, `.2`), 0 if the tag has none.
+    named: True if the tag holds the date.
+    span: the start and end of the date in the tag.
     """
 
     tag: str
@@ -60,7 +60,7 @@ class Dated:
 def date_of(tag: str) -> Dated | None:
     """Return the last date in a tag (YYYYMMDD, YYYY-MM-DD, YYYY.MM.DD or YYMMDD) and a counter behind it.
 
-    Return None if it holds none, or one that no calendar has.
+    Return None if it holds no date, or a date that does not exist.
     """
     for pattern, century in ((_LONG_DATE, 0), (_SHORT_DATE, 2000)):
         for match in reversed(list(pattern.finditer(tag))):
@@ -78,7 +78,7 @@ def expression_of(pattern: str) -> re.Pattern[str]:
     """Return the regular expression of a series.
 
     Raises:
-        UsageError: the pattern is not one.
+        UsageError: the pattern is not a regular expression.
     """
     try:
         return re.compile(pattern)
@@ -107,13 +107,13 @@ def newest(
 
     Args:
         pattern: a regular expression, searched for in each tag (anchor it with ^ and $).
-        before: only tags older than this one, which need not be there if its name holds a date.
-        created: epoch seconds of a tag's image, None where it says nothing; asked only where the tag holds no
-            date.
-        is_image: asked from the newest tag down, until it returns True.
+        before: consider only tags older than this tag, which need not exist if its name holds a date.
+        created: returns the epoch seconds of a tag's image, or None if unknown; called only for tags without
+            a date.
+        is_image: called from the newest tag down, until it returns True.
 
     Raises:
-        UsageError: the pattern is none, or nobody knows how old `before` is.
+        UsageError: the pattern is not a regular expression, or the age of `before` is unknown.
     """
     expression = expression_of(pattern)
     there = set(tags)
@@ -151,7 +151,7 @@ def newest(
 def series_of(tag: str) -> tuple[str, ...]:
     """Return regular expressions for the tags of the series that a tag belongs to, the narrowest first.
 
-    They are: another date, every number another one, any tag.
+    They allow, in this order: another date, another value for every number, any tag.
     """
     patterns = [_NUMBER.sub(r"\\d+", re.escape(tag)), "."]
     found = date_of(tag)
@@ -173,8 +173,8 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
 
     Raises:
         MissingImageError: the registry does not know the repository.
-        UsageError: its name is none, or has a tag.
-        DeniedError, UnreachableError: the registry said so. ToolError: skopeo is missing or failed.
+        UsageError: its name is malformed, or has a tag.
+        DeniedError, UnreachableError: access is denied, or no answer. ToolError: skopeo is missing or failed.
     """
     parsed = names.parse(repository)
     if parsed.tag or parsed.digest:
@@ -192,9 +192,9 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
 def previous_tag(
     repository: str, pattern: str, *, before: str | None = None, registry: Registry = DEFAULT
 ) -> Dated | None:
-    """Return the newest tag of a repository that matches; None if there is none yet, or no repository.
+    """Return the newest tag of a repository that matches; None if no tag does or there is no repository.
 
-    A registry that denies access may mean that the repository does not exist: that is a warning, and None.
+    Some registries deny access to a repository that does not exist: log a warning then, and return None.
 
     Raises:
         UsageError: the name, the pattern or `before` is wrong. UnreachableError: the registry did not answer.
@@ -215,10 +215,10 @@ def previous_tag(
 
 
 def newest_beside(target: Target, registry: Registry = DEFAULT) -> Dated | None:
-    """Return the newest other tag in the repository of a tag: of its series, else any; None if there is none.
+    """Return the newest other tag in a tag's repository, of its series if possible; None if there is none.
 
     Raises:
-        RechunkError: as list_tags(), but None if there is no repository.
+        RechunkError: as list_tags(), except that a missing repository gives None.
     """
     try:
         tags = list_tags(target.repository, registry)
@@ -242,7 +242,7 @@ def _natural(tag: str) -> list[tuple[int, str]]:
 
 
 class _Images:
-    """The images of a repository by tag, each asked for once; a tag that names none is left out, aloud."""
+    """The images of a repository by tag, each fetched once; tags of no image are left out with a warning."""
 
     def __init__(self, repository: str, registry: Registry) -> None:
         self._repository = repository
@@ -250,7 +250,7 @@ class _Images:
         self._known: dict[str, ImageRecord | None] = {}
 
     def created(self, tag: str) -> int | None:
-        """Return the Created of an image, in epoch seconds; None if it says nothing, or is none."""
+        """Return the Created of an image, in epoch seconds; None if unknown, or if the tag names no image."""
         record = self._record(tag)
         return None if record is None else record.config.created
 

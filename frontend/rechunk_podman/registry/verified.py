@@ -1,7 +1,7 @@
-"""Blobs that this machine knows the content of: each is fetched and hashed once.
+"""A record of blobs whose content this machine has verified, so that each is fetched and hashed once.
 
-A line of the file is `DIGEST DIFF_ID`: a blob of that digest unpacks to a layer of that diff_id, which holds
-for ever. Newer lines come last. A file that is lost costs a verification, nothing else.
+A line of the file is `DIGEST DIFF_ID`: a blob of that digest unpacks to a layer of that diff_id. This never
+changes. Newer lines come last. If the file is lost, the blobs are verified again.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def cache_file() -> Path | None:
 
 
 def load(path: Path | None) -> dict[Claim, None]:
-    """Return the blobs that were verified, the oldest first; leave out lines that say nothing.
+    """Return the blobs that were verified, the oldest first; skip malformed lines.
 
     A file of another user is ignored.
     """

@@ -1,7 +1,7 @@
-"""Waiting for a registry: after a while say for whom, in the end give up.
+"""Waits for a registry: log a note about a long silence, and raise if it lasts too long.
 
-A tool that uploads says nothing for as long as a registry says nothing, and waits for ever. Whether anything
-moves shows in the bytes that it has read and written (proc(5), /proc/PID/io: files and sockets alike).
+A tool that uploads waits for ever, without output, while a registry is silent. The bytes that it has read and
+written show if data still moves (proc(5), /proc/PID/io: files and sockets alike).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FIRST_NOTE = 10.0
 """Seconds of silence until the first note; each further one comes after twice the time."""
 
 MOVES = 1024
-"""Bytes that have to move to break a silence: the Go runtime wakes itself up by a few."""
+"""Bytes that end a silence; fewer do not count, because the Go runtime wakes itself up with a few."""
 
 
 class SilentError(UnreachableError):
@@ -32,8 +32,8 @@ class Wait:
     """The wait for one registry.
 
     Args:
-        repository: in the registry.
-        doing: for messages: `push …`.
+        repository: the repository in the registry.
+        doing: the work, for messages: `push …`.
         limit: seconds of silence after which the wait ends.
         tick: called by `tick()`.
     """
@@ -57,7 +57,7 @@ class Wait:
         self._since = time.monotonic()
 
     def tick(self) -> None:
-        """Look, about once a second, if the process has moved anything.
+        """Check, about once a second, if the process has moved any bytes.
 
         Raises:
             SilentError: as quiet().
@@ -97,7 +97,7 @@ class Wait:
 
 
 def _moved_by(pid: int) -> int | None:
-    """Return the bytes that a process and its children have read and written so far; None if nobody says."""
+    """Return the bytes that a process and its children have read and written so far; None if unknown."""
     try:
         children = [
             child
