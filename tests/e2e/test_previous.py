@@ -56,6 +56,7 @@ def test_the_newest_of_a_series(series):
 def test_tags_without_a_date_by_when_they_were_created(series):
     found = check_document("previous", previous(series, "--pattern", "^v-", "--json").out)
     assert found == {
+        "format": 1,
         "tag": "v-new",
         "reference": f"docker://{series}:v-new",
         "date": "2024-06-01T00:00:00Z",

@@ -22,7 +22,7 @@ def build(
     """The call of the README, in `context`; it leaves no working container behind, also with buildah 1.28."""
     before = storage.run("buildah", "containers", "--quiet").out
     done = storage.run(
-        *("buildah", "build", "--force-rm", "--skip-unused-stages=false", "--from", source),
+        *("buildah", "build", "--force-rm", "--layers=false", "--skip-unused-stages=false", "--from", source),
         *("-v", f"{context}:/run/src", "--security-opt", "label=disable", *options),
         *("-t", target, "-f", containerfile, "."),
         cwd=context,
@@ -131,7 +131,15 @@ def test_inside_an_own_containerfile(
         'ENTRYPOINT ["cat", "/opt/greeting"]\n'
     )
     done = storage.run(
-        *("buildah", "build", "--force-rm", "--skip-unused-stages=false", "-v", f"{tmp_path}:/run/src"),
+        *(
+            "buildah",
+            "build",
+            "--force-rm",
+            "--layers=false",
+            "--skip-unused-stages=false",
+            "-v",
+            f"{tmp_path}:/run/src",
+        ),
         *("--security-opt", "label=disable", "-t", "localhost/own:latest", "."),
         cwd=tmp_path,
     )
