@@ -1,9 +1,9 @@
 """Bundles: components that are packed as one, if there are too many to compare every pair of them.
 
-If there are more than `Tuning.most_bundles`, the heaviest stay alone (the weight is the root of bytes times
-changes, the cost of bad company). The others are sorted so that neighbours behave alike, and this line is cut
-into bundles of about equal weight. Components of two clean layers, or of a clean layer and the pool, are
-never in one bundle.
+If there are more than `Tuning.most_bundles`, the heaviest stay alone. The weight is the square root of bytes
+times changes: the cost of sharing a bundle with an unlike component. The others are sorted so that neighbours
+behave alike, and this line is cut into bundles of about equal weight. Components of two clean layers, or of a
+clean layer and the pool, are never in one bundle.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from rechunk_podman.planning.pack import CleanLayer
 from rechunk_podman.planning.scenarios import Forecast
 
 CLEAN_SHARE = 3
-"""Clean layers get one bundle in so many, or all that the pool leaves."""
+"""Clean layers get this fraction of the bundles (1/3), or all that the pool does not need."""
 
 LEVELS = 2
-"""Steps in which the probability of a change in a scenario is compared."""
+"""Number of steps to which the probability of a change in a scenario is rounded for comparison."""
 
 BANDS_PER_OCTAVE = 2
-"""Bands of bytes per change; within one, families stay together."""
+"""Bands of bytes per change for each factor of 2; families stay together within a band."""
 
 LIGHT = 1 / 16
-"""Share of the greatest weight: a bundle that is heavier takes in no other behaviour."""
+"""Share of the greatest weight; a heavier bundle takes in no component of another behaviour."""
 
 STEP = 1.1
 """Factor by which the greatest weight of a bundle grows until there are few enough bundles."""
 
 Behaviour = tuple[int, bytes]
-"""Number of its clean layer (-1: the pool), and its changes per scenario in LEVELS."""
+"""The number of a component's clean layer (-1: the pool), and its changes per scenario in LEVELS."""
 
 
 def bundles(
@@ -73,7 +73,7 @@ def bundles(
 def _cut_into(
     most: int, line: Sequence[int], weights: Sequence[float], behaviours: Sequence[Behaviour]
 ) -> list[list[int]]:
-    """Cut a line of rows into at most `most` bundles, or one for each origin if these are more."""
+    """Cut a line of rows into at most `most` bundles, or one for each origin if there are more origins."""
     if len(line) <= most:
         return [[row] for row in line]
     most = max(most, len({behaviours[row][0] for row in line}))

@@ -2,8 +2,8 @@
 
 The text is `RL<format>:` and base64 of a header (checksum and lengths), raw bytes, columns in bz2.
 The text is part of an image config, and equal input must produce equal digests on any machine. bz2 has one
-encoder, with the same output for two decades; the output of zlib differs between zlib and zlib-ng (in
-Fedora's Python), that of zstd between versions. bz2 is also the smallest here.
+encoder, with the same output for two decades. The output of zlib differs from that of zlib-ng (in Fedora's
+Python), and the output of zstd differs between versions. bz2 also gives the smallest text here.
 """
 
 from __future__ import annotations

@@ -22,11 +22,11 @@ ALONE_SHARE = 0.7
 """The share of the layers that goes to the largest components."""
 
 CLASSES = (50e3, 200e3, 800e3, 3.2e6)
-"""Bounds of the classes of the other components: bytes over pace (1: an ordinary package). They separate
-small, busy components from large, quiet ones."""
+"""Bounds of the classes of the other components: bytes divided by pace (1: an ordinary package). They
+separate small components that change often from large ones that seldom change."""
 
 VOLATILE_SOURCES = frozenset({"database", "unclaimed"})
-"""Sources whose components change at (nearly) every build: they share layers only with each other."""
+"""Sources whose components change at nearly every build; they share layers only with each other."""
 
 GENERIC = frozenset(
     {
@@ -34,7 +34,7 @@ GENERIC = frozenset(
         *("rubygem", "ghc", "ocaml", "lua", "java", "tex", "texlive", "font", "fonts", "google", "xorg", "x"),
     }
 )
-"""First words of package names that do not mean a common release."""
+"""First words of package names that packages of unrelated releases have in common."""
 
 _WORDS = re.compile(r"[^a-z+]+")
 
@@ -53,7 +53,7 @@ def stateless_layers(components: Iterable[Component], max_layers: int) -> list[l
     """Return at most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
     known = list(components)
     pace = {component.id: first_rate(component) / FIRST_RATE for component in known}
-    # own layers go to components that cost most in shared ones: their bytes, and others' by their changes
+    # a component costs most in a shared layer if it is large, and if it changes often, for the others' bytes
     ranked = sorted(known, key=lambda c: (-c.size * math.sqrt(pace[c.id]), c.id))
     if len(ranked) <= max_layers:
         return [[component] for component in ranked]

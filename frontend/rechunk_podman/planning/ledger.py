@@ -14,19 +14,19 @@ from rechunk_podman.model import PREFIX_BYTES, TAR_FORMAT, Component, ComponentI
 from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
 
 FORMAT = 1
-"""Number of the encoding below."""
+"""The number of the encoding below."""
 
 BUDGET = 34 * 1024
 """Bytes of an encoded Ledger by default; with the comments of the layers it stays below 40 KiB."""
 
 MAX_RELEASES = 64
-"""Releases whose changes are recorded."""
+"""The most releases whose changes are recorded."""
 
 MAX_AGE = 0xFFFF
 """The highest age that is recorded, in releases."""
 
 FINGERPRINT_BYTES = 6
-"""Bytes recorded of a fingerprint: a change goes unnoticed once in 2^48."""
+"""Bytes of a fingerprint that are recorded; one change in 2^48 goes unnoticed."""
 
 SHORT_FINGERPRINT_BYTES = 4
 RATE_STEPS = 255
@@ -52,10 +52,10 @@ class LedgerError(RechunkError):
 class ComponentRecord:
     """The record of one component.
 
-    fingerprint: its first bytes.
+    fingerprint: the first bytes of the component's fingerprint.
     version: as its database writes it; "" if it is unknown, or was dropped for space.
     changes: bit i is set if it changed, or was new, in the i-th release counted back from the newest.
-    age: the number of releases in a row that have it, the newest included, at least 1.
+    age: the number of consecutive releases that have it, up to and with the newest, at least 1.
     """
 
     fingerprint: bytes
@@ -77,7 +77,7 @@ class Compressor:
 class Ledger:
     """The record of one image. Every component of it is in exactly one layer.
 
-    dates: epoch seconds of the releases on record, oldest first, the image's own last.
+    dates: epoch seconds of the releases on record, oldest first; the last is the image's own date.
     tar_format: TAR_FORMAT of the program that wrote its layers.
     """
 
@@ -115,12 +115,12 @@ class Ledger:
         """Return the record of the image that was just made of `components` by `plan`.
 
         Args:
-            previous: the Ledger that the plan was made with, None if there was none.
+            previous: the Ledger that the plan was made with; None if there was none.
             diff_ids: "sha256:…" of each layer of the plan, in order.
             date: epoch seconds of the release (the planner's now).
 
-        An image with the same contents as the previous one is no release of its own: dates and changes stay
-        as they were, so that a rebuild of the same content records the same.
+        An image with the same contents as the previous one does not count as a release: dates and changes
+        stay, so that a rebuild of the same content gives the same record.
 
         Raises:
             ValueError: plan, components and diff_ids do not belong together.
@@ -169,7 +169,7 @@ def _differs(before: ComponentRecord | None, component: Component, comparable: b
 
 
 def _matches(record: ComponentRecord, component: Component) -> bool:
-    """Compare fingerprints, of which a Ledger keeps the first bytes, and fewer of them if space is short."""
+    """Return True if a fingerprint begins with the recorded bytes, which are fewer if space is short."""
     return component.fingerprint[: len(record.fingerprint)] == record.fingerprint
 
 
@@ -205,7 +205,7 @@ def decode(text: str) -> Ledger:
     """Return the Ledger that encode() wrote. Hostile input is safe: memory and time are bounded.
 
     Raises:
-        LedgerError: missing, truncated, of another format or nonsense: its `reason` says which.
+        LedgerError: the text is missing, truncated, of another format or nonsense; see its `reason`.
     """
     try:
         raw, columns = unseal(FORMAT, text)

@@ -11,7 +11,7 @@ from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.planning.plan import plan
 
 OWN_SHARE = 8
-"""If the base fills all layers, one of so many is left for the derived image's own components."""
+"""If the base fills all layers, one in OWN_SHARE is kept for the derived image's own components."""
 
 
 def plan_on_base(
@@ -19,11 +19,11 @@ def plan_on_base(
 ) -> Plan:
     """Plan like plan(), but put the unchanged layers of the base image first, as they are and in its order.
 
-    Whoever has the base, or another image on it, has these layers already. If they leave too few layers for
-    the rest, the smallest of them are given up.
+    Clients that have the base, or another image on it, have these layers already. If they leave too few
+    layers for the rest, the smallest of them are not kept.
 
     Args:
-        previous: the Ledger of the image's own predecessor, None where there was none.
+        previous: the Ledger of the image's own predecessor; None if there was none.
         base: the Ledger of the image that this one is derived from.
         max_layers: at least 1.
         now: epoch seconds of this release.
@@ -53,10 +53,10 @@ def plan_on_base(
 
 
 def without_components(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
-    """Return the Ledger without the layers of `held` components alone, for a plan of the others.
+    """Return the Ledger without the layers that hold only `held` components, for a plan of the others.
 
-    A layer that holds others, too, keeps all its names: since some of them are not planned, it counts as
-    changed, which its bytes will be.
+    A layer that also holds other components keeps all its names. Some of them are not planned, so it counts
+    as changed; its bytes will indeed change.
     """
     layers = tuple(layer for layer in ledger.layers if not all(ident in held for ident in layer.components))
     return replace(ledger, layers=layers)

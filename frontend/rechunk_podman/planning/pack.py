@@ -1,9 +1,8 @@
-"""Packing: components into at most K layers at the least expected download.
+"""Packing of components into at most K layers with the least expected download.
 
 A layer costs its bytes times the probability that anything in it changes, a mean over scenarios. Clean
-layers (those of the previous image in which nothing changed) may be opened for their fee. Two steps: merge
-the pair that adds least until K are left; then move single components, and trade a merge for a split, while
-that helps.
+layers (layers of the previous image in which nothing changed) may be opened for their fee. Step 1 merges the
+pair that adds least until K are left; step 2 moves components, and trades merges for splits, while it helps.
 """
 
 from __future__ import annotations
@@ -18,11 +17,10 @@ from rechunk_podman.planning.rates import Array
 from rechunk_podman.planning.scenarios import Forecast
 
 GRAIN = 1.0 / 64
-"""Bytes: costs are rounded to multiples of this, so that the last bits of floating point, which differ
-between processors, decide nothing."""
+"""Bytes; costs are rounded to multiples of this, since the last bits of floats differ between processors."""
 
 LEAST_GAIN = 1.0
-"""Bytes per update that a step has to save at least."""
+"""The fewest bytes per update that a step must save."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -31,7 +29,8 @@ Ints = npt.NDArray[np.int64]
 class CleanLayer:
     """A layer of the previous image in which nothing changed.
 
-    members: rows of the forecast. fee: bytes per update that opening it costs.
+    members: rows of the forecast.
+    fee: bytes per update that opening it costs.
     """
 
     members: tuple[int, ...]
@@ -41,9 +40,9 @@ class CleanLayer:
 def pack(
     forecast: Forecast, pool: Sequence[int], clean: Sequence[CleanLayer], max_layers: int
 ) -> list[list[int]]:
-    """Return groups of rows of the forecast, at most `max_layers`, none empty: all of `pool` and of `clean`.
+    """Return at most `max_layers` groups of rows of the forecast, none empty, with all of `pool` and `clean`.
 
-    A clean layer that is not worth its fee is among them as it was.
+    A clean layer that is not worth opening for its fee stays a group as it was.
     """
     state = _Groups(forecast, pool, clean)
     state.merge_down(max_layers)
@@ -54,10 +53,10 @@ def pack(
 class _Groups:
     """Groups of rows while they are merged and improved, as arrays over groups.
 
-    owner: of each row, the group.
-    alive: whether there is such a group.
-    clean, fee: whether it is a clean layer as it was, and the fee for opening it.
-    log, stay: logarithm of the probability that nothing in it changes, in each scenario, and this itself.
+    owner: the group of each row.
+    alive: True if the group exists.
+    clean, fee: True if the group is a clean layer as it was, and the fee for opening it.
+    log, stay: the logarithm of the probability that nothing in it changes, per scenario; the probability.
     """
 
     def __init__(self, forecast: Forecast, pool: Sequence[int], clean: Sequence[CleanLayer]) -> None:
@@ -87,7 +86,7 @@ class _Groups:
         return [np.flatnonzero(self.owner == group).tolist() for group in np.flatnonzero(self.alive)]
 
     def merge_down(self, max_layers: int) -> None:
-        """Merge the pair that adds least, fees counted, until max_layers are left."""
+        """Merge the pair that adds least, fees included, until max_layers groups are left."""
         left = int(self.alive.sum())
         if left <= max_layers:
             return
@@ -112,14 +111,14 @@ class _Groups:
             nearest[first] = row.argmin()
             least[first] = row[nearest[first]]
             stale[first] = False
-            # a row that has lost its nearest keeps its value as a bound from below until it comes up
+            # a row whose nearest group is gone keeps its value as a lower bound until its turn
             stale |= self.alive & ((nearest == first) | (nearest == second)) & (np.arange(len(row)) != first)
             better = self.alive & (row < least)
             nearest[better], least[better] = first, row[better]
             stale &= ~better
 
     def _pairs(self, groups: Ints | slice) -> Array:
-        """Return what merging each pair of `groups` adds; infinite on the diagonal."""
+        """Return the bytes that merging each pair of `groups` adds; infinite on the diagonal."""
         stay, size = self.stay[groups], self.size[groups]
         price = (self.fee * self.clean - self.cost)[groups]
         # in place: for thousands of groups this is most of the planner's memory
@@ -132,7 +131,7 @@ class _Groups:
         return _grid(extra, out=extra)
 
     def _merge_costs(self, group: int) -> Array:
-        """Return what merging `group` with each other group adds; infinite for itself and the dead."""
+        """Return the bytes that merging `group` with each other adds; infinite for itself and the dead."""
         together = self.stay @ (self.weights * self.stay[group])
         row = (self.size + self.size[group]) * (1.0 - together) - self.cost - self.cost[group]
         row += self.fee * self.clean + self.fee[group] * self.clean[group]
@@ -147,7 +146,7 @@ class _Groups:
         self.refresh(first)
 
     def refresh(self, group: int) -> None:
-        """Compute what is kept of a group from its members."""
+        """Compute the values of a group from its members."""
         rows = self.owner == group
         self.size[group] = self.sizes[rows].sum()
         self.log[group] = self.logs[rows].sum(axis=0)
@@ -211,8 +210,9 @@ class _Groups:
 class _Moves:
     """The bytes that moving each component to each other group adds, updated with each move.
 
-    enter[i, j]: added where row i comes into group j. leave: saved where it leaves its own.
-    target, least: of each row the column where enter is least, and that.
+    enter[i, j]: bytes added if row i enters group j.
+    leave: bytes saved if the row leaves its group.
+    target, least: the column of the least `enter` of each row, and that value.
     """
 
     def __init__(self, state: _Groups) -> None:
@@ -242,7 +242,7 @@ class _Moves:
         return self.column[group]
 
     def update(self, *groups: int) -> None:
-        """Compute what depends on groups whose members have changed."""
+        """Update the values that depend on groups whose members have changed."""
         columns = [self._column_of(group) for group in groups]
         for group in groups:
             self._enter(group)
@@ -272,10 +272,10 @@ class _Moves:
         self.leave[inside] = self._saved(self.rows[inside], np.full(len(inside), group, dtype=np.int64))
 
     def _saved(self, rows: Ints, owner: Ints) -> Array:
-        """Return the bytes per update that are saved where each of `rows` leaves its group."""
+        """Return the bytes per update that are saved if each of `rows` leaves its group."""
         state = self.state
         stay = np.exp(np.minimum(state.log[owner] - state.logs[rows], 0.0)) @ state.weights
-        # nothing is left of a group of one: a difference of sums may not be quite 0
+        # a group of one is empty afterwards, but a difference of sums may not be exactly 0
         crowd = np.bincount(state.owner[self.rows], minlength=len(state.alive))
         left = np.where(crowd[owner] > 1, (state.size[owner] - state.sizes[rows]) * (1.0 - stay), 0.0)
         return _grid(state.cost[owner] - (state.fee * state.clean)[owner] - left)

@@ -30,13 +30,13 @@ def plan(
     """Assign every component to exactly one of at most `max_layers` layers.
 
     Args:
-        previous: the Ledger of the image before, None for a plan without memory.
+        previous: the Ledger of the previous image; None for a plan without memory.
         max_layers: at least 1.
         now: epoch seconds of this release; later changes are ignored.
 
-    Layers of the image before in which nothing changed come first, in their old order, unless one was opened
-    for a fee; a note names it, and the fee stands at the layers that hold its components now. What was in
-    other layers is packed anew, by rising odds of change per byte. Where nothing changed, nothing moves.
+    Layers of the previous image in which nothing changed come first, in their old order. If one was opened
+    for a fee, a note names it, and the layers that now hold its components have the fee. The other components
+    are packed anew, by rising odds of change per byte. If nothing changed, nothing moves.
 
     Pure: the same arguments, in any order of the components, give the same Plan.
 
@@ -158,8 +158,8 @@ def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: 
 def _odds_per_byte(size: float, change: float) -> float:
     """Return the odds of a change per byte, by which layers are ordered.
 
-    A change unpacks again everything above. Of two neighbours, the one with lower odds per byte below the
-    other makes the expected number of these bytes least: large and quiet layers lie at the bottom.
+    After a change, clients unpack all layers above again. The expected number of these bytes is least if, of
+    two neighbours, the one with lower odds per byte is below: large and quiet layers lie at the bottom.
     """
     return change / max(1.0 - change, 1e-9) / size
 

@@ -1,8 +1,8 @@
 """Rates: the probability that a component changes in the next release.
 
-A Gamma-Poisson estimate from the record of the Ledger and the comparison of now with then, in which older
-releases count less, shrunk towards what is known beforehand: the update interval that the owner gave, the
-kind, else the pooled rate times what name and changelog tell.
+The estimate is Gamma-Poisson, from the Ledger's record and the comparison with the previous image; older
+releases count less. It is shrunk towards a prior: the update interval that the owner gave, the rate of the
+kind, else the pooled rate times factors from name and changelog.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Ints = npt.NDArray[np.int64]
 DAY = 86_400.0
 
 PRIORS: Mapping[str, float] = {"database": 0.97, "unclaimed": 0.5, "kernel": 0.15, "filesystem": 0.002}
-"""Expected changes per release of kinds that are like themselves in every image."""
+"""Expected changes per release of kinds that behave alike in every image."""
 
 KIND_SHRINK = 2.0
-"""The weight of PRIORS, in releases: an unclaimed file that never changes is soon known as one."""
+"""The weight of PRIORS, in releases; small, so that the record of an unclaimed file soon outweighs it."""
 
 SHORT_VERSION = 3
-"""Characters of a version; two packages have a shorter one in common by chance."""
+"""Characters of a version; two packages may have a shorter version in common by chance."""
 
 FIRST_RATE = 0.03
 """Expected changes per release of a package, before anything is known."""
@@ -83,7 +83,7 @@ def usual_gap(dates: Sequence[int], now: int) -> float:
 
 
 def release_table(components: Sequence[Component], previous: Ledger, now: int) -> ReleaseTable:
-    """Return the table of what changed when: the release at hand first, then those of the Ledger."""
+    """Return the table of changes: the release at hand first, then the releases of the Ledger."""
     columns = np.arange(len(previous.dates), dtype=np.uint64)
     ages = np.zeros(len(components), dtype=np.uint64)
     bits = np.zeros(len(components), dtype=np.uint64)
@@ -120,7 +120,7 @@ def rates(
     """Return the probability of a change in the next release, of each component.
 
     Args:
-        weights: of each release on record, newest first.
+        weights: the weight of each release on record, newest first.
     """
     hits = (past.changed * weights).sum(axis=1)
     trials = (past.seen * weights).sum(axis=1)
@@ -152,7 +152,7 @@ def _pooled(components: Sequence[Component], hits: Array, trials: Array, tuning:
 def _with_changelogs(
     components: Sequence[Component], prior: Array, gap: float, now: int, tuning: Tuning
 ) -> Array:
-    """Return the priors, bent by the tempo of changelogs; their mean stays as it was."""
+    """Return the priors, adjusted by the rate of changelog entries; their mean stays as it was."""
     told = np.array([bool(component.changes) for component in components], dtype=bool)
     tempo = np.array(
         [changelog_rate(component.changes, now, tuning.changelog_half_life) * gap for component in components]
@@ -160,13 +160,13 @@ def _with_changelogs(
     mean = tempo[told].mean() if told.any() else 0.0
     if mean <= 0.0:
         return prior
-    # a long time without any entry is worth a little more than nothing
+    # after a long time without any entry, a little more than 0 remains
     bent = prior * (tempo / mean + tuning.changelog_floor) ** tuning.changelog_strength
     return np.where(told, bent * (prior[told].sum() / bent[told].sum()), prior)
 
 
 def changelog_rate(changes: Sequence[int], now: int, half_life: float) -> float:
-    """Return the changes per day by a changelog, in which older entries count less."""
+    """Return the changes per day according to a changelog; older entries count less."""
     mass = sum(2.0 ** (-(now - when) / DAY / half_life) for when in changes if when <= now)
     return float(mass * math.log(2) / half_life)
 

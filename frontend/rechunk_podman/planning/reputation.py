@@ -1,7 +1,7 @@
 """Reputation: the pace of a package's changes by its name alone, as a multiple of an ordinary one's.
 
-Distributions update the same software at much the same relative pace: what has a security record or a monthly
-release in one of them has it in all. The table below is general knowledge of distributions (security notices,
+Distributions update the same software at much the same relative pace: software with many security notices or
+monthly releases has them in all. The table below is general knowledge of distributions (security notices,
 release schedules of the upstream projects), written by hand, by name of the source package. It is a prior:
 the record of a component soon outweighs it.
 """

@@ -1,10 +1,10 @@
-"""Scenarios: which components change together in the next release.
+"""Scenarios of the next release: sets of components that change together.
 
-Each release on record happens again, with a weight that fades with its age, and in one more scenario every
-component changes by itself at its rate. What changed in one release by coincidence is not expected to do so
-together again: a version in common, or more releases in common, say that. In a recorded release a component
-that did not change may still surprise, with a probability that makes its mean over all scenarios its rate,
-larger in releases in which many others changed.
+Each release on record is a scenario that happens again, with a weight that fades with its age. In one more
+scenario every component changes independently at its rate. Components that changed in one release by
+coincidence are not expected to change together again; a version or more releases in common are evidence that
+they will. In a recorded release a component that did not change may still change. This probability makes its
+mean over all scenarios equal to its rate, and is larger in releases in which many others changed.
 """
 
 from __future__ import annotations
@@ -17,16 +17,14 @@ import numpy as np
 from rechunk_podman.planning.rates import Array, Flags, Ints, ReleaseTable, Tuning
 
 HIT = 0.98
-"""The highest probability that what changed in a recorded release changes when it happens again."""
-
+"""The highest probability that a component that changed in a recorded release changes in its scenario."""
 
 TRAIN_HITS, TRAIN_TRIALS = 1.9, 2.0
-"""The weight of a version in common: releases in which both changed, of those in which one did."""
-
+"""The weight of a version in common: releases in which both changed, out of those in which either did."""
 
 MASS_REBUILD = 0.5
-"""Share of all components; a release with more changes says nothing about pairs, which would take long. The
-same holds if more kinds of components changed than this share of `Tuning.most_bundles`."""
+"""Share of all components. If more changed in a release, its pairs are not compared: they tell nothing and
+take long. The same holds if more kinds changed than this share of `Tuning.most_bundles`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,17 +62,17 @@ def release_weights(past: ReleaseTable, tuning: Tuning) -> Array:
 
 
 def _smallness(past: ReleaseTable, tuning: Tuning) -> Array:
-    """Return for each release 1 if little changed, towards 0 for a mass rebuild."""
+    """Return a number for each release: 1 if little changed, close to 0 for a mass rebuild."""
     share = past.changed.sum(axis=0) / np.maximum(past.seen.sum(axis=0), 1)
     return np.asarray(1.0 / (1.0 + (share / tuning.mass_share) ** 2))
 
 
 def loyalty(past: ReleaseTable, tuning: Tuning) -> Array:
-    """Return, of a component and a release in which it changed, the probability to change with another again.
+    """Return, per component and release, the probability that it again changes together with another one.
 
     It is the highest over all others that changed in this release, estimated from the other releases on
-    record in which either changed; mass rebuilds count for little. 0 if nothing else changed, or the
-    component did not.
+    record in which either changed; mass rebuilds count for little. It is 0 if the component did not change,
+    or if nothing else did.
 
     If there are more than `most_bundles` components, pairs of kinds are compared, one release at a time.
     """
@@ -108,10 +106,12 @@ def loyalty(past: ReleaseTable, tuning: Tuning) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class _Kinds:
-    """Components as loyalty() tells them apart.
+    """The kinds of components that loyalty() distinguishes.
 
-    changed[k, j]: components of kind k changed in release j. trains: per kind its train, -1 for none.
-    counts: of components per kind. kind_of: the kind of each component.
+    changed[k, j]: components of kind k changed in release j.
+    trains: the train of each kind, -1 for none.
+    counts: the number of components of each kind.
+    kind_of: the kind of each component.
     """
 
     changed: Flags
@@ -140,12 +140,12 @@ def _alike(past: ReleaseTable) -> _Kinds:
 
 
 def forecast(sizes: Array, past: ReleaseTable, rates: Array, weights: Array, tuning: Tuning) -> Forecast:
-    """Return the scenarios of a record. The mean of each component is its rate where that is possible."""
+    """Return the scenarios of a record. The mean of each component is its rate if that is possible."""
     count = past.changed.shape[1]
     if count == 0:
         return Forecast(sizes, np.log1p(-rates)[:, None], np.ones(1))
     total = weights.sum()
-    # a short record says little of what goes together
+    # a short record says little about components that change together
     independent = max(tuning.independent, 4.0 / (4.0 + total))
     chances = np.append(weights / total * (1.0 - independent), independent)
     recorded = past.changed & past.seen

@@ -1,8 +1,8 @@
 """Replay the release history of an image through plan() and the Ledger, and count what clients download.
 
-The rules of the replay: releases in order of date, one that holds exactly what the one before it held is
-dropped; a component is a source package, its content the (name, version) pairs of its binary packages; a
-layer is identified by the (component, content) pairs in it. Nothing of the future is shown to the planner.
+Releases are replayed in order of date; a release with the same contents as the one before is dropped. A
+component is a source package; its content is the (name, version) pairs of its binary packages. A layer is
+identified by the (component, content) pairs in it. The planner sees nothing of the future.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ SPANS = (1, 2, 4)
 """Updates are counted from one, two and four releases before."""
 
 SKIPPED = 20
-"""Releases at the start that are not counted; a third of all if that is less."""
+"""The number of releases at the start that are not counted; a third of all if that is less."""
 
 UNKNOWN_SIZE = 50_000
 """Bytes of a package whose size the history lacks."""
 
 MAX_HISTORY = 32 << 20
-"""Bytes of JSON, ten times those of the histories at hand."""
+"""The most bytes of JSON, ten times as many as in the known histories."""
 
 MAX_VALUES = 1_000_000
-"""Values of the JSON document."""
+"""The most values in the JSON document."""
 
 MAX_HELD = 500_000
-"""Packages of all releases together."""
+"""The most packages of all releases together."""
 
 MAX_KNOWN = 8_000_000
-"""Times of changes of all releases together."""
+"""The most times of changes of all releases together."""
 
 MAX_DATE = 1 << 40
 MAX_SIZE = 1 << 50
@@ -68,8 +68,8 @@ class Release:
 class Replay:
     """The cost of a history: bytes are means per update, by span (1, 2, 4 releases).
 
-    updates: number of those that were counted.
-    components: of the last release.
+    updates: the number of updates that were counted.
+    components: the number of components of the last release.
     per_update: (bytes, bound) of each counted update from the release before.
     """
 
@@ -124,7 +124,7 @@ def parse_history(data: bytes, name: str = "the file") -> History:
         name: for messages.
 
     Raises:
-        HistoryError: it is neither, a field is missing or of the wrong type or size, or there is too much.
+        HistoryError: the data is neither, is too large, or a field is missing or of a wrong type or size.
     """
     try:
         document = json.loads(_plain(data), parse_constant=_no_number)
@@ -183,7 +183,7 @@ def _text(value: object) -> str:
 
 
 def _number(value: Any, limit: int) -> int:
-    """Return a number of at most `limit`. ValueError or OverflowError: it is none, or larger."""
+    """Return a number of at most `limit`. ValueError or OverflowError: it is no number, or larger."""
     number = int(value)
     if not -limit <= number <= limit:
         raise ValueError("a number out of range")
@@ -344,7 +344,7 @@ def every(history: History, days: int) -> frozenset[int]:
 
 
 def layer_contents(release: Release, planned: Plan) -> list[tuple[str, int]]:
-    """Return (identity, bytes) of each layer; the identity stands for the diff_id."""
+    """Return (identity, bytes) of each layer; the identity replaces the diff_id."""
     known = {component.id: component for component in release.components}
     layers = []
     for layer in planned.layers:
@@ -361,7 +361,7 @@ def _new(now: Mapping[Any, int], before: Mapping[Any, int]) -> int:
 
 
 def _above_first_change(before: list[tuple[str, int]], now: list[tuple[str, int]]) -> int:
-    """Return the bytes that local storage unpacks again: of the first new layer, and of all above it."""
+    """Return the bytes that local storage unpacks again: the first new layer and all layers above it."""
     same = 0
     for old, new in zip(before, now, strict=False):
         if old[0] != new[0]:
