@@ -374,14 +374,14 @@ def test_a_registry_that_falls_silent(
     with front_of(registry.address) as front:
         front.fault = lambda asked, where: STALL if asked == method and path in where else None
         target = f"--push=docker://{front.address}/{name}"
-        done = push(storage, small(4), target, "--timeout=2", "--workdir", tmp_path, check=False)
+        done = push(storage, small(4), target, "--timeout=5", "--workdir", tmp_path, check=False)
     assert (done.code, done.out) == (1, "")
     assert "hint: " in done.err
     assert "--timeout SECONDS waits longer" in done.err
     if method == "GET":
         assert f"error: the registry of docker://{front.address}/{name} cannot be reached" in done.err
     else:
-        assert f"error: {front.address} has been silent for 2 s: cannot push docker://" in done.err
+        assert f"error: {front.address} has been silent for 5 s: cannot push docker://" in done.err
         assert done.err.count("trying again") == 3
     assert list(tmp_path.iterdir()) == []
     assert digest_of(f"{registry.address}/{name}") == old
