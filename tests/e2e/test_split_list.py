@@ -111,6 +111,9 @@ def test_lists_that_cannot_be_split(storage: tools.Storage, registry: tools.Regi
     assert "two images for linux/arm64" in refused(f"--push={name}")
     storage.run("podman", "rmi", again)
     assert f"error: images of the list {listed} are not in local storage" in refused(f"--push={name}")
+    # podman lists no images while a list lacks one
+    storage.run("podman", "manifest", "rm", listed)
+    storage.run("podman", "images", "--all", "--quiet")
     assert watch.new == set()
 
 
