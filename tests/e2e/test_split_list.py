@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -28,10 +29,24 @@ def platform_image(storage: tools.Storage, folder: Path, arch: str, text: str) -
     return name
 
 
+@pytest.fixture(scope="module", autouse=True)
+def no_lists_stay(storage: tools.Storage) -> Iterator[None]:
+    """Remove the lists of these tests: podman lists no images while a list lacks one of its own."""
+    yield
+    for name in MADE:
+        storage.run("podman", "manifest", "rm", name, check=False)
+    storage.run("podman", "images", "--all", "--quiet")
+
+
+MADE: list[str] = []
+"""Names of the lists that were made."""
+
+
 def image_list(storage: tools.Storage, folder: Path, name: str, text: str) -> str:
     """A list of an image for each platform; its name."""
     folder.mkdir()
     storage.run("podman", "manifest", "create", name)
+    MADE.append(name)
     for arch in PLATFORMS:
         image = platform_image(storage, folder, arch, text)
         storage.run("podman", "manifest", "add", name, f"containers-storage:{image}")
@@ -111,9 +126,6 @@ def test_lists_that_cannot_be_split(storage: tools.Storage, registry: tools.Regi
     assert "two images for linux/arm64" in refused(f"--push={name}")
     storage.run("podman", "rmi", again)
     assert f"error: images of the list {listed} are not in local storage" in refused(f"--push={name}")
-    # podman lists no images while a list lacks one
-    storage.run("podman", "manifest", "rm", listed)
-    storage.run("podman", "images", "--all", "--quiet")
     assert watch.new == set()
 
 
