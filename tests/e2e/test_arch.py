@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 
@@ -47,7 +48,7 @@ def two_platforms(folder: Path) -> Path:
 @pytest.fixture(scope="module")
 def places(
     storage: tools.Storage, registry: tools.Registry, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, str]:
+) -> Iterator[dict[str, str]]:
     """Place -> the two images there; "DIR" -> the files of the one for arm64; platform -> its image alone."""
     folder = tmp_path_factory.mktemp("arch")
     both = two_platforms(folder)
@@ -75,7 +76,7 @@ def places(
     storage.rechunk("index", *members, "--push", f"docker://{name}", "--tls-verify=false")
     (folder / "root/var/lib/dpkg").mkdir(parents=True)
     (folder / "root/var/lib/dpkg/status").write_text(STATUS.format("arm64"))
-    return {
+    yield {
         "layout": f"oci:{both}",
         "archive": f"oci-archive:{folder / 'both.tar'}",
         "docker-archive": f"docker-archive:{folder / 'docker.tar'}",
@@ -84,6 +85,9 @@ def places(
         **{arch: f"oci:{folder / arch}" for arch in PLATFORMS},
         "DIR": str(folder / "root"),
     }
+    # podman lists no images where a list may lack one
+    storage.run("podman", "manifest", "rm", "localhost/arch:both")
+    storage.run("podman", "images", "--all", "--quiet")
 
 
 def test_which_commands_have_the_option() -> None:
