@@ -19,15 +19,20 @@ def chunker_image(storage: tools.Storage, repository: Path) -> str:
 def build(
     storage: tools.Storage, context: Path, source: str, target: str, *options: str, containerfile: Path
 ) -> tools.Done:
-    """The call of the README, in `context`; it leaves no working container behind, also with buildah 1.28."""
-    before = storage.run("buildah", "containers", "--quiet").out
+    """The call of the README, in `context`. The source stays; buildah 1.28 leaves two working containers."""
+    before = set(storage.run("buildah", "containers", "--quiet").out.split())
+    image = storage.inspect(source)["Id"]
     done = storage.run(
-        *("buildah", "build", "--force-rm", "--layers=false", "--skip-unused-stages=false", "--from", source),
+        *("buildah", "build", "--skip-unused-stages=false", "--from", source),
         *("-v", f"{context}:/run/src", "--security-opt", "label=disable", *options),
         *("-t", target, "-f", containerfile, "."),
         cwd=context,
     )
-    assert storage.run("buildah", "containers", "--quiet").out == before
+    assert storage.inspect(source)["Id"] == image
+    left = set(storage.run("buildah", "containers", "--quiet").out.split()) - before
+    assert len(left) <= 2
+    if left:
+        storage.run("buildah", "rm", *left)
     return done
 
 
@@ -134,8 +139,6 @@ def test_inside_an_own_containerfile(
         *(
             "buildah",
             "build",
-            "--force-rm",
-            "--layers=false",
             "--skip-unused-stages=false",
             "-v",
             f"{tmp_path}:/run/src",
