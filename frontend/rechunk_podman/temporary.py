@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,10 +18,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-PREFIX = "rechunk-podman."
-"""The prefix of the names of temporary directories."""
+PREFIX = "rechunk-podman.tmp-"
+"""The prefix of the names of temporary directories. No other file has one, followed by 8 hex digits."""
 
-_NAME = re.compile(re.escape(PREFIX) + r"\w{8}")
+_NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{8}")
 
 
 class Held(NamedTuple):
@@ -40,8 +41,13 @@ def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Ite
     Raises:
         OSError: the directory cannot be made.
     """
+    folder = os.path.realpath(parent or tempfile.gettempdir())
     while True:
-        path = os.path.realpath(tempfile.mkdtemp(prefix=prefix, dir=parent))
+        path = os.path.join(folder, prefix + secrets.token_hex(4))
+        try:
+            os.mkdir(path, 0o700)
+        except FileExistsError:
+            continue
         fd = hold(path)
         if fd is not None:
             break

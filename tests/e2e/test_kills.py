@@ -212,7 +212,7 @@ def test_clean_says_what_it_removes(place: Place, small: Callable[[int], str]) -
     left = place.traces()
     assert left["mounts"] > before["mounts"]
     assert left["files"] > before["files"]
-    living = place.folder / "tmp/rechunk-podman.unlocked"
+    living = place.folder / "tmp/rechunk-podman.tmp-bbbbbbbb"
     living.mkdir()
     fd = os.open(living, os.O_RDONLY)
     try:
@@ -247,7 +247,7 @@ def test_untagged_images_of_a_killed_split_go_and_others_stay(
     # as buildah leaves it if it is killed before it has written down what it makes
     store = json.loads(storage.run("buildah", "info").out)["store"]["GraphRoot"]
     Path(store, "overlay-containers", ids[cut], "userdata/buildah.json").unlink()
-    work = place.folder / "tmp/rechunk-podman.aaaaaaaa"
+    work = place.folder / "tmp/rechunk-podman.tmp-aaaaaaaa"
     work.mkdir(mode=0o700)
     record = {"split": True, "untagged": [earlier], "bases": [small(1)], "env": dict(storage.env)}
     (work / "changes.json").write_text(json.dumps(record))

@@ -65,9 +65,17 @@ def test_a_child_that_inherits_the_lock_holds_it(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize("name", ["original", "upstream", "a1b2c3d4", "tmp-original"])
+def test_directories_with_other_names_stay(tmp_path: Path, name: str) -> None:
+    """A checkout beside ours may be called so."""
+    (tmp_path / f"rechunk-podman.{name}").mkdir(mode=0o700)
+    assert list(temporary.dead(str(tmp_path))) == []
+    assert os.listdir(tmp_path) == [f"rechunk-podman.{name}"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a directory away")
 def test_what_others_own_stays(tmp_path: Path) -> None:
-    path = tmp_path / "rechunk-podman.abcdefgh"
+    path = tmp_path / f"{temporary.PREFIX}01234567"
     path.mkdir()
     os.chown(path, 12345, 12345)
     assert list(temporary.dead(str(tmp_path))) == []
@@ -76,12 +84,12 @@ def test_what_others_own_stays(tmp_path: Path) -> None:
 
 def test_a_symlink_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "dir").mkdir()
-    (tmp_path / "rechunk-podman.abcdefgh").symlink_to("dir")
+    (tmp_path / f"{temporary.PREFIX}01234567").symlink_to("dir")
     assert list(temporary.dead(str(tmp_path))) == []
     assert (tmp_path / "dir").is_dir()
 
 
 def test_what_is_removed_is_not_held(tmp_path: Path) -> None:
     """Another run may remove a directory before its maker has the lock."""
-    path = tmp_path / "rechunk-podman.abcdefgh"
+    path = tmp_path / f"{temporary.PREFIX}01234567"
     assert temporary.hold(path) is None

@@ -42,12 +42,13 @@ from rechunk_podman.programs.process import (
     signals_deferred,
 )
 from rechunk_podman.programs.work import locked_directory, work_directory
+from rechunk_podman.temporary import PREFIX
 
 log = logging.getLogger(__name__)
 
 START_SECONDS = 30.0
 POLL_SECONDS = 0.02
-SOCKET_PARENT_LIMIT = 107 - len("/rechunk-podman-01234567/podman.sock")
+SOCKET_PARENT_LIMIT = 107 - len(f"/{PREFIX}01234567/podman.sock")
 """The most bytes in the path of a socket's parent: a Unix socket's path holds 107 bytes (unix(7))."""
 
 

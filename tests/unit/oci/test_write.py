@@ -424,6 +424,21 @@ def test_a_layout_that_was_cut_is_none_and_is_written_again(repository, top, pla
     validate(target).check()
 
 
+def test_files_that_came_after_a_killed_run_stay(repository, top, place):
+    """It was killed before it moved anything; then somebody put a directory `blobs` there."""
+    target = place / "there"
+    target.mkdir()
+    environment = {**os.environ, "PYTHONPATH": f"{repository}/tests:{repository}/frontend"}
+    command = [sys.executable, "-c", RENAMES, top, f"oci:{target}", "0", target]
+    assert subprocess.run(command, env=environment, check=False).returncode == -signal.SIGKILL
+    assert len(os.listdir(target)) == 1
+    (target / "blobs").mkdir()
+    (target / "blobs/mine").write_text("precious")
+    with pytest.raises(UsageError, match="not empty"):
+        write(top, f"oci:{target}")
+    assert (target / "blobs/mine").read_text() == "precious"
+
+
 @pytest.mark.parametrize("name", ["oci:image", "oci-archive:image"])
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_the_next_run_removes_what_a_killed_one_left(repository, top, place, name, compression):

@@ -23,7 +23,7 @@ from rechunk_podman.oci.write.tar import END, directory_header, file_header, fil
 from rechunk_podman.temporary import PREFIX, dead, private_directory
 
 _STAGING = f".{PREFIX}"
-_STAGING_NAME = re.compile(re.escape(_STAGING) + r"\w{8}")
+_STAGING_NAME = re.compile(re.escape(_STAGING) + "[0-9a-f]{8}")
 
 
 class TarWriter:

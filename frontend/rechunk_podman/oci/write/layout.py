@@ -106,9 +106,13 @@ class LayoutWriter:
 
 
 def _clear(path: Path) -> None:
-    """Remove the files that a killed run left in an otherwise empty directory."""
-    pattern = partial_pattern(path / "layout")
-    for _ in dead(str(path), pattern):
-        if not (path / "index.json").exists():
-            for name in _BEFORE_INDEX:
+    """Remove the files that a killed run left in an otherwise empty directory.
+
+    Only what it had moved out of its temporary directory is its own: what is still there, somebody else made.
+    """
+    for partial in map(Path, dead(str(path), partial_pattern(path / "layout"))):
+        if (path / "index.json").exists() or not (partial / "index.json").exists():
+            continue
+        for name in _BEFORE_INDEX:
+            if not (partial / name).exists():
                 remove(str(path / name))
