@@ -45,7 +45,7 @@ def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Ite
     while True:
         path = os.path.join(folder, prefix + secrets.token_hex(4))
         try:
-            os.mkdir(path, 0o700)
+            Path(path).mkdir(0o700)
         except FileExistsError:
             continue
         fd = hold(path)

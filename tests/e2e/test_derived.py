@@ -20,6 +20,7 @@ from images import debian
 from rechunk_podman.oci.validate.image import validate
 from support import chunker, linters, tools, workflow
 from support.needs import require
+from support.pushing import small_tar
 
 USER, PASSWORD = "user", "sesame-street"
 HTPASSWD = "user:$2b$04$VRiReuuHpj/YU0eELApqpu4.vmX..uUAn8/LKPld4jKFCd7YKejP6\n"
@@ -147,6 +148,7 @@ def contexts(sha: str, number: int, **github: Any) -> dict[str, Any]:
             "COSIGN_PASSWORD": "",
         },
         "inputs": {},
+        "runner": {"environment": "github-hosted"},
     }
 
 
@@ -312,7 +314,12 @@ def test_justfile(ground: Ground, bases: tuple[str, str], tmp_path: Path) -> Non
     before = ground.storage.inspect(name)["RootFS"]
     tools.run(*just, "build", "chunk", env=ground.machine, cwd=folder)
     assert ground.storage.inspect(name)["RootFS"] == before
+    other = ground.storage.run(
+        "podman", "import", "--quiet", small_tar(tmp_path / "other.tar", 77)
+    ).out.strip()
     tools.run(*just, "clean", env=ground.machine, cwd=folder)
+    assert ground.storage.run("podman", "image", "exists", other, check=False).code == 0
+    ground.storage.run("podman", "rmi", other)
     assert ground.storage.run("podman", "image", "exists", name, check=False).code == 1
 
 

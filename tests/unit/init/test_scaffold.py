@@ -133,6 +133,10 @@ def test_workflow_keeps_its_promises():
         *("Rechunk and push", "Sign", "Smoke test", "Promote"),
     ]
     assert [name for name in names if name in order] == order
+    for name in ("Free disk space", "Reclaim space"):  # another machine's files, containers and images stay
+        assert steps[names.index(name)]["if"] == "runner.environment == 'github-hosted'"
+    destructive = [step["name"] for step in steps if re.search(r"rm -rf|rm --all|prune", step.get("run", ""))]
+    assert destructive == ["Free disk space", "Reclaim space"]
     remembered = steps[names.index("Remember pushes")]["with"]["path"].replace(
         "${{ runner.temp }}", "$RUNNER_TEMP"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 import yaml
@@ -52,6 +53,23 @@ def test_each_output_is_written(action, repository):
 def test_no_expression_in_a_script(action):
     for step in action["runs"]["steps"]:
         assert "${{" not in step["run"]
+
+
+@pytest.mark.parametrize(
+    "ref", ["localhost/system:40", "localhost/system_40", "system_40@", "", "localhost/", ".."]
+)
+def test_a_folder_with_the_name_of_the_image_stays(repository, tmp_path, ref):
+    """The result goes to the workspace under the name of the image; the check comes before any tool runs."""
+    folder = tmp_path / "system_40"
+    folder.mkdir()
+    (folder / "file").write_text("of the repository")
+    (tmp_path / "system_40_").mkdir()
+    env = {"RUNNER_TEMP": "/nonexistent", "GITHUB_WORKSPACE": str(tmp_path), "INPUT_REF": ref, "PATH": ""}
+    command = ["/bin/bash", repository / "tools/action/rechunk"]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("::error::")
+    assert (folder / "file").read_text() == "of the repository"
 
 
 def test_linters(repository):
