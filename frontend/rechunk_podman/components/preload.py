@@ -49,14 +49,14 @@ class Databases:
             self._running = {
                 ecosystem.name: workers.submit(_load, root, ecosystem, (), self._hidden(ecosystem))
                 for ecosystem in ecosystems
-                if not ecosystem.locations.scattered
+                if not (ecosystem.locations.scattered or ecosystem.locations.embedded)
             }
 
-    def load(self, ecosystem: Ecosystem, paths: Sequence[str]) -> Database | None:
+    def load(self, ecosystem: Ecosystem, records: Sequence[str]) -> Database | None:
         """Return the database of an ecosystem, or None if there is none. Call it once per ecosystem.
 
         Args:
-            paths: of the scanned root filesystem.
+            records: as for Ecosystem.load().
 
         Raises:
             DatabaseError: the database exists and cannot be read as a whole, and `strict` is set.
@@ -66,7 +66,6 @@ class Databases:
             running = self._running.pop(ecosystem.name, None)
             if running is not None:
                 return running.result()
-            records = ecosystem.locations.scattered_in(paths)
             return _load(self._root, ecosystem, records, self._hidden(ecosystem))
         except DatabaseError as error:
             return self._unreadable(ecosystem, error)
@@ -81,7 +80,8 @@ class Databases:
         directories = [path for path in dict.fromkeys(resolved) if self._root.names(path)]
         if self._strict:
             options = " ".join(f"--prune /{path}" for path in directories)
-            hint = f"repair it, leave it out ({options}), or do without --strict"
+            hint = f"repair it, leave it out ({options}), or" if directories else "repair it, or"
+            hint = f"{hint} do without --strict"
             if error.hint is not None:
                 hint = f"{error.hint}; else {hint}"
             raise DatabaseError(error.message, context=error.context, hint=hint) from error

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from rechunk_podman.packages.dpkg import reader as dpkg
+from rechunk_podman.packages.node import reader as node
 from rechunk_podman.packages.protocol import Ecosystem
+from rechunk_podman.packages.python import reader as python
 from rechunk_podman.packages.rpm import reader as rpm
 from rechunk_podman.packages.versions import compare_rpm, newest
 
 ECOSYSTEMS: tuple[Ecosystem, ...] = (
     rpm,
     dpkg,
+    python,
+    node,
 )
 """All ecosystems in order: the first one that lists a path owns it."""
 

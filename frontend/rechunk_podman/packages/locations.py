@@ -22,6 +22,9 @@ class Locations:
     databases: names of files in a directory, each of which is a whole database.
     records: globs, below a directory, of the other files that a reader needs for names and versions.
     scattered: globs of records beside the files that they describe, anywhere (`**/*.dist-info/METADATA`).
+    embedded: globs of files that hold the record of their package themselves (`**/*.jar`). Only those of no
+        package of an earlier ecosystem are read, and only to find components.
+    is_program: True if `embedded` means executable files alone.
     copies: directories that hold a copy of the database for another tool.
     state: directories and files in which front ends record every transaction.
     journals: globs of transaction journals, locks and backups, which no image needs.
@@ -34,6 +37,8 @@ class Locations:
     databases: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     scattered: tuple[str, ...] = ()
+    embedded: tuple[str, ...] = ()
+    is_program: bool = False
     copies: tuple[str, ...] = ()
     state: tuple[str, ...] = ()
     journals: tuple[str, ...] = ()
@@ -49,12 +54,20 @@ class Locations:
 
     def scattered_in(self, paths: Sequence[str]) -> list[str]:
         """Return the paths that match `scattered`, in their order."""
-        if not self.scattered:
-            return []
-        # the fixed ends of the globs leave few paths to match
-        ends = tuple(glob.rpartition("*")[2] for glob in self.scattered)
-        expression = matching(self.scattered)
-        return [path for path in paths if path.endswith(ends) and expression.match(path)]
+        return _matches(self.scattered, paths)
+
+    def embedded_in(self, paths: Sequence[str]) -> list[str]:
+        """Return the paths that match `embedded`, in their order."""
+        return _matches(self.embedded, paths)
+
+
+def _matches(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
+    if not globs:
+        return []
+    # the fixed ends of the globs leave few paths to match
+    ends = tuple(glob.rpartition("*")[2] for glob in globs)
+    expression = matching(globs)
+    return [path for path in paths if path.endswith(ends) and expression.match(path)]
 
 
 def matching(globs: Iterable[str]) -> re.Pattern[str]:

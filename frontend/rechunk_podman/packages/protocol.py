@@ -146,8 +146,9 @@ class Ecosystem(Protocol):
         """Return the content of the databases, or None if there is no database.
 
         Args:
-            records: the paths that match `locations.scattered`. An ecosystem without such globs gets none,
-                and may be loaded before the root filesystem has been scanned.
+            records: the paths that match `locations.scattered`, and those that match `locations.embedded` and
+                belong to no package of an earlier ecosystem. An ecosystem without such globs gets none, and
+                may be loaded before the root filesystem has been scanned.
             files: False leaves out `built`, `changes`, `files`, `info` and `trees`.
 
         Raises:

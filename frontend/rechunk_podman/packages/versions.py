@@ -37,7 +37,7 @@ def compare_rpm(a: str, b: str) -> int:
     A missing epoch is 0; releases are compared only if both sides have one.
     """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
-    result = _numbers(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
+    result = compare_digits(epoch_a, epoch_b) or rpmvercmp(version_a, version_b)
     if result or not (release_a and release_b):
         return result
     return rpmvercmp(release_a, release_b)
@@ -69,7 +69,7 @@ def rpmvercmp(a: str, b: str) -> int:
                 return -1 if left == operator else 1
         if left.isdigit() != right.isdigit():
             return 1 if left.isdigit() else -1
-        result = _numbers(left, right) if left.isdigit() else _sign(left, right)
+        result = compare_digits(left, right) if left.isdigit() else _sign(left, right)
         if result:
             return result
     if len(one) == len(two):
@@ -84,7 +84,9 @@ def compare_dpkg(a: str, b: str) -> int:
     A missing revision is older than any other, but equal to -0.
     """
     (epoch_a, version_a, release_a), (epoch_b, version_b, release_b) = _evr(a), _evr(b)
-    return _numbers(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
+    return (
+        compare_digits(epoch_a, epoch_b) or verrevcmp(version_a, version_b) or verrevcmp(release_a, release_b)
+    )
 
 
 def verrevcmp(a: str, b: str) -> int:
@@ -98,7 +100,7 @@ def verrevcmp(a: str, b: str) -> int:
         assert left is not None  # noqa: S101 (both parts of the expression may be empty)
         assert right is not None  # noqa: S101
         result = _sign([*map(_order, left[1]), 0], [*map(_order, right[1]), 0])
-        result = result or _numbers(left[2], right[2])
+        result = result or compare_digits(left[2], right[2])
         if result:
             return result
         at_a, at_b = left.end(), right.end()
@@ -111,7 +113,7 @@ def _order(character: str) -> int:
     return ord(character) + (0 if character.isascii() and character.isalpha() else 0x110000)
 
 
-def _numbers(a: str, b: str) -> int:
+def compare_digits(a: str, b: str) -> int:
     """Compare digits of any length; int() refuses very long ones."""
     a, b = a.lstrip("0"), b.lstrip("0")
     return _sign(len(a), len(b)) or _sign(a, b)

@@ -45,7 +45,8 @@ def test_scattered_records():
 @pytest.mark.parametrize("ecosystem", ECOSYSTEMS, ids=lambda ecosystem: ecosystem.name)
 def test_locations_are_paths_below_the_root(ecosystem):
     locations = ecosystem.locations
-    found = [*locations.files(), *locations.copies, *locations.state, *locations.journals, *locations.caches]
+    found = [*locations.files(), *locations.embedded, *locations.copies, *locations.state]
+    found += [*locations.journals, *locations.caches]
     assert found
     for path in found:
         assert path == path.strip("/")

@@ -11,17 +11,20 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board
+from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board, padded_digest
 from rechunk_podman.components.content import digest_file
 from rechunk_podman.components.mtimes import CONTENT_END
 from rechunk_podman.model import Kind, Positions
-from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package
 from rechunk_podman.packages.versions import join_versions
 from rechunk_podman.rootfs.root import Root
 
 name = "packages"
+
+LEAST_PROGRAM = 256 << 10
+"""Bytes of the smallest program that is searched for the record of a package; Go makes larger ones."""
 
 
 class _Missing(NamedTuple):
@@ -44,9 +47,22 @@ def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS
         RootfsError: a file that may be a moved one cannot be read.
     """
     for ecosystem in ecosystems:
-        database = board.databases.load(ecosystem, board.paths)
+        database = board.databases.load(ecosystem, _records(board, ecosystem.locations))
         if database is not None:
             _claim(root, board, ecosystem, database)
+
+
+def _records(board: Board, locations: Locations) -> list[str]:
+    """Return the records that lie anywhere in the root filesystem."""
+    found = locations.scattered_in(board.paths)
+    if locations.embedded:
+        positions = board.unclaimed()
+        chosen = board.regular[positions]
+        if locations.is_program:
+            chosen &= (board.tree.column("mode")[positions] & 0o111) != 0
+            chosen &= board.size[positions] >= LEAST_PROGRAM
+        found += locations.embedded_in(board.tree.paths_at(positions[chosen]))
+    return found
 
 
 def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -> None:
@@ -64,19 +80,29 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
     # sorted, so that the numbers of components do not depend on the order of the records
     for source, packages in sorted(by_source.items()):
         number = board.component(ecosystem.name, source)
-        _claim_source(board, ecosystem, number, packages, missing)
+        _claim_source(root, board, ecosystem, number, packages, missing)
         trees += [(tree, number) for package in packages for tree in package.trees]
     if trees:
-        _claim_trees(board, trees)
+        # the database's own directories may hold packages, and packages may hold such directories
+        _claim_trees(board, [*trees, *((directory, own) for directory in database.directories)])
     board.claim_below(directories, own)
     if missing:
         _claim_moved(root, board, missing)
 
 
 def _claim_source(
-    board: Board, ecosystem: Ecosystem, number: int, packages: list[Package], missing: _MissingFiles
+    root: Root,
+    board: Board,
+    ecosystem: Ecosystem,
+    number: int,
+    packages: list[Package],
+    missing: _MissingFiles,
 ) -> None:
-    """Claim and describe the files of all packages of one source."""
+    """Claim and describe the files of all packages of one source.
+
+    Raises:
+        RootfsError: a file that another package manager installed, too, cannot be read.
+    """
     draft = board.drafts[number]
     present = [package for package in packages if not package.is_removed] or packages
     draft.version = join_versions((package.source_version for package in present), ecosystem.compare)
@@ -92,7 +118,9 @@ def _claim_source(
             position = board.position.get(path)
             if position is not None:
                 board.claim(position, number)
-        _claim_files(board, number, package.files, positions, missing)
+        if len(positions):
+            _take_replaced(root, board, number, package.files, positions)
+            _claim_files(board, number, package.files, positions, missing)
 
 
 def _positions(board: Board, paths: list[str]) -> Positions:
@@ -127,8 +155,51 @@ def _claim_files(
         paths = files.paths.unpack() if lost else []
         for index in lost:
             key = (paths[index].rpartition("/")[2], int(files.sizes[index]))
-            digest = digests.rows[index].tobytes().ljust(DIGEST_SIZE, b"\0")
+            digest = padded_digest(digests.rows[index].tobytes())
             missing.setdefault(key, []).append(_Missing(digests.algorithm, digest, number))
+
+
+def _take_replaced(root: Root, board: Board, number: int, files: Files, positions: Positions) -> None:
+    """Claim files that an earlier package manager lists, too, and that were replaced since.
+
+    The content of such a file is not the one that the earlier database records, and not another one than
+    `files` records. (pip replaces files of rpm's packages.)
+
+    Raises:
+        RootfsError: a file cannot be read.
+    """
+    source = board.drafts[number].id.source
+    here = np.flatnonzero(positions != NOBODY)
+    leaders = board.leader[positions[here]]
+    owners = board.owner[leaders]
+    doubtful = (owners != NOBODY) & (board.described_by[leaders] == owners)
+    doubtful &= (board.algorithm[leaders] != 0) & ~board.has_digest[leaders]
+    for index, leader in zip(here[doubtful].tolist(), leaders[doubtful].tolist(), strict=True):
+        if board.drafts[board.owner[leader]].id.source == source:
+            continue
+        path, size, mtime = board.paths[leader], int(board.size[leader]), int(board.mtime[leader])
+        algorithm = int(board.algorithm[leader])
+        digest = padded_digest(digest_file(root, path, size, mtime, algorithm))
+        if digest == board.digests[leader].tobytes():
+            board.set_digest(leader, digest)
+        elif _has_content(root, files, index, path, size, mtime):
+            board.owner[leader] = board.described_by[leader] = number
+            board.algorithm[leader] = 0
+
+
+def _has_content(root: Root, files: Files, index: int, path: str, size: int, mtime: int) -> bool:
+    """Return False if a package records another content than that of a file.
+
+    Raises:
+        RootfsError: the file cannot be read.
+    """
+    digests = files.digests
+    if digests is None or not digests.recorded[index]:
+        return True
+    if files.sizes is not None and files.sizes[index] not in (size, -1):
+        return False
+    digest = digest_file(root, path, size, mtime, digests.algorithm)
+    return padded_digest(digest) == padded_digest(digests.rows[index].tobytes())
 
 
 def _is_untouched(
@@ -214,7 +285,7 @@ def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
             for algorithm in sorted({candidate.algorithm for candidate in candidates})
         }
         for found in candidates:
-            digest = digests[found.algorithm][:DIGEST_SIZE].ljust(DIGEST_SIZE, b"\0")
+            digest = padded_digest(digests[found.algorithm])
             if digest == found.digest and board.describe(position, found.number, found.algorithm):
                 board.set_digest(position, digest)
                 board.claim(position, found.number)

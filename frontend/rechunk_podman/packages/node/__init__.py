@@ -1,0 +1,1 @@
+"""Packages of Node.js, as npm, pnpm and yarn install them."""

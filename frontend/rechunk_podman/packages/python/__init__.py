@@ -1,0 +1,1 @@
+"""Python distributions, as pip and uv install them."""
