@@ -20,7 +20,6 @@ _CACHES = matching(
         *(glob for locations in _ECOSYSTEMS for glob in locations.caches),
         *(f"var/cache/{tool}/**" for tool in ("man", "PackageKit", "ldconfig", "swcatalog", "app-info")),
         # package managers whose databases are not read yet
-        *("var/cache/apk/**", "etc/apk/cache/**"),
         *("var/cache/pacman/**", "var/lib/pacman/repos/**", "var/lib/pacman/sync/**"),
         *(
             f"{home}/{cache}/**"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rechunk_podman.packages.apk import reader as apk
 from rechunk_podman.packages.dpkg import reader as dpkg
 from rechunk_podman.packages.node import reader as node
 from rechunk_podman.packages.protocol import Ecosystem
@@ -12,6 +13,7 @@ from rechunk_podman.packages.versions import compare_rpm, newest
 ECOSYSTEMS: tuple[Ecosystem, ...] = (
     rpm,
     dpkg,
+    apk,
     python,
     node,
 )

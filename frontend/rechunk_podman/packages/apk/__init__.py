@@ -1,0 +1,1 @@
+"""The database of Alpine's apk: reader, parser, versions."""
