@@ -7,7 +7,6 @@ A *position* is the index of a path in its Tree and in every column of the Tree.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -15,6 +14,11 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+
+from rechunk_podman.native import path_starts, sort_paths, take_paths
+from rechunk_podman.pathtable import PathPositions, PathTable, Positions, path_key
+
+__all__ = ["PathPositions", "PathTable", "Positions", "path_key"]
 
 
 class Kind(IntEnum):
@@ -74,9 +78,6 @@ NUMBERS = Entry._fields[:9]
 ROOT = -1
 """The position of the root directory's entry, which is in no column."""
 
-Positions = npt.NDArray[np.intp]
-"""Indexes into the columns of a Tree."""
-
 NO_POSITIONS: Positions = np.empty(0, np.intp)
 
 TAR_FORMAT = 1
@@ -103,80 +104,104 @@ class Tree:
     comes before its content). The root itself is in `root`, never among the paths.
     The data is in columns; an Entry is created only on request.
 
-    paths: all paths, in the order of iteration.
-    names: `paths` as an array.
-    position: path -> its position.
+    paths: all paths, in the order of iteration, without an object for each (PathTable).
+    position: path -> its position, found in `paths`.
     numbers: a row of NUMBERS for each path.
     more: position -> the other fields of its Entry, if it has any.
     parent: for each position, the position of its directory; ROOT in the root directory.
     leader: position of a hard link -> the first position of its group, which is not among the keys.
-    links: `leader` as paths.
 
     Args:
         root: the Entry of `/`.
         entries: path -> Entry, in any order.
     """
 
-    __slots__ = ("leader", "links", "more", "names", "numbers", "parent", "paths", "position", "root")
+    __slots__ = ("_links", "leader", "more", "numbers", "parent", "paths", "position", "root")
 
     def __init__(self, root: Entry, entries: Mapping[str, Entry]) -> None:
-        rows = [
-            (*entry[:7], (entry.ino + _INO // 2) % _INO - _INO // 2, entry.nlink)
-            for entry in entries.values()
-        ]
-        more = {index: entry[9:] for index, entry in enumerate(entries.values()) if entry[9:] != _NO_MORE}
-        index_of = dict(zip(entries, range(len(entries)), strict=True))
-        parents = np.array([index_of.get(path.rpartition("/")[0], -1) for path in entries], np.int64)
-        self._fill(root, list(entries), np.array(rows, np.int64).reshape(-1, len(NUMBERS)), more, parents)
+        ordered = sorted((path_key(path), entry) for path, entry in entries.items())
+        rows = [(*entry[:7], (entry.ino + _INO // 2) % _INO - _INO // 2, entry.nlink) for _, entry in ordered]
+        self.root = root
+        self.numbers = np.array(rows, np.int64).reshape(-1, len(NUMBERS))
+        self.more = {
+            position: entry[9:] for position, (_, entry) in enumerate(ordered) if entry[9:] != _NO_MORE
+        }
+        self._set_paths(PathTable(b"".join([path + b"\0" for path, _ in ordered])))
+        parents = b"".join([path.rpartition(b"/")[0] + b"\0" for path, _ in ordered])
+        self.parent = self.paths.find_joined(parents).astype(np.int32)
+        self._set_links()
 
     @classmethod
     def of_rows(
         cls,
         root: Entry,
-        paths: list[str],
-        numbers: npt.NDArray[np.int64],
+        chunks: list[bytes],
+        numbers: bytearray,
         more: Mapping[int, More],
         parents: npt.NDArray[np.int64],
+        left_out: Sequence[int] = (),
+        pruned: Sequence[str] = (),
     ) -> Tree:
         """Return a Tree made of columns, whose rows may be in any order.
 
         Args:
-            numbers: a row of NUMBERS for each of the paths.
+            chunks: the paths, a zero byte behind each; the list is emptied.
+            numbers: a row of NUMBERS for each of the paths; it is emptied.
             more: index among the paths -> the other fields.
             parents: index of the directory of each path, -1 in the root directory.
+            left_out: indexes among the paths that the Tree leaves out; no path is below one of them.
+            pruned: paths that the Tree leaves out, too, if they are there.
+
+        Raises:
+            ValueError: a parent is impossible.
         """
         tree = object.__new__(cls)
-        tree._fill(root, paths, numbers, more, parents)
+        tree.root = root
+        text = b"".join(chunks)
+        chunks.clear()
+        starts = path_starts(text)
+        order = np.frombuffer(sort_paths(text, starts, parents), np.int64)
+        tree._set_paths(PathTable(take_paths(text, starts, order)))
+        found = tree.paths.find_joined(path_key("".join([f"{path}\0" for path in pruned])))
+        gone = np.concatenate([np.array(left_out, np.intp), order[found[found >= 0]]])
+        if len(gone):
+            stays = np.ones(len(order), np.bool_)
+            stays[gone] = False
+            order = order[stays[order]]
+            tree._set_paths(PathTable(take_paths(text, starts, order)))
+        positions = np.full(len(parents) + 1, ROOT, np.int32)
+        positions[order] = np.arange(len(order), dtype=np.int32)
+        tree.parent = positions[parents[order]]
+        tree.more = {
+            position: rest for old, rest in more.items() if (position := int(positions[old])) != ROOT
+        }
+        del text, starts, positions
+        tree.numbers = np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS))[order]
+        numbers.clear()
+        tree._set_links()
         return tree
 
-    def _fill(
-        self,
-        root: Entry,
-        paths: list[str],
-        numbers: npt.NDArray[np.int64],
-        more: Mapping[int, More],
-        parents: npt.NDArray[np.int64],
-    ) -> None:
-        count = len(paths)
-        # Strings sort faster than bytes, but only ASCII ones in the same order.
-        keys = paths if all(map(str.isascii, paths)) else list(map(path_key, paths))
-        order = sorted(range(count), key=keys.__getitem__)
-        ordered = list(map(paths.__getitem__, order))
-        places = np.array(order, np.intp)
-        positions = np.empty(count, np.intp)
-        positions[places] = np.arange(count)
-        self.root = root
-        self.paths = ordered
-        self.names = np.array(ordered, np.object_)
-        self.position = dict(zip(ordered, range(count), strict=True))
-        self.numbers = numbers[places]
-        self.more = {int(positions[old]): rest for old, rest in more.items()}
-        ordered_parents = parents[places]
-        inside = ordered_parents >= 0
-        self.parent = np.full(count, -1, np.int32)
-        self.parent[inside] = positions[ordered_parents[inside]]
+    def _set_paths(self, paths: PathTable) -> None:
+        self.paths = paths
+        self.position = PathPositions(paths)
+
+    def _set_links(self) -> None:
         self.leader = self._hard_links()
-        self.links = {ordered[link]: ordered[first] for link, first in self.leader.items()}
+        self._links: dict[str, str] | None = None
+
+    @property
+    def links(self) -> Mapping[str, str]:
+        """Return `leader` as paths: a hard link -> the first path of its group."""
+        if self._links is None:
+            names = zip(
+                *(
+                    self.paths_at(np.array(list(found), np.intp))
+                    for found in (self.leader, self.leader.values())
+                ),
+                strict=True,
+            )
+            self._links = dict(names)
+        return self._links
 
     def _hard_links(self) -> dict[int, int]:
         inodes = self.column("ino")
@@ -200,7 +225,7 @@ class Tree:
         return iter(self.paths)
 
     def __contains__(self, path: object) -> bool:
-        return path in self.position
+        return path in self.paths
 
     def __getitem__(self, path: str) -> Entry:
         return self.entry(self.position[path])
@@ -220,27 +245,20 @@ class Tree:
 
     def paths_at(self, positions: Positions) -> list[str]:
         """Return the paths at these positions; "" at ROOT."""
-        # numpy would take ROOT for the index of the last path
-        found: list[str] = self.names[positions].tolist() if len(self.paths) else [""] * len(positions)
-        for index in np.flatnonzero(positions == ROOT).tolist():
-            found[index] = ""
-        return found
+        return self.paths.at(positions)
 
     def items(self) -> Iterator[tuple[str, Entry]]:
         """Yield (path, Entry) in the order of iteration."""
         more = self.more.get
         for start in range(0, len(self.paths), _CHUNK):
             rows = self.numbers[start : start + _CHUNK].tolist()
-            for position, row in enumerate(rows, start):
-                yield self.paths[position], make_entry(row, more(position, _NO_MORE))
+            paths = self.paths[start : start + _CHUNK]
+            for position, (path, row) in enumerate(zip(paths, rows, strict=True), start):
+                yield path, make_entry(row, more(position, _NO_MORE))
 
     def below(self, directory: str) -> range:
         """Return the positions of all paths below a directory ("" is the root)."""
-        if not directory:
-            return range(len(self.paths))
-        # the byte after a slash is 0
-        first = bisect_left(self.paths, path_key(directory) + b"/", key=path_key)
-        return range(first, bisect_left(self.paths, path_key(directory) + b"0", first, key=path_key))
+        return self.paths.below(directory)
 
     def ancestors(self, positions: Positions) -> Positions:
         """Return the positions of all directories above `positions`, in order, without the root."""
@@ -257,11 +275,6 @@ def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:
     kind, mode, uid, gid, size, mtime, dev, ino, nlink = numbers
     # Entry(...) takes twice the time.
     return tuple.__new__(Entry, (_KINDS[kind], mode, uid, gid, size, mtime, dev, ino % _INO, nlink, *more))
-
-
-def path_key(path: str) -> bytes:
-    """Return the bytes of a path, the sort key of paths everywhere."""
-    return path.encode("utf-8", "surrogateescape")
 
 
 class ComponentId(NamedTuple):

@@ -8,12 +8,13 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-VALUES = {"errors", "model", "log", "units", "files", "temporary", "workers"}
+VALUES = {"errors", "pathtable", "model", "log", "units", "files", "temporary", "workers"}
 """What every folder may use."""
 
 ALLOWED = {
     "errors": set(),
-    "model": {"errors"},
+    "pathtable": {"native"},
+    "model": {"errors", "native", "pathtable"},
     "log": set(),
     "units": set(),
     "files": {"errors", "temporary"},
@@ -49,13 +50,16 @@ INCLUDED = {
     "confined.h": set(),
     "tar.h": {"confined.h", "entry.h", "sha256.h", "text.h"},
     "objects.h": {"Python.h"},
+    "table.h": {"objects.h"},
     "text.c": {"text.h"},
     "sha256.c": {"sha256.h"},
     "confined.c": {"confined.h"},
     "tar.c": {"tar.h"},
     "listing.c": {"objects.h", "confined.h", "entry.h", "text.h"},
+    "table.c": {"table.h"},
+    "paths.c": {"objects.h", "table.h"},
     "contents.c": {"objects.h", "confined.h", "sha256.h"},
-    "stream.c": {"objects.h", "structmember.h", "tar.h"},
+    "stream.c": {"objects.h", "structmember.h", "table.h", "tar.h"},
     "module.c": {"objects.h", "confined.h", "sha256.h"},
 }
 """File of native/ -> its headers, but for those of libc and of the compiler."""

@@ -81,7 +81,7 @@ def of_root(root: Root, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> Package
     """
     sources: dict[str, Version] = {}
     binary: dict[str, Version] = {}
-    paths: list[str] | None = None
+    paths: Sequence[str] | None = None
     for ecosystem in ecosystems:
         if ecosystem.locations.scattered and paths is None:
             paths = scan(root, skip_special_files=True).paths

@@ -116,26 +116,29 @@ def _root_component(tree: Tree, mode: int) -> Component:
     entry = tree.root._replace(kind=Kind.DIRECTORY, mode=mode, uid=0, gid=0, size=0, xattrs=())
     hasher = new_fingerprint()
     head = np.array([(entry.kind, mode, 0, 0, 0, 0)], HEAD)
-    hasher.update(block([""], head, (), b""))
+    hasher.update(block(b"", head, (), b""))
     return Component(ROOT_ID, 512, hasher.digest(), positions=np.array([ROOT], np.intp))
 
 
 class _Entries:
     """The tar entries of all positions, in the form that fingerprints hash."""
 
-    __slots__ = ("board", "digested", "heads", "is_link", "others")
+    __slots__ = ("board", "digested", "is_link", "mtimes", "others")
 
     def __init__(self, board: Board, mtimes: npt.NDArray[np.int64]) -> None:
         self.board = board
-        self.heads = np.empty(len(board.paths), HEAD)
-        self.heads["kind"] = board.kind
-        for name in ("mode", "uid", "gid", "size"):
-            self.heads[name] = board.tree.column(name)
-        self.heads["mtime"] = mtimes
+        self.mtimes = mtimes
         self.is_link = board.leader != np.arange(len(board.leader))
         self.digested = board.regular & ~self.is_link
         self.others = self.is_link.copy()
         self.others[list(board.tree.more)] = True
+
+    def _heads(self, positions: Positions) -> npt.NDArray[np.void]:
+        heads = np.empty(len(positions), HEAD)
+        for name in ("kind", "mode", "uid", "gid", "size"):
+            heads[name] = self.board.tree.column(name)[positions]
+        heads["mtime"] = self.mtimes[positions]
+        return heads
 
     def block(self, positions: Positions) -> bytes:
         """Return the bytes of these positions that a fingerprint hashes."""
@@ -143,8 +146,8 @@ class _Entries:
         others = np.flatnonzero(self.others[positions])
         leaders = map(tree.leader.get, positions[others].tolist())
         return block(
-            tree.paths_at(positions),
-            self.heads[positions],
+            tree.paths.joined(positions)[:-1],
+            self._heads(positions),
             [
                 (index, tree.entry(position), None if leader is None else tree.paths[leader])
                 for index, position, leader in zip(
@@ -158,7 +161,7 @@ class _Entries:
         """Estimate the bytes of the tar entries at these positions."""
         links = self.is_link[positions]
         attributed = self.board.attributed[positions]
-        return tar_size(self.heads[positions[~links]], int(links.sum()), int(attributed.sum()))
+        return tar_size(self.board.size[positions[~links]], int(links.sum()), int(attributed.sum()))
 
 
 def _components(board: Board, mtimes: npt.NDArray[np.int64]) -> Iterator[Component]:

@@ -104,6 +104,8 @@ class Board:
     Other attributes:
 
     drafts: the components, by number.
+    paths, position: as in the Tree. They make objects of the paths that are asked for; loops over all paths
+        are slow: ask `paths.find_joined()`, `paths.ending()` and the columns for many at once.
     canonical: see paths.canonicaliser().
     databases: the package databases, for the source of packages.
     owner_from: position -> position whose owner it takes after all claims.
@@ -202,7 +204,8 @@ class Board:
             position = self.position.get(directory)
             if position is not None:
                 self.claim(position, number)
-            self.claim_all(np.array(self.tree.below(directory), np.intp), number)
+            below = self.tree.below(directory)
+            self.claim_all(np.arange(below.start, below.stop), number)
 
     def unclaimed(self) -> Positions:
         """Return the positions without an owner that need one, in order; for hard links only the leader."""

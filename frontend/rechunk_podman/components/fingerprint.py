@@ -6,7 +6,7 @@ Only planning uses them: a layer's diff_id is always hashed from its real bytes.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from hashlib import blake2b
 
 import numpy as np
@@ -32,7 +32,7 @@ def new_fingerprint() -> blake2b:
 
 
 def block(
-    paths: Sequence[str],
+    names: bytes,
     heads: npt.NDArray[np.void],
     others: Iterable[tuple[int, Entry, str | None]],
     digests: bytes,
@@ -40,12 +40,11 @@ def block(
     """Return bytes that differ for two lists if any of their tar entries differ. Pure.
 
     Args:
-        paths, heads: in Tree order.
+        names, heads: in Tree order; the names are the paths, separated by zero bytes.
         others: hard links, and entries with a target, a device number or attributes: (index, Entry, path of
             the leader or None).
         digests: joined content digests, in order, of the regular files that are no hard links.
     """
-    names = path_key("\0".join(paths))
     extra = b"".join([_extra(*other) for other in others])
     return b"".join(
         [_LENGTHS.pack(len(heads), len(names), len(extra)), names, heads.tobytes(), extra, digests]
@@ -66,13 +65,13 @@ def _extra(index: int, entry: Entry, link: str | None) -> bytes:
     return b"".join(parts)
 
 
-def tar_size(heads: npt.NDArray[np.void], links: int, with_xattrs: int) -> int:
+def tar_size(sizes: npt.NDArray[np.int64], links: int, with_xattrs: int) -> int:
     """Estimate the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
 
     Args:
-        heads: of the entries that are no hard links.
+        sizes: bytes, of the entries that are no hard links.
         links: number of hard links.
         with_xattrs: number of entries with extended attributes, hard links included.
     """
-    blocks = -(-heads["size"].astype(np.int64) // 512)
-    return 512 * (len(heads) + links + int(blocks.sum())) + 1024 * with_xattrs
+    blocks = -(-sizes // 512)
+    return 512 * (len(sizes) + links + int(blocks.sum())) + 1024 * with_xattrs

@@ -46,7 +46,8 @@ def keep_paths(board: Board, paths: Iterable[str]) -> None:
         if path is None:
             log.warning("--keep-mtime %s: nothing is there", given)
             continue
-        positions = np.array(board.tree.below(path), np.intp)
+        below = board.tree.below(path)
+        positions = np.arange(below.start, below.stop)
         if path:
             positions = np.append(positions, board.position[path])
         board.keep[board.leader[positions[board.regular[positions]]]] = True

@@ -6,19 +6,29 @@
 from rechunk_podman.native._native import (
     TarStream,
     digest_files,
+    find_path,
+    find_paths,
     has_sha256,
     open_directory,
+    path_starts,
     read_directories,
     read_files,
+    sort_paths,
+    take_paths,
     ustar,
 )
 
 __all__ = [
     "TarStream",
     "digest_files",
+    "find_path",
+    "find_paths",
     "has_sha256",
     "open_directory",
+    "path_starts",
     "read_directories",
     "read_files",
+    "sort_paths",
+    "take_paths",
     "ustar",
 ]

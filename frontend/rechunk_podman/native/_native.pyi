@@ -20,9 +20,56 @@ def open_directory(root: int, path: str, /) -> int:
         ValueError: the path is not canonical.
     """
 
+def path_starts(text: bytes, /) -> bytes:
+    """Return the offset of each path in a text with a zero byte behind each, and its length: 64 bits each.
+
+    Raises:
+        ValueError: there is no zero byte at the end.
+    """
+
+def sort_paths(
+    text: bytes, starts: bytes | npt.NDArray[np.int64], parents: bytes | npt.NDArray[np.int64], /
+) -> bytes:
+    """Return the indexes of paths in the byte order of the paths, 64 bits each.
+
+    Directories are sorted one by one, so that the time grows linearly with the number of paths. The
+    interpreter's lock is not held.
+
+    Args:
+        text, starts: as path_starts() takes and returns them; each path is there once.
+        parents: for each path the index of its directory, 64 bits each; -1 in the root directory.
+
+    Raises:
+        ValueError: a parent is no index of the paths, or below its own path.
+    """
+
+def take_paths(
+    text: bytes, starts: bytes | npt.NDArray[np.int64], positions: bytes | npt.NDArray[np.int64], /
+) -> bytes:
+    """Return the paths at these positions (64 bits each), a zero byte behind each; "" at -1.
+
+    Raises:
+        ValueError: there is no such position.
+    """
+
+def find_path(text: bytes, starts: bytes | npt.NDArray[np.int64], path: bytes, /) -> int:
+    """Return the position of the first path that is not before `path`, of paths that are in byte order."""
+
+def find_paths(text: bytes, starts: bytes | npt.NDArray[np.int64], paths: bytes, /) -> bytes:
+    """Return the position of each of the paths (with a zero byte behind each) among others: 64 bits each.
+
+    A path that is not there has -1. Paths that follow each other in the other ones, too, are found faster.
+
+    Args:
+        text, starts: of a PathTable.
+
+    Raises:
+        ValueError: there is no zero byte at the end of `paths`.
+    """
+
 def read_directories(
     root: int, directories: list[str], ignored: tuple[bytes, ...], pruned: tuple[bytes, ...], most: int, /
-) -> tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]:
+) -> tuple[bytes, bytes, bytes, dict[int, More], list[int], list[int]]:
     """Read lstat(2), listxattr(2) and readlink(2) of every name in directories and below them.
 
     The interpreter's lock is not held, so that several threads read at once.
@@ -35,7 +82,7 @@ def read_directories(
         most: the number of names after which no further directory is read. Each call reads at least one.
 
     Returns:
-        paths: of all names.
+        paths: of all names, a zero byte behind each.
         numbers: a row of 64-bit NUMBERS (model.py) for each path; the kind of a socket is 6, that of a name
             that the directory lists and lstat(2) does not find is 7.
         parents: for each path the position of its directory among the paths, 64 bits; -1 is the first of
@@ -105,7 +152,8 @@ class TarStream:
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
-        paths, numbers, more: of a Tree (model.py).
+        text, starts: of a PathTable (pathtable.py).
+        numbers, more: of a Tree (model.py).
         positions: of the members in the Tree, in the order of the layer, 64 bits each; -1 is the root itself.
         mtimes: of all positions of the Tree, in the layer, 64 bits each.
         links: index of a hard link among the positions -> the path that it is a link to.
@@ -120,7 +168,8 @@ class TarStream:
     def __new__(
         cls,
         root: int,
-        paths: list[str],
+        text: bytes,
+        starts: bytes | npt.NDArray[np.int64],
         numbers: bytes | npt.NDArray[np.int64],
         more: dict[int, More],
         positions: bytes | npt.NDArray[np.int64],

@@ -349,20 +349,22 @@ static PyObject *more_of(const Row *row, const char *text)
 }
 
 /* Add a row to the columns. Return 0, or -1 and an exception. */
-static int add_row(const Found *found, size_t index, PyObject *paths, PyObject *more, PyObject *odd)
+static int add_row(const Found *found, size_t index, PyObject *more, PyObject *odd)
 {
     const Row *row = found->rows + index;
-    PyObject *path = path_object(found->text.bytes + row->path, row->path_length);
-    PyObject *position = PyLong_FromSize_t(index), *rest = NULL;
-    int bad = !path || !position || PyList_Append(paths, path);
+    PyObject *position, *rest = NULL;
+    int bad;
 
+    if (row->target_length < 0 && !is_device(row) && !is_odd(row, &found->text))
+        return 0;
+    position = PyLong_FromSize_t(index);
+    bad = !position;
     if (!bad && (row->target_length >= 0 || row->xattrs_length || is_device(row))) {
         rest = more_of(row, found->text.bytes);
         bad = !rest || PyDict_SetItem(more, position, rest);
     }
     if (!bad && is_odd(row, &found->text))
         bad = PyList_Append(odd, position);
-    Py_XDECREF(path);
     Py_XDECREF(position);
     Py_XDECREF(rest);
     return bad ? -1 : 0;
@@ -385,10 +387,30 @@ static PyObject *waiting(const Found *found)
     return positions;
 }
 
+/* Return the paths of all rows, a zero byte behind each: a new reference, or NULL and an exception. */
+static PyObject *joined_paths(const Found *found)
+{
+    size_t index, total = 0;
+    PyObject *paths;
+    char *to;
+
+    for (index = 0; index < found->count; index++)
+        total += found->rows[index].path_length + 1;
+    paths = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)total);
+    to = paths ? PyBytes_AsString(paths) : NULL;
+    for (index = 0; to && index < found->count; index++) {
+        const Row *row = found->rows + index;
+        memcpy(to, found->text.bytes + row->path, row->path_length);
+        to += row->path_length;
+        *to++ = '\0';
+    }
+    return paths;
+}
+
 /* Return the tuple of read_directories(): a new reference, or NULL and an exception. */
 static PyObject *columns(const Found *found)
 {
-    PyObject *paths = PyList_New(0), *more = PyDict_New(), *below = waiting(found), *odd = PyList_New(0), *result = NULL;
+    PyObject *paths = joined_paths(found), *more = PyDict_New(), *below = waiting(found), *odd = PyList_New(0), *result = NULL;
     PyObject *numbers = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * sizeof found->rows->numbers));
     PyObject *parents = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(found->count * sizeof(long long)));
     int bad = !paths || !numbers || !parents || !more || !below || !odd;
@@ -399,7 +421,7 @@ static PyObject *columns(const Found *found)
         memcpy(PyBytes_AsString(numbers) + index * sizeof row->numbers, row->numbers, sizeof row->numbers);
         memcpy(PyBytes_AsString(parents) + index * sizeof(long long), &found->directories[row->directory].position,
                sizeof(long long));
-        bad = add_row(found, index, paths, more, odd);
+        bad = add_row(found, index, more, odd);
     }
     if (!bad)
         result = PyTuple_Pack(6, paths, numbers, parents, more, below, odd);

@@ -75,10 +75,15 @@ PyObject *has_sha256(PyObject *module, PyObject *nothing)
 
 static PyMethodDef methods[] = {
     {"digest_files", digest_files, METH_VARARGS, "See _native.pyi."},
+    {"find_path", find_path, METH_VARARGS, "See _native.pyi."},
+    {"find_paths", find_paths, METH_VARARGS, "See _native.pyi."},
     {"has_sha256", has_sha256, METH_NOARGS, "See _native.pyi."},
     {"open_directory", open_directory, METH_VARARGS, "See _native.pyi."},
+    {"path_starts", path_starts, METH_VARARGS, "See _native.pyi."},
     {"read_directories", read_directories, METH_VARARGS, "See _native.pyi."},
     {"read_files", read_files, METH_VARARGS, "See _native.pyi."},
+    {"sort_paths", sort_paths, METH_VARARGS, "See _native.pyi."},
+    {"take_paths", take_paths, METH_VARARGS, "See _native.pyi."},
     {"ustar", ustar, METH_VARARGS, "See _native.pyi."},
     {NULL, NULL, 0, NULL},
 };

@@ -22,10 +22,15 @@ void raise_code(int code, const char *path, size_t length);
 
 /* Functions of the module: each returns a new reference, or NULL and an exception. */
 PyObject *digest_files(PyObject *module, PyObject *arguments);
+PyObject *find_path(PyObject *module, PyObject *arguments);
+PyObject *find_paths(PyObject *module, PyObject *arguments);
 PyObject *has_sha256(PyObject *module, PyObject *nothing);
 PyObject *open_directory(PyObject *module, PyObject *arguments);
+PyObject *path_starts(PyObject *module, PyObject *arguments);
 PyObject *read_directories(PyObject *module, PyObject *arguments);
 PyObject *read_files(PyObject *module, PyObject *arguments);
+PyObject *sort_paths(PyObject *module, PyObject *arguments);
+PyObject *take_paths(PyObject *module, PyObject *arguments);
 PyObject *ustar(PyObject *module, PyObject *arguments);
 
 /* Add the type TarStream to the module. Return 0, or -1 and an exception. */

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <structmember.h>
 
+#include "table.h"
 #include "tar.h"
 
 /* The type TarStream. The flags are read and set under the interpreter's lock; `in_use` is set while it is released. */
@@ -159,24 +160,29 @@ static PyObject *stream_advance(PyObject *object, PyObject *arguments)
     Py_RETURN_NONE;
 }
 
-/* Append a text and a zero byte to the texts of members. Return 0, or -1 and an exception. */
-static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length)
+/* Append bytes and a zero byte to the texts of members. Return 0, or -1 and an exception. */
+static int add_bytes(Text *text, const char *bytes, size_t count, size_t *start, uint32_t *length)
 {
-    PyObject *owner;
-    size_t count = 0;
-    const char *bytes = path_bytes(given, &count, &owner);
-    int bad = !bytes;
-
-    if (bytes && count > INT32_MAX) {
+    if (count > INT32_MAX) {
         PyErr_SetString(PyExc_ValueError, "a path is too long");
-        bad = 1;
+        return -1;
     }
     *start = text->used;
     *length = (uint32_t)count;
-    if (!bad && text_add(text, bytes, count + 1)) {
-        PyErr_NoMemory();
-        bad = 1;
-    }
+    if (!text_add(text, bytes, count + 1))
+        return 0;
+    PyErr_NoMemory();
+    return -1;
+}
+
+/* Append a text like add_bytes(). */
+static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length)
+{
+    PyObject *owner;
+    size_t count;
+    const char *bytes = path_bytes(given, &count, &owner);
+    int bad = !bytes || add_bytes(text, bytes, count, start, length);
+
     Py_XDECREF(owner);
     return bad ? -1 : 0;
 }
@@ -238,19 +244,17 @@ static PyObject *item_at(PyObject *dictionary, size_t position)
 
 /* The arguments of TarStream. The caller owns them. */
 typedef struct {
-    PyObject *paths, *more, *links, *make_header;
+    Table paths;
+    PyObject *more, *links, *make_header;
     const char *numbers, *positions, *mtimes;
     size_t count;
 } Columns;
 
-/* Set *position to the position of the member with this index. Return 0, or -1 and an exception. */
-static int position_at(const Columns *columns, size_t index, long long *position)
+/* Set *position to the position of the member with this index. Return its path, or NULL and an exception. */
+static const char *path_at(const Columns *columns, size_t index, long long *position, size_t *length)
 {
     memcpy(position, columns->positions + index * sizeof *position, sizeof *position);
-    if (*position >= -1 && *position < PyList_Size(columns->paths))
-        return 0;
-    PyErr_SetString(PyExc_ValueError, "a position is not in the tree");
-    return -1;
+    return table_path(&columns->paths, *position, length);
 }
 
 /* Add the next member. Return 0, or -1 and an exception. */
@@ -259,15 +263,16 @@ static int add_member(Tar *tar, const Columns *columns)
     const size_t index = tar->count;
     Member *member = tar->members + index;
     long long row[ROW_COUNT] = {KIND_DIRECTORY}, position, mtime;
-    PyObject *path = NULL, *more = NULL, *link = item_at(columns->links, index);
+    PyObject *more = NULL, *link = item_at(columns->links, index);
+    size_t length;
+    const char *path = PyErr_Occurred() ? NULL : path_at(columns, index, &position, &length);
     int attributed = 0;
 
-    if (PyErr_Occurred() || position_at(columns, index, &position))
+    if (!path)
         return -1;
     memcpy(&mtime, columns->mtimes + index * sizeof mtime, sizeof mtime);
     if (position >= 0) {
         memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
-        path = PyList_GetItem(columns->paths, (Py_ssize_t)position);
         more = item_at(columns->more, (size_t)position);
         if (PyErr_Occurred())
             return -1;
@@ -280,7 +285,7 @@ static int add_member(Tar *tar, const Columns *columns)
     *member = (Member){.type = link ? HARD_LINK : tar_type((int)row[ROW_KIND]), .size = link ? 0 : row[ROW_SIZE],
                        .mtime = mtime, .seen = row[ROW_MTIME], .mode = (uint16_t)row[ROW_MODE],
                        .uid = (uint32_t)row[ROW_UID], .gid = (uint32_t)row[ROW_GID]};
-    if ((path && add_text(&tar->text, path, &member->path, &member->path_length)) ||
+    if (add_bytes(&tar->text, path, length, &member->path, &member->path_length) ||
         (link && add_text(&tar->text, link, &member->head, &member->target_length)) ||
         (more && add_more(&tar->text, member, more, &attributed)) ||
         ((attributed || !tar_fits(tar, member)) && add_header(&tar->text, member, index, columns->make_header)))
@@ -301,11 +306,10 @@ static int add_members(Tar *tar, const Columns *columns)
     /* mostly sufficient: growing in small steps takes twice the memory */
     for (index = 0; index < columns->count; index++) {
         long long position;
-        PyObject *path;
-        if (position_at(columns, index, &position))
+        size_t length;
+        if (!path_at(columns, index, &position, &length))
             return -1;
-        path = position < 0 ? NULL : PyList_GetItem(columns->paths, (Py_ssize_t)position);
-        room += path && PyUnicode_Check(path) ? (size_t)PyUnicode_GetLength(path) + 1 : 0;
+        room += length + 1;
     }
     tar->members = malloc((columns->count + 1) * sizeof *tar->members);
     if (!tar->members || text_reserve(&tar->text, room)) {
@@ -332,7 +336,8 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Columns columns;
-    Py_ssize_t numbers_length, positions_length, mtimes_length;
+    const char *text, *starts;
+    Py_ssize_t text_length, starts_length, numbers_length, positions_length, mtimes_length;
     Stream *self;
     int root;
 
@@ -340,12 +345,13 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
         PyErr_SetString(PyExc_TypeError, "TarStream takes no keywords");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "iO!y#O!y#y#O!O", &root, &PyList_Type, &columns.paths, &columns.numbers, &numbers_length,
-                          &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes, &mtimes_length,
-                          &PyDict_Type, &columns.links, &columns.make_header))
+    if (!PyArg_ParseTuple(arguments, "iy#y#y#O!y#y#O!O", &root, &text, &text_length, &starts, &starts_length, &columns.numbers,
+                          &numbers_length, &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes,
+                          &mtimes_length, &PyDict_Type, &columns.links, &columns.make_header) ||
+        table_open(&columns.paths, text, text_length, starts, starts_length))
         return NULL;
     columns.count = (size_t)mtimes_length / sizeof(long long);
-    if (numbers_length != PyList_Size(columns.paths) * ROW_COUNT * (Py_ssize_t)sizeof(long long) ||
+    if ((size_t)numbers_length != columns.paths.count * ROW_COUNT * sizeof(long long) ||
         positions_length != mtimes_length || mtimes_length % (Py_ssize_t)sizeof(long long)) {
         PyErr_SetString(PyExc_ValueError, "a row of numbers is expected for each path, a time for each position");
         return NULL;

@@ -10,6 +10,10 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
+from rechunk_podman.pathtable import PathTable, path_key
+
 _WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
 _EXPRESSIONS = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*"}
 
@@ -67,6 +71,9 @@ def _matches(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
     # the fixed ends of the globs leave few paths to match
     ends = tuple(glob.rpartition("*")[2] for glob in globs)
     expression = matching(globs)
+    if isinstance(paths, PathTable) and all(ends):
+        found = np.unique(np.concatenate([paths.ending(path_key(end)) for end in ends]))
+        return [path for path in paths.at(found) if expression.match(path)]
     return [path for path in paths if path.endswith(ends) and expression.match(path)]
 
 

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rechunk_podman.model import path_key
 from rechunk_podman.packages.digests import Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.rootfs.root import Root
@@ -22,20 +23,26 @@ Flags = npt.NDArray[np.bool_]
 
 
 class Paths:
-    """Paths in one string, which takes a third of the memory of a list of strings."""
+    """Paths in one buffer, which takes a third of the memory of a list of strings.
 
-    __slots__ = ("_text",)
+    joined: their bytes, a zero byte behind each.
+    """
+
+    __slots__ = ("joined",)
 
     def __init__(self, paths: Sequence[str] = ()) -> None:
         text = "\0".join([*paths, ""])
+        # No file has such a name, so a broken record that lists it finds no file.
         if text.count("\0") != len(paths):
-            # no file has such a name, so a broken record that lists it finds no file
             text = "\0".join([*(path.replace("\0", "\ufffd") for path in paths), ""])
-        self._text = text
+        try:
+            self.joined = path_key(text)
+        except UnicodeEncodeError:
+            self.joined = text.encode("utf-8", "replace")
 
     def unpack(self) -> list[str]:
         """Return the paths."""
-        return self._text.split("\0")[:-1]
+        return self.joined.decode("utf-8", "surrogateescape").split("\0")[:-1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,7 @@ import xattr
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
 from rechunk_podman.native import read_directories
+from rechunk_podman.pathtable import PathTable
 from rechunk_podman.rootfs.acl import add_minimal
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.xattrs import (
@@ -33,7 +34,7 @@ from rechunk_podman.workers import Workers, gc_paused
 
 log = logging.getLogger("rechunk_podman")
 
-_Found = tuple[list[str], bytes, bytes, dict[int, More], list[int], list[int]]
+_Found = tuple[bytes, bytes, bytes, dict[int, More], list[int], list[int]]
 
 _SOCKET = len(Kind)
 """The kind of sockets in read_directories(), which have no Kind."""
@@ -96,9 +97,13 @@ class _Options(NamedTuple):
     keep_marks: bool
 
 
-def _read_all(scanner: _Scanner, pending: list[int], workers: Workers) -> None:
-    """Read everything at and below the pending directories, given by their positions."""
-    running: dict[Future[_Found], list[int]] = {}
+_Directory = tuple[int, str]
+"""A directory that is to be read: its position, and its path."""
+
+
+def _read_all(scanner: _Scanner, pending: list[_Directory], workers: Workers) -> None:
+    """Read everything at and below the pending directories."""
+    running: dict[Future[_Found], list[_Directory]] = {}
     try:
         while pending or running:
             while pending and len(running) <= workers.count:
@@ -151,6 +156,7 @@ class _Scanner:
     __slots__ = (
         "absent",
         "chunks",
+        "count",
         "dropped",
         "empty",
         "gone",
@@ -159,9 +165,9 @@ class _Scanner:
         "intern",
         "marked",
         "more",
+        "numbers",
         "options",
         "parents",
-        "paths",
         "root",
         "root_entry",
         "skipped",
@@ -177,8 +183,9 @@ class _Scanner:
         self.ignored = tuple(map(os.fsencode, unread_xattrs(keep_selinux=options.keep_selinux)))
         self.unread = tuple(map(path_key, options.pruned))
         # the columns of a Tree in the order of reading, and the positions to leave out
-        self.paths: list[str] = []
+        self.count = 0
         self.chunks: list[bytes] = []
+        self.numbers = bytearray()
         self.parents: list[npt.NDArray[np.int64]] = []
         self.more: dict[int, More] = {}
         self.gone: list[int] = []
@@ -191,8 +198,8 @@ class _Scanner:
         self.marked: list[str] = []
         self.hiding: list[str] = []
 
-    def read_root(self) -> list[int]:
-        """Read the root itself; return the positions of the directories to begin with (the root is -1)."""
+    def read_root(self) -> list[_Directory]:
+        """Read the root itself; return the directories to begin with (the position of the root is -1)."""
         root = self.root
         handle = f"/proc/self/fd/{root.fd}"
         if not Path(handle).is_dir():
@@ -220,38 +227,43 @@ class _Scanner:
             rdev=None,
             xattrs=self._kept("", Kind.DIRECTORY, found),
         )
-        return [] if self.options.pruned.get("") else [-1]
+        return [] if self.options.pruned.get("") else [(-1, "")]
 
     def _root_xattrs(self, handle: str) -> Xattrs:
         names = [name for name in map(os.fsdecode, xattr.list(handle)) if not is_dropped(name, self.dropped)]
         return tuple([(name, xattr.get(handle, name)) for name in sorted(names)])
 
-    def read(self, directories: list[int]) -> _Found:
-        """Read the directories at these positions. Any thread may call it."""
-        paths = [self.paths[position] if position >= 0 else "" for position in directories]
+    def read(self, directories: list[_Directory]) -> _Found:
+        """Read directories. Any thread may call it."""
+        paths = [path for _, path in directories]
         return read_directories(self.root.fd, paths, self.ignored, self.unread, _MOST)
 
-    def add(self, directories: list[int], found: _Found) -> list[int]:
-        """Add the entries of directories; return the positions of directories that are still to be read."""
-        paths, numbers, parents, more, below, odd = found
-        start = len(self.paths)
-        self.paths += paths
-        self.chunks.append(numbers)
+    def add(self, directories: list[_Directory], found: _Found) -> list[_Directory]:
+        """Add the entries of directories; return the directories that are still to be read."""
+        text, numbers, parents, more, below, odd = found
+        start = self.count
+        paths = PathTable(text)
+        self.count += len(paths)
+        self.chunks.append(text)
+        self.numbers += numbers
         within = np.frombuffer(parents, np.int64)
-        asked = np.array(directories, np.int64)
+        asked = np.array([position for position, _ in directories], np.int64)
         self.parents.append(np.where(within < 0, asked[np.maximum(-1 - within, 0)], within + start))
         self.more.update((start + position, rest) for position, rest in more.items())
         for position in odd:
             (kind,) = _KIND.unpack_from(numbers, position * _ROW)
-            if not self._accept(start + position, kind):
+            path = paths[position]
+            if not self._accept(start + position, path, kind):
                 self.gone.append(start + position)
-            elif kind == Kind.DIRECTORY and paths[position] not in self.options.pruned:
+            elif kind == Kind.DIRECTORY and path not in self.options.pruned:
                 below.append(position)
-        return [position + start if position >= 0 else directories[-1 - position] for position in below]
+        return [
+            (position + start, paths[position]) if position >= 0 else directories[-1 - position]
+            for position in below
+        ]
 
-    def _accept(self, position: int, kind: int) -> bool:
+    def _accept(self, position: int, path: str, kind: int) -> bool:
         """Return True if an odd entry is kept; else record the reason."""
-        path = self.paths[position]
         target, rdev, xattrs = self.more.get(position, (None, None, ()))
         if self.options.pruned.get(path) is False:
             return False
@@ -273,24 +285,10 @@ class _Scanner:
 
     def tree(self) -> Tree:
         """Return the Tree of the entries that are kept."""
-        pruned = {path for path, stays in self.options.pruned.items() if not stays}
-        if pruned:
-            self.gone += [position for position, path in enumerate(self.paths) if path in pruned]
-        numbers = np.frombuffer(b"".join(self.chunks), np.int64).reshape(-1, len(NUMBERS))
-        self.chunks.clear()
         parents = np.concatenate([np.empty(0, np.int64), *self.parents])
         self.parents.clear()
-        if self.gone:
-            stays = np.ones(len(self.paths), np.bool_)
-            stays[self.gone] = False
-            left = np.flatnonzero(stays)
-            position = dict(zip(left.tolist(), range(len(left)), strict=True))
-            self.paths = [self.paths[old] for old in position]
-            self.more = {position[old]: rest for old, rest in self.more.items() if old in position}
-            numbers = numbers[left]
-            # the entries of a directory that is left out are left out, too
-            parents = np.where(parents < 0, -1, np.cumsum(stays)[parents] - 1)[left]
-        tree = Tree.of_rows(self.root_entry, self.paths, numbers, self.more, parents)
+        pruned = [path for path, stays in self.options.pruned.items() if not stays]
+        tree = Tree.of_rows(self.root_entry, self.chunks, self.numbers, self.more, parents, self.gone, pruned)
         add_minimal(tree)
         return tree
 

@@ -16,6 +16,7 @@ import pytest
 
 from rechunk_podman.model import NUMBERS
 from rechunk_podman.native import TarStream, digest_files, has_sha256, read_directories, read_files
+from rechunk_podman.pathtable import PathTable
 
 COUNT = 4
 FILES = 300
@@ -50,9 +51,9 @@ def at_once(work: Callable[[int], object]) -> list[object]:
 
 
 def columns(root, times=1):
-    paths, numbers, _, more, below, _ = read_directories(root, [""] * times, (), (), 1 << 20)
+    text, numbers, _, more, below, _ = read_directories(root, [""] * times, (), (), 1 << 20)
     assert not below
-    return paths, np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)), more
+    return PathTable(text), np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)), more
 
 
 def test_threads_list_directories(root):
@@ -79,7 +80,8 @@ def test_threads_read_and_digest_files(root):
 def stream_of(root) -> TarStream:
     paths, numbers, more = columns(root)
     positions = np.argsort(np.array(paths)).astype(np.int64)
-    return TarStream(root, paths, numbers, more, positions, np.zeros(len(paths), np.int64), {}, lambda _: b"")
+    mtimes = np.zeros(len(paths), np.int64)
+    return TarStream(root, paths.text, paths.starts, numbers, more, positions, mtimes, {}, lambda _: b"")
 
 
 def filled(stream: TarStream) -> bytes:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rechunk_podman.components.board import Board, Flags
-from rechunk_podman.model import Kind
+from rechunk_podman.model import Kind, path_key
 from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
 
@@ -39,22 +39,24 @@ def source_of(path: str) -> str | None:
 
 def pairs(board: Board) -> Iterator[tuple[int, int]]:
     """Yield (position of a .pyc, position of its .py) where both exist."""
-    for position in [position for position, path in enumerate(board.paths) if path.endswith(".pyc")]:
-        if board.regular[position]:
-            source = source_of(board.paths[position])
-            other = board.position.get(source) if source else None
-            if other is not None and not board.inner[other]:
-                yield position, other
+    compiled = board.paths.ending(b".pyc")
+    compiled = compiled[board.regular[compiled]]
+    sources = [source_of(path) or "" for path in board.tree.paths_at(compiled)]
+    found = board.paths.find_joined(path_key("".join([f"{path}\0" for path in sources])))
+    chosen = found >= 0
+    chosen[chosen] = ~board.inner[found[chosen]]
+    yield from zip(compiled[chosen].tolist(), found[chosen].tolist(), strict=True)
 
 
 def claim(root: Root, board: Board) -> None:
     """Assign every unclaimed .pyc to the component that owns its .py after all claims."""
-    unclaimed = set(board.unclaimed().tolist())
+    unclaimed = np.zeros(len(board.owner), np.bool_)
+    unclaimed[board.unclaimed()] = True
     for compiled, source in pairs(board):
         compiled, source = int(board.leader[compiled]), int(board.leader[source])
         # by the leaders' own names: a .py that is a hard link to a .pyc would get its own
         if (
-            compiled in unclaimed
+            unclaimed[compiled]
             and board.paths[compiled].endswith(".pyc")
             and not board.paths[source].endswith(".pyc")
         ):
@@ -97,9 +99,8 @@ def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
     Raises:
         RootfsError: a .pyc cannot be read.
     """
-    leaders = set(board.tree.leader.values())
-    changing = np.flatnonzero(changes).tolist()
-    if not any(board.paths[position].endswith(".py") or position in leaders for position in changing):
+    sources = board.paths.ending(b".py")
+    if not changes[sources].any() and not changes[list(board.tree.leader.values())].any():
         return
     for compiled, source in pairs(board):
         source = int(board.leader[_followed(board, source)])

@@ -28,16 +28,18 @@ def claim(root: Root, board: Board) -> None:
     parts: dict[tuple[str, str], list[int]] = {}
     kernels: set[str] = set()
     for directory in _MODULE_DIRECTORIES:
-        for position in board.tree.below(directory):
-            version, _, rest = board.paths[position][len(directory) + 1 :].partition("/")
+        below = board.tree.below(directory)
+        for position, path in zip(below, board.paths[below.start : below.stop], strict=True):
+            version, _, rest = path[len(directory) + 1 :].partition("/")
             if not rest:
                 continue
             part = _part_of_modules(rest, version)
             parts.setdefault((version, part), []).append(position)
             if part != "modules" or rest.startswith(("kernel/", "modules.dep")):
                 kernels.add(version)
-    for position in board.tree.below("boot"):
-        file = board.paths[position].removeprefix("boot/")
+    below = board.tree.below("boot")
+    for position, path in zip(below, board.paths[below.start : below.stop], strict=True):
+        file = path.removeprefix("boot/")
         found = None if "/" in file else _part_of_boot(file)
         if found is not None:
             parts.setdefault(found, []).append(position)

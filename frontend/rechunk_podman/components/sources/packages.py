@@ -17,7 +17,7 @@ from rechunk_podman.components.mtimes import CONTENT_END
 from rechunk_podman.model import Kind, Positions
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package
+from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package, Paths
 from rechunk_podman.packages.versions import join_versions
 from rechunk_podman.rootfs.root import Root
 
@@ -106,7 +106,7 @@ def _claim_source(
     draft = board.drafts[number]
     present = [package for package in packages if not package.is_removed] or packages
     draft.version = join_versions((package.source_version for package in present), ecosystem.compare)
-    columns = [_positions(board, package.files.paths.unpack()) for package in packages]
+    columns = [_positions(board, package.files.paths) for package in packages]
     built = [package.built for package in packages if package.built is not None]
     if not built:
         for package, positions in zip(packages, columns, strict=True):
@@ -123,15 +123,16 @@ def _claim_source(
             _claim_files(board, number, package.files, positions, missing)
 
 
-def _positions(board: Board, paths: list[str]) -> Positions:
+def _positions(board: Board, paths: Paths) -> Positions:
     """Return the position of each path, or NOBODY if the path does not exist."""
-    found = list(map(board.position.get, paths))
-    if None in found:
-        found = [
-            board.position.get(board.canonical(path) or "") if position is None else position
-            for position, path in zip(found, paths, strict=True)
-        ]
-    return np.array([NOBODY if position is None else position for position in found], np.intp)
+    found = board.paths.find_joined(paths.joined)
+    lost = np.flatnonzero(found == NOBODY)
+    if len(lost):
+        unpacked = paths.unpack()
+        # most of them lead through a symlink
+        canonical = [board.canonical(unpacked[index]) or "" for index in lost.tolist()]
+        found[lost] = board.paths.find_joined(Paths(canonical).joined)
+    return found
 
 
 def _claim_files(
@@ -271,17 +272,17 @@ def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
     Raises:
         RootfsError: a candidate cannot be read.
     """
-    names = {file for file, _ in missing}
-    for position, path in enumerate(board.paths):
-        file = path.rpartition("/")[2]
-        if file not in names or position in board.tree.leader or board.described_by[position] >= 0:
-            continue
-        entry = board.tree[path]
-        candidates = missing.get((file, entry.size)) if entry.kind is Kind.FILE else None
-        if not candidates:
+    sizes = np.array(sorted({size for _, size in missing}), np.int64)
+    leads = board.leader == np.arange(len(board.leader))
+    chosen = board.regular & leads & (board.described_by < 0) & np.isin(board.size, sizes)
+    positions = np.flatnonzero(chosen)
+    for position, path in zip(positions.tolist(), board.tree.paths_at(positions), strict=True):
+        size = int(board.size[position])
+        candidates = missing.get((path.rpartition("/")[2], size))
+        if not candidates or board.described_by[position] >= 0:
             continue
         digests = {
-            algorithm: digest_file(root, path, entry.size, entry.mtime, algorithm)
+            algorithm: digest_file(root, path, size, int(board.mtime[position]), algorithm)
             for algorithm in sorted({candidate.algorithm for candidate in candidates})
         }
         for found in candidates:

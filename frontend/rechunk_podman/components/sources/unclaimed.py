@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
 from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
 
@@ -44,10 +46,19 @@ def subtree(path: str) -> str:
 def claim(root: Root, board: Board) -> None:
     """Claim all unclaimed paths."""
     positions = board.unclaimed()
-    subtrees = list(map(subtree, board.tree.paths_at(positions)))
-    merged = _merge(Counter(subtrees))
-    numbers = [board.component(name, merged[found]) for found in subtrees]
-    board.owner[positions] = numbers
+    # every path in a directory is in the same subtree
+    directories, first, inside, counts = np.unique(
+        board.tree.parent[positions], return_index=True, return_inverse=True, return_counts=True
+    )
+    subtrees = [subtree(f"{path}/") for path in board.tree.paths_at(directories.astype(np.intp))]
+    sizes: Counter[str] = Counter()
+    for found, count in zip(subtrees, counts.tolist(), strict=True):
+        sizes[found] += count
+    merged = _merge(sizes)
+    numbers = np.empty(len(directories), np.int32)
+    for index in np.argsort(first).tolist():
+        numbers[index] = board.component(name, merged[subtrees[index]])
+    board.owner[positions] = numbers[inside]
 
 
 def _merge(counts: Counter[str]) -> dict[str, str]:

@@ -55,7 +55,10 @@ class TarSource:
                 tree.paths[position], tree.entry(position), int(mtimes[index]), links.get(index)
             )
 
-        return TarStream(self.root.fd, tree.paths, tree.numbers, tree.more, positions, mtimes, links, header)
+        paths, numbers, more = tree.paths, tree.numbers, tree.more
+        return TarStream(
+            self.root.fd, paths.text, paths.starts, numbers, more, positions, mtimes, links, header
+        )
 
 
 def _hard_links(tree: Tree, positions: Positions) -> dict[int, str]:
