@@ -14,7 +14,7 @@ import numpy.typing as npt
 from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board, padded_digest
 from rechunk_podman.components.content import digest_file
 from rechunk_podman.components.mtimes import CONTENT_END
-from rechunk_podman.model import Kind, Positions
+from rechunk_podman.model import Positions
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package, Paths
