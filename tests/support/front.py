@@ -22,6 +22,7 @@ class Front:
     """address: host and port. asked: (method, path) of each request. stalled: set by the first that is.
 
     shown: the Authorization headers that came. closed: whether a request without one is answered by 401.
+    no_mounts: a request to mount a blob begins an upload, as the specification allows.
     """
 
     address: str
@@ -31,6 +32,7 @@ class Front:
     over: threading.Event = field(default_factory=threading.Event)
     shown: set[str] = field(default_factory=set)
     closed: bool = False
+    no_mounts: bool = False
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -67,7 +69,8 @@ class _Handler(BaseHTTPRequestHandler):
         connection = http.client.HTTPConnection(self.behind, timeout=60)
         names = {key for key in self.headers if key.lower() not in HOP}
         headers = {key: ", ".join(self.headers.get_all(key, [])) for key in names}
-        connection.request(self.command, self.path, body, headers)
+        path = self.path.partition("?")[0] if front.no_mounts and "mount=" in self.path else self.path
+        connection.request(self.command, path, body, headers)
         answer = connection.getresponse()
         data = answer.read()
         self.send_response(answer.status)

@@ -31,8 +31,26 @@ def upload_line(image: SplitImage) -> str:
     line = f"{amount} of {total} in {len(new)} of {len(layers)} layers uploaded"
     if len(new) < len(layers):
         source = f" from {image.previous.removeprefix(DOCKER)}" if image.previous else ""
-        line += f", {len(layers) - len(new)} reused{source}"
+        line += f", {len(layers) - len(new)} {'mounted' if image.mounted else 'reused'}{source}"
     return line if image.platform is None else f"{image.platform}: {line}"
+
+
+def copy_lines(image: SplitImage, first: Target) -> list[str]:
+    """Return a line for each other repository that got the image, with the bytes that had to be copied.
+
+    The bytes are those that were read: they include documents and what skopeo reads at its start.
+    """
+    total = sum(layer.descriptor.size for layer in image.record.layers if layer.descriptor is not None)
+    lines, known = [], {first.repository}
+    for copy in image.copies:
+        if copy.target.repository in known:
+            continue
+        known.add(copy.target.repository)
+        line = f"{copy.target}: {human_size(min(copy.read, total))} of {human_size(total)} copied"
+        if copy.read < total:
+            line += f", the rest was mounted from {first.repository}, or was there"
+        lines.append(line)
+    return lines
 
 
 def require_writable_files(**files: Path | str | None) -> None:
@@ -69,7 +87,7 @@ def finish_push(
     """
     if digestfile is not None:
         write_file(digestfile, digest.encode())
-    lines = [upload_line(image) for image in images]
+    lines = [line for image in images for line in (upload_line(image), *copy_lines(image, targets[0]))]
     for line in lines:
         write_line(line, error=True)
     summary = os.environ.get("GITHUB_STEP_SUMMARY")

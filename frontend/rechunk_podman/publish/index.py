@@ -26,13 +26,23 @@ from rechunk_podman.oci.documents import (
 )
 from rechunk_podman.oci.read.image import open_store
 from rechunk_podman.oci.read.stores import blob_name, read_document
-from rechunk_podman.oci.reference import DOCKER, OCI, LocationKind, Pinned, Target, locate, parse_path
+from rechunk_podman.oci.reference import (
+    DOCKER,
+    OCI,
+    LocationKind,
+    Pinned,
+    Target,
+    host_of,
+    locate,
+    parse_path,
+)
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
 from rechunk_podman.programs.work import work_directory, write
 from rechunk_podman.publish import push
 from rechunk_podman.registry.access import Registry, private_credentials
+from rechunk_podman.registry.blobs import prepare_mounts
 from rechunk_podman.registry.documents import image_documents, top_document
 
 log = logging.getLogger(__name__)
@@ -186,10 +196,21 @@ def publish_index(
         for found in instances:
             place = Pinned(repository, found.digest)
             if found.source != str(place):
+                _prepare_mounts(found, repository, private)
                 push.copy(found.source, place, found.digest, private, tick=tick)
         write_layout(Path(work) / LAYOUT, instances, data, f"{DOCKER}{repository}@{digest}")
         push.push(LAYOUT, targets, digest, private, cwd=work, whole_index=True, tick=tick)
     return digest
+
+
+def _prepare_mounts(found: Instance, repository: str, registry: Registry) -> None:
+    """Let the layers of an image be mounted if it is in another repository of the same registry."""
+    if not found.source.startswith(DOCKER):
+        return
+    source = names.parse(found.source.removeprefix(DOCKER)).repository
+    if host_of(source) == host_of(repository):
+        layers = [layer.descriptor.digest for layer in found.record.layers if layer.descriptor is not None]
+        prepare_mounts(found.source, layers, registry)
 
 
 def write_layout(path: Path, instances: Sequence[Instance], index: bytes, origin: str) -> None:

@@ -1,21 +1,26 @@
-"""The layers of an image in a registry, each fetched when it is read for the first time."""
+"""The layers of an image in a registry, each fetched when it is read for the first time.
+
+Also the preparation of mounts: a registry can give a blob of one of its repositories to another without an
+upload (distribution-spec, "Mounting a blob from another repository"). skopeo asks for that if its cache says
+in which repository the blob is, and the cache learns this from a read (containers/image, docker_client.go).
+"""
 
 from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-from rechunk_podman.errors import ImageError
+from rechunk_podman.errors import ImageError, RechunkError
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.stores import blob_name
 from rechunk_podman.oci.reference import DOCKER
-from rechunk_podman.oci.spec import Descriptor
+from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
 from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
@@ -114,3 +119,19 @@ def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterato
             tuple(blob_name(layer.descriptor.digest) for layer in record.layers if layer.descriptor),
         )
         connection.close_image(image)
+
+
+def prepare_mounts(reference: str, digests: Collection[Digest], registry: Registry = DEFAULT) -> None:
+    """Let skopeo's cache learn that the repository of an image has these blobs; only their heads are read.
+
+    A failure is logged and is no error: the caller has to expect a push that finds a blob nowhere.
+
+    Args:
+        reference: `docker://NAME@DIGEST` of the image.
+    """
+    try:
+        with open_registry_image(reference, registry) as image:
+            for digest in digests:
+                image.store.head(blob_name(digest))
+    except RechunkError as error:
+        log.info("cannot prepare mounts of %s: %s", reference, "; ".join((error.message, *error.context)))

@@ -16,20 +16,29 @@ from rechunk_podman.build.job import Job
 from rechunk_podman.errors import UsageError
 from rechunk_podman.log import NOTE
 from rechunk_podman.oci.documents import image_record
-from rechunk_podman.oci.reference import LocationKind, Pinned
+from rechunk_podman.oci.reference import Pinned, host_of
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs import space
 from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import find, local_environment
+from rechunk_podman.programs.traffic import bytes_read
 from rechunk_podman.programs.work import tool_environment, work_directory
 from rechunk_podman.publish import push
 from rechunk_podman.publish.index import Instance, publish_index
 from rechunk_podman.publish.push import LostBlobsError
 from rechunk_podman.registry import state
 from rechunk_podman.registry.access import private_credentials
+from rechunk_podman.registry.blobs import prepare_mounts
 from rechunk_podman.split.in_place import LAYOUT, chunk
 from rechunk_podman.split.phases import UPLOADING, Meter
-from rechunk_podman.split.request import Progress, SplitImage, SplitRequest, SplitResult, Task
+from rechunk_podman.split.request import (
+    Copy,
+    Progress,
+    SplitImage,
+    SplitRequest,
+    SplitResult,
+    Task,
+)
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +79,15 @@ def push_image(
         _record(
             request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest
         )
+        copies = []
         for target in () if by_digest else others:
             source = Pinned(first.repository, digest)
             meter.begin(UPLOADING)
+            before = bytes_read()
             push.retag(source, [target], registry, tick=meter.tick)
+            copies.append(Copy(target, bytes_read() - before))
             _record(request, target.repository, target.tag, digest)
-    return image, digest
+    return replace(image, copies=tuple(copies)), digest
 
 
 def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) -> SplitResult:
@@ -116,12 +128,16 @@ def _push_first(
 ) -> tuple[SplitImage, Digest]:
     """Write the layout and push it to the first target; repeat both if the registry has lost blobs."""
     target, registry = request.push[0], job.registry
+    previous = None if task.previous is None else task.previous.reference
+    mounting = task.previous is not None and task.previous.repository != target.repository
     env = tool_environment(local_environment(), task.workdir)
     for rest in reversed(range(ROUNDS)):
         result = chunk(job, work, env, meter)
         record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
         digest = record.digest or Digest("")
         meter.begin_upload(os.path.join(work, LAYOUT))
+        if mounting and previous is not None and result.elsewhere:
+            prepare_mounts(previous, result.elsewhere, registry)
         try:
             push.copy(
                 f"oci:{LAYOUT}",
@@ -135,22 +151,26 @@ def _push_first(
         except LostBlobsError as error:
             if not rest or not result.elsewhere:
                 raise
-            log.warning("%s has lost layers of the previous image: %s", target, ", ".join(error.digests))
-            log.warning("they are written anew, and the push is tried once more")
-            job = replace(job, lost=error.digests) if rest > 1 else replace(job, reuse=False)
+            if mounting:
+                log.warning("the registry did not mount layers of %s in %s", previous, target.repository)
+                log.warning("all layers are written and uploaded")
+            else:
+                log.warning("%s has lost layers of the previous image: %s", target, ", ".join(error.digests))
+                log.warning("they are written anew, and the push is tried once more")
+            again = rest > 1 and not mounting
+            job = replace(job, lost=error.digests) if again else replace(job, reuse=False)
             shutil.rmtree(os.path.join(work, LAYOUT))
-    previous = None if task.previous is None else task.previous.reference
-    return SplitImage(task.image.id, record, frozenset(result.elsewhere), previous=previous), digest
+    reused = frozenset(result.elsewhere)
+    return SplitImage(task.image.id, record, reused, previous=previous, mounted=mounting), digest
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:
-    """Return the job; let it reuse blobs of the previous image if that is in the target's repository."""
+    """Return the job; let it reuse blobs of the previous image if that is in the target's registry."""
     previous = task.previous
-    if previous is None or not request.reuse:
+    if previous is None or not request.reuse or previous.repository is None:
         return task.job
-    if previous.repository != request.push[0].repository or previous.kind is not LocationKind.REGISTRY:
-        if previous.repository is not None:
-            log.warning("blobs of %s are not reused: it is another repository", previous.reference)
+    if host_of(previous.repository) != host_of(request.push[0].repository):
+        log.warning("blobs of %s are not reused: it is in another registry", previous.reference)
         return task.job
     verify = not previous.trusted if request.verify is None else request.verify
     return replace(task.job, previous_config=None, verify=verify, recheck=request.verify is True)

@@ -84,14 +84,27 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """A further target of a push.
+
+    read: the bytes that were read for it. A blob that was mounted, or was there, was not read.
+    """
+
+    target: Target
+    read: int
+
+
+@dataclass(frozen=True, slots=True)
 class SplitImage:
     """The result of split for one image.
 
     source: id of the image in storage.
     record: the documents of the result.
-    reused: digests of the blobs that were not written, because the repository has them.
+    reused: digests of the blobs that were not written, because the repository or its registry has them.
     platform: os/architecture[/variant].
     previous: reference of the image whose blobs were reused.
+    mounted: the previous image is in another repository of the registry.
+    copies: the further targets, in other repositories or with other tags.
     """
 
     source: str
@@ -99,6 +112,8 @@ class SplitImage:
     reused: frozenset[Digest] = frozenset()
     platform: str | None = None
     previous: str | None = None
+    mounted: bool = False
+    copies: tuple[Copy, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
