@@ -270,7 +270,7 @@ Timeout = Annotated[
         min=1,
         metavar="SECONDS",
         envvar="RECHUNK_TIMEOUT",
-        help="How long a registry may be silent before an attempt counts as failed.",
+        help="How long a registry may be silent before an attempt fails; after two silent ones an error.",
     ),
 ]
 
@@ -300,7 +300,7 @@ class Access:
     authfile: Authfile = None
     creds: Creds = None
     cert_dir: CertDir = None
-    timeout: Timeout = 120
+    timeout: Timeout = 60
 
     def registry(self, *references: str, platform: str | None = None) -> Registry:
         """Return the options as a Registry.

@@ -20,9 +20,17 @@ from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.programs.skopeo import LOST_BLOB
 from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
-from rechunk_podman.registry.answers import DENIED, TLS, TLS_HINT, may_pass, messages_of, reason_of
+from rechunk_podman.registry.answers import (
+    DENIED,
+    TLS,
+    TLS_HINT,
+    SilentError,
+    may_pass,
+    messages_of,
+    reason_of,
+)
 from rechunk_podman.registry.retry import retry
-from rechunk_podman.registry.waiting import SilentError, Wait
+from rechunk_podman.registry.waiting import Wait
 
 log = logging.getLogger(__name__)
 

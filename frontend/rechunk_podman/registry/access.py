@@ -22,8 +22,8 @@ from rechunk_podman.registry.answers import explained, is_busy
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.waiting import Wait
 
-TIMEOUT = 120
-"""Seconds for which a registry may be silent."""
+TIMEOUT = 60
+"""Seconds for which a registry may be silent. Load balancers in front of one hardly wait longer, either."""
 
 
 @dataclass(frozen=True, slots=True)

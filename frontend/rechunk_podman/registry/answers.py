@@ -21,9 +21,10 @@ _BUSY = (
 BUSY = re.compile(_BUSY, re.IGNORECASE)
 """Messages of a registry that was reached and cannot answer now."""
 
+_SILENCE = r"connection timed out|i/o timeout|handshake timeout|timeout awaiting|deadline exceeded"
 PASSING = re.compile(
-    rf"{_BUSY}|connection (?:refused|timed out)|i/o timeout|handshake timeout|timeout awaiting"
-    r"|temporary failure|no route to host|network is unreachable|server misbehaving|deadline exceeded",
+    rf"{_BUSY}|{_SILENCE}|connection refused"
+    r"|temporary failure|no route to host|network is unreachable|server misbehaving",
     re.IGNORECASE,
 )
 """Messages like BUSY, or of a registry that cannot be reached."""
@@ -46,6 +47,10 @@ class DeniedError(ToolError):
 
 class UnreachableError(ToolError):
     """The registry did not answer, or its answer cannot be trusted."""
+
+
+class SilentError(UnreachableError):
+    """A registry was silent for too long."""
 
 
 _LOGGED = re.compile(r'^(?:time="[^"]*" )?level=(?P<level>\S+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
@@ -79,6 +84,11 @@ def is_busy(error: RechunkError, repository: str = "") -> bool:
 def may_pass(error: RechunkError, repository: str = "") -> bool:
     """Return True if is_busy() does, or if the registry was not reached at that time."""
     return _has_ended(error) and PASSING.search(reason_of(error).replace(repository, "")) is not None
+
+
+def is_silence(error: RechunkError) -> bool:
+    """Return True if the registry was waited for, in vain, until a time limit."""
+    return isinstance(error, SilentError) or re.search(_SILENCE, reason_of(error), re.IGNORECASE) is not None
 
 
 def _has_ended(error: RechunkError) -> bool:

@@ -9,13 +9,16 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.registry.answers import reason_of
+from rechunk_podman.registry.answers import is_silence, reason_of
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
 ATTEMPTS = 4
+
+SILENT_ATTEMPTS = 2
+"""Attempts that may end in silence: each has waited for the whole time limit."""
 
 FIRST_WAIT = 1.0
 """Seconds before the second attempt; doubled for each further one."""
@@ -24,7 +27,9 @@ FIRST_WAIT = 1.0
 def retry(
     attempt: Callable[[], T], doing: str, may_pass: Callable[[RechunkError], bool], *, note: str = ""
 ) -> T:
-    """Return the result of `attempt`, which is repeated, at most ATTEMPTS times, while its failures may pass.
+    """Return the result of `attempt`, which is repeated while its failures may pass.
+
+    There are at most ATTEMPTS, and at most SILENT_ATTEMPTS that end in silence (answers.is_silence()).
 
     Before each repetition a warning is logged, and the process sleeps.
 
@@ -36,11 +41,13 @@ def retry(
     Raises:
         RechunkError: the error of the last attempt.
     """
+    silent = 0
     for number in itertools.count(1):
         try:
             return attempt()
         except RechunkError as error:
-            if number >= ATTEMPTS or not may_pass(error):
+            silent += is_silence(error)
+            if number >= ATTEMPTS or silent >= SILENT_ATTEMPTS or not may_pass(error):
                 raise
             wait_before_retry(number, doing, reason_of(error), note)
     raise AssertionError("unreachable")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rechunk_podman.log import note
 from rechunk_podman.oci.reference import host_of
-from rechunk_podman.registry.answers import UnreachableError
+from rechunk_podman.registry.answers import SilentError
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +22,6 @@ FIRST_NOTE = 10.0
 
 MOVES = 1024
 """Bytes that end a silence; fewer do not count, because the Go runtime wakes itself up with a few."""
-
-
-class SilentError(UnreachableError):
-    """A registry was silent for too long."""
 
 
 class Wait:

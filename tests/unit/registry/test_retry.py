@@ -97,3 +97,19 @@ def test_which_failures_may_pass(error, busy, passes):
 def test_lines_of_a_log_are_unpacked():
     error = failed(r'time="2026-01-01T00:00:00Z" level=fatal msg="reading \"x\": gone"')
     assert messages_of(error) == ['reading "x": gone']
+
+
+@pytest.mark.parametrize(
+    ("messages", "count"),
+    [
+        (["dial tcp 192.0.2.1:443: i/o timeout"] * 9, 2),
+        (["busy", "net/http: TLS handshake timeout", "busy", "context deadline exceeded"], 4),
+        (["busy", "busy", "connect: connection timed out"], 4),
+    ],
+)
+def test_silence_is_waited_for_twice(waits, messages, count):
+    work = Attempts(*messages)
+    try:
+        assert retry.retry(work, "work", lambda _: True) == count
+    except RechunkError:
+        assert work.count == count

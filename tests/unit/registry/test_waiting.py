@@ -9,7 +9,8 @@ import pytest
 
 from rechunk_podman.log import NOTE
 from rechunk_podman.programs.process import run
-from rechunk_podman.registry.waiting import SilentError, Wait
+from rechunk_podman.registry.answers import SilentError
+from rechunk_podman.registry.waiting import Wait
 
 MOVING = "import time\nfor _ in range(20):\n open('/dev/null', 'wb').write(bytes(4096)); time.sleep(0.1)"
 
