@@ -6,14 +6,17 @@ Sources: skopeo-inspect(1); image-spec image-index.md.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rechunk_podman.errors import ImageError, MissingImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import (
     INDEXES,
+    MANIFESTS,
     ImageRecord,
     image_record,
     is_artifact,
@@ -22,10 +25,12 @@ from rechunk_podman.oci.documents import (
     parse_object,
     sha256_of,
 )
-from rechunk_podman.oci.platform import HINT, fitting, platform_name, require_platform
+from rechunk_podman.oci.platform import HINT, fitting, platform_name, platform_of, require_platform
+from rechunk_podman.oci.read.choose import may_be_image
 from rechunk_podman.oci.read.image import MAX_DEPTH, open_image
 from rechunk_podman.oci.read.stores import MAX_DOCUMENT
 from rechunk_podman.oci.reference import DOCKER, MISSING_HINT, LocationKind, locate, parse_path
+from rechunk_podman.oci.spec import Descriptor
 from rechunk_podman.programs.process import which
 from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
 from rechunk_podman.registry.answers import DeniedError, UnreachableError
@@ -159,6 +164,13 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
     def ask(name: str, *options: str) -> bytes:
         return _ask(name, parsed.repository, registry, reference, *options)
 
+    def described(image: Descriptor) -> Mapping[str, Any]:
+        """Return the platform in an image's config, in the form of an index; nothing for an artifact."""
+        place = f"{parsed.repository}@{image.digest}"
+        if image.media_type not in MANIFESTS or is_artifact(parse_manifest(ask(place), place)):
+            return {}
+        return platform_of(image_record(place, None, ask(place, "--config")).config)
+
     manifest = ask(name)
     if parsed.digest:
         _check(manifest, parsed.digest, f"the manifest of {reference}")
@@ -167,19 +179,19 @@ def _from_registry(reference: str, name: str, registry: Registry) -> ImageRecord
         document = parse_object(manifest, f"the manifest of {reference}")
         if document.get("mediaType") not in INDEXES and "manifests" not in document:
             break
-        chosen = choose_platform(manifest, reference, registry.platform)
+        chosen = choose_platform(manifest, reference, registry.platform, described)
         manifest = ask(f"{parsed.repository}@{chosen}")
         _check(manifest, chosen, f"the manifest of {reference}")
     parts = parse_manifest(manifest, f"the manifest of {reference}")
-    described = parts.config
+    config_blob = parts.config
     if is_artifact(parts):
         raise UsageError(
             f"{reference} names an artifact, and no image",
-            context=[f"its config is of the type {described.media_type!r}"],
+            context=[f"its config is of the type {config_blob.media_type!r}"],
         )
     # By digest: the tag may move between two questions.
     config = ask(f"{parsed.repository}@{sha256_of(manifest)}", "--config")
-    _check(config, described.digest, f"the config of {reference}")
+    _check(config, config_blob.digest, f"the config of {reference}")
     record = image_record(reference, manifest, config)
     if chosen is None:  # for an image from an index, the index decides, as it does for clients
         require_platform(reference, record.config, registry.platform)
@@ -212,18 +224,32 @@ def _check(data: bytes, digest: str, name: str) -> None:
         )
 
 
-def choose_platform(index: bytes, name: str, platform: str | None = None) -> str:
+def choose_platform(
+    index: bytes,
+    name: str,
+    platform: str | None = None,
+    describe: Callable[[Descriptor], Mapping[str, Any]] = lambda _: {},
+) -> str:
     """Return the digest of the image for a platform, from an image index (image-index.md, "platform").
 
     Args:
         platform: [OS/]ARCH[/VARIANT]; None: that of this machine.
+        describe: returns the platform of an image whose entry has none (it is optional). It is called
+            only if no other image fits.
 
     Raises:
         ImageError: the data is not an index. MissingImageError: it holds no image for the platform.
     """
     found = parse_index(index, f"the index of {name}")
-    for descriptor in fitting(found, platform):
-        return descriptor.digest
+    chosen = fitting(found, platform)
+    if not chosen:
+        found = [
+            (entry[0], describe(entry[0]) if may_be_image(entry) and not entry[1] else entry[1])
+            for entry in found
+        ]
+        chosen = fitting(found, platform)
+    if chosen:
+        return chosen[0].digest
     wanted = platform_name(ImageConfig().with_architecture(platform))
     there = sorted({f"{entry.get('os')}/{entry.get('architecture')}" for _, entry in found if entry})
     raise MissingImageError(

@@ -57,7 +57,7 @@ def choose(store: Store, index: bytes, tag: str | None, platform: str | None) ->
         UsageError: there is no such image, or more than one.
     """
     found = parse_index(index, f"the index of {store.name}")
-    images = list({entry[0].digest: entry for entry in _named(found, tag) if _may_be_image(entry)}.values())
+    images = list({entry[0].digest: entry for entry in _named(found, tag) if may_be_image(entry)}.values())
     wanted = ImageConfig().with_architecture(platform)
     if len(images) > 1 or (images and platform):
         images = _of_platform(store, images, (wanted.os, wanted.architecture, wanted.variant))
@@ -95,7 +95,8 @@ def _named(entries: list[_Entry], tag: str | None) -> list[_Entry]:
     ]
 
 
-def _may_be_image(entry: _Entry) -> bool:
+def may_be_image(entry: tuple[Descriptor, Mapping[str, Any]]) -> bool:
+    """Return False for an entry of an index that is an artifact or describes another entry."""
     descriptor, platform = entry
     unknown = platform.get("os") == platform.get("architecture") == "unknown"
     return (
