@@ -1,11 +1,12 @@
 """Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
 
-`locate()` in oci/reference.py says what a reference may be. An image in a registry can be opened only
-as layers.
+`locate()` in oci/reference.py says what a reference may be. Layers of an image in a registry are fetched when
+they are read.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,14 +14,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rechunk_podman.errors import UsageError
+from rechunk_podman.log import note
 from rechunk_podman.oci.documents import ImageRecord, image_record
 from rechunk_podman.oci.read.image import ImageSource, open_image
 from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
     from rechunk_podman.programs.podman import Image
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +34,7 @@ class OpenRoot:
 
     name: the reference as the caller wrote it.
     files: a Root for a directory or a mounted image; an ImageSource, which reads files from layers, for an
-        image in a layout or archive.
+        image in a layout, an archive or a registry.
     record: the documents of the image; None for a directory.
     """
 
@@ -39,15 +44,15 @@ class OpenRoot:
 
 
 @contextmanager
-def open_root(reference: str, *, is_image: bool = False, platform: str | None = None) -> Iterator[OpenRoot]:
+def open_root(reference: str, registry: Registry = DEFAULT, *, is_image: bool = False) -> Iterator[OpenRoot]:
     """Open the root filesystem that a reference names; mount it read-only if it is an image in storage.
 
     Args:
+        registry: access to registries; its platform is the one that the image must have.
         is_image: take the name of a directory for the name of an image in storage.
-        platform: the platform that the image must have, as [OS/]ARCH[/VARIANT].
 
     Raises:
-        UsageError: the reference names nothing, or an image that must be fetched or unpacked first.
+        UsageError: the reference names nothing, or nothing that has files.
         NamespaceRequiredError: the image is in storage, and this process is that of an ordinary user.
         ImageError: the image is damaged. ToolError: podman or skopeo is missing or failed.
         RootfsError: the directory cannot be read.
@@ -57,21 +62,28 @@ def open_root(reference: str, *, is_image: bool = False, platform: str | None = 
         from rechunk_podman.programs.namespace import require_root
         from rechunk_podman.programs.podman import mounted
 
-        image = _in_storage(name, platform)
+        image = _in_storage(name, registry.platform)
         require_root()
         record = image_record(reference, image.manifest, image.config)
         with mounted(image.id) as path, Root(path) as root:
             yield OpenRoot(reference, root, record)
     elif kind is LocationKind.DIRECTORY:
-        if platform is not None:
+        if registry.platform is not None:
             raise UsageError(f"a directory has no platform: {reference}", hint="leave out --arch")
         with Root(name) as root:
             yield OpenRoot(reference, root)
     elif kind is LocationKind.IMAGE:
-        with open_image(name, platform) as source:
+        with open_image(name, registry.platform) as source:
+            yield OpenRoot(reference, source, source.record)
+    elif kind is LocationKind.REGISTRY:
+        from rechunk_podman.registry.blobs import open_registry_image
+
+        with open_registry_image(reference, registry) as source:
+            sizes = [layer.descriptor.size for layer in source.record.layers if layer.descriptor]
+            note(log, "%s is fetched: %s in %d layers", reference, human_size(sum(sizes)), len(sizes))
             yield OpenRoot(reference, source, source.record)
     else:
-        raise _unreadable(reference, kind)
+        raise _without_files(reference)
 
 
 @contextmanager
@@ -108,7 +120,7 @@ def open_layers(reference: str, registry: Registry = DEFAULT) -> Iterator[ImageS
             f"a directory has no layers: {reference}", hint="`rechunk-podman verify A B` compares files"
         )
     else:
-        raise _unreadable(reference, kind)
+        raise _without_files(reference)
 
 
 def _in_storage(name: str, platform: str | None) -> Image:
@@ -119,10 +131,5 @@ def _in_storage(name: str, platform: str | None) -> Image:
         return podman.resolve(name, platform)
 
 
-def _unreadable(reference: str, kind: LocationKind) -> UsageError:
-    if kind is LocationKind.DOCUMENT:
-        return UsageError(f"a saved config has no files: {reference}", hint="name the image itself")
-    return UsageError(
-        f"cannot read {reference} in place",
-        hint="podman pull it, or: skopeo copy … oci:DIR; `rechunk-podman diff` needs no layers",
-    )
+def _without_files(reference: str) -> UsageError:
+    return UsageError(f"a saved config has no files: {reference}", hint="name the image itself")

@@ -253,7 +253,7 @@ def test_wrong_calls(tmp_path):
         ("./absent", 2, "no such file"),
         ("oci:absent", 2, "no such file"),
         ("oci:d", 2, "not an OCI layout"),
-        ("docker://example.org/x", 2, "cannot read docker://example.org/x in place"),
+        ("docker://127.0.0.1:1/x", 1, "the registry of docker://127.0.0.1:1/x cannot be reached"),
         ("file", 1, "file"),
         ("localhost/no-such-image:0", 2, "no image"),
     ):

@@ -43,8 +43,8 @@ def changelog(
     """
     before, now = inspect(old, registry), inspect(new, registry)
     installed = (
-        installed_packages(old, before, registry.platform),
-        installed_packages(new, now, registry.platform),
+        installed_packages(old, before, registry),
+        installed_packages(new, now, registry),
     )
     start = before.record.config.labels.get(REVISION_LABEL)
     end = revision or now.record.config.labels.get(REVISION_LABEL)
@@ -57,7 +57,7 @@ def changelog(
     return Changelog(Side.of(before), Side.of(now), changes, compare(before, now), commits, installed[1])
 
 
-def installed_packages(reference: str, facts: ImageFacts, platform: str | None = None) -> Packages | None:
+def installed_packages(reference: str, facts: ImageFacts, registry: Registry = DEFAULT) -> Packages | None:
     """Return the packages of an image, as far as they are known without fetching layers; None if unknown.
 
     Raises:
@@ -66,7 +66,7 @@ def installed_packages(reference: str, facts: ImageFacts, platform: str | None =
     found: Packages | None = None
     if locate(reference)[0] not in (LocationKind.REGISTRY, LocationKind.DOCUMENT):
         try:
-            found = _read_databases(reference, platform)
+            found = _read_databases(reference, registry)
         except NamespaceRequiredError:
             raise
         except RechunkError as error:
@@ -76,8 +76,8 @@ def installed_packages(reference: str, facts: ImageFacts, platform: str | None =
     return None if facts.ledger is None else of_ledger(facts.ledger)
 
 
-def _read_databases(reference: str, platform: str | None) -> Packages:
-    with open_root(reference, is_image=True, platform=platform) as opened:
+def _read_databases(reference: str, registry: Registry) -> Packages:
+    with open_root(reference, registry, is_image=True) as opened:
         if isinstance(opened.files, Root):
             return of_root(opened.files)
         with databases_of(opened.files) as root:

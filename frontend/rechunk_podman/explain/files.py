@@ -14,6 +14,7 @@ from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.images import open_root
 from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
 from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
+from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.acl import add_inherited
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
@@ -63,8 +64,8 @@ class Differences:
 
 def read_tree_of(
     reference: str,
+    registry: Registry = DEFAULT,
     *,
-    platform: str | None = None,
     prune: Sequence[str] = (),
     keep_selinux: bool = False,
     skip_special_files: bool = False,
@@ -72,13 +73,13 @@ def read_tree_of(
     """Read the files of an image or a directory by reference; each content and each layer is read once.
 
     Args:
-        platform: as `images.open_root()` takes it.
+        registry: as `images.open_root()` takes it.
         prune, keep_selinux, skip_special_files: as `read_root()` takes them; layers are read whole.
 
     Raises:
         RechunkError: as `images.open_root()`. RootfsError, ImageError: a file or layer cannot be read.
     """
-    with open_root(reference, platform=platform) as opened:
+    with open_root(reference, registry) as opened:
         if isinstance(opened.files, Root):
             found = read_root(
                 opened.files, prune=prune, keep_selinux=keep_selinux, skip_special_files=skip_special_files

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.explain.download import Update, compare
@@ -35,8 +36,8 @@ def diff(old: str, new: str, registry: Registry = DEFAULT) -> Update:
 def verify(
     a: str,
     b: str,
+    registry: Registry = DEFAULT,
     *,
-    platform: str | None = None,
     selinux: bool = False,
     ignore: Sequence[str] = (),
     skip_special_files: bool = False,
@@ -44,7 +45,7 @@ def verify(
     """Return the differences between the files of two images or directories.
 
     Args:
-        platform: [OS/]ARCH[/VARIANT] that images must have; directories have no platform.
+        registry: access to registries, and the platform that images must have; directories have none.
         selinux, ignore, skip_special_files: as `files.verify()` takes them.
 
     Raises:
@@ -52,12 +53,12 @@ def verify(
         UsageError: a path to ignore is malformed, or there is a platform for two directories.
     """
     directories = [reference for reference in (a, b) if locate(reference)[0] is LocationKind.DIRECTORY]
-    if platform is not None and len(directories) == 2:
+    if registry.platform is not None and len(directories) == 2:
         raise UsageError("directories have no platform", hint="leave out --arch")
     one, two = (
         read_tree_of(
             reference,
-            platform=None if reference in directories else platform,
+            replace(registry, platform=None) if reference in directories else registry,
             prune=ignore,
             keep_selinux=selinux,
             skip_special_files=skip_special_files,

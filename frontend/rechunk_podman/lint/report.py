@@ -49,22 +49,22 @@ class Report:
 def lint(
     reference: str,
     checks: Sequence[Check] = run.CHECKS,
+    registry: Registry = DEFAULT,
     *,
     bootable: bool | None = None,
     zstd_chunked: bool = False,
-    platform: str | None = None,
 ) -> Report:
     """Run the checks of one image on an image or a directory.
 
     Args:
         bootable: the image is one of bootc or ostree; None: detect it, see subject.is_bootable().
         zstd_chunked: the image will be pushed as zstd:chunked.
-        platform: as `images.open_root()` takes it.
+        registry: as `images.open_root()` takes it.
 
     Raises:
         RechunkError: as `images.open_root()`. RootfsError, ImageError: a file or layer cannot be read.
     """
-    with open_root(reference, platform=platform) as opened:
+    with open_root(reference, registry) as opened:
         if isinstance(opened.files, Root):
             subject = of_directory(
                 opened.files,

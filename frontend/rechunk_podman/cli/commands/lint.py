@@ -21,7 +21,7 @@ def lint(
         str | None,
         typer.Argument(
             metavar="IMG",
-            help="Image name, OCI layout, archive or directory.",
+            help="Image name, docker://NAME, OCI layout, archive or directory.",
             autocompletion=image_names,
         ),
     ] = None,
@@ -55,8 +55,8 @@ def lint(
     """Check an image for files that fail at boot, leak secrets or make updates large.
 
     With NEW, compare the layers of both images: which changed in content and which only in metadata, with the
-    paths. This explains why a layer is downloaded again. References are as for `verify`; with NEW, both may
-    be docker://NAME, of which only the layers that differ are fetched. -v prints all paths.
+    paths. This explains why a layer is downloaded again. References are as for `verify`; of docker://NAME all
+    layers are fetched, with NEW only those that differ. -v prints all paths.
 
     Exit codes: 0 nothing at or above --fail-on, 1 findings, 2 a wrong call.
     """
@@ -79,7 +79,9 @@ def lint(
     if image is None:
         raise UsageError("no image is named", hint="rechunk-podman lint IMG, or --list")
     if new is None:
-        report = linting.lint(image, checks, bootable=bootc, zstd_chunked=zstd_chunked, platform=arch)
+        report = linting.lint(
+            image, checks, access.registry(image, platform=arch), bootable=bootc, zstd_chunked=zstd_chunked
+        )
     else:
         report = linting.lint_update(image, new, checks, access.registry(image, new, platform=arch))
     if as_json:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rechunk_podman.cli.completion import image_names
-from rechunk_podman.cli.console import print_json
-from rechunk_podman.cli.options import Arch, Json, SkipSpecialFiles
+from rechunk_podman.cli.console import print_json, set_up_logging
+from rechunk_podman.cli.options import Access, Arch, Json, SkipSpecialFiles, Verbose, command
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.files import Difference, Differences
@@ -19,11 +19,15 @@ SHOWN = 200
 """The number of differences that are shown."""
 
 
+@command
 def verify(
+    access: Access,
     a: Annotated[
         str,
         typer.Argument(
-            metavar="A", help="Image name, OCI layout, archive or directory.", autocompletion=image_names
+            metavar="A",
+            help="Image name, docker://NAME, OCI layout, archive or directory.",
+            autocompletion=image_names,
         ),
     ],
     b: Annotated[
@@ -42,22 +46,25 @@ def verify(
     skip_special_files: SkipSpecialFiles = False,
     arch: Arch = None,
     as_json: Json = False,
+    verbose: Verbose = 0,
 ) -> None:
     """Prove that A and B hold the same files: type, content, mode, owner, xattrs, links, devices.
 
-    An operand is oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or containers-storage:NAME; without
+    An operand is docker://NAME, whose layers are fetched, oci:DIR[:TAG], oci-archive:FILE,
+    docker-archive:FILE or containers-storage:NAME; without
     such a prefix it is the path of an OCI layout, an image archive or a root filesystem, else the name of a
     local image. Differences in modification times and of / itself are reported, but do not count.
 
     Exit codes: 0 the same, 1 differences, 2 a wrong call.
     """
+    set_up_logging(verbose)
     from rechunk_podman.explain.documents import files_document
     from rechunk_podman.explain.run import verify as compare
 
     found = compare(
         a,
         b,
-        platform=arch,
+        access.registry(a, b, platform=arch),
         selinux=selinux,
         ignore=ignore_prune or (),
         skip_special_files=skip_special_files,
