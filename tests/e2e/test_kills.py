@@ -23,6 +23,7 @@ import pytest
 
 from rechunk_podman.oci.validate.image import validate
 from support import chunker, tools
+from support.documents import check_document
 
 KILLS = int(os.environ.get("RECHUNK_TEST_KILLS", "0"))
 SECONDS = 20.0
@@ -226,6 +227,10 @@ def test_clean_says_what_it_removes(place: Place, small: Callable[[int], str]) -
     living.rmdir()
     assert place.traces() == before
     assert tools.run(*tools.RECHUNK, "clean", env=place.env).out == "nothing is left of killed runs\n"
+    work = place.folder / "tmp/rechunk-podman.aaaaaaaa"
+    work.mkdir(mode=0o700)
+    told = check_document("clean", tools.run(*tools.RECHUNK, "clean", "--json", env=place.env).out)
+    assert told["removed"] == [f"the directory {work}"]
 
 
 def test_untagged_images_of_a_killed_split_go_and_others_stay(

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from support import tools
+from support.documents import check_document
 from support.needs import require
 
 
@@ -60,6 +61,8 @@ def test_promotion_keeps_the_digest(registry: tools.Registry, layouts: dict[str,
     done = rechunk("promote", f"docker://{repository}@{digest}", "stable", "1.0")
     assert done.out.splitlines() == [f"docker://{repository}:{tag} {digest}" for tag in ("stable", "1.0")]
     assert digest_of(f"{repository}:stable") == digest_of(f"{repository}:1.0") == digest
+    told = check_document("push", rechunk("promote", f"docker://{repository}@{digest}", "2.0", "--json").out)
+    assert told == {"format": 1, "digest": digest, "pushed": [f"docker://{repository}:2.0"]}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +102,9 @@ def test_an_index(registry: tools.Registry, layouts: dict[str, Path], tmp_path: 
         results.add(done.out.strip())
         assert f"cosign sign {two}@{done.out.strip()}" in done.err
     assert results == {file.read_text(), digest_of(f"{one}:multi"), digest_of(f"{two}:multi")}
+    told = check_document("push", rechunk(*words, f"--push=docker://{one}:multi", "--json").out)
+    assert {told["digest"]} == results
+    assert {image["platform"].removeprefix("linux/"): image["digest"] for image in told["images"]} == digests
     index = json.loads(raw(f"{two}:multi"))
     assert index["mediaType"] == "application/vnd.oci.image.index.v1+json"
     assert {entry["platform"]["architecture"]: entry["digest"] for entry in index["manifests"]} == digests
