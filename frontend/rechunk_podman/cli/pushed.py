@@ -22,16 +22,22 @@ log = logging.getLogger("rechunk_podman")
 
 
 def upload_line(image: SplitImage) -> str:
-    """Return a line with the part of an image that was uploaded, and the image that has the rest."""
+    """Return a line with the part of an image that was uploaded, and the image that has the rest.
+
+    The bytes are those that were read for it, at most the size of the new layers.
+    """
     layers = [layer.descriptor for layer in image.record.layers if layer.descriptor is not None]
     new = [layer for layer in layers if layer.digest not in image.reused]
-    amount, total = (human_size(sum(layer.size for layer in some)) for some in (new, layers))
+    size = sum(layer.size for layer in new)
+    amount, total = human_size(min(size, image.read)), human_size(sum(layer.size for layer in layers))
     if amount.rpartition(" ")[2] == total.rpartition(" ")[2]:
         amount = amount.rpartition(" ")[0]
     line = f"{amount} of {total} in {len(new)} of {len(layers)} layers uploaded"
     if len(new) < len(layers):
         source = f" from {image.previous.removeprefix(DOCKER)}" if image.previous else ""
         line += f", {len(layers) - len(new)} {'mounted' if image.mounted else 'reused'}{source}"
+    if image.read < size:
+        line += "; the repository had the rest of these layers"
     return line if image.platform is None else f"{image.platform}: {line}"
 
 

@@ -37,6 +37,7 @@ class LayerFacts:
     digest, size, media_type: of the blob, from the manifest (size in bytes); None without a manifest.
     described_by: LEDGER, ANNOTATION, COMMENT or CREATED.
     components: the names that are known. more: the number of further components.
+    compression: as in LayerRecord.
     rate: the recorded share (0..1) of updates in which the layer changes; None if it is not recorded.
     """
 
@@ -50,11 +51,12 @@ class LayerFacts:
     components: tuple[str, ...] = ()
     more: int = 0
     rate: float | None = None
+    compression: str | None = None
 
     @property
     def compressed(self) -> bool | None:
-        """True if `size` counts compressed data; None if the media type is unknown."""
-        form = None if self.media_type is None else LAYER_COMPRESSION.get(self.media_type)
+        """True if `size` counts compressed data; None if neither the blob nor the media type tells."""
+        form = self.compression or LAYER_COMPRESSION.get(self.media_type or "")
         return None if form is None else form != PLAIN
 
     @property
@@ -166,6 +168,7 @@ def _layer(
         names,
         more,
         rate,
+        layer.compression,
     )
 
 

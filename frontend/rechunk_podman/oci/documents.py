@@ -39,11 +39,16 @@ LAYER_COMPRESSION: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class LayerRecord:
-    """A layer in the documents. descriptor: None if there is no manifest with digests."""
+    """A layer in the documents.
+
+    descriptor: None if there is no manifest with digests.
+    compression: of the blob, if it was looked at; None: its media type is all that is known.
+    """
 
     diff_id: DiffId
     descriptor: Descriptor | None
     history: HistoryEntry | None
+    compression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

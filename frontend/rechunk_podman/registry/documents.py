@@ -6,7 +6,7 @@ Sources: skopeo-inspect(1); image-spec image-index.md.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from rechunk_podman.oci.documents import (
     INDEXES,
     MANIFESTS,
     ImageRecord,
+    LayerRecord,
     image_record,
     is_artifact,
     parse_index,
@@ -27,7 +28,7 @@ from rechunk_podman.oci.documents import (
 )
 from rechunk_podman.oci.platform import HINT, fitting, platform_name, platform_of, require_platform
 from rechunk_podman.oci.read.choose import may_be_image
-from rechunk_podman.oci.read.image import MAX_DEPTH, open_image
+from rechunk_podman.oci.read.image import MAX_DEPTH, ImageSource, open_image
 from rechunk_podman.oci.read.stores import MAX_DOCUMENT
 from rechunk_podman.oci.reference import DOCKER, MISSING_HINT, LocationKind, locate, parse_path
 from rechunk_podman.oci.spec import Descriptor
@@ -73,9 +74,18 @@ def image_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord
         if not Path(parse_path(name).path).exists():
             raise MissingImageError(f"no such file or directory: {parse_path(name).path}", hint=MISSING_HINT)
         with open_image(name, registry.platform) as image:
-            return replace(image.record, name=reference)
+            return replace(image.record, name=reference, layers=tuple(_with_compressions(image)))
     except OSError as error:
         raise ImageError(f"cannot read {reference}", context=[str(error)]) from error
+
+
+def _with_compressions(image: ImageSource) -> Iterator[LayerRecord]:
+    """Yield the layers with the compression of their blobs, by content, if there is a blob."""
+    for number, layer in enumerate(image.record.layers):
+        try:
+            yield replace(layer, compression=image.compression(number))
+        except ImageError:
+            yield layer
 
 
 def previous_documents(reference: str, registry: Registry = DEFAULT) -> ImageRecord | None:

@@ -138,6 +138,7 @@ def _push_first(
         meter.begin_upload(os.path.join(work, LAYOUT))
         if mounting and previous is not None and result.elsewhere:
             prepare_mounts(previous, result.elsewhere, registry)
+        before = bytes_read()
         try:
             push.copy(
                 f"oci:{LAYOUT}",
@@ -160,8 +161,17 @@ def _push_first(
             again = rest > 1 and not mounting
             job = replace(job, lost=error.digests) if again else replace(job, reuse=False)
             shutil.rmtree(os.path.join(work, LAYOUT))
-    reused = frozenset(result.elsewhere)
-    return SplitImage(task.image.id, record, reused, previous=previous, mounted=mounting), digest
+    return (
+        SplitImage(
+            task.image.id,
+            record,
+            frozenset(result.elsewhere),
+            previous=previous,
+            mounted=mounting,
+            read=bytes_read() - before,
+        ),
+        digest,
+    )
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:

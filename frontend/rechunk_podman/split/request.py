@@ -104,6 +104,7 @@ class SplitImage:
     platform: os/architecture[/variant].
     previous: reference of the image whose blobs were reused.
     mounted: the previous image is in another repository of the registry.
+    read: the bytes that were read for the upload. A blob that the repository had was not read.
     copies: the further targets, in other repositories or with other tags.
     """
 
@@ -113,6 +114,7 @@ class SplitImage:
     platform: str | None = None
     previous: str | None = None
     mounted: bool = False
+    read: int = 0
     copies: tuple[Copy, ...] = ()
 
 

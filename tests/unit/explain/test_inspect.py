@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
 
 from rechunk_podman.explain.documents import image_document
 from rechunk_podman.explain.inspect import describe, parse_comment
+from rechunk_podman.explain.run import inspect
 from rechunk_podman.oci.config import HistoryEntry
 from support.described import NOW, component, image, layer, ledger_of
+from support.oci_material import Layout, make_tar, member, sha256
 
 DAY = 86_400
 SSL = component("dpkg/openssl", version="3.0.1")
@@ -30,6 +33,17 @@ def test_by_its_ledger():
     assert document["layers"][0]["components"][0] == {"id": "dpkg/openssl", "version": "3.0.1"}
     assert document["ledger"]["components"] == 3
     assert document["ledger_problem"] is None
+
+
+def test_plain_blobs_of_compressed_media_types_are_called_plain(tmp_path):
+    """As skopeo writes them from storage into a layout; an archive of them is the same."""
+    tar = make_tar([member("a", data=b"1")])
+    layout = Layout(tmp_path / "layout").layer(tar, media_type="application/vnd.oci.image.layer.v1.tar+gzip")
+    layout.layer(make_tar([member("b")]), stored=gzip.compress(make_tar([member("b")])))
+    facts = inspect(f"oci:{layout.finish()}")
+    assert [entry.compressed for entry in facts.layers] == [False, True]
+    layout.file(sha256(tar)).unlink()  # what is not there has its media type alone
+    assert [entry.compressed for entry in inspect(f"oci:{layout.path}").layers] == [True, True]
 
 
 def test_a_first_plan_knows_no_rates():

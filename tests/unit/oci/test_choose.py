@@ -141,6 +141,14 @@ def test_names_that_only_manifest_json_has(several, tmp_path):
         open_image(f"{archive}:other")
 
 
+def test_attestations_are_no_images_to_choose_from(several):
+    for name in ("a", "b"):
+        several.attestation(several.image(name, annotations={REF: name}))
+    with pytest.raises(UsageError, match="holds 2 images") as caught:
+        open_image(several.done())
+    assert caught.value.context == ("it holds: a, b",)
+
+
 @pytest.mark.parametrize("nested", [False, True])
 def test_an_image_with_attestations_and_an_sbom(several, nested):
     several.attestation(

@@ -68,11 +68,12 @@ def choose(store: Store, index: bytes, tag: str | None, platform: str | None) ->
             )
     if len(images) == 1:
         return images[0][0]
-    names = list(dict.fromkeys(name_of(descriptor) for descriptor, _ in found))
+    there = [entry for entry in found if may_be_image(entry)]
+    names = list(dict.fromkeys(name_of(descriptor) for descriptor, _ in there))
     if tag and images:
         message = f"{store.name} holds {len(images)} images {tag}"
     else:
-        message = f"{store.name} holds no image {tag}" if tag else f"{store.name} holds {len(found)} images"
+        message = f"{store.name} holds no image {tag}" if tag else f"{store.name} holds {len(there)} images"
     raise UsageError(
         message,
         context=["it holds: " + ", ".join(names[:10])] if names else [],
