@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -19,6 +19,9 @@ PATTERNS = (
     *("Containerfile", "Containerfile.*", "*.Containerfile", "Dockerfile", "Dockerfile.*"),
 )
 """Patterns of files. One with a slash is matched from the top, another in every folder."""
+
+READ_ONLY = ("*.yml", "*.yaml")
+"""Patterns of other files, which may name an image by its digest: their lines are left to the user."""
 
 MAX_FILE = 1 << 20
 """The largest file that is read, in bytes. Larger files are not scripts."""
@@ -88,7 +91,7 @@ def migrate(directory: Path, *, version: str) -> Migration:
         version: the version of rechunk-podman that the changed lines pin.
     """
     before = dict(_files(directory))
-    after = {path: _changed(text, version) for path, text in before.items()}
+    after = {path: _changed(path, text, version) for path, text in before.items()}
     install = _needs_tool(before, after)
     if install and _install(before, after, version):
         install = False
@@ -113,7 +116,7 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
         for name in sorted(names):
             location = Path(folder, name)
             path = location.relative_to(directory).as_posix()
-            if not any(fnmatch(path if "/" in pattern else name, pattern) for pattern in PATTERNS):
+            if not _matches(path, (*PATTERNS, *READ_ONLY)):
                 continue
             if location.is_symlink() or location.stat().st_size > MAX_FILE:
                 continue
@@ -124,7 +127,14 @@ def _files(directory: Path) -> Iterator[tuple[str, str]]:
                 continue
 
 
-def _changed(text: str, version: str) -> str:
+def _matches(path: str, patterns: Sequence[str]) -> bool:
+    name = path.rpartition("/")[2]
+    return any(fnmatch(path if "/" in pattern else name, pattern) for pattern in patterns)
+
+
+def _changed(path: str, text: str, version: str) -> str:
+    if not _matches(path, PATTERNS):
+        return text
     for rule in RULES:
         text = rule(text, version)
     return text

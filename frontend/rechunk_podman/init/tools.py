@@ -79,8 +79,14 @@ USED = re.compile(
     rf"{_HHD}\b|quay\.io/(?:coreos|jlebon)/chunkah|/chunkah/\S*Containerfile\.splitter|{_SCRIPT.pattern}"
     r"|build-chunked-oci|(?<![\w./$-])chunkah build\b|bootc-base-imagectl rechunk"
     r"|bootc-build/(?:rechunk|chunka)\b"
+    r"|^\s*(?:rechunk|build_chunked_oci):\s*[\"']?(?:true\b|\$\{\{)"
+    r"|\bbluebuild\b.*\s--(?:rechunk|build-chunked-oci)\b|\bBB_BUILD_(?:RECHUNK|CHUNKED_OCI)\b"
 )
-"""Text that marks a line as a call of another rechunker."""
+"""Text that marks a line as a call of another rechunker.
+
+BlueBuild rechunks between its build and its push, by an input of its action, an option or a variable
+(blue-build 0.9, src/commands/build.rs), so that nothing can stand in for it there.
+"""
 
 
 def actions(text: str, version: str) -> str:

@@ -301,6 +301,9 @@ def test_chunkah_in_a_containerfile_and_a_makefile(tmp_path):
     assert after["Makefile"].count("\n") == MAKEFILE.count("\n")
 
 
+CHUNKED = "          build_chunked_oci: 'true'\n"
+
+
 @pytest.mark.parametrize(
     ("path", "text", "said"),
     [
@@ -309,6 +312,15 @@ def test_chunkah_in_a_containerfile_and_a_makefile(tmp_path):
         ("a.sh", "podman run x rpm-ostree compose build-chunked-oci --rootfs /a --output oci:/b\n", "oci:/b"),
         ("a.sh", "podman run --rm x /sources/rechunk/3_chunk.sh\n", "3_chunk"),
         (WORKFLOW, HEAD + "      - uses: example/bootc-build/rechunk@v1\n", "bootc-build/rechunk"),
+        ("images.yml", "images:\n  - name: chunkah\n    image: quay.io/coreos/chunkah\n", "quay.io/coreos"),
+        (
+            WORKFLOW,
+            f"{HEAD}      - uses: blue-build/github-action@v1\n        with:\n{CHUNKED}",
+            "chunked_oci",
+        ),
+        (WORKFLOW, HEAD + "        with:\n          rechunk: ${{ inputs.rechunk }}\n", "rechunk: "),
+        ("build.sh", "bluebuild build --push --rechunk recipes/recipe.yml\n", "bluebuild build"),
+        ("build.sh", "export BB_BUILD_RECHUNK=true\n", "BB_BUILD_RECHUNK"),
     ],
 )
 def test_lines_that_are_left_are_named(path, text, said, tmp_path):
