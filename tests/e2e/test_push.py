@@ -232,7 +232,7 @@ def test_what_was_uploaded(
     assert summary.read_text().splitlines()[1:] == [f"* `docker://{repository}:1`: {match[0]}"]
     # the registry has these blobs, of which the image before knows nothing
     done = push(storage, small(1), f"--push=docker://{repository}:2", "--fresh")
-    end = "layers uploaded; the repository had the rest of these layers"
+    end = "layers uploaded; the registry had the rest of these layers"
     assert re.search(rf"^[\d.]+ kB of \d\.\d MB in {layers} of {layers} {end}$", done.err, re.MULTILINE)
 
 

@@ -37,7 +37,7 @@ def upload_line(image: SplitImage) -> str:
         source = f" from {image.previous.removeprefix(DOCKER)}" if image.previous else ""
         line += f", {len(layers) - len(new)} {'mounted' if image.mounted else 'reused'}{source}"
     if image.read < size:
-        line += "; the repository had the rest of these layers"
+        line += "; the registry had the rest of these layers"
     return line if image.platform is None else f"{image.platform}: {line}"
 
 
