@@ -216,7 +216,6 @@ def test_a_wrong_call(faulty, tmp_path):
         ("--ignore", "", faulty),
         ("--fail-on", "often", faulty),
         (),
-        ("docker://example.org/image",),
         (faulty, make(tmp_path / "directory", {"x": ""})),
     ):
         done = lint(*arguments)
