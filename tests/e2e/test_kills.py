@@ -227,7 +227,7 @@ def test_clean_says_what_it_removes(place: Place, small: Callable[[int], str]) -
     living.rmdir()
     assert place.traces() == before
     assert tools.run(*tools.RECHUNK, "clean", env=place.env).out == "nothing is left of killed runs\n"
-    work = place.folder / "tmp/rechunk-podman.aaaaaaaa"
+    work = place.folder / "tmp/rechunk-podman.tmp-aaaaaaaa"
     work.mkdir(mode=0o700)
     told = check_document("clean", tools.run(*tools.RECHUNK, "clean", "--json", env=place.env).out)
     assert told["removed"] == [f"the directory {work}"]
