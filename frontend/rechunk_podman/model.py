@@ -299,6 +299,20 @@ class ComponentId(NamedTuple):
         return cls(source, name)
 
 
+class Placement(IntEnum):
+    """The place that a component must have among the layers.
+
+    SHARED: any, with other components.
+    ALONE: a layer that holds nothing else.
+    BOTTOM, TOP: such a layer, below or above all layers of other placements.
+    """
+
+    SHARED = 0
+    ALONE = 1
+    BOTTOM = 2
+    TOP = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """Files that change together. Planning and equality ignore `positions`.
@@ -307,8 +321,9 @@ class Component:
     fingerprint: 8 bytes, a hash of everything that its tar entries will hold; only planning uses it.
     version: as its database writes it, or ""; several versions are separated by spaces, the newest last.
     changes: epoch seconds of known upstream changes (from changelogs), newest first.
-    interval: days between updates if an attribute sets them (user.update-interval), else None.
+    interval: days between updates if an attribute (user.update-interval), a map or a group sets them, else None.
     built: epoch seconds, the newest build time of its packages; None if unknown.
+    placement: the place that a user asks for; a Ledger does not record it.
     positions: of its paths in the Tree, in order, without ancestor directories that it shares with others.
     """
 
@@ -319,6 +334,7 @@ class Component:
     changes: tuple[int, ...] = ()
     interval: float | None = None
     built: int | None = None
+    placement: Placement = Placement.SHARED
     positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
 
 

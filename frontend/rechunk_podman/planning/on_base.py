@@ -6,8 +6,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Placement, Plan, PlannedLayer
 from rechunk_podman.planning.ledger import Ledger
+from rechunk_podman.planning.placement import obeys, shared_room
 from rechunk_podman.planning.plan import plan
 
 OWN_SHARE = 8
@@ -20,7 +21,8 @@ def plan_on_base(
     """Plan like plan(), but put the unchanged layers of the base image first, as they are and in its order.
 
     Clients that have the base, or another image on it, have these layers already. If they leave too few
-    layers for the rest, the smallest of them are not kept.
+    layers for the rest, the smallest of them are not kept. Layers of the placement BOTTOM are the lowest above
+    them. A layer of the base with a component of the placement TOP is not kept.
 
     Args:
         previous: the Ledger of the image's own predecessor; None if there was none.
@@ -31,7 +33,8 @@ def plan_on_base(
     Pure: the same arguments, in any order of the components, give the same Plan.
 
     Raises:
-        UsageError: max_layers is below 1. ValueError: two components of one id.
+        UsageError: max_layers is below 1, or too low for the components that need a layer of their own.
+        ValueError: two components of one id.
     """
     if max_layers < 1:
         raise UsageError(f"cannot plan {max_layers} layers", hint="--max-layers takes 1 or more")
@@ -40,6 +43,7 @@ def plan_on_base(
         if component.id in present:
             raise ValueError("two components of one id")
         present[component.id] = component
+    shared_room(list(present.values()), max_layers)
     pinned = _pinned(present, base, max_layers)
     held = {ident for layer in pinned for ident in layer.components}
     rest = [component for ident, component in present.items() if ident not in held]
@@ -70,13 +74,21 @@ def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int
         (index, layer)
         for index, layer in enumerate(base.layers)
         if all(ident in present and not base.changed(present[ident]) for ident in layer.components)
+        and obeys([present[ident] for ident in layer.components])
+        and present[layer.components[0]].placement is not Placement.TOP
     ]
-    others = len(present) - sum(len(layer.components) for _, layer in clean)
-    if others == 0 and len(clean) <= max_layers:
+    held = {ident for _, layer in clean for ident in layer.components}
+    others = [component for ident, component in present.items() if ident not in held]
+    apart = [component for component in others if component.placement is not Placement.SHARED]
+    if len(apart) == len(others) and len(clean) + len(others) <= max_layers:
         return [layer for _, layer in clean]
-    room = max_layers - max(1, min(others, max_layers // OWN_SHARE))
+    room = max_layers - max(len(apart) + 1, min(len(others), max_layers // OWN_SHARE))
     if len(clean) <= room:
         return [layer for _, layer in clean]
     sizes = {index: sum(present[ident].size for ident in layer.components) for index, layer in clean}
-    kept = set(sorted(sizes, key=lambda index: (-sizes[index], index))[:room])
+    # without theirs, components that must be alone would need another layer
+    alone = {
+        index for index, layer in clean if present[layer.components[0]].placement is not Placement.SHARED
+    }
+    kept = set(sorted(sizes, key=lambda index: (index not in alone, -sizes[index], index))[:room])
     return [layer for index, layer in clean if index in kept]

@@ -8,11 +8,12 @@ from dataclasses import replace
 import numpy as np
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import TAR_FORMAT, Component, Plan, PlannedLayer
+from rechunk_podman.model import TAR_FORMAT, Component, Placement, Plan, PlannedLayer
 from rechunk_podman.planning.bundles import bundles
 from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
 from rechunk_podman.planning.ledger import Ledger, quantized
 from rechunk_podman.planning.pack import CleanLayer, pack
+from rechunk_podman.planning.placement import obeys, shared_room, sorted_by_placement
 from rechunk_podman.planning.rates import Tuning, first_rate, rates, release_table
 from rechunk_podman.planning.scenarios import Forecast, forecast, release_weights
 
@@ -50,19 +51,27 @@ def plan(
         raise ValueError("two components of one id")
     if not ordered:
         return Plan(())
+    room = shared_room(ordered, max_layers)
     if previous is None:
-        return _without_memory(ordered, max_layers)
+        return _without_memory(ordered, room)
     return _with_memory(ordered, previous, max_layers, now, tuning)
 
 
-def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
+def _without_memory(ordered: Sequence[Component], room: int) -> Plan:
     """Plan by size and name alone.
 
     Layers that change at every build come last, the others by rising odds of a change per byte, as far as
     these are known by kind and name.
+
+    Args:
+        room: the largest number of layers of SHARED components.
     """
+    shared = [component for component in ordered if component.placement is Placement.SHARED]
+    groups = [[component] for component in ordered if component.placement is not Placement.SHARED]
+    if shared:
+        groups += stateless_layers(shared, room)
     layers = []
-    for group in stateless_layers(ordered, max_layers):
+    for group in groups:
         size = float(sum(max(component.size, 1) for component in group))
         change = 1.0 - float(np.prod([1.0 - first_rate(component) for component in group]))
         idents = tuple(sorted(component.id for component in group))
@@ -70,7 +79,7 @@ def _without_memory(ordered: Sequence[Component], max_layers: int) -> Plan:
         key = (volatile, _odds_per_byte(size, change), idents)
         layers.append((key, PlannedLayer(idents, rate=quantized(change))))
     layers.sort(key=lambda entry: entry[0])
-    return Plan(tuple(layer for _, layer in layers))
+    return Plan(sorted_by_placement([layer for _, layer in layers], ordered))
 
 
 def _with_memory(
@@ -78,7 +87,7 @@ def _with_memory(
 ) -> Plan:
     clean = _clean_layers(ordered, previous)
     if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
-        return Plan(previous.layers)
+        return Plan(sorted_by_placement(previous.layers, ordered))
     future = _forecast(ordered, previous, now, tuning)
     layers = []
     for members in clean.values():
@@ -111,7 +120,8 @@ def _with_memory(
             new.append((_odds_per_byte(size, change), layer))
     old.sort(key=lambda entry: entry[0])
     new.sort(key=lambda entry: (entry[0], entry[1].components))
-    return Plan((*(layer for _, layer in old), *(layer for _, layer in new)), tuple(notes))
+    planned = [layer for _, layer in (*old, *new)]
+    return Plan(sorted_by_placement(planned, ordered), tuple(notes))
 
 
 def _packed(
@@ -121,7 +131,20 @@ def _packed(
     max_layers: int,
     tuning: Tuning,
 ) -> list[tuple[int, ...]]:
-    """Return the rows of each layer, in order, packed bundle by bundle."""
+    """Return the rows of each layer, in order, packed bundle by bundle; rows that are not SHARED are alone."""
+    alone = [row for row, component in enumerate(ordered) if component.placement is not Placement.SHARED]
+    if alone:
+        shared = [row for row, component in enumerate(ordered) if component.placement is Placement.SHARED]
+        row_of = {row: index for index, row in enumerate(shared)}
+        local = [
+            CleanLayer(tuple(row_of[row] for row in layer.members), layer.fee)
+            for layer in clean
+            if layer.members[0] in row_of
+        ]
+        among = [ordered[row] for row in shared]
+        room = max_layers - len(alone)
+        groups = _packed(among, future.of(shared), local, room, tuning) if shared else []
+        return [*((row,) for row in alone), *(tuple(shared[index] for index in group) for group in groups)]
     found = bundles(ordered, future, clean, tuning.most_bundles)
     bundle_of = {row: number for number, bundle in enumerate(found) for row in bundle}
     layers = [
@@ -134,7 +157,10 @@ def _packed(
 
 
 def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, tuple[int, ...]]:
-    """Return the layers of the previous image in which nothing changed: index -> rows of `ordered`."""
+    """Return the layers of the previous image that may stay as they are: index -> rows of `ordered`.
+
+    Nothing in them changed, and they are as the placements of their components demand.
+    """
     if previous.tar_format != TAR_FORMAT:
         return {}
     unchanged = {
@@ -144,6 +170,7 @@ def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, t
         index: tuple(sorted(unchanged[ident] for ident in layer.components))
         for index, layer in enumerate(previous.layers)
         if all(ident in unchanged for ident in layer.components)
+        and obeys([ordered[unchanged[ident]] for ident in layer.components])
     }
 
 

@@ -40,6 +40,11 @@ class Forecast:
     stays: Array
     weights: Array
 
+    def of(self, rows: Sequence[int]) -> Forecast:
+        """Return the forecast of some rows alone, in the given order."""
+        chosen = list(rows)
+        return Forecast(self.sizes[chosen], self.stays[chosen], self.weights)
+
     def bundled(self, bundles: Sequence[Sequence[int]]) -> Forecast:
         """Return the forecast of bundles of rows: a bundle changes if any of its rows does.
 
