@@ -43,8 +43,6 @@ def sorted_by_placement(
 ) -> tuple[PlannedLayer, ...]:
     """Return the layers with those of BOTTOM first and those of TOP last, else in the given order."""
     placed: dict[ComponentId, int] = {
-        component.id: _ORDER[component.placement]
-        for component in components
-        if component.placement in _ORDER
+        component.id: _ORDER[component.placement] for component in components if component.placement in _ORDER
     }
     return tuple(sorted(layers, key=lambda layer: placed.get(layer.components[0], 1)))
