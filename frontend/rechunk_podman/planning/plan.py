@@ -131,7 +131,7 @@ def _packed(
     max_layers: int,
     tuning: Tuning,
 ) -> list[tuple[int, ...]]:
-    """Return the rows of each layer, in order, packed bundle by bundle; rows that are not SHARED are alone."""
+    """Return the rows of each layer, packed bundle by bundle; rows that are not SHARED are alone."""
     alone = [row for row, component in enumerate(ordered) if component.placement is not Placement.SHARED]
     if alone:
         shared = [row for row, component in enumerate(ordered) if component.placement is Placement.SHARED]
