@@ -21,8 +21,8 @@ def plan_on_base(
     """Plan like plan(), but put the unchanged layers of the base image first, as they are and in its order.
 
     Clients that have the base, or another image on it, have these layers already. If they leave too few
-    layers for the rest, the smallest of them are not kept. Layers of the placement BOTTOM are the lowest above
-    them. A layer of the base with a component of the placement TOP is not kept.
+    layers for the rest, the smallest of them are not kept. Layers of the placement BOTTOM are just above
+    those. A layer of the base with a component of the placement TOP is not kept.
 
     Args:
         previous: the Ledger of the image's own predecessor; None if there was none.
