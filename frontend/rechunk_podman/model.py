@@ -321,7 +321,7 @@ class Component:
     fingerprint: 8 bytes, a hash of everything that its tar entries will hold; only planning uses it.
     version: as its database writes it, or ""; several versions are separated by spaces, the newest last.
     changes: epoch seconds of known upstream changes (from changelogs), newest first.
-    interval: days between updates if an attribute (user.update-interval), a map or a group sets them, else None.
+    interval: days between updates if an attribute, a map or a group sets them, else None.
     built: epoch seconds, the newest build time of its packages; None if unknown.
     placement: the place that a user asks for; a Ledger does not record it.
     positions: of its paths in the Tree, in order, without ancestor directories that it shares with others.
