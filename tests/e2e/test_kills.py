@@ -233,6 +233,26 @@ def test_clean_says_what_it_removes(place: Place, small: Callable[[int], str]) -
     assert told["removed"] == [f"the directory {work}"]
 
 
+def test_a_mount_of_an_earlier_start_of_the_machine_is_not_undone(
+    place: Place, small: Callable[[int], str]
+) -> None:
+    """A restart ends all mounts: the one that is there now, somebody else made."""
+    storage, name = place.storage, small(1)
+    image = storage.run("podman", "image", "inspect", "--format={{.Id}}", name).out.strip()
+    work = place.folder / "tmp/rechunk-podman.tmp-cccccccc"
+    with storage.mounted(name) as root:
+        for boot, stays in (("an earlier one", True), (None, False)):
+            work.mkdir(mode=0o700)
+            record = {"image": image, "env": dict(storage.env), **({"boot": boot} if boot else {})}
+            (work / "changes.json").write_text(json.dumps(record))
+            (work / "mounted").touch()
+            done = tools.run(*tools.RECHUNK, "clean", env=place.env)
+            assert not work.exists()
+            assert (root / "opt").exists() is stays
+            assert ("removed the mount" in done.out) is not stays
+        storage.run("podman", "image", "mount", name)  # the fixture unmounts it
+
+
 def test_untagged_images_of_a_killed_split_go_and_others_stay(
     place: Place, small: Callable[[int], str]
 ) -> None:

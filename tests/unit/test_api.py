@@ -74,6 +74,33 @@ def test_every_public_name_is_there_and_documented(repository):
         rechunk_podman.nonsense  # noqa: B018
 
 
+@pytest.mark.parametrize(
+    "field",
+    [
+        {"format": "docker"},
+        {"keep_mtime": "/etc"},
+        {"labels": "app=shop"},
+        {"labels": ("app=shop", 1)},
+        {"max_layers": "64"},
+        {"max_layers": None},
+        {"threads": True},
+        {"compression": "zstd"},
+        {"arch": b"amd64"},
+    ],
+)
+def test_an_option_of_another_type_is_refused(field):
+    """A text in place of a tuple would be read letter by letter, a format in text be none."""
+    (name,) = field
+    with pytest.raises(UsageError, match=f"{name} is of the wrong type"):
+        BuildOptions(**field)
+
+
+def test_a_list_may_stand_for_a_tuple(rootfs, tmp_path):
+    rechunk_podman.build(rootfs, f"oci:{tmp_path}/image", BuildOptions(labels=["app=shop"]))
+    labels = rechunk_podman.inspect(f"oci:{tmp_path}/image").record.config.labels
+    assert labels["app"] == "shop"
+
+
 def test_a_name_behind_the_path_and_compression(rootfs, tmp_path):
     options = BuildOptions(compression=Compression.parse("zstd"))
     rechunk_podman.build(str(rootfs), f"oci:{tmp_path}/image:localhost/app:2", options)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from rechunk_podman.build import strict_json
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.output import Format
@@ -55,7 +56,7 @@ class BuildOptions:
     threads: their number, 0 for one per core; the image does not depend on it.
 
     Raises:
-        UsageError: a value is out of range.
+        UsageError: a value is out of range, or of another type.
     """
 
     max_layers: int = DEFAULT_MAX_LAYERS
@@ -80,6 +81,7 @@ class BuildOptions:
     threads: int = 0
 
     def __post_init__(self) -> None:
+        strict_json.require_types(self)
         Compression.parse(self.compression.kind, self.compression.level)
         if self.format is Format.DOCKER and self.compression.kind == "zstd":
             raise UsageError("docker's format knows no zstd", hint="--compression gzip, or --format oci")

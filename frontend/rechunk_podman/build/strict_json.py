@@ -9,8 +9,10 @@ written nor read.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
+from functools import cache
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -52,6 +54,32 @@ def loads(kind: type[T], data: bytes, number: int, name: str) -> T:
     return _parsed(kind, document, name)
 
 
+def require_types(value: Any) -> None:
+    """Check that each field of a dataclass has a value of its type; a list may stand for a tuple.
+
+    Raises:
+        UsageError: a field is of another type.
+    """
+    for name, kind in _hints(type(value)).items():
+        content = getattr(value, name)
+        if not _has_type(content, kind):
+            raise UsageError(f"{name} is of the wrong type: {content!r:.80}", hint=f"expected: {kind}")
+
+
+def _has_type(item: Any, kind: Any) -> bool:
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_has_type(item, argument) for argument in arguments)
+    if origin is tuple:
+        return isinstance(item, (tuple, list)) and all(_has_type(part, arguments[0]) for part in item)
+    # True is no number
+    return type(item) is kind if kind in (int, bool) else isinstance(item, kind)
+
+
+_hints: Callable[[Any], dict[str, Any]] = cache(get_type_hints)
+"""Resolving the annotations of a dataclass takes longer than all else here."""
+
+
 def _object(value: Any) -> dict[str, Any]:
     document = {}
     for field in fields(value):
@@ -72,7 +100,7 @@ def _plain(value: Any) -> Any:
 
 
 def _parsed(kind: type[T], document: dict[str, Any], name: str) -> T:
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     known = {field.name: field for field in fields(kind) if field.repr}  # type: ignore[arg-type]
     for key in document:
         if key not in known:

@@ -44,6 +44,14 @@ _STORAGE_VARIABLES = (
 """Variables that decide which storage the tools work on."""
 
 
+def _boot_id() -> str:
+    """Return the id that the kernel chose when it started (random(4)); empty without /proc."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
     """The changes that a run may make in storage.
@@ -55,6 +63,7 @@ class Changes:
     containers: ids of the containers before the run.
     bases: ids or names of the images that a build begins with; empty without buildah.
     env: the variables that select the storage.
+    boot: the id of the start of the machine, which ends all mounts.
     """
 
     image: str | None = None
@@ -66,6 +75,7 @@ class Changes:
     env: Mapping[str, str] = field(
         default_factory=lambda: {name: os.environ[name] for name in _STORAGE_VARIABLES if name in os.environ}
     )
+    boot: str = field(default_factory=_boot_id)
 
     def record(self, directory: str) -> None:
         """Write the record into a locked temporary directory (OSError)."""
@@ -170,7 +180,9 @@ def unmount(image: str, env: Mapping[str, str]) -> None:
 
 
 def _is_ours(changes: Changes, path: str, env: Mapping[str, str]) -> bool:
-    """Return True if the image is mounted, and the run in `path` mounted it."""
+    """Return True if the image is mounted, and the run in `path` mounted it since the machine started."""
+    if changes.boot != _boot_id():
+        return False
     text = run(["podman", "image", "mount", "--format=json"], env=env).text or "[]"
     for entry in json.loads(text) or ():
         # podman 4.3 calls it `mountpoint`, and the image's id `id`
