@@ -369,6 +369,35 @@ def test_what_no_client_unpacks_alike(tmp_path, members, expected):
     assert codes(layout(tmp_path, make_tar(members)).finish(), strict=False) == expected
 
 
+LIB = [directory("usr"), directory("usr/lib"), member("lib", tarfile.SYMTYPE, linkname="usr/lib")]
+
+
+@pytest.mark.parametrize(
+    ("upper", "told"),
+    [
+        ([member("lib/a/b")], True),
+        ([member("lib/a")], True),
+        ([member(".wh.usr"), member("lib/a")], True),
+        ([directory("lib"), member("lib/a")], False),
+        ([directory("usr"), member("usr/a")], False),
+        ([member("other/lib/a")], False),
+    ],
+)
+def test_entries_below_a_symlink_of_a_lower_layer(tmp_path, upper, told):
+    """podman and umoci unpack them differently: tests/tools/test_tar_clients.py."""
+    image = Layout(tmp_path / "image").layer(make_tar(LIB)).layer(make_tar([directory("x")]))
+    report = validate(image.layer(make_tar(upper)).finish(), strict=False)
+    texts = [problem.message for problem in report.errors if problem.code == "parent"]
+    assert (len(texts), any("'lib', a symlink of a lower layer" in text for text in texts)) == (told, told)
+
+
+@pytest.mark.parametrize("hiding", [[member(".wh.lib")], [member(".wh..wh..opq")], [directory("lib")]])
+def test_a_symlink_that_a_layer_between_hides(tmp_path, hiding):
+    image = Layout(tmp_path / "image").layer(make_tar(LIB)).layer(make_tar(hiding))
+    report = validate(image.layer(make_tar([member("lib/a")])).finish(), strict=False)
+    assert not any("lower layer" in problem.message for problem in report.problems)
+
+
 def test_end_of_the_tar(tmp_path):
     tar = make_tar([member("a", data=b"x")])[:1024]
     path = layout(tmp_path, tar).finish()

@@ -44,7 +44,7 @@ from rechunk_podman.oci.read.stores import Store, blob_name, read_document
 from rechunk_podman.oci.reference import DOCKER_ARCHIVE, PathReference, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import Descriptor, Digest
-from rechunk_podman.oci.validate.tar import check_tar
+from rechunk_podman.oci.validate.tar import LowerLinks, check_tar
 
 _REF_NAME = re.compile(
     r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*"
@@ -135,6 +135,7 @@ class _Validator:
         self.sizes = store.sizes()
         self.visited: set[str] = set()
         self.layers: dict[tuple[str, str, int], Digest | None] = {}
+        self.below = LowerLinks()
         for name in store.duplicates:
             self.problem("duplicate-member", name, "the archive holds it twice")
 
@@ -319,6 +320,7 @@ class _Validator:
             if descriptor is None or descriptor.digest not in self.report.elsewhere:
                 self.problem("missing-blob", where, "it is missing")
             return
+        self.below.enter(file, number)
         key = (file, descriptor.media_type, descriptor.size) if descriptor is not None else (file, "", 0)
         if key not in self.layers:
             self.layers[key] = self._read_layer(file, descriptor, where)
@@ -348,7 +350,7 @@ class _Validator:
                     self.problem("zstd-frames", where, text, strict=True)
                 stream = decompressor(stored, compression, where)
                 tar = HashingReader(stream)
-                for code, text, strict in check_tar(io.BufferedReader(tar, 1 << 20), where):
+                for code, text, strict in check_tar(io.BufferedReader(tar, 1 << 20), where, self.below):
                     self.problem(code, where, text, strict)
                 tar.drain()
                 if isinstance(stream, GzipReader) and stream.members != 1:

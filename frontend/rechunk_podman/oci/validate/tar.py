@@ -16,6 +16,7 @@ from rechunk_podman.oci.read.flatten import OPAQUE, WHITEOUT
 from rechunk_podman.oci.read.tar import Member, members
 
 _REFUSED = "podman refuses the layer"
+_REPLACED = "some clients replace it by a directory, some follow it"
 SHOWN = 5
 """The number of problems of one kind in a layer that are reported one by one."""
 
@@ -28,8 +29,43 @@ class TarProblem(NamedTuple):
     strict: bool = True
 
 
-def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
+class LowerLinks:
+    """The symlinks in the layers below the one that is read, of one image after the other.
+
+    Clients that unpack a layer by itself (podman, docker with overlay2) replace such a symlink by a directory
+    where an entry lies below it; those that unpack into the tree (umoci, containerd) follow it.
+    """
+
+    def __init__(self) -> None:
+        self.paths: set[str] = set()
+        self._layer = ""
+        self._changes: dict[str, tuple[set[str], set[str]]] = {}
+
+    def enter(self, layer: str, number: int) -> None:
+        """Begin with a layer, named by its file; 0 begins an image. Apply the changes of one that was read."""
+        if number == 0:
+            self.paths = set()
+        self._layer = layer
+        if layer in self._changes:
+            self.change(*self._changes[layer])
+
+    def change(self, gone: set[str], new: set[str]) -> None:
+        """Apply the changes that the current layer makes, and keep them for images that share it."""
+        self._changes[self._layer] = gone, new
+        self.paths = (self.paths - gone) | new
+
+    def above(self, path: str) -> str | None:
+        """Return the symlink that is the path or an ancestor of it, or None."""
+        while path and path not in self.paths:
+            path = path.rpartition("/")[0]
+        return path or None
+
+
+def check_tar(stream: BinaryIO, name: str, below: LowerLinks | None = None) -> list[TarProblem]:
     """Read an uncompressed layer to its end; return its problems.
+
+    Args:
+        below: what the layers below hold; it is changed to what they and this layer hold.
 
     Raises:
         ImageError: the tar cannot be read to its end.
@@ -37,10 +73,12 @@ def check_tar(stream: BinaryIO, name: str) -> list[TarProblem]:
     found: list[TarProblem] = []
     counts: Counter[str] = Counter()
     tail = _Tail(stream)
-    for problem in _Checker().run(io.BufferedReader(tail, 1 << 20), name):
+    checker = _Checker(below or LowerLinks())
+    for problem in checker.run(io.BufferedReader(tail, 1 << 20), name):
         counts[problem.code] += 1
         if counts[problem.code] <= SHOWN:
             found.append(problem)
+    checker.below.change(checker.gone(), checker.symlinks)
     if tail.size % 512 or tail.last != bytes(1024):
         found.append(TarProblem("tar-end", "the tar does not end in two blocks of zeros"))
     for code, count in counts.items():
@@ -69,7 +107,10 @@ class _Tail(io.RawIOBase):
 
 
 class _Checker:
-    def __init__(self) -> None:
+    def __init__(self, below: LowerLinks) -> None:
+        self.below = below
+        self.symlinks: set[str] = set()
+        self.opaque: set[str] = set()
         self.directories = {""}
         self.files: dict[str, int] = {}
         self.whiteouts: set[str] = set()
@@ -111,6 +152,9 @@ class _Checker:
         elif parent not in self.directories and parent not in self.complained:
             self.complained.add(parent)
             yield TarProblem("parent", f"{shown} has no directory before it")
+            if link := self.below.above(parent):
+                text = f"{shown} lies below {link!r}, a symlink of a lower layer: {_REPLACED}"
+                yield TarProblem("parent", text, strict=False)
         if member.mtime < 0:
             yield TarProblem("mtime", f"{shown} has a time before 1970, which some clients set to 1970")
         if member.link is not None:
@@ -118,13 +162,33 @@ class _Checker:
         if member.kind is Kind.DIRECTORY:
             self.directories.add(path)
             self.files.pop(path, None)
+            self.symlinks.discard(path)
         else:
             self.files[path] = _metadata(member)
             self.directories.discard(path)
+            if member.kind is Kind.SYMLINK:
+                self.symlinks.add(path)
+
+    def gone(self) -> set[str]:
+        """Return the symlinks below that this layer replaces or hides."""
+        paths = self.below.paths
+        found = (paths & self.directories) | (paths & self.files.keys())
+        if self.whiteouts or self.opaque:
+            found |= {path for path in paths if self._is_hidden(path)}
+        return found
+
+    def _is_hidden(self, path: str) -> bool:
+        while path:
+            parent = path.rpartition("/")[0]
+            if path in self.whiteouts or parent in self.opaque:
+                return True
+            path = parent
+        return False
 
     def _whiteout(self, parent: str, base: str, shown: str) -> Iterator[TarProblem]:
         yield TarProblem("whiteout", f"{shown} is a whiteout")
         if base == OPAQUE:
+            self.opaque.add(parent)
             return
         path = f"{parent}/{base[len(WHITEOUT) :]}" if parent else base[len(WHITEOUT) :]
         self.whiteouts.add(path)
