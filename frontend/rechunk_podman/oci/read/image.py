@@ -175,10 +175,10 @@ def open_store(reference: PathReference) -> tuple[str, Store]:
         )
     if transport == OCI or (transport is None and path.is_dir()):
         if not is_layout(path):
-            if (path / "blobs").is_dir():
+            if (path / "blobs").is_dir() or any(path.glob(".layout.*.partial")):
                 raise ImageError(
                     f"a half-made OCI layout: {path}",
-                    context=["it has blobs and lacks oci-layout or index.json"],
+                    context=["it lacks oci-layout or index.json, and has blobs or a part of a layout"],
                     hint="the program that wrote it was interrupted: remove it, and write it again",
                 )
             raise UsageError(f"not an OCI layout: {path}", hint="a layout holds oci-layout and index.json")

@@ -42,7 +42,7 @@ class LowerLinks:
         self._changes: dict[str, tuple[set[str], set[str]]] = {}
 
     def enter(self, layer: str, number: int) -> None:
-        """Begin with a layer, named by its file; 0 begins an image. Apply the changes of one that was read."""
+        """Begin a layer, named by its file; 0 begins an image. Apply the changes of a layer that was read."""
         if number == 0:
             self.paths = set()
         self._layer = layer
