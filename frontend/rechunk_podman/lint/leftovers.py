@@ -19,8 +19,6 @@ _CACHES = matching(
     (
         *(glob for locations in _ECOSYSTEMS for glob in locations.caches),
         *(f"var/cache/{tool}/**" for tool in ("man", "PackageKit", "ldconfig", "swcatalog", "app-info")),
-        # package managers whose databases are not read yet
-        *("var/cache/pacman/**", "var/lib/pacman/repos/**", "var/lib/pacman/sync/**"),
         *(
             f"{home}/{cache}/**"
             for home in ("root", "home/*", "var/roothome", "var/home/*")

@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from rechunk_podman.packages.alpm import reader as alpm
 from rechunk_podman.packages.apk import reader as apk
 from rechunk_podman.packages.dpkg import reader as dpkg
+from rechunk_podman.packages.nix import reader as nix
 from rechunk_podman.packages.node import reader as node
+from rechunk_podman.packages.portage import reader as portage
 from rechunk_podman.packages.protocol import Ecosystem
 from rechunk_podman.packages.python import reader as python
 from rechunk_podman.packages.rpm import reader as rpm
 from rechunk_podman.packages.versions import compare_rpm, newest
+from rechunk_podman.packages.xbps import reader as xbps
 
 ECOSYSTEMS: tuple[Ecosystem, ...] = (
     rpm,
     dpkg,
     apk,
+    alpm,
+    portage,
+    xbps,
+    nix,
     python,
     node,
 )

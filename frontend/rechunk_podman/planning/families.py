@@ -43,7 +43,8 @@ def family(ident: ComponentId) -> str:
     """Return the first part of a package's name, up to a dash or digit, that is not a generic word."""
     if ident.source not in PACKAGE_SOURCES:
         return str(ident)
-    for word in _WORDS.split(ident.name.lower()):
+    # portage's names begin with a category
+    for word in _WORDS.split(ident.name.rpartition("/")[2].lower()):
         if word and word not in GENERIC:
             return word
     return ident.name

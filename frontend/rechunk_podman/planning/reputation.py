@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from rechunk_podman.model import ComponentId
 
-PACKAGE_SOURCES = frozenset({"rpm", "dpkg", "apk", "alpm"})
+PACKAGE_SOURCES = frozenset({"rpm", "dpkg", "apk", "alpm", "portage", "xbps", "nix"})
 
 BUSY, LIVELY, ORDINARY, CALM, STILL = 5.0, 2.2, 1.0, 0.5, 0.25
 
@@ -113,7 +113,7 @@ _SPLIT = re.compile(r"[^a-z0-9+]+")
 
 def reputation(ident: ComponentId) -> float:
     """Return a package's expected changes, by its name, as a multiple of an ordinary one's; 1 if unknown."""
-    return _pace(ident.name) if ident.source in PACKAGE_SOURCES else ORDINARY
+    return _pace(ident.name.rpartition("/")[2]) if ident.source in PACKAGE_SOURCES else ORDINARY
 
 
 @lru_cache(maxsize=1 << 14)

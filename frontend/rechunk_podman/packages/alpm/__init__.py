@@ -1,0 +1,1 @@
+"""The local database of Arch Linux's pacman: reader, parsers, versions."""

@@ -1,0 +1,1 @@
+"""The store of Nix: reader and versions."""

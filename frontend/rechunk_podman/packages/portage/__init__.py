@@ -1,0 +1,1 @@
+"""The database of Gentoo's portage: reader, parsers, versions."""

@@ -1,0 +1,1 @@
+"""The database of Void Linux's xbps: reader, parsers, versions."""
