@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.native import path_starts, sort_paths, take_paths
-from rechunk_podman.pathtable import PathPositions, PathTable, Positions, path_key
+from rechunk_podman.pathtable import NO_POSITIONS, PathPositions, PathTable, Positions, path_key
 
-__all__ = ["PathPositions", "PathTable", "Positions", "path_key"]
+__all__ = ["NO_POSITIONS", "PathPositions", "PathTable", "Positions", "path_key"]
 
 
 class Kind(IntEnum):
@@ -77,8 +77,6 @@ NUMBERS = Entry._fields[:9]
 
 ROOT = -1
 """The position of the root directory's entry, which is in no column."""
-
-NO_POSITIONS: Positions = np.empty(0, np.intp)
 
 TAR_FORMAT = 1
 """Number of the rules by which layers are written: a change of any entry's bytes needs another number,

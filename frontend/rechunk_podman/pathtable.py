@@ -13,8 +13,11 @@ from rechunk_podman.native import find_path, find_paths, path_starts, take_paths
 Positions = npt.NDArray[np.intp]
 """Indexes into the columns of a Tree."""
 
+NO_POSITIONS: Positions = np.empty(0, np.intp)
+
 T = TypeVar("T")
 _CHUNK = 1024
+_ROWS = 1 << 16
 
 
 class PathTable(Sequence[str]):
@@ -112,11 +115,16 @@ class PathTable(Sequence[str]):
     def ending(self, suffix: bytes) -> Positions:
         """Return the positions of the paths that end in `suffix`, which is not empty, in order."""
         text = np.frombuffer(self.text, np.uint8)
-        ends = self.starts[1:] - 1
-        found = np.flatnonzero(ends - self.starts[:-1] >= len(suffix))
-        for back, byte in enumerate(reversed(suffix), 1):
-            found = found[text[ends[found] - back] == byte]
-        return found
+        found = [NO_POSITIONS]
+        for start in range(0, len(self), _ROWS):
+            starts = self.starts[start : start + _ROWS + 1]
+            chosen = np.flatnonzero(np.diff(starts) > len(suffix))
+            ends = starts[1:][chosen] - 1
+            for back, byte in enumerate(reversed(suffix), 1):
+                same = text[ends - back] == byte
+                chosen, ends = chosen[same], ends[same]
+            found.append(chosen + start)
+        return np.concatenate(found)
 
 
 class PathPositions(Mapping[str, int]):

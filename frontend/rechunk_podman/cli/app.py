@@ -19,24 +19,37 @@ from rechunk_podman.cli.console import guarded, set_up_logging, set_up_streams
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "split": "split",
-        "build": "build",
-        "verify": "verify",
-        "validate": "validate",
-        "inspect": "inspect",
-        "diff": "diff",
-        "simulate": "simulate",
-        "lint": "lint",
-        "previous": "previous",
-        "changelog": "changelog",
-        "promote": "promote",
-        "index": "index",
-        "init": "init",
-        "clean": "clean",
+        "split": "Split an image in local storage into content-based layers: "
+        "into storage, a registry or a file.",
+        "build": "Write the files of a root filesystem as an image in content-based, reproducible layers.",
+        "verify": "Prove that A and B hold the same files: type, content, mode, owner, "
+        "xattrs, links, devices.",
+        "validate": "Recompute every digest, size and diff_id of the images at PATH, "
+        "and check how their tars are made.",
+        "inspect": "Show an image's layers, their sizes and components, and the record in it "
+        "for the next image.",
+        "diff": "Show what a client that has OLD downloads for NEW, layer by layer, and why.",
+        "simulate": "Replay release histories through the planner: what do clients download per update?",
+        "lint": "Check an image for files that fail at boot, leak secrets or make updates large.",
+        "previous": "Print the newest tag of a series in a registry: the previous image.",
+        "changelog": "Write the changes from OLD to NEW: packages, the download, commits; in "
+        "Markdown by default.",
+        "promote": "Give an image in a registry more tags; it keeps its digest, and nothing "
+        "else is uploaded.",
+        "index": "Push an index over images of several platforms, each as it is, with its own record.",
+        "init": "Write the files that a repository of a derived image needs: Containerfile, "
+        "workflow, Justfile.",
+        "clean": "Remove what killed runs of this user left: directories, mounts, working "
+        "containers, untagged images.",
     }
 )
-"""Command -> the module of cli/ with the function of this name, in the order of the help."""
+"""Command -> its summary, in the order of the help.
 
+The function of this name in the module of this name is the command; its docstring begins with the summary.
+"""
+
+_ALONE = ("--help", "-h", "--version", "-V")
+"""Options that need no command."""
 
 _GLOBAL = re.compile(r"(-v+|--verbose|--trace-logfile(=.*)?)\Z", re.DOTALL)
 
@@ -44,9 +57,10 @@ NAME = "rechunk-podman"
 
 
 def application(arguments: Sequence[str] = ()) -> typer.Typer:
-    """Return the typer application; if the arguments begin with a command, include only this command.
+    """Return the typer application with the commands that the arguments need: the first one, none, or all.
 
-    A build starts in half the time if the modules of the other commands are not loaded.
+    A build starts in half the time if the modules of the other commands are not loaded, and so does the help:
+    the summaries are enough for it.
     """
     app = typer.Typer(
         name=NAME,
@@ -58,8 +72,11 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
     app.callback()(_top)
     asked = [name for name in arguments[:1] if name in COMMANDS]
     for name in asked or COMMANDS:
-        module = import_module(f"rechunk_podman.cli.commands.{COMMANDS[name]}")
-        app.command(name)(getattr(module, name))
+        if arguments and arguments[0] in _ALONE:
+            app.command(name, help=COMMANDS[name])(_nothing)
+        else:
+            module = import_module(f"rechunk_podman.cli.commands.{name}")
+            app.command(name)(getattr(module, name))
     return app
 
 
@@ -93,6 +110,10 @@ def command_first(arguments: Sequence[str]) -> list[str]:
         early += rest[:count]
         del rest[:count]
     return [*rest[:1], *early, *rest[1:]]
+
+
+def _nothing() -> None:
+    """Stand for a command of which the help shows the summary alone."""
 
 
 def _version(wanted: bool) -> None:

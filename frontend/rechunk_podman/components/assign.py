@@ -16,6 +16,7 @@ from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, will_chan
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import bigfiles, bytecode, kernel, packages, unclaimed, xattr
 from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Positions, Tree
+from rechunk_podman.native import release_memory
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
@@ -74,6 +75,7 @@ def assign(
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))
     digest_missing(root, board, workers)
+    release_memory()
     mtimes = layer_mtimes(board)
     components = [_root_component(tree, root_mode), *_components(board, mtimes)]
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes)

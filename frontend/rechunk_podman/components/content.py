@@ -19,6 +19,8 @@ from rechunk_podman.workers import Workers
 _CHUNK = 1 << 20
 _BATCH = 1 << 20
 """Bytes that a thread reads at once."""
+_FILE_COST = 1 << 10
+"""Bytes that a file counts in a batch beside its content, which bounds the number of files in it."""
 
 
 def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) -> bytes:
@@ -92,7 +94,7 @@ def _batches(positions: Positions, sizes: npt.NDArray[np.int64]) -> Iterator[Pos
     for start in range(0, len(pairs), 2):
         yield pairs[start : start + 2]
     small = positions[~large]
-    filled = np.cumsum(sizes[small]) // _BATCH
+    filled = np.cumsum(sizes[small] + _FILE_COST) // _BATCH
     yield from filter(len, np.split(small, np.flatnonzero(np.diff(filled)) + 1))
 
 

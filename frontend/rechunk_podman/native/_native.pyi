@@ -111,6 +111,9 @@ def read_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
         ValueError: a size is negative, or the sum of sizes is too large.
     """
 
+def release_memory() -> None:
+    """Return freed memory, which the C library (glibc) keeps for each thread that worked, to the system."""
+
 def has_sha256() -> bool:
     """Return True if this processor has the instructions for SHA-256 (x86-64 SHA extensions).
 

@@ -6,6 +6,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "confined.h"
 #include "sha256.h"
@@ -73,6 +76,15 @@ PyObject *has_sha256(PyObject *module, PyObject *nothing)
     return PyBool_FromLong(sha256_here());
 }
 
+PyObject *release_memory(PyObject *module, PyObject *nothing)
+{
+    (void)module, (void)nothing;
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+    Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
     {"digest_files", digest_files, METH_VARARGS, "See _native.pyi."},
     {"find_path", find_path, METH_VARARGS, "See _native.pyi."},
@@ -82,6 +94,7 @@ static PyMethodDef methods[] = {
     {"path_starts", path_starts, METH_VARARGS, "See _native.pyi."},
     {"read_directories", read_directories, METH_VARARGS, "See _native.pyi."},
     {"read_files", read_files, METH_VARARGS, "See _native.pyi."},
+    {"release_memory", release_memory, METH_NOARGS, "See _native.pyi."},
     {"sort_paths", sort_paths, METH_VARARGS, "See _native.pyi."},
     {"take_paths", take_paths, METH_VARARGS, "See _native.pyi."},
     {"ustar", ustar, METH_VARARGS, "See _native.pyi."},

@@ -29,6 +29,7 @@ PyObject *open_directory(PyObject *module, PyObject *arguments);
 PyObject *path_starts(PyObject *module, PyObject *arguments);
 PyObject *read_directories(PyObject *module, PyObject *arguments);
 PyObject *read_files(PyObject *module, PyObject *arguments);
+PyObject *release_memory(PyObject *module, PyObject *nothing);
 PyObject *sort_paths(PyObject *module, PyObject *arguments);
 PyObject *take_paths(PyObject *module, PyObject *arguments);
 PyObject *ustar(PyObject *module, PyObject *arguments);

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rechunk_podman.pathtable import PathTable, path_key
+from rechunk_podman.pathtable import PathTable, Positions, path_key
 
 _WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
 _EXPRESSIONS = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*"}
@@ -60,12 +60,12 @@ class Locations:
         """Return the paths that match `scattered`, in their order."""
         return _matches(self.scattered, paths)
 
-    def embedded_in(self, paths: Sequence[str]) -> list[str]:
-        """Return the paths that match `embedded`, in their order."""
-        return _matches(self.embedded, paths)
+    def embedded_in(self, paths: PathTable, positions: Positions) -> list[str]:
+        """Return the paths at the positions that match `embedded`, in their order."""
+        return _matches(self.embedded, paths, positions)
 
 
-def _matches(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
+def _matches(globs: Sequence[str], paths: Sequence[str], positions: Positions | None = None) -> list[str]:
     if not globs:
         return []
     # the fixed ends of the globs leave few paths to match
@@ -73,7 +73,9 @@ def _matches(globs: Sequence[str], paths: Sequence[str]) -> list[str]:
     expression = matching(globs)
     if isinstance(paths, PathTable) and all(ends):
         found = np.unique(np.concatenate([paths.ending(path_key(end)) for end in ends]))
-        return [path for path in paths.at(found) if expression.match(path)]
+        paths = paths.at(found if positions is None else np.intersect1d(found, positions, assume_unique=True))
+    elif isinstance(paths, PathTable) and positions is not None:
+        paths = paths.at(positions)
     return [path for path in paths if path.endswith(ends) and expression.match(path)]
 
 

@@ -18,7 +18,7 @@ import xattr
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
-from rechunk_podman.native import read_directories
+from rechunk_podman.native import read_directories, release_memory
 from rechunk_podman.pathtable import PathTable
 from rechunk_podman.rootfs.acl import add_minimal
 from rechunk_podman.rootfs.root import Root
@@ -85,7 +85,9 @@ def scan(
         pending = scanner.read_root()
         _read_all(scanner, pending, workers or Workers(1))
         scanner.raise_or_warn()
-        return scanner.tree()
+        tree = scanner.tree()
+    release_memory()
+    return tree
 
 
 class _Options(NamedTuple):

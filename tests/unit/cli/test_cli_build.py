@@ -352,6 +352,27 @@ def test_every_command_has_its_function():
         (command,) = application([name, "--help"]).registered_commands
         assert command.callback is not None
         assert command.callback.__name__ == name
+        assert str(command.callback.__doc__).startswith(f"{COMMANDS[name]}\n") or (
+            command.callback.__doc__ == COMMANDS[name]
+        )
+
+
+@pytest.mark.parametrize("option", ["--help", "-h", "--version"])
+def test_an_option_alone_loads_no_command(option):
+    code = (
+        "import sys; from rechunk_podman.cli.app import application; print(application(['{}'])(['{}'], "
+        + ("standalone_mode=False)); print(*sys.modules, file=sys.stderr)")
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code.format(option, option)], capture_output=True, timeout=60, check=True
+    )
+    loaded = done.stderr.decode().split()
+    assert "typer" in loaded
+    assert not [
+        name for name in loaded if name.startswith(("numpy", "jinja2", "rechunk_podman.cli.commands"))
+    ]
+    shown = " ".join(done.stdout.decode().split())
+    assert ("rechunk-podman" if option == "--version" else "Prove that A and B") in shown
 
 
 def test_an_unknown_command_is_a_wrong_call():

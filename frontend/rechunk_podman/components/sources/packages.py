@@ -61,7 +61,7 @@ def _records(board: Board, locations: Locations) -> list[str]:
         if locations.is_program:
             chosen &= (board.tree.column("mode")[positions] & 0o111) != 0
             chosen &= board.size[positions] >= LEAST_PROGRAM
-        found += locations.embedded_in(board.tree.paths_at(positions[chosen]))
+        found += locations.embedded_in(board.paths, positions[chosen])
     return found
 
 
@@ -245,7 +245,7 @@ def _claim_trees(board: Board, trees: list[tuple[str, int]]) -> None:
     Args:
         trees: (canonical path of a directory, number of the component that claims it).
     """
-    nearest = np.full(len(board.paths), NOBODY, np.intp)
+    nearest = np.full(len(board.paths), NOBODY, np.int32)
     # an outer directory before inner ones; of equal ones the lowest id stays
     for directory, number in sorted(trees, key=lambda tree: (tree[0].count("/"), -tree[1])):
         below = board.tree.below(directory)
