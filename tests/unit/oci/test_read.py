@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import bz2
 import gzip
+import io
 import json
 import os
 import re
@@ -18,6 +19,7 @@ from rechunk_podman.errors import ImageError, UsageError
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.tar import members
 from rechunk_podman.oci.reference import parse_path
 from rechunk_podman.oci.validate.image import validate
 from support.oci_material import (
@@ -55,8 +57,8 @@ def content(data: bytes) -> bytes:
 
 def flat(tmp_path, *layers):
     layout = Layout(tmp_path / "image")
-    for members in layers:
-        layout.layer(make_tar(members))
+    for entries in layers:
+        layout.layer(make_tar(entries))
     return tree_of(layout.finish())
 
 
@@ -194,6 +196,21 @@ def test_huge_header_is_not_read(tmp_path):
     layout = Layout(tmp_path / "image").layer(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
     with fails(ImageError, "claims 1099511627776 bytes"):
         tree_of(layout.finish())
+
+
+@pytest.mark.parametrize("count", [1, 1000])
+def test_holes_of_sparse_files_are_bounded(tmp_path, count):
+    """A blob of a few hundred bytes, of which a reader would hash terabytes of zeros for days."""
+    size = b"%d" % ((1 << 40) // count)
+    keys = {"GNU.sparse.major": b"0", "GNU.sparse.minor": b"1", "GNU.sparse.size": size}
+    keys |= {"GNU.sparse.numblocks": b"1", "GNU.sparse.map": b"0,4"}
+    files = (odd_tars.pax(keys) + odd_tars.entry(b"%d" % number, b"data") for number in range(count))
+    with fails(ImageError, "bytes of holes"):
+        list(members(io.BytesIO(b"".join(files) + bytes(1024)), "layer"))
+    fine = {**keys, "GNU.sparse.size": b"%d" % (1 << 20)}
+    layer = odd_tars.pax(fine) + odd_tars.entry(b"x", b"data")
+    found = tree_of(Layout(tmp_path / "image").layer(layer).finish())
+    assert found.sha256["x"] == content(b"data" + bytes((1 << 20) - 4))
 
 
 @pytest.mark.parametrize("place", [700, 1100])

@@ -19,7 +19,8 @@ from rechunk_podman.oci.read.header import CHUNK, Entries, Header
 
 XATTR_RECORD = "SCHILY.xattr."
 _XATTR = XATTR_RECORD.encode()
-_MAX_SPARSE = 1 << 40
+_MAX_HOLES = 16 << 30
+"""The most bytes of holes in the sparse files of a layer: a small header claims them, clients write zeros."""
 _MAX_TARGET = 4095
 """The longest path that Linux accepts, in bytes (PATH_MAX without the final NUL)."""
 _MAX_PATH = _MAX_TARGET - 127
@@ -150,6 +151,7 @@ def members(
     """
     entries = Entries(stream)
     names: set[str] = set()
+    holes = 0
     with tar_errors(name):
         while (header := entries.next()) is not None:
             if header.kind == tar.GLOBAL:
@@ -161,6 +163,13 @@ def members(
                     on_global(path)
                 continue
             member = _member(header)
+            if header.sparse is not None:
+                holes += header.size - header.stored
+                if holes > _MAX_HOLES:
+                    raise ImageError(
+                        f"sparse files, {_shown(member.name)} the last of them, claim {holes} bytes of holes",
+                        hint="clients would write them all, as zeros",
+                    )
             content = None
             if member.kind is Kind.FILE and member.link is None:
                 content = Content(entries, header, name)
@@ -194,8 +203,6 @@ def _member(header: Header) -> Member:
         rdev = header.device
         if not all(0 <= number <= _MAX_ID for number in rdev):
             raise ImageError(f"{_shown(name)} is a device with the numbers {rdev}")
-    if header.sparse is not None and header.size > _MAX_SPARSE:
-        raise ImageError(f"{_shown(name)} is a sparse file of {header.size} bytes")
     for key, number in (("uid", header.uid), ("gid", header.gid)):
         if not 0 <= number <= _MAX_ID:
             raise ImageError(f"{_shown(name)} has the {key} {number}")
