@@ -189,7 +189,7 @@ class Hosted:
         (unneeded / "large").write_text("x" * 1000)
         sha = tools.run("git", "-C", self.folder, "rev-parse", "HEAD").out.strip()
         context = contexts(sha, self.number, **github)
-        context["runner"] = {"temp": str(temp)}
+        context["runner"]["temp"] = str(temp)
         runner = workflow.Runner(
             self.folder,
             temp,
