@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from rechunk_podman.errors import RechunkError
@@ -42,6 +43,14 @@ def _rpm(path: Path) -> int:
         return -1 if database is None else len(database.packages)
 
 
+def _rpm_before_3_11(path: Path) -> int:
+    """Like _rpm(), where sqlite3 has no limits of a connection."""
+    from rechunk_podman.packages.rpm import database
+
+    database.sys = SimpleNamespace(version_info=(3, 10))  # type: ignore[assignment]
+    return _rpm(path)
+
+
 def _dpkg(path: Path) -> int:
     from rechunk_podman.packages.dpkg import reader
     from rechunk_podman.rootfs.root import Root
@@ -67,6 +76,7 @@ def _redact(path: Path) -> int:
 
 READERS: dict[str, Callable[[Path], int]] = {
     "rpm": _rpm,
+    "rpm-3.10": _rpm_before_3_11,
     "dpkg": _dpkg,
     "history": _history,
     "redact": _redact,

@@ -40,6 +40,9 @@ _MOST_TICKS = 2_000
 _MOST_SQL = 64 << 10
 """The longest statement in the schema, in bytes."""
 
+_MOST_HEAP = 3 * MOST_RECORD_BYTES
+"""The memory of SQLite in this process, in bytes: Python 3.10 cannot set the limits of a connection."""
+
 
 def databases(root: Root) -> list[str]:
     """Return the canonical paths of the rpm databases that are not empty, best first."""
@@ -97,6 +100,10 @@ def _sqlite(root: Root, path: str) -> Iterator[Record]:
                 if left < 0:
                     raise DatabaseError(f"the packages of the rpm database {name} are larger than itself")
                 yield _row(connection, number)
+    except MemoryError as error:
+        raise DatabaseError(
+            f"the rpm database {name} needs more than {_MOST_HEAP >> 20} MiB of memory", hint=_HINT
+        ) from error
     # SQLite's errors quote names in the database, and sqlite3 decodes them strictly
     except (sqlite3.Error, OSError, UnicodeDecodeError) as error:
         raise DatabaseError(f"cannot read the rpm database {name}: {error}", hint=_HINT) from error
@@ -109,6 +116,8 @@ def _limit(connection: sqlite3.Connection) -> None:
     if sys.version_info >= (3, 11):
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MOST_RECORD_BYTES)
         connection.setlimit(sqlite3.SQLITE_LIMIT_SQL_LENGTH, _MOST_SQL)
+    # Both are read before the schema is. The heap is that of the process; the limit can only be lowered.
+    connection.execute(f"PRAGMA hard_heap_limit = {_MOST_HEAP}")
     connection.execute("PRAGMA trusted_schema = OFF")
 
 
