@@ -46,6 +46,15 @@ def test_devices_and_owners(top):
     assert (tree["block"].kind, tree["block"].rdev) == (Kind.BLOCK, (259, 70000))
 
 
+def test_a_device_is_not_opened(top):
+    """open(2) of this one, which has no driver, fails with ENXIO."""
+    os.mknod(top / "char", 0o600 | stat.S_IFCHR, os.makedev(240, 70000))
+    with pytest.raises(OSError, match="No such device"):
+        os.open(top / "char", os.O_RDONLY)
+    with Root(top) as root, pytest.raises(RootfsError, match="/char is not a regular file"):
+        root.read("char")
+
+
 def test_xattrs_of_storage_and_machine_are_dropped(top):
     (top / "file").write_text("")
     set_xattrs(

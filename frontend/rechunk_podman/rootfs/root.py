@@ -145,12 +145,15 @@ class Root:
             raise RootfsError(f"not a file of the root filesystem: {path!r}")
         try:
             self._check_hidden(path)
+            # Even to open a device can have an effect.
+            if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
+                raise self._irregular(path)
             fd = os.open(name, _FILE, dir_fd=parent)
         except OSError as error:
             raise self.error(path, error) from error
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             os.close(fd)
-            raise RootfsError(f"{self.show(path)} is not a regular file")
+            raise self._irregular(path)
         return fd
 
     def read(self, path: str, limit: int = DEFAULT_LIMIT) -> bytes:
@@ -293,8 +296,11 @@ class Root:
             return self.error(error.filename, error)
         what, path = error.args
         if what == "irregular":
-            return RootfsError(f"{self.show(path)} is not a regular file")
+            return self._irregular(path)
         return self.changed_error(path)
+
+    def _irregular(self, path: str) -> RootfsError:
+        return RootfsError(f"{self.show(path)} is not a regular file")
 
     def changed_error(self, path: str) -> RootfsError:
         """Return the RootfsError for a file that changed since the scan."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 
 import pytest
 
@@ -69,6 +70,14 @@ def test_only_regular_files_are_opened(top, root):
     for path in ("fifo", "usr/lib", "lib"):
         with pytest.raises(RootfsError, match="/" + path):
             root.open(path)
+
+
+def test_a_socket_is_not_opened(top, root):
+    """open(2) of a socket fails with ENXIO; that of a device might have an effect."""
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(top / "socket"))
+    with pytest.raises(RootfsError, match="/socket is not a regular file"):
+        root.open("socket")
 
 
 def test_missing_files_and_the_limit(root):
