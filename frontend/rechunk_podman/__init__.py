@@ -5,11 +5,13 @@ The names in __all__ are the public interface (docs/python-api.md); all other mo
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+# A subpackage takes its name here at its first import, so that the functions of the same names have to come
+# after it.
+import rechunk_podman.build
+import rechunk_podman.split  # noqa: F401
 from rechunk_podman.api import build, diff, inspect, split
 from rechunk_podman.errors import (
     DatabaseError,
@@ -70,17 +72,3 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-class _Package(ModuleType):
-    """This package, in which `build` and `split` stay functions.
-
-    The import system binds each imported subpackage to its name here, also `build` and `split`.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (isinstance(value, ModuleType) and name in ("build", "split")):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -50,6 +50,18 @@ def test_the_import_is_cheap():
     assert python("-c", code) == []
 
 
+def test_the_functions_stay_functions_after_every_import():
+    code = (
+        "import json, pkgutil, rechunk_podman, types\n"
+        "for module in pkgutil.walk_packages(rechunk_podman.__path__, 'rechunk_podman.'):\n"
+        "    if not module.name.endswith('__main__'): __import__(module.name)\n"
+        "names = ('build', 'split', 'inspect', 'diff')\n"
+        "functions = [isinstance(getattr(rechunk_podman, name), types.FunctionType) for name in names]\n"
+        "print(json.dumps([*functions, type(rechunk_podman) is types.ModuleType]))\n"
+    )
+    assert python("-c", code) == [True] * 5
+
+
 def test_the_functions_stay_functions(rootfs, tmp_path):
     """Subpackages of the same names are imported while they work."""
     for output in (f"oci:{tmp_path}/one", f"oci:{tmp_path}/two"):
