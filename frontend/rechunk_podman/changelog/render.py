@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 
 import jinja2
 
@@ -136,6 +137,22 @@ def parse_formatters(lines: Sequence[str]) -> dict[str, str]:
 def render_text(text: str, tags: Tags) -> str:
     """Fill in the tags of hhd-dev/rechunk in a text; a value is not searched for tags again."""
     return _TAG.sub(tags.value, text)
+
+
+def read_template(path: Path) -> str:
+    """Return the text of a template.
+
+    Raises:
+        UsageError: the file cannot be read, or is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the template {path}",
+            context=[str(error)],
+            hint="--template takes a file; --text takes a text with tags like <pkgupd>",
+        ) from error
 
 
 def render_template(source: str, tags: Tags, *, human_size: Callable[[float], str], name: str) -> str:

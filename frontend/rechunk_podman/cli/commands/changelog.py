@@ -65,6 +65,7 @@ def changelog(
     from rechunk_podman.changelog.render import (
         Tags,
         parse_formatters,
+        read_template,
         render_template,
         render_text,
         without_controls,
@@ -74,7 +75,7 @@ def changelog(
     if template is not None and text is not None:
         raise UsageError("--template and --text exclude each other", hint="give one of them")
     formatters = parse_formatters(formatter or ())
-    source = _read(template or templates() / TEMPLATE)
+    source = read_template(template or templates() / TEMPLATE)
     document = run.changelog(
         old,
         new,
@@ -92,14 +93,3 @@ def changelog(
     else:
         result = render_template(source, tags, human_size=human_size, name=str(template or TEMPLATE))
     sys.stdout.write(without_controls(result.removesuffix("\n")) + "\n")
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the template {path}",
-            context=[str(error)],
-            hint="--template takes a file; --text takes a text with tags like <pkgupd>",
-        ) from error
