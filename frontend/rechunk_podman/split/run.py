@@ -182,7 +182,8 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
         elif has_triggers(image.config.decode()):
             reason = "the image has ONBUILD instructions, which buildah would run"
         if reason:
-            note(log, "engine native: %s", reason)
+            # Without a chunker image this is the usual case, and no news.
+            log.log(NOTE if at_hand else logging.INFO, "engine native: %s", reason)
             return Engine.NATIVE, False
         note(log, "engine buildah: the chunker image %s is at hand", chunker)
         return Engine.BUILDAH, False
