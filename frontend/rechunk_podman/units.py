@@ -1,4 +1,4 @@
-"""Sizes as text."""
+"""Sizes and counts as text."""
 
 from __future__ import annotations
 
@@ -25,3 +25,8 @@ def parse_size(text: str) -> int | None:
     if match is None or (match[3] and not match[2]):
         return None
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2].lower() or " "))
+
+
+def plural(count: int, what: str, many: str | None = None) -> str:
+    """Return `1 file` or `2 files`."""
+    return f"{count} {what if count == 1 else many or what + 's'}"

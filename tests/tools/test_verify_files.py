@@ -271,7 +271,7 @@ def test_validate_command(tmp_path):
     done = command("validate", "layout", cwd=tmp_path)
     assert done.returncode == 0
     assert "[parent]" in done.stdout
-    assert "layout: sound; 1 images, 3 blobs" in done.stdout
+    assert "layout: sound; 1 image, 3 blobs" in done.stdout
     assert command("validate", "--strict", "layout", cwd=tmp_path).returncode == 1
     done = command("validate", "--strict", "--json", "layout", cwd=tmp_path)
     assert done.returncode == 1

@@ -20,7 +20,7 @@ from rechunk_podman.explain.download import (
 )
 from rechunk_podman.explain.inspect import LayerFacts
 from rechunk_podman.lint.layers import LayerChange
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, plural
 
 CHANGES = 40
 """The number of components of each kind that are shown."""
@@ -53,8 +53,9 @@ def reason(entry: LayerUpdate) -> str:
     if riders:
         text = f"along for the ride{_ride(entry)}: {first_of(riders)}"
         if not parts:
-            layers = ", ".join(map(str, entry.came_from[:NAMES]))
-            text = f"packed anew (from layers {layers}), {text}"
+            numbers = entry.came_from[:NAMES]
+            layers = ("layer " if len(numbers) == 1 else "layers ") + ", ".join(map(str, numbers))
+            text = f"packed anew (from {layers}), {text}"
         parts.append(text)
     return "; ".join(parts)
 
@@ -94,21 +95,21 @@ def change_lines(update: Update) -> list[str]:
 
 def total_lines(update: Update) -> list[str]:
     """Return the bytes and layers that a client downloads, keeps and unpacks."""
-    count = update.count(CHANGED, RECOMPRESSED)
-    whole = size_of(update.new.size)
-    lines = [f"download: {human_size(update.downloaded)} of {whole}, {count} of {len(update.layers)} layers"]
+    downloaded, whole = human_size(update.downloaded), size_of(update.new.size)
+    layers = f"{update.count(CHANGED, RECOMPRESSED)} of {plural(len(update.layers), 'layer')}"
+    lines = [f"download: {downloaded} of {whole}, {layers}"]
     if update.unknown_sizes:
-        lines.append(f"  and {update.unknown_sizes} layers of unknown size")
+        lines.append(f"  and {plural(update.unknown_sizes, 'layer')} of unknown size")
     lines[1:1] = cause_lines(update)
-    lines.append(f"kept: {human_size(update.bytes(KEPT))}, {update.count(KEPT)} layers")
+    lines.append(f"kept: {human_size(update.bytes(KEPT))}, {plural(update.count(KEPT), 'layer')}")
     if update.first_changed is None:
         return [*lines, "local storage unpacks nothing"]
     size, first = human_size(update.reextracted), update.first_changed
-    count = len(update.layers) - first + 1
+    layers = plural(len(update.layers) - first + 1, "layer")
     return [
         *lines,
-        f"local storage unpacks {size}, {count} layers: number {first} is the lowest that differs, and every "
-        "layer above such a one is unpacked anew, downloaded or not",
+        f"local storage unpacks {size}, {layers}: the stacks of both images differ from number {first} on, "
+        "and each layer from there on is unpacked anew, downloaded or not",
     ]
 
 

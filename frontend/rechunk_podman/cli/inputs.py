@@ -74,7 +74,7 @@ def find_rootfs(given: str | None) -> str:
     if named is None:
         raise UsageError(
             "no root filesystem to read",
-            hint="give --rootfs DIR, set RECHUNK_ROOTFS, or mount the builder stage at /chunkah",
+            hint="give --rootfs DIR, set RECHUNK_ROOTFS, or mount it at /rootfs",
         )
     if not Path(named).is_dir():
         raise UsageError(f"not a directory: {named}", hint="--rootfs takes the mounted root filesystem")

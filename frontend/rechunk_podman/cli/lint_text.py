@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from datetime import datetime, timezone
 
 from rechunk_podman.cli.tables import shortened, size_of
-from rechunk_podman.lint.checks import Check, Result, plural
-from rechunk_podman.lint.layers import CONTENT_CHANGES, KEPT, MOVED, Change, LayerChange
+from rechunk_podman.lint.checks import Check, Result
+from rechunk_podman.lint.layers import ADDED, CONTENT_CHANGES, KEPT, MOVED, REMOVED, Change, LayerChange
 from rechunk_podman.lint.report import Report
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, plural
 
 PATHS, CHANGES = 5, 12
 """The largest number of paths shown for a finding, and of changes shown for a layer."""
@@ -67,5 +68,20 @@ def path_text(change: Change) -> str:
         return f"{text} from layer {change.old}"
     if change.old is None and change.new is None:
         return text
-    old, new = ("-" if value is None else value for value in (change.old, change.new))
-    return f"{text}: {old} -> {new}"
+    if change.what in (ADDED, REMOVED):
+        return f"{text}: {change.new or change.old}"
+    return f"{text}: {change_text(change.what, change.old, change.new)}"
+
+
+def change_text(what: str, old: str | None, new: str | None) -> str:
+    """Return the old and the new value of an attribute, with mtimes as dates; None becomes `-`."""
+    values = ("-" if value is None else value for value in (old, new))
+    return " -> ".join(map(time_text, values) if what == "mtime" else values)
+
+
+def time_text(value: str) -> str:
+    """Return epoch seconds as date and time (UTC); any other text, and a year that has no date, unchanged."""
+    try:
+        return datetime.fromtimestamp(int(value), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return value

@@ -162,8 +162,3 @@ class Result:
             "why": self.check.why,
             "fix": self.fix,
         }
-
-
-def plural(count: int, what: str, many: str | None = None) -> str:
-    """Return `1 file` or `2 files`."""
-    return f"{count} {what if count == 1 else many or what + 's'}"

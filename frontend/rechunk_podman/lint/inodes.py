@@ -11,8 +11,9 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator
 
-from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
 from rechunk_podman.model import Kind
+from rechunk_podman.units import plural
 
 MAX_LINKS = 65_000
 _CONFIGURATION = ("etc/", "usr/etc/")

@@ -12,13 +12,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from rechunk_podman.lint.checks import Check, Finding, Severity, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity
 from rechunk_podman.model import KIND_NAMES, Kind
 from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.tar import Member, members
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, plural
 
 KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
     "kept",

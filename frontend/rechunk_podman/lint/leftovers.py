@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
 from rechunk_podman.model import Kind
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import matching
+from rechunk_podman.units import plural
 
 _ECOSYSTEMS = [ecosystem.locations for ecosystem in ECOSYSTEMS]
 _CACHES = matching(

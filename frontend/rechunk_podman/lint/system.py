@@ -9,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
 from rechunk_podman.model import Kind
+from rechunk_podman.units import plural
 
 _OS_RELEASE, _ETC_OS_RELEASE = "usr/lib/os-release", "etc/os-release"
 _LINK = "../usr/lib/os-release"

@@ -10,7 +10,8 @@ import re
 from collections.abc import Iterator
 
 from rechunk_podman.components.sources.bytecode import source_of
-from rechunk_podman.lint.checks import Check, Finding, Severity, Subject, plural
+from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
+from rechunk_podman.units import plural
 
 _JAVA_ARCHIVES = re.compile(r".*\.jsa\Z", re.DOTALL)
 _WEB_ROOTS = (

@@ -100,6 +100,9 @@ def test_packed_anew():
     assert reason(entry) == (
         "packed anew (from layers 1, 2), along for the ride (800 B): dpkg/openssl, dpkg/zlib"
     )
+    new = described(layer(SSL1, size=500), layer(ZLIB, size=300))
+    alone = update(described(layer(SSL1, ZLIB, size=800)), new).layers[0]
+    assert reason(alone) == "packed anew (from layer 1), along for the ride (500 B): dpkg/openssl"
 
 
 def test_order_alone_is_no_download_but_is_unpacked():
@@ -282,6 +285,6 @@ def test_what_local_storage_unpacks_is_no_riddle():
     old = described(kept[0], layer(SSL1, size=500), *kept[1:])
     new = described(kept[0], layer(SSL2, size=500), *kept[1:])
     assert total_lines(update(old, new))[-1] == (
-        "local storage unpacks 520 B, 3 layers: number 2 is the lowest that differs, and every layer above "
-        "such a one is unpacked anew, downloaded or not"
+        "local storage unpacks 520 B, 3 layers: the stacks of both images differ from number 2 on, and each "
+        "layer from there on is unpacked anew, downloaded or not"
     )

@@ -9,7 +9,7 @@ import typer
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, plural
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.inspect import ImageFacts
@@ -76,7 +76,9 @@ def _summary(facts: ImageFacts, rated: bool) -> list[str]:
     lines.append(f"{about}, {facts.ledger_bytes} bytes")
     if facts.derived:
         above = len(facts.layers) - len(ledger.layers)
-        lines.append(f"derived: {above} layers lie above those of the base image, which the ledger describes")
+        lines.append(
+            f"derived: {plural(above, 'layer')} above those of the base image, which the ledger describes"
+        )
     releases = facts.releases
     if releases:
         last = f", of which the last {RELEASES}:" if len(releases) > RELEASES else ""

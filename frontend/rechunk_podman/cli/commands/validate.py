@@ -25,6 +25,7 @@ def validate(
     from rechunk_podman.cli.tables import print_lines
     from rechunk_podman.explain.documents import validation_document
     from rechunk_podman.oci.validate.image import validate as check
+    from rechunk_podman.units import plural
 
     report = check(path, strict=strict)
     if as_json:
@@ -33,8 +34,9 @@ def validate(
         for level, problems in (("error", report.errors), ("warning", report.warnings)):
             print_lines(f"{level}: {p.where}: {p.message} [{p.code}]" for p in problems)
         elsewhere = f", {len(report.elsewhere)} elsewhere" if report.elsewhere else ""
-        verdict = f"{len(report.errors)} problems" if report.errors else "sound"
-        blobs = f"{report.blobs} blobs ({human_size(report.size)}{elsewhere})"
-        print_lines([f"{report.name}: {verdict}; {len(report.images)} images, {blobs}"])
+        verdict = plural(len(report.errors), "problem") if report.errors else "sound"
+        blobs = f"{plural(report.blobs, 'blob')} ({human_size(report.size)}{elsewhere})"
+        images = plural(len(report.images), "image")
+        print_lines([f"{report.name}: {verdict}; {images}, {blobs}"])
     if report.errors:
         raise typer.Exit(1)

@@ -102,5 +102,7 @@ def _cells(difference: Difference) -> tuple[str, str, str, str]:
 
 
 def _lines(prefix: str, differences: Iterable[Difference]) -> Iterable[str]:
-    for path, what, one, two in map(_cells, differences):
-        yield f"{prefix}{path}: {what}: {one} -> {two}"
+    from rechunk_podman.cli.lint_text import change_text
+
+    for path, what, one, two in differences:
+        yield f"{prefix}/{path}: {what}: {change_text(what, one, two)}"
