@@ -1,4 +1,4 @@
-"""How fast `rechunk-podman build` is beside hashing the same files once, and what memory it takes.
+"""Compare `rechunk-podman build` with one hashing of the same files: time and memory.
 
     python benchmarks/build.py [--tree DIR] [--runs 3] [--threads N] [--files 300000] [--write]
 
@@ -157,7 +157,7 @@ def measure_memory(tree: Path, folder: Path, threads: int) -> Memory:
 
 
 def verdict(good: bool) -> str:
-    """How a goal is told."""
+    """Return the word for a goal that is met or missed."""
     return "met" if good else "**missed**"
 
 

@@ -1,4 +1,4 @@
-"""What an update costs whoever pushes and pulls it, by how the image is laid into layers.
+"""Compare layouts of layers by the cost of an update: for the push, and for the pull.
 
     python benchmarks/compare.py [--runs 1] [--kind debian --kind rpm] [--write]
 
@@ -102,7 +102,7 @@ class Client:
         return f"/mnt/{self.name}.conf"
 
     def podman(self, *words: str) -> None:
-        """As its user would."""
+        """Run podman as a user runs it."""
         self.machine.run("env", f"CONTAINERS_STORAGE_CONF={self.conf}", "podman", *words)
 
     @property
@@ -159,7 +159,7 @@ def sent_by(registry: tools.Registry, since: int) -> int:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long something takes."""
+    """Return the seconds that a call takes."""
     os.sync()
     started = time.perf_counter()
     work()
@@ -188,7 +188,7 @@ def provide(storage: tools.Storage, machine: Machine, kind: str, folder: Path) -
 def push(
     storage: tools.Storage, machine: Machine, kind: str, way: str, number: int, target: str, state: Path
 ) -> None:
-    """One release into the registry, under the tag that clients follow."""
+    """Push one release to the registry, under the tag that clients follow."""
     if way == "chunked":
         words = ("--dest-tls-verify=false", "--dest-compress-format", "zstd:chunked")
         source = f"oci:/mnt/{kind}-{number}"

@@ -61,7 +61,7 @@ class Image:
 
 
 def image(kind: str, number: int) -> Image:
-    """One of the images, built once and kept.
+    """Return one of the images; it is built once and kept.
 
     Args:
         kind: one of KINDS. number: 0 as released, 1 with updates.
@@ -163,7 +163,7 @@ def _with_parents(path: str) -> list[str]:
 
 
 def _pack(root: Path, archive: Path, paths: Iterable[str]) -> None:
-    """As images.cache.pack, of these paths alone, and no file sparse: storage cannot export such a layer."""
+    """Pack these paths like images.cache.pack, without sparse files: storage cannot export them."""
     listing = archive.with_suffix(".list")
     listing.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths))
     options = (

@@ -1,4 +1,4 @@
-"""What `rechunk-podman split --push` takes beside building, loading and pushing with compression.
+"""Compare `rechunk-podman split --push` with building, loading and pushing with compression.
 
     python benchmarks/push.py [--runs 1] [--max-layers 64] [--write]
 
@@ -51,7 +51,7 @@ from support import tools
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- push figures: begin -->\n", "<!-- push figures: end -->\n"
 WEEKLY = "openssl libssl3 libssl-dev libexpat1 libexpat1-dev libpng16-16"
-"""What the small update brings, where it is installed: the packages of openssl, expat and libpng."""
+"""Packages of the small update that it replaces if installed: those of openssl, expat and libpng."""
 
 IMAGE, UPDATE = "localhost/benchmark:release", "localhost/benchmark:updated"
 SMALL = "localhost/benchmark:weekly"
@@ -123,7 +123,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Taken:
-    """What one way took: seconds; bytes uploaded; bytes of extra disk at the peak; seconds of processors."""
+    """The cost of one way: seconds; bytes uploaded; bytes of extra disk at the peak; processor seconds."""
 
     seconds: float
     uploaded: int
@@ -232,7 +232,7 @@ def import_tree(bench: Bench, tree: Path, name: str, folder: Path) -> None:
 
 
 Said = dict[str, dict[str, Any]]
-"""What `split --push --json` said, by the way that it went."""
+"""The output of `split --push --json` for each way."""
 
 
 def one_run(bench: Bench, folder: Path, number: int) -> tuple[dict[str, Taken], Said]:
@@ -270,12 +270,12 @@ def void(_: object) -> None:
 
 
 def verdict(good: bool) -> str:
-    """How a goal is told."""
+    """Return the word for a goal that is met or missed."""
     return "met" if good else "**missed**"
 
 
 def changed(said: dict[str, Any]) -> str:
-    """How many layers an update changed, and their bytes."""
+    """Return the number of layers that an update changed, and their bytes."""
     fresh = sum(not layer["reused"] for layer in said["layers"])
     return f"{fresh} of {len(said['layers'])} layers, {said['new'] / 1e6:,.1f} MB compressed"
 

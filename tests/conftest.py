@@ -1,4 +1,4 @@
-"""What every test may use. `images` (builders of real images) and `support` can be imported in any test."""
+"""Fixtures of all tests. Any test can import `images` (builders of real images) and `support`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `split --push` pushes from a newer machine, pulled there by podman, skopeo, buildah and crane."""
+"""podman, skopeo, buildah and crane of a newer machine pull what `split --push` pushed there."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OWN_PIDS = ("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; exi
 
 @dataclass(frozen=True)
 class Pushed:
-    """What `split --push` made there of an image. reference: without transport; pinned: by digest."""
+    """An image that `split --push` pushed there. reference: without transport; pinned: by digest."""
 
     source: str
     compression: str
@@ -98,7 +98,7 @@ def crane(machine: Machine) -> tuple[str, ...]:
 
 
 def test_layers_are_of_that_compression(machine: Machine, pushed: Pushed) -> None:
-    """What the tests below pull is what they say."""
+    """The layers that the tests below pull have the compression of their parameter."""
     command = ("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{pushed.reference}")
     manifest: dict[str, Any] = json.loads(machine.run(*command).out)
     assert {layer["mediaType"] for layer in manifest["layers"]} == {MEDIA_TYPES[pushed.compression]}

@@ -42,7 +42,7 @@ def same(machine: Machine, one: str, other: str) -> None:
 
 
 def test_buildah_is_new(machine: Machine) -> None:
-    """What this folder is for."""
+    """The machine has buildah 1.43 or newer."""
     found = re.search(r"version (\d+)\.(\d+)", machine.run("buildah", "--version").out)
     assert found
     assert (int(found[1]), int(found[2])) >= (1, 43)

@@ -1,4 +1,4 @@
-"""What `init` copies in, executed: the workflow twice against a registry, the Justfile, the Containerfile.
+"""Execute the files of `init`: the workflow twice against a registry, the Justfile, the Containerfile.
 
 Stand-ins: the runner (support.workflow), cosign (no package registry has it), and what `uses:` steps do.
 All else is real: buildah, podman, skopeo, syft, pip, the registry and its password.
@@ -68,7 +68,7 @@ class Ground:
         return sorted(found)
 
     def uploads(self, since: int = 0) -> int:
-        """How many blobs the registry was given, after so many lines of its log."""
+        """Return the number of blobs that the registry received after this line of its log."""
         lines = self.registry.log.read_text().splitlines()[since:]
         return sum('"PUT /v2/' in line and "/blobs/uploads/" in line for line in lines)
 

@@ -74,7 +74,7 @@ def test_an_identity_of_its_own(storage: tools.Storage, bootable: str, tmp_path:
 def test_a_bootable_image_with_an_identity_of_its_own(
     storage: tools.Storage, bootable: str, tmp_path: Path
 ) -> None:
-    """As the workflows call it: nothing of the base's, and the kernel that is there."""
+    """The call of the workflows drops the labels of the base, and names the kernel of the image."""
     labels, _, _ = split(storage, tmp_path / "out", "--bootc", "--version=7")
     assert labels["ostree.linux"] == "6.9.1"
     assert labels["containers.bootc"] == "1"

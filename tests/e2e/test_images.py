@@ -36,7 +36,7 @@ def test_verify_finds_no_difference(storage: tools.Storage, chunked: Chunked) ->
 
 
 def test_mounted_result_is_the_source(storage: tools.Storage, chunked: Chunked) -> None:
-    """As containers-storage merges it: the last layer's directory wins, with its mode and xattrs."""
+    """containers-storage merges the layers: the last layer's directory wins, with its mode and xattrs."""
     with storage.mounted(chunked.source) as before, storage.mounted(chunked.result) as after:
         assert compare.differences(before, after) == []
 

@@ -1,4 +1,4 @@
-"""What is rare, straight from a directory: nothing lost, nothing followed, errors that name their cause."""
+"""Build rare files from a directory: none is lost, no link is followed, errors name their cause."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_verify_sees_a_directory_and_its_image(odd: Path, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("change", ["content", "mode", "owner", "xattr", "link", "missing", "added"])
 def test_verify_sees_each_change(odd: Path, tmp_path: Path, change: str) -> None:
-    """One path differs, and verify names it."""
+    """If one path differs, verify names it."""
     build(odd, tmp_path / "layout")
     copy = tmp_path / "copy"
     tools.run("cp", "--archive", odd, copy)

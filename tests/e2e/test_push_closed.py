@@ -56,7 +56,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Closed]:
 
 @dataclass(frozen=True)
 class Watched:
-    """What a run said (both streams), its stdout, its exit code, and command lines that held the secret."""
+    """The output of a run (both streams), its stdout, its exit code, command lines that held the secret."""
 
     code: int
     out: str
@@ -178,7 +178,7 @@ def test_what_does_not_open_it(
     error: str,
     hint: str,
 ) -> None:
-    """One error and one hint; nothing arrives, and nothing stays here."""
+    """There is one error and one hint; nothing arrives, and nothing stays here."""
     watch = Uploads(closed.registry)
     scratch = tmp_path / "scratch"
     scratch.mkdir()

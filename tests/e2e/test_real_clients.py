@@ -22,7 +22,7 @@ SHELL = (
     *("bin", "lib", "lib64", "usr/bin/cat", "usr/bin/dash", "usr/bin/sh"),
     *("libc.so.6", "libc.musl", "ld-linux"),
 )
-"""What a shell of Debian needs: whole paths, and beginnings of names in the folders of libraries."""
+"""The files that a shell of Debian needs: paths, and beginnings of names in the folders of libraries."""
 
 MEDIA_TYPES = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -50,7 +50,7 @@ disabled_plugins = [
 
 @dataclass(frozen=True)
 class Pushed:
-    """What `split --push` made of an image. reference: without transport; pinned: by digest."""
+    """An image that `split --push` pushed. reference: without transport; pinned: by digest."""
 
     source: str
     compression: str
@@ -76,7 +76,7 @@ class Containerd:
 
 
 def shell(path: str) -> bool:
-    """Whether a path of a Debian root filesystem (without ./) belongs to its shell."""
+    """Return True if a path of a Debian root filesystem (without ./) belongs to its shell."""
     folder, _, name = path.rpartition("/")
     return path in SHELL or (folder.startswith("usr/lib") and name.startswith(SHELL[6:]))
 
@@ -155,7 +155,7 @@ def same_tree(storage: tools.Storage, source: str, other: Path) -> None:
 
 @contextmanager
 def mounted_by_ctr(daemon: Containerd, reference: str, target: Path) -> Iterator[Path]:
-    """What containerd makes of an image that it pulled."""
+    """Yield the directory where containerd mounted an image that it pulled."""
     target.mkdir()
     chosen = ("--snapshotter", daemon.snapshotter)
     daemon.ctr("images", "mount", *chosen, reference, target)
@@ -166,7 +166,7 @@ def mounted_by_ctr(daemon: Containerd, reference: str, target: Path) -> Iterator
 
 
 def test_layers_are_of_that_compression(pushed: Pushed) -> None:
-    """What the tests below pull is what they say."""
+    """The layers that the tests below pull have the compression of their parameter."""
     command = ("skopeo", "inspect", "--raw", "--tls-verify=false", f"docker://{pushed.reference}")
     manifest: dict[str, Any] = json.loads(tools.run(*command).out)
     assert {layer["mediaType"] for layer in manifest["layers"]} == {MEDIA_TYPES[pushed.compression]}

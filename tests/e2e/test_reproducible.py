@@ -61,7 +61,7 @@ def test_another_place(
 
 
 def test_a_change_shows(storage: tools.Storage, oddities_image: str, tmp_path: Path) -> None:
-    """One byte of one file, its mode, or its xattr: never the same image."""
+    """A change of one byte of a file, of its mode or of its xattr makes another image."""
     with storage.mounted(oddities_image) as root:
         copy = tmp_path / "copy"
         tools.run("cp", "--archive", root, copy)

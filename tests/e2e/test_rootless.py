@@ -147,7 +147,7 @@ def test_root_and_user_make_the_same_layers(
 def test_a_push_without_a_runtime_directory(
     ordinary_user: tools.OrdinaryUser, odd_image: str, registry: tools.Registry
 ) -> None:
-    """As after `su`, in cron and in many CI jobs: XDG_RUNTIME_DIR is not set."""
+    """XDG_RUNTIME_DIR is not set, as after `su`, in cron and in many CI jobs."""
     env = {key: value for key, value in ordinary_user.env.items() if key != "XDG_RUNTIME_DIR"}
     user = replace(ordinary_user, env=env)
     name = f"{registry.address}/rootless/odd:1"

@@ -1,4 +1,4 @@
-"""What the reader says of a whole image is what rpm itself says of it."""
+"""The reader and rpm itself report the same packages of a whole image."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def image(top):
 
 
 def query(top, form):
-    """What `rpm -qa --queryformat` prints: a list of columns a line."""
+    """Return the lines of `rpm -qa --queryformat`, each as a list of columns."""
     said = subprocess.run(
         ["rpm", f"--root={top}", f"--define=_dbpath {rpm_image.DBPATH}", "-qa", "--queryformat", form],
         check=True,

@@ -34,7 +34,7 @@ def chunker_image(storage: tools.Storage, repository: Path) -> str:
 
 @dataclass
 class Traces:
-    """What a split may leave behind, as it is now: containers, mounts, temporary files, services, images."""
+    """The present traces of splits: containers, mounts, temporary files, services, images."""
 
     storage: tools.Storage
     temporary: Path
@@ -114,7 +114,7 @@ def settings(storage: tools.Storage, temporary: Path) -> dict[str, str]:
 
 
 def says(done: tools.Done, code: int, what: str, hint: str) -> None:
-    """One line what, one line what to do, and no traceback."""
+    """Assert one line with the error, one with the hint, and no traceback."""
     lines = done.err.splitlines()
     errors = [line for line in lines if line.startswith("error: ")]
     hints = [line for line in lines if line.startswith("hint: ")]
@@ -583,7 +583,7 @@ def test_a_killed_child(storage: tools.Storage, debian_image: str, temporary: Pa
 def test_a_plan_without_an_image(
     storage: tools.Storage, oddities_image: str, split: Callable[..., tools.Done]
 ) -> None:
-    """As `build --plan-only` prints it; a layer that the result's Ledger predicts is named."""
+    """`build --plan-only` prints the same; a layer that the result's Ledger predicts has its diff_id."""
     name = "localhost/planned:test"
     options = (oddities_image, "-t", name, "--engine", "native", "--max-layers", "4", "--json")
     first = json.loads(split(*options, "--plan-only").out)

@@ -54,7 +54,7 @@ def image_list(storage: tools.Storage, folder: Path, name: str, text: str) -> st
 
 
 def ledgers(reference: str) -> dict[str, list[str]]:
-    """What the configs of an index tell of their Ledgers, by architecture."""
+    """Return the Ledgers in the configs of an index, by architecture."""
     found = {}
     for entry in json.loads(document(reference))["manifests"]:
         repository = reference.rpartition(":")[0]

@@ -98,7 +98,7 @@ def test_plain_buildah(
 def test_large_config_and_quoted_options_come_as_files(
     storage: tools.Storage, oddities_image: str, chunker_image: str, repository: Path, tmp_path: Path
 ) -> None:
-    """One argument holds 128 KiB; a file holds what it has to."""
+    """A config that exceeds the 128 KiB of an argument is read from a file."""
     target = "localhost/plain:large"
     large = {"config": {"Env": ["PATH=/bin"], "Labels": {"large": "x" * 200_000}}, "os": "linux"}
     (tmp_path / "rechunk-config.json").write_text(json.dumps(large))

@@ -1,4 +1,4 @@
-"""What really goes over the wire: a client that has the first release pulls the second from a registry."""
+"""Count the bytes on the wire: a client that has the first release pulls the second from a registry."""
 
 from __future__ import annotations
 

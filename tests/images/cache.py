@@ -1,4 +1,4 @@
-"""What is built once and kept between runs, under `$XDG_CACHE_HOME/rechunk-podman/images`."""
+"""Build images once and keep them between runs, under `$XDG_CACHE_HOME/rechunk-podman/images`."""
 
 from __future__ import annotations
 

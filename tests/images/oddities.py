@@ -247,7 +247,7 @@ def _owners(base: bytes, *, large: bool) -> None:
 
 
 def _settle(base: bytes) -> None:
-    """One mtime for everything, so that the same root comes out at every call."""
+    """Set one mtime everywhere, so that every call makes the same root."""
     for folder, directories, files in os.walk(base, topdown=False):
         for name in (*directories, *files):
             os.utime(os.path.join(folder, name), (WHEN, WHEN), follow_symlinks=False)

@@ -141,7 +141,7 @@ def _rpmbuild(source: SourcePackage, root: Path, work: Path, target: Path) -> No
 
 
 def _setup_files(root: Path) -> None:
-    """What a runnable root needs in place of Debian's base packages, for the `filesystem` package."""
+    """Make the files of the package `filesystem`, which stand for Debian's base packages."""
     (root / "etc/os-release").unlink(missing_ok=True)
     (root / "usr/lib/os-release").write_text('NAME="rpm test image"\nID=rechunk-test\nVERSION_ID=1\n')
     (root / "etc/os-release").symlink_to("../usr/lib/os-release")
@@ -206,7 +206,7 @@ def _filesystem(root: Path) -> list[SourcePackage]:
 
 
 def _finish(root: Path) -> None:
-    """What triggers and post-install scripts of an rpm distribution would leave behind."""
+    """Do the work of the triggers and post-install scripts of an rpm distribution."""
     call("ldconfig", "-r", root)
     for leftover in ("__db.001", "__db.002", "__db.003", ".rpm.lock"):
         (root / DBPATH.lstrip("/") / leftover).unlink(missing_ok=True)

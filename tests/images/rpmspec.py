@@ -22,7 +22,7 @@ Change = tuple[int, str, str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class SourcePackage:
-    """What one spec file needs. Paths are absolute, as the Debian package lists them."""
+    """The input of one spec file. Paths are absolute, as the Debian package lists them."""
 
     name: str
     version: str
@@ -135,7 +135,7 @@ def _capabilities(root: Path) -> dict[str, str]:
 
 
 def _is_own(root: Path, path: str) -> bool:
-    """Whether a listed path is there, below the root, and is not one of the links of the merged /usr."""
+    """Return True if a listed path exists below the root and is not one of the links of the merged /usr."""
     real = root / path.lstrip("/")
     if not os.path.lexists(real):
         return False

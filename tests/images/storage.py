@@ -118,7 +118,7 @@ def mounted(name: str, *, env: Mapping[str, str] | None = None) -> Iterator[Path
 
 
 def inspect(name: str, *, env: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """What `podman image inspect` says of one image."""
+    """Return the document of `podman image inspect` for one image."""
     documents = json.loads(call("podman", "image", "inspect", name, env=dict(env or {})))
     assert isinstance(documents, list)
     document = documents[0]

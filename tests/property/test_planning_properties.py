@@ -1,4 +1,4 @@
-"""What holds of every plan, whatever images follow each other."""
+"""Properties of every plan, for any series of images."""
 
 from __future__ import annotations
 

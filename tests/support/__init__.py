@@ -1,1 +1,1 @@
-"""What the tests with real tools stand on: storages, users, registries, commands."""
+"""Helpers of tests with real tools: storages, users, registries, commands."""

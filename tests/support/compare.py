@@ -22,7 +22,7 @@ NOT_CARRIED = (
 
 @dataclass(frozen=True)
 class Seen:
-    """What one path looks like. `group`: the first path of its hard-link group."""
+    """The facts of one path. `group`: the first path of its hard-link group."""
 
     mode: int
     owner: tuple[int, int]
@@ -62,7 +62,7 @@ def look(root: Path) -> dict[bytes, Seen]:
 
 
 def differences(one: Path, other: Path) -> list[str]:
-    """What tells two root filesystems apart, one line each; mtimes and `/` itself are left aside."""
+    """Return the differences of two root filesystems, one line each, without mtimes and `/` itself."""
     before, after = look(one), look(other)
     lines = [f"{path!r}: only in {one}" for path in before.keys() - after.keys()]
     lines += [f"{path!r}: only in {other}" for path in after.keys() - before.keys()]

@@ -28,7 +28,7 @@ def check(name: str, *arguments: str | os.PathLike[str], text: str | None = None
 
 
 def run_both(name: str, *arguments: str | os.PathLike[str]) -> str:
-    """What a program says on both of its outputs together; its failure fails the test."""
+    """Return both outputs of a program together; its failure fails the test."""
     done = subprocess.run(
         [program(name), *map(str, arguments)],
         stdout=subprocess.PIPE,

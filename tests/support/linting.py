@@ -46,14 +46,14 @@ def found(
     bootable: bool | None = None,
     zstd_chunked: bool = False,
 ) -> list[Result]:
-    """What one check finds in a root filesystem on disk."""
+    """Return the findings of one check in a root filesystem on disk."""
     with Root(top) as root:
         subject = of_directory(root, record=record, bootable=bootable, zstd_chunked=zstd_chunked)
         return results(subject, check)
 
 
 def results(subject: Subject, check: str) -> list[Result]:
-    """What one check finds."""
+    """Return the results of one check."""
     return registry.run(subject, registry.chosen(only=[check]))
 
 

@@ -1,4 +1,4 @@
-"""What a test does where something that it needs is missing."""
+"""Skip or fail a test if something that it needs is missing."""
 
 from __future__ import annotations
 

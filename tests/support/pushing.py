@@ -1,4 +1,4 @@
-"""What the tests of pushing share: small images, what reached a registry, what it holds."""
+"""Helpers of the tests of pushing: small images, the requests that reached a registry, its content."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def small_tar(path: Path, seed: int) -> Path:
 
 
 class Uploads:
-    """What reached a registry since this was made: by its log, and by the blobs it stores."""
+    """The uploads to a registry since this object was made, from its log and from the blobs it stores."""
 
     def __init__(self, registry: tools.Registry) -> None:
         self.registry = registry
@@ -48,7 +48,7 @@ class Uploads:
         return self.stored() - self.before
 
     def requests(self, pattern: str) -> int:
-        """How many requests the log names that match `METHOD /path`."""
+        """Return the number of requests in the log that match `METHOD /path`."""
         lines = self.registry.log.read_text().splitlines()[self.lines :]
         return sum(bool(re.search(rf'"{pattern}[^"]* HTTP/1.1" 2', line)) for line in lines)
 

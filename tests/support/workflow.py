@@ -51,7 +51,7 @@ def fill(text: str, contexts: Mapping[str, Any]) -> str:
 
 
 def as_text(value: Value) -> str:
-    """As GitHub turns a value into text."""
+    """Return a value as text, as GitHub makes it."""
     return "" if value is None else str(value).lower() if isinstance(value, bool) else value
 
 
@@ -197,7 +197,7 @@ def as_yaml_text(value: Any) -> str:
 
 
 def assignments(text: str) -> dict[str, str]:
-    """What a step wrote into GITHUB_ENV or GITHUB_OUTPUT: NAME=VALUE, or NAME<<WORD … WORD."""
+    """Return what a step wrote into GITHUB_ENV or GITHUB_OUTPUT: NAME=VALUE, or NAME<<WORD … WORD."""
     found = {}
     lines = iter(text.splitlines())
     for line in lines:

@@ -69,7 +69,7 @@ def test_a_blob_of_the_registry_that_is_compressed_anew(tmp_path, pair, registry
 
 @needs_root
 def test_plain_blobs_under_compressed_media_types(tmp_path, pair):
-    """What storage exports of an image that it pulled compressed."""
+    """Storage exports an image that it pulled compressed in this form."""
     require("podman", "skopeo")
     with (
         tempfile.TemporaryDirectory(prefix="lint-", dir="/tmp") as folder,

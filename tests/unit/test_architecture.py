@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
 VALUES = {"errors", "pathtable", "model", "log", "units", "files", "temporary", "workers"}
-"""What every folder may use."""
+"""The modules that every folder may use."""
 
 ALLOWED = {
     "errors": set(),

@@ -1,4 +1,4 @@
-"""What an image records: written, found again, and everything that can be wrong with it."""
+"""The record in an image is written and found again; damaged records are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def warnings(monkeypatch):
 
 
 def reread(config: ImageConfig) -> ImageConfig:
-    """As `podman image inspect` prints it, and as it is read then."""
+    """Return the config as it is read from the output of `podman image inspect`."""
     document = {
         "Config": dict(config.config),
         "History": [

@@ -99,7 +99,7 @@ def test_packages_of_rpm(tmp_path):
 
 
 def test_an_update_of_one_of_two_kernels_is_an_update():
-    """As strings, 6.1.27-1 is newer than all the others."""
+    """The comparison is not one of strings, by which 6.1.27-1 would be the newest."""
     status = "Package: linux-image-{0}\nStatus: install ok installed\nSource: linux\nVersion: {0}\n"
     sources = []
     for versions in (["6.1.27-1", "6.1.128-1"], ["6.1.27-1", "6.1.129-1"], ["6.1.129-1"]):

@@ -1,4 +1,4 @@
-"""What a stranger meets: a wrong call is an `error:` and a `hint:` line, exit code 2 and no traceback."""
+"""A wrong call prints an `error:` and a `hint:` line and no traceback; the exit code is 2."""
 
 from __future__ import annotations
 

@@ -99,7 +99,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
 
 
 def answer(arguments: list[object], typed: bytes) -> str:
-    """What a command says on a terminal, at which this is typed."""
+    """Return the output of a command on a terminal, at which this is typed."""
     ours, theirs = pty.openpty()
     with os.fdopen(ours, "rb", buffering=0) as terminal:
         os.write(ours, typed)

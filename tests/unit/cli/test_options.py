@@ -1,4 +1,4 @@
-"""One declaration of an option: it is the same in every command, and `split` can do what `build` can."""
+"""An option is the same in every command, and `split` can do what `build` can."""
 
 from __future__ import annotations
 

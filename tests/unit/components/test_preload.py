@@ -113,7 +113,7 @@ def test_files_are_placed_without_a_broken_database(broken, caplog):
 
 
 def test_the_hint_of_strict_is_a_way_out(broken, caplog):
-    """What it says to prune is not opened then, and the rest of the image is as it is."""
+    """If the path of the hint is pruned, it is not opened, and the rest of the image stays the same."""
     top, path = broken
     with pytest.raises(DatabaseError, match=path) as caught:
         planned(top, strict=True)
@@ -137,7 +137,7 @@ def test_what_is_pruned_is_not_opened(tmp_path, pruned, caplog):
 
 
 def test_a_pruned_changelog_still_tells_the_build_time(top):
-    """What is in a component stays the same: a changelog is no database."""
+    """The files of a component stay the same: a changelog is no database."""
     log = gzip.compress(b"foo (1-1)\n\n -- A <a@b>  Thu, 01 Jan 2015 00:00:00 +0000\n")
     make(top, {"usr/share/doc/foo/changelog.Debian.gz": log})
     (foo,) = (c for c in planned(top, prune=["/usr/share/doc"]).assignment.components if c.id.name == "foo")

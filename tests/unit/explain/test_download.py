@@ -1,4 +1,4 @@
-"""What an update downloads, and why."""
+"""The downloads of an update, and their reasons."""
 
 from __future__ import annotations
 

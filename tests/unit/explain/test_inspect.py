@@ -1,4 +1,4 @@
-"""What an image consists of: by its own record, by those of others, by nothing."""
+"""The components of an image: from its own record, from those of other tools, from none."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_by_its_ledger():
 
 
 def test_plain_blobs_of_compressed_media_types_are_called_plain(tmp_path):
-    """As skopeo writes them from storage into a layout; an archive of them is the same."""
+    """skopeo writes such layers from storage into a layout; an archive of them is read alike."""
     tar = make_tar([member("a", data=b"1")])
     layout = Layout(tmp_path / "layout").layer(tar, media_type="application/vnd.oci.image.layer.v1.tar+gzip")
     layout.layer(make_tar([member("b")]), stored=gzip.compress(make_tar([member("b")])))

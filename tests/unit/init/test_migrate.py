@@ -261,7 +261,7 @@ def test_rpm_ostree_in_a_justfile(tmp_path):
 
 
 def test_the_scripts_of_hhd(tmp_path):
-    """One split takes the place of three containers; the image is still there where the first of them ran."""
+    """A single split replaces three containers; the image still exists where the first of them ran."""
     after, said = migrated(tmp_path, {"Justfile": JUST_SCRIPTS})
     lines = after["Justfile"].splitlines()
     at = lines.index('    sudo rechunk-podman split {{ image }}:"${tag}" --bootc \\')

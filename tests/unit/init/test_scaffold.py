@@ -105,7 +105,7 @@ def test_actionlint_would_find_a_fault(tmp_path):
 
 
 def test_just_understands_its_own_shell(tmp_path):
-    """What just would run, word for word, is proper shell."""
+    """The commands that just would run are valid shell."""
     file = tmp_path / "Justfile"
     file.write_text(render("just", answers_of("just"))["Justfile"])
     for recipe in (

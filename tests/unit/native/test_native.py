@@ -58,7 +58,7 @@ def listed(root, *directories, ignored=()):
 
 
 def walked(root, directories, ignored=(), pruned=(), most=1):
-    """As listed(), with what is below; and everything is in the directory that it says."""
+    """Return the entries like listed(), with those below; each is in the directory that it names."""
     text, numbers, parents, more, below, odd = read_directories(root, directories, ignored, pruned, most)
     paths = list(PathTable(text))
     rows = np.frombuffer(numbers, np.int64).reshape(-1, len(NUMBERS)).tolist()
@@ -547,7 +547,7 @@ def test_which_of_two_streams_failed_and_how(top, root):
 @needs_instructions
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 20])
 def test_digests_of_files(top, root, count):
-    """As hashlib has them, of files of all kinds of sizes."""
+    """The digests are those of hashlib, for files of many sizes."""
     sizes = [
         0,
         1,

@@ -34,7 +34,7 @@ def root(tmp_path):
 
 
 def at_once(work: Callable[[int], object]) -> list[object]:
-    """What each of COUNT threads made of its number; they start together."""
+    """Return the result of each of COUNT threads, which start together, for its number."""
     results: list[object] = [None] * COUNT
     barrier = threading.Barrier(COUNT)
 

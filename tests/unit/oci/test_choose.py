@@ -52,7 +52,7 @@ class Several(Layout):
         return found
 
     def attestation(self, of: dict[str, Any]) -> None:
-        """What BuildKit attaches: a manifest whose layer is an in-toto statement."""
+        """Return an attestation as BuildKit attaches it: a manifest whose layer is an in-toto statement."""
         statement = self.blob(b'{"_type": "https://in-toto.io/Statement/v0.1"}')
         config = {
             "architecture": "unknown",

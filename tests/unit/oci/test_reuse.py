@@ -1,4 +1,4 @@
-"""Which blobs of the previous image may be named again, and what a sparse layout says of itself."""
+"""The reuse of blobs of the previous image, and the record in a sparse layout."""
 
 from __future__ import annotations
 

@@ -42,13 +42,13 @@ def entry(kind=Kind.FILE, **values):
 
 
 def read(data):
-    """What Python's tarfile makes of one header (and no content)."""
+    """Return the member that Python's tarfile reads from one header without content."""
     with tarfile.open(fileobj=io.BytesIO(data + END), encoding="utf-8", errors="surrogateescape") as archive:
         return archive.next()
 
 
 def through_gnu_tar(data):
-    """What `tar --list` says: the exit code, and one line per entry."""
+    """Return the exit code of `tar --list`, and its line for each entry."""
     done = subprocess.run(
         [
             "tar",

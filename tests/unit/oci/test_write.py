@@ -354,7 +354,7 @@ def test_an_older_archive_is_replaced_only_by_a_whole_one(top, place):
 
 
 def refuse(name):
-    """What `os.name` becomes where a file system knows no files without a name, or gives them none."""
+    """Make a function of `os` fail as on a file system without unnamed files, or without names for them."""
     real = getattr(os, name)
 
     def call(*arguments, **options):

@@ -1,4 +1,4 @@
-"""Which version is newer: what the manuals say, and what the tools themselves say."""
+"""The order of versions, by the manuals and by the tools themselves."""
 
 from __future__ import annotations
 

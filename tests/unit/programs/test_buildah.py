@@ -1,4 +1,4 @@
-"""What buildah prints of its version."""
+"""The version is parsed from the output of buildah."""
 
 from __future__ import annotations
 

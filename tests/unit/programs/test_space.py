@@ -1,4 +1,4 @@
-"""What is needed, what is there, and the error where it is certainly not enough."""
+"""The space that is needed and the space that is free; an error if it certainly does not suffice."""
 
 from __future__ import annotations
 

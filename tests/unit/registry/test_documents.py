@@ -248,7 +248,7 @@ def test_options_without_credentials():
 
 
 def told(text: str) -> CommandError:
-    """What skopeo's end looks like."""
+    """Return the error of skopeo with this last line."""
     return CommandError("skopeo failed", 1, context=(f'level=fatal msg="{text}"',), hint=None)
 
 
@@ -266,7 +266,7 @@ def told(text: str) -> CommandError:
     ],
 )
 def test_a_registry_that_is_busy(said, passes):
-    """What is not there will not be there in a second, either; a name is no answer."""
+    """A missing document is not asked for again; a name in the message is no status."""
     assert is_busy(told(said), "r.example:5001/eof/500") == passes
 
 

@@ -1,4 +1,4 @@
-"""What is repeated, how often, and after how long."""
+"""The failures that are tried again, the number of attempts, and the pauses between them."""
 
 from __future__ import annotations
 

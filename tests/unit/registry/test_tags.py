@@ -1,4 +1,4 @@
-"""Which of many tags is the previous image's."""
+"""The choice of the previous image's tag among many."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What was verified before: a file that is bounded, and that may be anything."""
+"""The list of verified blobs is bounded; a damaged file is no error."""
 
 from __future__ import annotations
 

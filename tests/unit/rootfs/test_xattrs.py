@@ -1,4 +1,4 @@
-"""Which extended attributes a layer holds."""
+"""The extended attributes that a layer holds."""
 
 from __future__ import annotations
 

@@ -135,7 +135,7 @@ open("result.json", "w").write('{"format": 1}')
 
 
 def test_the_job_may_be_done_twice(job: Job, work: Path) -> None:
-    """As split does where layers that storage held are gone."""
+    """split does the job again if layers that storage held are gone."""
     first = chunk(job, work)
     shutil.rmtree(work / "image")
     assert chunk(job, work) == first
