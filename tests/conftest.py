@@ -29,3 +29,16 @@ def own_logging() -> Iterator[None]:
 def repository() -> Path:
     """The top of the checkout."""
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the messages of warnings that the package logs while the test runs; the list grows."""
+    found: list[str] = []
+
+    class Keep(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            found.append(record.getMessage())
+
+    monkeypatch.setattr(logging.getLogger("rechunk_podman"), "handlers", [Keep(logging.WARNING)])
+    return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from images.debian import MIRROR
 from support import tools
 from support.machine import Machine
 from support.needs import require, unavailable
+from support.pushing import Pushed
 
 MEDIA_TYPES = {
     "zstd": "application/vnd.oci.image.layer.v1.tar+zstd",
@@ -35,21 +35,6 @@ podman image unmount "$1" >/dev/null
 
 #: A PID namespace that ends with the command, and conmon's clean-up of the container with it.
 OWN_PIDS = ("unshare", "--pid", "--fork", "--mount-proc", "sh", "-c", '"$@"; exit $?', "sh")
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """An image that `split --push` pushed there. reference: without transport; pinned: by digest."""
-
-    source: str
-    compression: str
-    reference: str
-    digest: str
-
-    @property
-    def pinned(self) -> str:
-        """The same by digest."""
-        return f"{self.reference.rpartition(':')[0]}@{self.digest}"
 
 
 @pytest.fixture(scope="module")

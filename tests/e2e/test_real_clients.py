@@ -17,6 +17,7 @@ from images import debian, oddities
 from images.cache import MissingTool, pack, unpack
 from support import compare, tools
 from support.needs import require, unavailable
+from support.pushing import Pushed
 
 SHELL = (
     *("bin", "lib", "lib64", "usr/bin/cat", "usr/bin/dash", "usr/bin/sh"),
@@ -46,21 +47,6 @@ disabled_plugins = [
 [ttrpc]
   address = "{folder}/socket.ttrpc"
 """
-
-
-@dataclass(frozen=True)
-class Pushed:
-    """An image that `split --push` pushed. reference: without transport; pinned: by digest."""
-
-    source: str
-    compression: str
-    reference: str
-    digest: str
-
-    @property
-    def pinned(self) -> str:
-        """The same by digest."""
-        return f"{self.reference.rpartition(':')[0]}@{self.digest}"
 
 
 @dataclass(frozen=True)

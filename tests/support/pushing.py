@@ -9,6 +9,7 @@ import re
 import shutil
 import subprocess
 import tarfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from support import tools
@@ -27,6 +28,21 @@ def small_tar(path: Path, seed: int) -> Path:
             member.size, member.mode, member.mtime = len(data), 0o644, 1_700_000_000
             archive.addfile(member, io.BytesIO(data))
     return path
+
+
+@dataclass(frozen=True)
+class Pushed:
+    """An image that `split --push` pushed. reference: without transport; pinned: by digest."""
+
+    source: str
+    compression: str
+    reference: str
+    digest: str
+
+    @property
+    def pinned(self) -> str:
+        """The same by digest."""
+        return f"{self.reference.rpartition(':')[0]}@{self.digest}"
 
 
 class Uploads:

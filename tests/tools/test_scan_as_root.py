@@ -13,6 +13,7 @@ from rechunk_podman.model import Kind
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.needs import needs_root
+from support.scanning import set_xattrs, tree_of
 
 pytestmark = needs_root
 
@@ -22,19 +23,6 @@ def top(tmp_path):
     top = tmp_path / "root"
     top.mkdir()
     return top
-
-
-def tree_of(top, **options):
-    with Root(top) as root:
-        return scan(root, **options)
-
-
-def set_xattrs(path, names):
-    for name in names:
-        try:
-            xattr.set(path, name, b"value \xff\0")
-        except OSError as error:
-            pytest.skip(f"cannot set {name} here: {error}")
 
 
 def test_devices_and_owners(top):

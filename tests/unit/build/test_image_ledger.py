@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from dataclasses import replace
 
 import pytest
@@ -20,20 +19,6 @@ LAYERS = (
     layer(component("dpkg/openssl", version="3.0.1"), component("dpkg/zlib", version="1.3"), rate=0.5),
     layer(component("unclaimed/etc", "one")),
 )
-
-
-@pytest.fixture
-def warnings(monkeypatch):
-    """The messages of warnings that the package logs while the test runs."""
-    found = []
-
-    class Keep(logging.Handler):
-        def emit(self, entry):
-            found.append(entry.getMessage())
-
-    logger = logging.getLogger("rechunk_podman")
-    monkeypatch.setattr(logger, "handlers", [Keep(logging.WARNING)])
-    return found
 
 
 def reread(config: ImageConfig) -> ImageConfig:

@@ -34,19 +34,6 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def warnings(monkeypatch):
-    """The messages of warnings that the package logs while the test runs."""
-    found = []
-
-    class Keep(logging.Handler):
-        def emit(self, entry):
-            found.append(entry.getMessage())
-
-    monkeypatch.setattr(logging.getLogger("rechunk_podman"), "handlers", [Keep(logging.WARNING)])
-    return found
-
-
 @pytest.mark.parametrize(
     ("text", "place", "name"),
     [

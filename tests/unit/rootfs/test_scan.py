@@ -7,7 +7,6 @@ import os
 import socket
 
 import pytest
-import xattr
 
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Kind
@@ -15,6 +14,7 @@ from rechunk_podman.rootfs.paths import canonical, canonicaliser
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.workers import Workers
+from support.scanning import set_xattrs, tree_of
 
 
 @pytest.fixture
@@ -22,11 +22,6 @@ def top(tmp_path):
     top = tmp_path / "root"
     top.mkdir()
     return top
-
-
-def tree_of(top, **options):
-    with Root(top) as root:
-        return scan(root, **options)
 
 
 def test_every_kind_of_entry(top):
@@ -75,14 +70,6 @@ def test_hard_links_are_grouped_after_pruning(top):
     os.link(top / "gone/first", top / "too")
     assert tree_of(top).links == {"kept": "gone/first", "too": "gone/first"}
     assert tree_of(top, prune=["/gone"]).links == {"too": "kept"}
-
-
-def set_xattrs(path, names):
-    for name in names:
-        try:
-            xattr.set(path, name, b"value \xff\0")
-        except OSError as error:
-            pytest.skip(f"cannot set {name} here: {error}")
 
 
 def test_xattrs_of_directories_and_the_root(top):
