@@ -111,7 +111,7 @@ class Client:
         return occupied(self.machine.share / self.name)
 
     def remove(self) -> None:
-        """With all it holds."""
+        """Remove a directory and everything below it."""
         if (self.machine.share / self.name).exists():
             tools.remove_storage(self.machine.share / self.name)
 

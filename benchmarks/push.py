@@ -133,7 +133,7 @@ class Taken:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the work is done. folder: on the file system that is watched."""
+    """The storage and registry of the measurements. folder: on the file system that is watched."""
 
     folder: Path
     env: dict[str, str]

@@ -92,7 +92,7 @@ def test_layers_are_of_that_compression(machine: Machine, pushed: Pushed) -> Non
 
 @pytest.mark.parametrize("client", ["podman", "buildah", "skopeo"])
 def test_pull(machine: Machine, elsewhere: str, pushed: Pushed, client: str) -> None:
-    """By digest, into an empty storage; the same files are there, and a container of it runs."""
+    """A pull by digest into an empty storage gives the same files, and a container of it runs."""
     place = ("--root", f"{elsewhere}/root", "--runroot", f"{elsewhere}/run")
     if client == "skopeo":
         name = "localhost/pulled:latest"

@@ -24,13 +24,13 @@ ANSWERS = {
 
 @pytest.mark.parametrize("image", ["debian"], indirect=True)
 def test_the_trick(machine: Machine, image: str, chunker_image: str) -> None:
-    """In the form that every buildah understands."""
+    """The last stages in the form for every buildah give the layers."""
     assert image == ANSWERS["base"]
     trick(machine, "any", chunker_image)
 
 
 def test_the_trick_with_ordered_stages(newest_machine: Machine, newest_images: tuple[str, str]) -> None:
-    """In the form of buildah 1.44 and newer: no option is needed."""
+    """The last stages in the form of buildah 1.44 and newer need no option."""
     image, chunker_image = newest_images
     assert image == ANSWERS["base"]
     version = re.search(r"version (\d+)\.(\d+)", newest_machine.run("buildah", "--version").out)

@@ -36,7 +36,7 @@ def manifest(machine: Machine, name: str) -> dict[str, Any]:
 
 
 def same(machine: Machine, one: str, other: str) -> None:
-    """By verify, and by a second opinion on what is mounted."""
+    """Assert the same files by verify, and by a comparison of the mounted images."""
     machine.rechunk("verify", f"containers-storage:{one}", f"containers-storage:{other}")
     assert machine.run("sh", "-c", COMPARE, "sh", one, other).out == ""
 

@@ -170,7 +170,7 @@ def test_a_platform_that_is_not_there(
 def test_a_build_takes_the_record_of_its_platform(
     storage: tools.Storage, registry: tools.Registry, places: dict[str, str], place: str, tmp_path: Path
 ) -> None:
-    """By --arch, and by the architecture that the config names."""
+    """The platform is that of --arch, or the architecture that the config names."""
     config = tmp_path / "config.json"
     config.write_text('{"architecture": "arm64", "os": "linux"}')
     words = ("inspect", places[place], "--arch=arm64", "--tls-verify=false", "--json")

@@ -367,7 +367,7 @@ def test_containerfile_twice(
 def test_bootable_containerfiles(
     ground: Ground, bases: tuple[str, str], template: str, tmp_path: Path, repository: Path
 ) -> None:
-    """With a base that has no bootc: all but that line is what was rendered."""
+    """The base has no bootc: that line is changed, and the rest is as rendered."""
     folder = derived(tmp_path / "bootable", template, image="system", kind="bootc", base=bases[0])
     containerfile = folder / "Containerfile"
     text = containerfile.read_text()

@@ -44,7 +44,7 @@ def test_rpm_runs(storage: tools.Storage, rpm_image: str) -> None:
 
 
 def test_oddities_survive_an_import(storage: tools.Storage, oddities_image: str) -> None:
-    """Else the tests on this image would prove little."""
+    """The tests on this image need its oddities."""
     with storage.mounted(oddities_image) as root:
         assert os.getxattr(root / "xattrs/acl", "system.posix_acl_access") == oddities.ACL
         assert os.getxattr(root / "xattrs/capable-link", "security.capability") == oddities.CAP_NET_RAW

@@ -75,7 +75,7 @@ def members(layout: Path) -> dict[str, tarfile.TarInfo]:
 
 
 def test_everything_comes_back(odd: Path, tmp_path: Path) -> None:
-    """From a plain directory through the layers, by GNU tar, into a plain directory."""
+    """GNU tar unpacks the layers of a directory into the same directory."""
     build(odd, tmp_path / "layout")
     target = tmp_path / "target"
     target.mkdir()

@@ -150,7 +150,7 @@ def test_a_wrong_call(arguments, series):
 
 
 def test_a_changelog_of_images_in_a_registry(series, registry, tmp_path):
-    """Only their documents are fetched: the Ledgers know the source packages."""
+    """No layer is fetched: the Ledgers know the source packages."""
     status = "Package: tool\nStatus: install ok installed\nVersion: {}\n"
     references = []
     for version in ("1.0-1", "1.1-1"):

@@ -87,7 +87,7 @@ def test_what_cannot_be_promoted(
 
 
 def test_an_index(registry: tools.Registry, layouts: dict[str, Path], tmp_path: Path) -> None:
-    """From an image that is there, one in another repository and by a layout; complete elsewhere, too."""
+    """An index takes images of its repository, of another and of a layout; a copy elsewhere is complete."""
     one, two = f"{registry.address}/index/one", f"{registry.address}/index/two"
     digests = {
         "amd64": copy(layouts["amd64"], f"{one}:amd64"),

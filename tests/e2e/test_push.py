@@ -72,7 +72,7 @@ def test_first_push_update_and_nothing_new(
 def test_other_repositories_get_complete_copies(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
 ) -> None:
-    """Also on another registry; and the blobs of one repository are not named in another."""
+    """Another registry gets a complete copy, too; blobs of one repository are not named in another."""
     one, two = f"{registry.address}/copies/one", f"{registry.address}/copies/two"
     with tools.loopback_registry(tmp_path / "other") as other:
         away = f"{other.address}/elsewhere"
@@ -91,7 +91,7 @@ def test_other_repositories_get_complete_copies(
 def test_layers_of_another_repository_are_mounted(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
 ) -> None:
-    """In the first push to a new repository, in further ones, and for an index, without an upload.
+    """The first push to a new repository, further ones and an index upload no such layer.
 
     The address is one that skopeo's cache has not met: a front, whose port is new.
     """
@@ -239,7 +239,7 @@ def test_what_was_uploaded(
 def test_docker_gets_gzip_and_never_zstd(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str]
 ) -> None:
-    """By default with that profile, though the previous image has zstd."""
+    """This is the default of the profile, though the previous image has zstd."""
     name = f"{registry.address}/docker/image:1"
     push(storage, small(0), f"--push=docker://{name}")
     push(storage, small(0), f"--push=docker://{name}", "--max-layers=docker")
@@ -273,7 +273,7 @@ def test_an_image_before_in_dockers_format(
 
 
 def blob(registry: tools.Registry, digest: str) -> Path:
-    """Where the registry keeps a blob."""
+    """Return the file in which the registry keeps a blob."""
     name = digest.removeprefix("sha256:")
     return registry.log.parent / "content/docker/registry/v2/blobs/sha256" / name[:2] / name
 
@@ -281,7 +281,7 @@ def blob(registry: tools.Registry, digest: str) -> Path:
 def test_a_lost_blob_is_written_anew(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str], tmp_path: Path
 ) -> None:
-    """By itself, once more; trusted or not makes no difference."""
+    """The push is tried once more by itself, whether the previous image is trusted or not."""
     name = f"{registry.address}/lost/image"
     push(storage, small(0), f"--push=docker://{name}:1")
     layers = json.loads(document(f"{name}:1"))["layers"]

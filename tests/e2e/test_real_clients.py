@@ -161,7 +161,7 @@ def test_layers_are_of_that_compression(pushed: Pushed) -> None:
 
 @pytest.mark.parametrize("client", ["podman", "buildah", "skopeo"])
 def test_pull(storage: tools.Storage, elsewhere: tools.Storage, pushed: Pushed, client: str) -> None:
-    """By digest, into an empty storage; the same files are there, and a container of it runs."""
+    """A pull by digest into an empty storage gives the same files, and a container of it runs."""
     if client == "skopeo":
         name = "localhost/pulled:latest"
         copy = ("skopeo", "--insecure-policy", "copy", "--quiet", "--src-tls-verify=false")

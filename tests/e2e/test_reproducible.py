@@ -39,7 +39,7 @@ def test_threads_and_days_do_not_show(
 
 
 def test_faketime_works_here(storage: tools.Storage) -> None:
-    """Else the test above would prove nothing."""
+    """The test above relies on faketime."""
     require("faketime")
     script = "import time; print(time.time())"
     now = float(storage.run("python3", "-c", script).out)

@@ -82,7 +82,7 @@ def commands(part: str) -> Iterator[str]:
 
 @pytest.fixture
 def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the split under test has its TMPDIR; short enough for a socket."""
+    """Return the TMPDIR of the split under test; its path is short enough for a socket."""
     folder = tmp_path_factory.mktemp("t") / "tmpdir"
     folder.mkdir()
     return folder
@@ -191,7 +191,7 @@ def test_absent_volumes_stay_absent(
 def test_the_result_runs_and_is_shown(
     storage: tools.Storage, debian_image: str, split: Callable[..., tools.Done]
 ) -> None:
-    """By default beside its source, with -chunked; the table has a row for each layer and a total."""
+    """The default name is the source's with -chunked; the table has a row for each layer and a total."""
     done = split(debian_image, "--engine", "native", "--max-layers", "5", "-v")
     name = f"{debian_image}-chunked"
     try:
@@ -498,7 +498,7 @@ def test_an_interruption(
     engine: str,
     way: signal.Signals,
 ) -> None:
-    """Amid the chunker's work. A terminal sends the signal to the whole group, kill to one process."""
+    """The chunker is interrupted at work. A terminal signals the whole group, kill one process."""
     process = subprocess.Popen(
         [*tools.RECHUNK, "split", debian_image, "-t", "localhost/interrupted", "--engine", engine, "-v"],
         env=settings(storage, temporary),

@@ -12,7 +12,7 @@ from support.pushing import digest_of, document, push
 def test_an_image_in_a_registry_is_pulled(
     storage: tools.Storage, registry: tools.Registry, small: Callable[[int], str]
 ) -> None:
-    """By its tag, which is fetched anew where it moved; the result has the name that a local image gives."""
+    """A tag that moved is fetched anew; the result has the name that a local image gives."""
     name = f"{registry.address}/pulled/app"
     for seed in (0, 1):
         push(storage, small(seed), f"--push=docker://{name}:1")

@@ -117,7 +117,7 @@ def test_too_few_layers_are_an_error_that_says_how_many_are_needed(data: st.Data
 
 
 def test_a_component_that_becomes_isolated_leaves_its_layer() -> None:
-    """Nothing changed but the placement: the layer that it shared is packed anew without it."""
+    """If the placement alone changed, the layer that it shared is packed anew without it."""
     image = [Component(ComponentId("rpm", name), 10**6, name.encode() * 8) for name in "abcdef"]
     planned = plan(image, None, max_layers=4, now=START)
     ledger = advance(None, image, planned, START)

@@ -176,6 +176,6 @@ def test_extended_attributes_go_through_pyxattr():
 
 
 def test_modules_of_tests_have_names_of_their_own():
-    """Without packages, pytest imports a module of tests by its name alone."""
+    """pytest imports a module of tests by its name alone, since the folders are no packages."""
     names = [path.name for path in Path(__file__).parents[1].rglob("test_*.py")]
     assert sorted(names) == sorted(set(names))

@@ -118,7 +118,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_plan_predicts_layers_that_a_ledger_knows(root: Path, tmp_path: Path) -> None:
-    """Only these have a diff_id: of a first image nobody knows any."""
+    """A layer of the Ledger has a diff_id; a layer of a first image has none."""
     first = run(Job(str(root), plan_only=True)).plan
     assert all("diff_id" not in layer for layer in first["layers"])
     built = run(Job(str(root), output=f"oci:{tmp_path / 'out'}"))

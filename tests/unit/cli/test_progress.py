@@ -33,7 +33,7 @@ def top(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize(("kind", "last"), [("none", "writing layers"), ("zstd", "compressing")])
 def test_the_chunker_says_which_phase_begins(top: Path, tmp_path: Path, kind: str, last: str) -> None:
-    """In its log, whatever the level of the records that are asked for."""
+    """The phases are in its log at every log level."""
     work = tmp_path / "work"
     work.mkdir()
     options = BuildOptions(compression=Compression.parse(kind))
@@ -57,7 +57,7 @@ def test_the_chunker_says_which_phase_begins(top: Path, tmp_path: Path, kind: st
 
 
 def test_bytes_of_children_and_of_theirs_count(top: Path) -> None:
-    """Also after they have ended, so that the sum never falls."""
+    """They count after their end, too, so that the sum never falls."""
     before = bytes_read()
     seen = []
     command = f"cat {top}/etc/large >/dev/null; (sleep 0.6; cat {top}/etc/large >/dev/null); sleep 0.6"

@@ -128,7 +128,7 @@ def test_the_hint_of_strict_is_a_way_out(broken, caplog):
 
 @pytest.mark.parametrize("pruned", ["/var/lib/rpm", "/var/lib/rpm/", "/var", "/usr/lib/sysimage/", "/usr"])
 def test_what_is_pruned_is_not_opened(tmp_path, pruned, caplog):
-    """Also by the other of its names: a symlink leads there, which is no other database."""
+    """A pruned database is not opened by its other name either, to which a symlink leads."""
     no_table(tmp_path)
     prepared = planned(tmp_path, prune=[pruned])
     is_there = bombs.SQLITE in prepared.tree

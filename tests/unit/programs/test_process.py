@@ -200,7 +200,7 @@ def test_shorten() -> None:
 
 
 def test_a_child_ends_with_a_parent_that_is_killed() -> None:
-    """Also one whose parent is gone before the kernel knows what is asked for."""
+    """A child ends, too, if its parent dies before prctl(2) is called."""
     late = (
         "import os, sys\n"
         "from rechunk_podman.programs.process import following\n"

@@ -174,7 +174,7 @@ def test_the_image_of_a_platform():
     ],
 )
 def test_what_registries_say(said, kind):
-    """In the words of skopeo; a name that sounds like a failure is none."""
+    """The texts are those of skopeo; a name that contains the word of a failure is no failure."""
     repository = "example.org/denied/certificate-timeout"
     text = said.replace("REPO", repository).replace("HOST", "example.org")
     message = f'Error parsing image name \\"docker://{repository}:1\\": {text}'
@@ -258,7 +258,7 @@ def test_a_registry_that_is_busy(said, passes):
 
 
 def test_a_busy_registry_is_asked_again(tmp_path, monkeypatch, caplog):
-    """By skopeo, in place of which a script runs that fails twice."""
+    """A script in the place of skopeo fails twice."""
     monkeypatch.setattr(retry, "FIRST_WAIT", 0.001)
     skopeo = tmp_path / "skopeo"
     skopeo.write_text(

@@ -31,7 +31,7 @@ def test_inputs_and_outputs(action):
 
 
 def test_each_input_reaches_the_shell(action, repository):
-    """By the environment, under its own name; and the shell does something with each."""
+    """Each input is in the environment under its own name, and the shell uses it."""
     env = action["runs"]["steps"][-1]["env"]
     handed = {value for name, value in env.items() if name.startswith("INPUT_")}
     assert handed == {f"${{{{ inputs.{name} }}}}" for name in INPUTS}

@@ -94,7 +94,7 @@ def test_a_full_disk_is_told_by_what_helps(job: Job, work: Path) -> None:
     ],
 )
 def test_no_result(job: Job, work: Path, script: str, message: str, hint: str) -> None:
-    """And one of an earlier run is none of this one."""
+    """The result of an earlier run is not taken for the result of this one."""
     (work / "result.json").write_text('{"format": 1, "manifest": "old"}')
     with pytest.raises(ToolError) as caught:
         chunk(job, work, "sh", "-c", script)
@@ -110,7 +110,7 @@ def test_a_result_of_another_version(job: Job, work: Path) -> None:
 def test_records_are_relayed_while_the_chunker_works(
     job: Job, work: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """In whole lines."""
+    """Records are relayed as whole lines."""
     caplog.set_level(logging.DEBUG, "rechunk_podman")
     script = """
 import time
@@ -151,7 +151,7 @@ with private_directory(sys.argv[1]) as held:
 
 
 def test_a_chunker_that_is_no_child_ends_with_its_caller(job: Job, tmp_path: Path) -> None:
-    """In a container it is none: it sees the lock alone. It waits for a reader of a FIFO here."""
+    """In a container the chunker is no child, and sees the lock. Here it waits for a reader of a FIFO."""
     caller = subprocess.Popen([sys.executable, "-c", CALLS, tmp_path], stdout=subprocess.PIPE, text=True)
     assert caller.stdout is not None
     folder = caller.stdout.readline().strip()

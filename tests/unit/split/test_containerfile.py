@@ -133,7 +133,7 @@ def test_script_takes_the_previous_image_from_a_file_unless_one_is_named(tmp_pat
 
 
 def test_paths_are_those_of_the_context(tmp_path: Path) -> None:
-    """So that --previous FILE finds it there."""
+    """--previous FILE finds a file of the context."""
     tool = "rechunk-podman build --rootfs /rootfs --output oci-archive:/run/src/out.ociarchive"
     assert f"cd /run/src; rm -f out.ociarchive; exec {tool}" in " ".join(chunker_script().split())
 
