@@ -155,6 +155,11 @@ def test_a_new_tag_of_a_known_repository(
     assert "an artifact, and no image" in done.err
     done = push(storage, small(2), f"--push=docker://{registry.address}/push/none:1", "--previous=auto")
     assert "note: --previous" not in done.err
+    # a workflow that names its own tag as the previous image has to build a first one
+    none = f"docker://{registry.address}/push/none:2"
+    done = push(storage, small(2), f"--push={none}", f"--previous={none}")
+    assert f"warning: no previous image: no image {none} in its registry" in done.err
+    assert done.out.strip() == digest_of(none.removeprefix("docker://"))
     done = storage.rechunk("split", small(2), "--previous=auto", check=False)
     assert done.code == 2
     assert "--previous auto goes with split --push" in done.err

@@ -10,6 +10,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from rechunk_podman.build.job import Job
@@ -131,23 +132,24 @@ def _push_first(
     previous = None if task.previous is None else task.previous.reference
     mounting = task.previous is not None and task.previous.repository != target.repository
     env = tool_environment(local_environment(), task.workdir)
+    sent = 0
     for rest in reversed(range(ROUNDS)):
         result = chunk(job, work, env, meter)
         record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
         digest = record.digest or Digest("")
         meter.begin_upload(os.path.join(work, LAYOUT))
-        if mounting and previous is not None and result.elsewhere:
-            prepare_mounts(previous, result.elsewhere, registry)
         before = bytes_read()
+        place = Pinned(target.repository, digest) if by_digest else target
+        upload = partial(push.copy, f"oci:{LAYOUT}", place, digest, registry, cwd=work, tick=meter.tick)
         try:
-            push.copy(
-                f"oci:{LAYOUT}",
-                Pinned(target.repository, digest) if by_digest else target,
-                digest,
-                registry,
-                cwd=work,
-                tick=meter.tick,
-            )
+            try:
+                upload()
+            except LostBlobsError:
+                # skopeo knows by itself where the blobs are if they were verified, or pushed, on this machine
+                if not mounting or previous is None:
+                    raise
+                prepare_mounts(previous, result.elsewhere, registry)
+                upload()
             break
         except LostBlobsError as error:
             if not rest or not result.elsewhere:
@@ -161,6 +163,8 @@ def _push_first(
             again = rest > 1 and not mounting
             job = replace(job, lost=error.digests) if again else replace(job, reuse=False)
             shutil.rmtree(os.path.join(work, LAYOUT))
+        finally:
+            sent += bytes_read() - before
     return (
         SplitImage(
             task.image.id,
@@ -168,7 +172,7 @@ def _push_first(
             frozenset(result.elsewhere),
             previous=previous,
             mounted=mounting,
-            read=bytes_read() - before,
+            read=sent,
         ),
         digest,
     )
