@@ -77,6 +77,15 @@ def test_the_functions_stay_functions(rootfs, tmp_path):
     assert request.__name__ == "rechunk_podman.split.request"
 
 
+def test_results_are_printed_in_a_few_lines(rootfs, tmp_path):
+    image = rechunk_podman.build(rootfs, f"oci:{tmp_path}/one")
+    facts = rechunk_podman.inspect(f"oci:{tmp_path}/one")
+    assert image.manifest_descriptor.digest in repr(image)
+    assert image.manifest_descriptor.digest in repr(facts)
+    assert len(repr(image)) < 1000
+    assert len(repr(facts)) < 1000
+
+
 def test_every_public_name_is_there_and_documented(repository):
     page = (repository / "docs/python-api.md").read_text()
     for name in rechunk_podman.__all__:

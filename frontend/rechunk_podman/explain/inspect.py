@@ -8,7 +8,7 @@ annotations (its src/ocibuilder.rs: `org.chunkah.component`, names joined by spa
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rechunk_podman.build import image_ledger as records
 from rechunk_podman.oci.config import CREATED_BY
@@ -89,8 +89,8 @@ class ImageFacts:
     """
 
     record: ImageRecord
-    layers: tuple[LayerFacts, ...]
-    ledger: Ledger | None
+    layers: tuple[LayerFacts, ...] = field(repr=False)
+    ledger: Ledger | None = field(repr=False)
     derived: bool
     ledger_bytes: int
     problem: LedgerError | None

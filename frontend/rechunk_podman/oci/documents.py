@@ -58,14 +58,16 @@ class ImageRecord:
     digest: of the manifest; None without a manifest.
     manifest: the bytes of the manifest, or None.
     annotations: of the manifest, else from the output of `podman inspect`.
+
+    repr() leaves out the documents, which take pages.
     """
 
     name: str
-    config: ImageConfig
-    layers: tuple[LayerRecord, ...]
+    config: ImageConfig = field(repr=False)
+    layers: tuple[LayerRecord, ...] = field(repr=False)
     digest: Digest | None = None
-    manifest: bytes | None = None
-    config_bytes: bytes = b""
+    manifest: bytes | None = field(default=None, repr=False)
+    config_bytes: bytes = field(default=b"", repr=False)
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -51,12 +51,12 @@ class WrittenImage:
     origin: the reference of the image with these blobs.
     """
 
-    layers: tuple[Layer, ...]
-    config: bytes
+    layers: tuple[Layer, ...] = field(repr=False)
+    config: bytes = field(repr=False)
     config_descriptor: Descriptor
-    manifest: bytes
+    manifest: bytes = field(repr=False)
     manifest_descriptor: Descriptor
-    index: bytes
+    index: bytes = field(repr=False)
     tag: str | None
     elsewhere: tuple[Digest, ...] = ()
     origin: str | None = None
