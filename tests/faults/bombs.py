@@ -310,6 +310,113 @@ DEB: tuple[Callable[[Path], None], ...] = (
 )
 
 
+# Records beside what they describe
+
+
+def python_records_of_commas(root: Path) -> None:
+    """Each of 40 RECORDs is a line of 8 million empty fields."""
+    for number in range(40):
+        write(root, f"opt/a{number}-1.dist-info/RECORD", b"," * 8_000_000)
+
+
+def python_records_of_empty_lines(root: Path) -> None:
+    """Each of 40 RECORDs has 190,000 lines of five empty fields."""
+    for number in range(40):
+        write(root, f"opt/a{number}-1.dist-info/RECORD", (b"," * 4 + b"\n") * 190_000 + b"x" * 7_000_000)
+
+
+def python_records_without_end(root: Path) -> None:
+    """RECORDs of 90,000 files each, all of them sound: together they fill the memory."""
+    data = b"".join(b"%020d.py,sha256=%s,1\n" % (n, b"A" * 43) for n in range(90_000))
+    for number in range(40):
+        write(root, f"opt/a{number}-1.dist-info/RECORD", data)
+
+
+def conda_nested_lists(root: Path) -> None:
+    """1.4 MB of JSON are 490,000 empty lists, in each of 30 records."""
+    data = b'{"name":"a","files":[' + b"[]," * 490_000 + b"[]]}"
+    for number in range(30):
+        write(root, f"opt/conda-meta/{number}-1-0.json", data)
+
+
+def node_large_manifests(root: Path) -> None:
+    """600 package.json of almost a megabyte are empty lists."""
+    data = b'{"x":[' + b"[]," * 340_000 + b"[]]}"
+    for number in range(600):
+        write(root, f"srv/node_modules/a{number}/package.json", data)
+
+
+def node_deep_manifests(root: Path) -> None:
+    """2,000 package.json are nested 500,000 deep: a warning each."""
+    for number in range(2000):
+        write(root, f"srv/node_modules/a{number}/package.json", b"[" * 500_000)
+
+
+def ruby_large_specifications(root: Path) -> None:
+    """1,400 specifications of 240 kB, with a program in every third byte."""
+    data = b"# stub: a 1 ruby lib\n s.executables = [" + b'"a"' * 80_000 + b"]\n"
+    for number in range(1400):
+        write(root, f"srv/specifications/a-{number}.gemspec", data)
+
+
+def php_many_packages(root: Path) -> None:
+    """300,000 packages in 1.5 MB, in each of five files."""
+    for number in range(5):
+        write(root, f"srv/{number}/composer/installed.json", b"[" + b"{},9," * 300_000 + b"9]")
+
+
+def jvm_large_directories(root: Path) -> None:
+    """Central directories of 4 MB that list nothing but manifests, of which none is where it claims."""
+    entry = b"PK\1\2" + bytes(6) + struct.pack("<H10xIIH", 8, 200_000, 200_000, 20) + bytes(12)
+    entry += struct.pack("<I", 0) + b"META-INF/MANIFEST.MF"
+    central = entry * 60_000
+    data = central + b"PK\5\6" + bytes(8) + struct.pack("<IIH", len(central), 0, 0)
+    for number in range(150):
+        write(root, f"srv/{number}.jar", data)
+
+
+def jvm_manifest_of_zeros(root: Path) -> None:
+    """A manifest of 200 kB is 200 MB when it is unpacked, in each of 200 archives."""
+    compressor = zlib.compressobj(wbits=-15)
+    packed = compressor.compress(bytes(200_000_000)) + compressor.flush()
+    name = b"META-INF/MANIFEST.MF"
+    local = b"PK\3\4" + bytes(22) + struct.pack("<HH", len(name), 0) + name
+    central = b"PK\1\2" + bytes(6) + struct.pack("<H10xIIH", 8, len(packed), 1, len(name)) + bytes(12)
+    central += struct.pack("<I", 0) + name
+    start = len(local) + len(packed)
+    data = local + packed + central + b"PK\5\6" + bytes(8) + struct.pack("<IIH", len(central), start, 0)
+    for number in range(200):
+        write(root, f"srv/{number}.jar", data)
+
+
+def go_tables_without_end(root: Path) -> None:
+    """3,000 programs claim tables of the largest sizes."""
+    data = (
+        b"\x7fELF\2\1\1"
+        + bytes(9)
+        + struct.pack("<HHIQQQI6H", 2, 62, 1, 0, 0, 0, 0, 64, 56, 65535, 64, 65535, 1)
+    )
+    data += struct.pack("<IIQQQQQQ", 1, 6, 0, 0, 0, 1 << 62, 1 << 62, 1) * 9000
+    for number in range(3000):
+        write(root, f"srv/{number}", data)
+
+
+SCATTERED: dict[Callable[[Path], None], str] = {
+    python_records_of_commas: "python",
+    python_records_of_empty_lines: "python",
+    python_records_without_end: "python",
+    conda_nested_lists: "conda",
+    node_large_manifests: "node",
+    node_deep_manifests: "node",
+    ruby_large_specifications: "ruby",
+    php_many_packages: "php",
+    jvm_large_directories: "jvm",
+    jvm_manifest_of_zeros: "jvm",
+    go_tables_without_end: "go",
+}
+"""Bomb -> the ecosystem that reads it."""
+
+
 # Release histories: bytes that `simulate` reads
 
 

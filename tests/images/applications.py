@@ -162,3 +162,64 @@ def _tool(aside: Path, package: str) -> Path:
     own = {"npm_config_cache": str(aside / "cache"), "npm_config_update_notifier": "false"}
     call("npm", "install", "--prefix", tools, "--no-audit", "--no-fund", package, env=own)
     return tools / "node_modules"
+
+
+def gem() -> Path:
+    """Two gems that are made here, saw and hammer, in /usr/local/lib/ruby/gems/3.1.0 by gem."""
+    return folder("application-gem", "1", _gem)
+
+
+def _gem(aside: Path) -> None:
+    need("gem")
+    for moment in MOMENTS:
+        top = aside / "root"
+        home = top / "usr/local/lib/ruby/gems/3.1.0"
+        home.mkdir(parents=True)
+        for name, version in (("saw", "2.0.0"), ("hammer", {"release": "1.0.0", "updated": "1.1.0"}[moment])):
+            source = aside / name
+            (source / "bin").mkdir(parents=True)
+            (source / "lib").mkdir()
+            (source / f"bin/{name}").write_text("#!/usr/bin/env ruby\n")
+            (source / f"lib/{name}.rb").write_text(f"VERSION = '{version}'\n")
+            (source / f"{name}.gemspec").write_text(
+                f"Gem::Specification.new('{name}', '{version}') do |s|\n"
+                "  s.summary = 's'\n  s.authors = ['a']\n"
+                f"  s.files = ['bin/{name}', 'lib/{name}.rb']\n  s.executables = ['{name}']\nend\n"
+            )
+            stamped = {"SOURCE_DATE_EPOCH": "1700000000"}
+            call("gem", "build", "--silent", "-C", source, f"{name}.gemspec", env=stamped)
+            own = ("--local", "--no-document", "--install-dir", home)
+            call("gem", "install", *own, source / f"{name}-{version}.gem", env=stamped)
+            call("rm", "-rf", source)
+        top.rename(aside / moment)
+
+
+def composer() -> Path:
+    """The application /srv/www with two packages that are made here, own/saw and own/hammer, by composer."""
+    return folder("application-composer", "1", _composer)
+
+
+def _composer(aside: Path) -> None:
+    need("composer")
+    own = {
+        "COMPOSER_HOME": str(aside / "home"),
+        "COMPOSER_ALLOW_SUPERUSER": "1",
+        "COMPOSER_MIRROR_PATH_REPOS": "1",
+    }
+    for moment in MOMENTS:
+        versions = {"saw": "2.0.0", "hammer": {"release": "1.0.0", "updated": "1.1.0"}[moment]}
+        for name, version in versions.items():
+            (aside / name).mkdir()
+            manifest = {"name": f"own/{name}", "version": version, "autoload": {"classmap": [f"{name}.php"]}}
+            (aside / name / "composer.json").write_text(json.dumps(manifest))
+            (aside / name / f"{name}.php").write_text(f"<?php class {name} {{ const V = '{version}'; }}\n")
+        app = aside / "root/srv/www"
+        app.mkdir(parents=True)
+        repositories = [{"type": "path", "url": str(aside / name)} for name in versions]
+        required = {f"own/{name}": version for name, version in versions.items()}
+        manifest = {"repositories": [*repositories, {"packagist.org": False}], "require": required}
+        (app / "composer.json").write_text(json.dumps(manifest))
+        call("composer", "install", "--quiet", "--no-interaction", "--working-dir", app, env=own)
+        (aside / "root").rename(aside / moment)
+        call("rm", "-rf", *(aside / name for name in versions))
+    call("rm", "-rf", aside / "home")

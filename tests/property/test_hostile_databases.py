@@ -7,9 +7,11 @@ import json
 import logging
 import random
 import struct
+import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -20,15 +22,24 @@ from rechunk_podman.build.pipeline import Source, plan_only
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import Component, ComponentId
 from rechunk_podman.packages.budget import Budget
+from rechunk_podman.packages.conda import reader as conda
 from rechunk_podman.packages.dpkg import text as dpkg
+from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+from rechunk_podman.packages.go import buildinfo
+from rechunk_podman.packages.jvm import reader as jvm
+from rechunk_podman.packages.php import reader as php
+from rechunk_podman.packages.python import text as python
 from rechunk_podman.packages.rpm import bdb, ndb
 from rechunk_podman.packages.rpm.header import Header
 from rechunk_podman.packages.rpm.reader import _package as package_of
+from rechunk_podman.packages.ruby import reader as ruby
 from rechunk_podman.planning.codec import seal, unseal
 from rechunk_podman.planning.ledger import FORMAT, Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
 from rechunk_podman.planning.simulate import parse_history, replay
+from rechunk_podman.rootfs.root import Root
 from support.assigning import make
+from support.embedded import jar, program
 from support.fuzzing import SECONDS, SEED, damaged, tried
 from support.rpm_headers import package, sqlite_database
 
@@ -136,11 +147,69 @@ def read_history(data: bytes) -> None:
     replay(parse_history(data), max_layers=2)
 
 
+RECORD = b"foo/__init__.py,sha256=" + b"A" * 43 + b',12\n../../bin/foo,,\n"a,\nb",md5=x,x\n'
+CONDA = {"name": "a", "version": "1", "files": ["x", "y"], "timestamp": 1_700_000_000_000}
+CONDA |= {"paths_data": {"paths": [{"_path": "x", "sha256": "00" * 32, "size_in_bytes": 5}]}}
+COMPOSER = [{"name": "a/b", "version": "1", "install-path": "../a/b", "bin": ["bin/x"]}]
+GEM = b'# stub: a 1.0 ruby lib\n\nGem::Specification.new do |s|\n  s.executables = ["a".freeze]\nend\n'
+POM = {"META-INF/maven/g/a/pom.properties": "version=1\n", "META-INF/MANIFEST.MF": "Bundle-Version: 1\n"}
+VERSIONS = b"1.0.0-rc.1+x_y~z^a!2 v1:2-3"
+
+
+def read_record(data: bytes) -> None:
+    """Read it as each of Python's records: a ValueError costs a record."""
+    for read in (lambda: python.record(data, "usr/lib"), lambda: python.lines(data)):
+        try:
+            read()
+        except ValueError:
+            continue
+    python.field(data, "Version")
+    python.name_and_version(data.decode("utf-8", "surrogateescape"))
+
+
+def read_json(data: bytes) -> None:
+    with suppress(ValueError):
+        conda.parse(data, "opt/conda-meta/a.json", Budget("conda"))
+    with suppress(ValueError):
+        for record in php.records_of(data, Budget("composer")):
+            php.parse(record, "srv/vendor/composer")
+
+
+def read_gem(data: bytes) -> None:
+    with suppress(ValueError):
+        ruby.parse(data, "srv/specifications/a-1.gemspec")
+
+
+def read_jar(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder, Root(folder) as root:
+        Path(folder, "a-1.jar").write_bytes(data)
+        database = jvm.load(root, ["a-1.jar"])
+        assert database is not None
+
+
+def read_program(data: bytes) -> None:
+    buildinfo.module(data[:64], lambda length, offset: data[offset : offset + length])
+
+
+def compare_versions(data: bytes) -> None:
+    """Each ecosystem orders two damaged versions the same way from both sides."""
+    one, _, two = data.decode("latin-1").partition(" ")
+    for ecosystem in ECOSYSTEMS:
+        assert ecosystem.compare(one, two) == -ecosystem.compare(two, one)
+        assert ecosystem.compare(one, one) == 0
+
+
 READERS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
     "rpm header": (read_header, [HEADER]),
     "bdb": (lambda data: read_headers(bdb.parse(data)), [berkeley()]),
     "ndb": (lambda data: read_headers(ndb.parse(data)), [native()]),
     "dpkg": (read_dpkg, [STANZA * 2, LIST, SUMS, LOG, gzip.compress(LOG)]),
+    "python": (read_record, [RECORD * 3, b"Metadata-Version: 2.1\nVersion: 1.0\n"]),
+    "json": (read_json, [json.dumps(CONDA).encode(), json.dumps(COMPOSER).encode()]),
+    "ruby": (read_gem, [GEM]),
+    "jvm": (read_jar, [jar(POM), jar(POM, b"comment")]),
+    "go": (read_program, [program(size=8192), program(size=8192, pointers=True, section=False)]),
+    "versions": (compare_versions, [VERSIONS]),
     "ledger": (read_ledger, [ledger().encode()]),
     "history": (read_history, [json.dumps(HISTORY).encode()]),
 }

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
@@ -34,30 +35,32 @@ def measured(reader: str, path: Path) -> dict[str, Any]:
     return found
 
 
-def _rpm(path: Path) -> int:
-    from rechunk_podman.packages.rpm import reader
-    from rechunk_podman.rootfs.root import Root
+def _packages(name: str, path: Path) -> int:
+    """Load one ecosystem, with the records that a scan finds; return the number of packages, or -1."""
+    import numpy as np
 
+    from rechunk_podman.packages.ecosystems import ECOSYSTEMS
+    from rechunk_podman.rootfs.root import Root
+    from rechunk_podman.rootfs.scan import scan
+
+    (ecosystem,) = (known for known in ECOSYSTEMS if known.name == name)
+    locations = ecosystem.locations
     with Root(path) as root:
-        database = reader.load(root)
+        records: list[str] = []
+        if locations.scattered or locations.embedded:
+            paths = scan(root).paths
+            records += locations.scattered_in(paths)
+            records += locations.embedded_in(paths, np.arange(len(paths)))
+        database = ecosystem.load(root, records)
         return -1 if database is None else len(database.packages)
 
 
 def _rpm_before_3_11(path: Path) -> int:
-    """Like _rpm(), where sqlite3 has no limits of a connection."""
+    """Load rpm's, where sqlite3 has no limits of a connection."""
     from rechunk_podman.packages.rpm import database
 
     database.sys = SimpleNamespace(version_info=(3, 10))  # type: ignore[assignment]
-    return _rpm(path)
-
-
-def _dpkg(path: Path) -> int:
-    from rechunk_podman.packages.dpkg import reader
-    from rechunk_podman.rootfs.root import Root
-
-    with Root(path) as root:
-        database = reader.load(root)
-        return -1 if database is None else len(database.packages)
+    return _packages("rpm", path)
 
 
 def _history(path: Path) -> int:
@@ -75,9 +78,11 @@ def _redact(path: Path) -> int:
 
 
 READERS: dict[str, Callable[[Path], int]] = {
-    "rpm": _rpm,
+    **{
+        name: partial(_packages, name)
+        for name in ("rpm", "dpkg", "conda", "python", "node", "ruby", "php", "jvm", "go")
+    },
     "rpm-3.10": _rpm_before_3_11,
-    "dpkg": _dpkg,
     "history": _history,
     "redact": _redact,
 }

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from rechunk_podman.explain.download import CHANGED, NEW, RECOMPRESSED, UNKNOWN, LayerUpdate, Update
-from rechunk_podman.planning.reputation import PACKAGE_SOURCES
 from rechunk_podman.units import human_size
 
 PACKAGES, FILES, BOTH, MOVED, CAME_ALONG, ANEW, UNTOLD = (
@@ -34,7 +33,8 @@ TEXTS = {
 }
 """Cause -> its text for people."""
 
-_OF_PACKAGES = PACKAGE_SOURCES | {"database", "kernel"}
+_OF_FILES = frozenset({"unclaimed", "bigfiles", "xattr", "filesystem"})
+"""Sources whose components hold files of no package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def _shares(entry: LayerUpdate) -> dict[str, int]:
 
 def _kind(names: Iterable[str]) -> str:
     # rpm-ostree names only packages, and without a source and slash before the name.
-    kinds = {"/" not in name or name.partition("/")[0] in _OF_PACKAGES for name in names}
+    kinds = {"/" not in name or name.partition("/")[0] not in _OF_FILES for name in names}
     return BOTH if len(kinds) == 2 else PACKAGES if kinds == {True} else FILES
 
 

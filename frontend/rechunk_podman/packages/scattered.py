@@ -12,11 +12,15 @@ from rechunk_podman.rootfs.root import Root
 RECORD_COST = 1024
 """Bytes that are counted as read for each record, so that very many empty ones cost something."""
 
-JSON_COST = 24
-"""The largest memory size of parsed JSON, in bytes for each byte of its text (`[],[],…`)."""
+MOST_JSON = 16 << 20
+"""Bytes of the largest JSON record that callers may read."""
 
-MOST_JSON = 6 << 20
-"""Bytes of a JSON record; JSON_COST times as much stays below MOST_MEMORY."""
+_MOST_ITEMS = 1_000_000
+"""Values in a JSON record."""
+_ITEM_COST = 80
+"""Bytes of memory of a value without its text: of an empty list, with its place in another one."""
+_ITEM_TIME = 16
+"""Bytes that are counted as read for a value: it takes as much time."""
 
 _PLAIN = re.compile(r"[!-~]{1,200}\Z")
 
@@ -48,12 +52,18 @@ def read(root: Root, path: str, limit: int, budget: Budget) -> bytes | None:
     return data
 
 
-def json_object(data: bytes) -> dict[str, object]:
+def json_object(data: bytes, budget: Budget) -> dict[str, object]:
     """Return a JSON object; numbers stay texts.
 
     Raises:
-        ValueError: the data is not a JSON object, or nested too deeply.
+        ValueError: the data is not a JSON object, nested too deeply, or has more than a million values.
+        DatabaseError: the budget is spent.
     """
+    items = sum(map(data.count, (b",", b"[", b"{")))
+    if items > _MOST_ITEMS:
+        raise ValueError(f"more than {_MOST_ITEMS} values")
+    budget.read(_ITEM_TIME * items)
+    budget.keep(0, 2 * len(data) + _ITEM_COST * items)
     try:
         found = json.loads(data, parse_int=str, parse_float=str)
     except RecursionError:

@@ -50,6 +50,15 @@ def test_a_schema_is_bounded_without_limits_of_a_connection(tmp_path: Path) -> N
     assert "needs more than" in found["error"]
 
 
+@pytest.mark.parametrize("bomb", bombs.SCATTERED, ids=lambda bomb: bomb.__name__)
+def test_scattered_records_are_bounded(bomb: Callable[[Path], None], tmp_path: Path) -> None:
+    bomb(tmp_path)
+    found = measured(bombs.SCATTERED[bomb], tmp_path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    assert "the package database of " in found.get("error", "") or found["found"] > 0
+
+
 @pytest.mark.parametrize("bomb", bombs.HISTORIES, ids=lambda bomb: bomb.__name__)
 def test_a_history_is_bounded(bomb: Callable[[], bytes], tmp_path: Path) -> None:
     path = tmp_path / "history"

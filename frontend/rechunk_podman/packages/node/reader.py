@@ -74,9 +74,8 @@ def _package(root: Root, path: str, found: Place, files: bool, bundles: set[str]
     if path.endswith(_MANIFEST):
         data = scattered.read(root, path, _MOST_MANIFEST, budget)
         if data is not None:
-            budget.keep(0, scattered.JSON_COST * len(data))
             try:
-                manifest = scattered.json_object(data)
+                manifest = scattered.json_object(data, budget)
             except ValueError as error:
                 budget.warn("%s: the version of the package is unknown: %s", root.show(path), error)
                 manifest = {}

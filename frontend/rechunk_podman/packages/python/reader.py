@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rechunk_podman.packages import scattered
-from rechunk_podman.packages.budget import MOST_RECORD_BYTES, NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
 from rechunk_podman.packages.digests import SHA256, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
@@ -44,6 +44,8 @@ _OF_ENVIRONMENT = ("pyvenv.cfg", ".gitignore", ".lock", "CACHEDIR.TAG", "lib64")
 """Files that venv, virtualenv and uv write into a new environment."""
 _MOST_SMALL = 1 << 20
 """Bytes of the largest file that is read but for RECORD."""
+_MOST_RECORD = 8 << 20
+"""Bytes of the largest RECORD that is read: some 60,000 files."""
 _COPIES = 12
 """Copies of the content of a RECORD in memory while it is parsed."""
 
@@ -126,7 +128,7 @@ def _environment(root: Root, prefix: str, files: bool, budget: Budget) -> Packag
 
 def _recorded(root: Root, directory: str, site: str, budget: Budget) -> Files:
     """Return the files of a RECORD; none, with a warning, if it is broken."""
-    data = scattered.read(root, f"{directory}/RECORD", MOST_RECORD_BYTES, budget) or b""
+    data = scattered.read(root, f"{directory}/RECORD", _MOST_RECORD, budget) or b""
     budget.keep(0, _COPIES * len(data))
     try:
         found = text.record(data, site)

@@ -1,0 +1,1 @@
+"""Packages of PHP, as Composer installs them."""

@@ -1,0 +1,1 @@
+"""Gems, as RubyGems and Bundler install them."""
