@@ -91,6 +91,8 @@ class Package:
     info: canonical paths of the files that the database keeps for this package alone.
     trees: canonical paths of directories in which every path that no package lists belongs to this package.
         Of nested trees the innermost counts.
+    record: canonical path of the file that records this package alone; "" if there is none. If a package of
+        an earlier ecosystem holds that file, this package is left out: it is a part of that one.
     """
 
     name: str
@@ -105,6 +107,7 @@ class Package:
     files: Files = NO_FILES
     info: Sequence[str] = ()
     trees: Sequence[str] = ()
+    record: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +159,7 @@ class Ecosystem(Protocol):
             records: the paths that match `locations.scattered`, and those that match `locations.embedded` and
                 belong to no package of an earlier ecosystem. An ecosystem without such globs gets none, and
                 may be loaded before the root filesystem has been scanned.
-            files: False leaves out `built`, `changes`, `files`, `info` and `trees`.
+            files: False leaves out `built`, `changes`, `files`, `info`, `trees` and `record`.
 
         Raises:
             DatabaseError: a database exists and cannot be read as a whole.

@@ -125,6 +125,18 @@ def test_a_distribution_of_the_system_stays_with_its_package(tmp_path):
     assert "python/usr/foo" not in result.components
 
 
+def test_byte_code_of_the_system_stays_with_its_package(tmp_path):
+    """Debian lists no byte code, and eggs without a list of files claim whole directories."""
+    site = "usr/lib/python3/dist-packages"
+    info = f"{site}/foo-1.0.egg-info"
+    files = {f"{info}/PKG-INFO": "Name: foo\nVersion: 1.0\n", f"{info}/top_level.txt": "foo\n"}
+    files[f"{site}/foo/__init__.py"] = "x"
+    dpkg_owned(tmp_path, files)
+    compiled = f"{site}/foo/__pycache__/__init__.cpython-311.pyc"
+    result = assigned(make(tmp_path, {compiled: "x"}))
+    assert {result.owner[path] for path in (*files, compiled)} == {"dpkg/python3-foo"}
+
+
 def test_a_file_that_pip_replaced_is_pips(tmp_path):
     site = "usr/lib/python3.11/site-packages"
     old = distribution(site=site)
@@ -147,7 +159,7 @@ def test_node_modules_in_a_distribution_are_its_own(tmp_path):
     files[f"{SITE}/foo-1.0.dist-info/RECORD"] += line("foo/node_modules/left/package.json", "{}")
     result = assigned(make(tmp_path, {**files, path: "{}", f"{SITE}/foo/node_modules/left/new": "x"}))
     assert result.owner[path] == "python/opt/venv/foo"
-    assert result.owner[f"{SITE}/foo/node_modules/left/new"] == f"node/{SITE}/foo/left"
+    assert result.owner[f"{SITE}/foo/node_modules/left/new"] == "database/node"
 
 
 def test_changelog_sees_versions(tmp_path):

@@ -74,7 +74,9 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         board.claim_below(directories, own)
     by_source: dict[str, list[Package]] = {}
     for package in database.packages:
-        by_source.setdefault(package.source, []).append(package)
+        record = board.position.get(package.record) if package.record else None
+        if record is None or board.described_by[board.leader[record]] == NOBODY:
+            by_source.setdefault(package.source, []).append(package)
     missing: _MissingFiles = {}
     trees: list[tuple[str, int]] = []
     # sorted, so that the numbers of components do not depend on the order of the records

@@ -83,4 +83,6 @@ def _package(root: Root, path: str, found: Place, files: bool, bundles: set[str]
             if manifest.get("bundleDependencies") or manifest.get("bundledDependencies"):
                 bundles.add(found.directory)
     source = f"{found.project}/{found.name}" if found.project else found.name
-    return Package(found.name, version, source, version, trees=[found.directory] if files else ())
+    if not files:
+        return Package(found.name, version, source, version)
+    return Package(found.name, version, source, version, trees=[found.directory], record=path)

@@ -36,6 +36,7 @@ locations = Locations(
     )
 )
 
+_METADATA = frozenset({"METADATA", "PKG-INFO"})
 _SYSTEM = frozenset({b"rpm", b"debian", b"conda"})
 """Installers (INSTALLER) whose packages have databases of their own."""
 _OF_DEBIAN = "usr/lib/python3/dist-packages"
@@ -110,7 +111,8 @@ def _package(root: Root, directory: str, found: set[str], files: bool, budget: B
     elif own == directory and "top_level.txt" in found:
         modules, directories = text.modules(_lines(root, f"{directory}/top_level.txt", budget), site)
         paths, trees = _plain(modules, budget), [own, *directories]
-    return Package(name, version, source, version, files=paths, trees=trees)
+    record = f"{directory}/{min(found & _METADATA or found)}"
+    return Package(name, version, source, version, files=paths, trees=trees, record=record)
 
 
 def _environment(root: Root, prefix: str, files: bool, budget: Budget) -> Package:

@@ -68,7 +68,7 @@ def parse(data: bytes, path: str, *, files: bool = True) -> Package:
     if not files:
         return Package(name, version, name, version)
     if not is_installed:
-        return Package(name, version, name, version, trees=[directory])
+        return Package(name, version, name, version, trees=[directory], record=path)
     home = directory.rpartition("/")[0]
     own = [path, f"{home}/build_info/{full}.info", f"{home}/cache/{full}.gem"]
     executables = _EXECUTABLES.search(data)
@@ -77,4 +77,4 @@ def parse(data: bytes, path: str, *, files: bool = True) -> Package:
         program = executable.decode("utf-8", "surrogateescape")
         own += [f"{home}/bin/{program}", f"{home.partition('/lib/ruby/')[0]}/bin/{program}"]
     trees = [f"{home}/{kind}/{full}" for kind in ("gems", "doc")]
-    return Package(name, version, name, version, files=Files(Paths(own)), trees=trees)
+    return Package(name, version, name, version, files=Files(Paths(own)), trees=trees, record=path)
