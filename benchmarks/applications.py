@@ -11,7 +11,7 @@ Bytes are those of blobs compressed as zstd:
 * the files that changed: the new and the changed files of the update, in one tar;
 * the layers as a Dockerfile makes them: base, dependencies, code. Those of dependencies and code change;
 * the layers of `rechunk-podman build --max-layers N`, the update with `--previous`: those that the image
-  before does not have. Ideal: as many layers as there are components.
+  before does not have. Each image is verified to hold its files.
 
 --write puts the table into docs/comparison.md. Needs root, npm and the registries, and 6 GB in TMPDIR.
 """
@@ -73,7 +73,7 @@ WHEELS = {
     "psycopg2-binary": "2.9.10",
 }
 UPDATES = {
-    "node": {"axios": "1.7.8", "typescript": "5.7.2"},
+    "node": {"axios": "1.7.8", "typescript": "5.7.2", "pg": "8.13.0"},
     "python": {"django": "5.1.3", "pandas": "2.2.2", "requests": "2.32.2"},
 }
 """Kind -> dependency -> its other version: each is a measurement of its own."""
@@ -181,6 +181,7 @@ def build(root: Path, output: Path, layers: int, previous: Path | None = None) -
     if previous is not None:
         command += ["--previous", f"oci:{previous}"]
     call(*command)
+    call(sys.executable, "-m", "rechunk_podman", "verify", root, f"oci:{output}")
     return blobs(output)
 
 

@@ -85,6 +85,24 @@ def test_a_virtual_environment_is_a_component(tmp_path):
     assert result.owner["opt/venv/app/main.py"].startswith("unclaimed/")
 
 
+def test_an_interpreter_of_no_package_is_a_component(tmp_path):
+    library = "usr/local/lib/python3.12"
+    own = [
+        f"{library}/os.py",
+        f"{library}/json/x.py",
+        "usr/local/bin/python3.12",
+        "usr/local/lib/libpython3.12.so.1.0",
+    ]
+    make(tmp_path, {**dict.fromkeys(own, "x"), **distribution(site=f"{library}/site-packages")})
+    result = assigned(tmp_path)
+    assert set(result.paths["python/usr/local/cpython"]) == set(own)
+    assert result.owner[f"{library}/site-packages/foo/__init__.py"] == "python/usr/local/foo"
+    debian = {"usr/lib/python3.11/os.py": "x", "usr/lib/python3.11/json.py": "x"}
+    result = assigned(dpkg_owned(tmp_path / "debian", debian))
+    assert set(result.paths["dpkg/python3-foo"]) >= set(debian)
+    assert "python/usr/cpython" not in result.components
+
+
 def test_eggs(tmp_path):
     site = "usr/local/lib/python3.6/site-packages"
     files = {
@@ -167,6 +185,7 @@ def test_changelog_sees_versions(tmp_path):
     make(tmp_path, distribution("foo_bar", "1.9", "usr/local/lib/python3.11/site-packages"))
     make(tmp_path, distribution("rpms", site="usr/lib/python3.11/site-packages", INSTALLER="rpm\n"))
     make(tmp_path, distribution("debs", site="usr/lib/python3/dist-packages"))
+    make(tmp_path, {"usr/lib/python3.11/os.py": "x"})
     with Root(tmp_path) as root:
         found = of_root(root)
     assert {name: version.text for name, version in found.binary.items()} == {"foo-bar": "1.9 1.10"}

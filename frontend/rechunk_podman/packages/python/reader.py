@@ -33,6 +33,8 @@ locations = Locations(
         "**/*.egg-info/top_level.txt",
         "**/*.egg/EGG-INFO/PKG-INFO",
         "**/pyvenv.cfg",
+        # of an interpreter that no package manager installed
+        "**/lib/python3.*/os.py",
     )
 )
 
@@ -84,6 +86,9 @@ def _package(root: Root, directory: str, found: set[str], files: bool, budget: B
     """
     if "pyvenv.cfg" in found:
         return _environment(root, directory, files, budget)
+    if "os.py" in found:
+        # the one in /usr is a package's
+        return _interpreter(directory) if files or not directory.startswith("usr/lib/") else None
     own = directory.removesuffix("/EGG-INFO")
     site, _, file = own.rpartition("/")
     if text.is_vendored(site) or (site == _OF_DEBIAN and not files):
@@ -126,6 +131,38 @@ def _environment(root: Root, prefix: str, files: bool, budget: Budget) -> Packag
     paths = _plain([text.join(prefix, path) for path in own], budget)
     trees = [text.join(prefix, "bin"), text.join(prefix, "include")]
     return Package("venv", version, prefix or "venv", version, files=paths, trees=trees)
+
+
+def _interpreter(library: str) -> Package:
+    """Return the package of an interpreter with its library.
+
+    Args:
+        library: the directory PREFIX/lib/python3.N.
+    """
+    version = library.rpartition("/python")[2]
+    prefix = library.rpartition("/")[0].rpartition("lib")[0].rstrip("/")
+    source = f"{prefix}/cpython" if prefix else "cpython"
+    names = ("bin/{}", "bin/{}-config", "lib/lib{}.so", "lib/lib{}.so.1.0", "lib/pkgconfig/{}.pc")
+    versions = (
+        f"python{version}",
+        "python3",
+        "python",
+        f"pydoc{version}",
+        "pydoc3",
+        f"idle{version}",
+        "idle3",
+    )
+    paths = [text.join(prefix, name.format(program)) for name in names for program in versions]
+    trees = [library, text.join(prefix, f"include/python{version}")]
+    return Package(
+        "cpython",
+        version,
+        source,
+        version,
+        files=Files(Paths(paths)),
+        trees=trees,
+        record=f"{library}/os.py",
+    )
 
 
 def _recorded(root: Root, directory: str, site: str, budget: Budget) -> Files:
