@@ -114,7 +114,7 @@ class Package:
 class Database:
     """Everything that the databases of one package manager record.
 
-    directories: canonical paths of the directories that hold them.
+    directories: canonical paths of the directories that hold them, and of single files.
     """
 
     packages: Sequence[Package]
