@@ -33,7 +33,7 @@ ALLOWED = {
     "split": VALUES | {"oci", "programs", "registry", "build", "publish", "split", "__init__"},
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
-    "explain": VALUES | {"rootfs", "planning", "oci", "registry", "images", "build", "explain"},
+    "explain": VALUES | {"rootfs", "components", "planning", "oci", "registry", "images", "build", "explain"},
     "lint": VALUES
     | {"native", "rootfs", "packages", "components", "oci", "registry", "images", "explain", "lint"},
     "changelog": VALUES

@@ -45,6 +45,8 @@ class BuildOptions:
     prune: paths to leave out; PATH/ leaves out only the content of the directory.
     strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
+    map: paths of component maps (components/map_file.py): absolute, or relative to the directory of a job.
+    groups: the same of groups files, or names of ready groups (components/group_file.py).
     keep_mtime: paths whose mtimes, and those of all files below them, are kept.
     keep_selinux: record security.selinux.
     root_mode: permission bits of `/`.
@@ -70,6 +72,8 @@ class BuildOptions:
     prune: tuple[str, ...] = ()
     strict: bool = False
     skip_special_files: bool = False
+    map: tuple[str, ...] = ()
+    groups: tuple[str, ...] = ()
     keep_mtime: tuple[str, ...] = ()
     keep_selinux: bool = False
     root_mode: int = 0o755

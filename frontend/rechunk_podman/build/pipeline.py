@@ -12,7 +12,9 @@ import numpy as np
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
+from rechunk_podman.components import group_file
 from rechunk_podman.components.assign import Assignment, assign
+from rechunk_podman.components.board import Rules
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.log import NOTE, begin_phase
@@ -96,6 +98,7 @@ def prepare(
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
     # This raises for malformed operations before the long work.
     _configured(given, options)
+    rules = Rules(options.map, group_file.load(options.groups).groups)
     prune = (*options.prune, *_sysroot(root, options))
     databases = Databases(root, workers, prune=prune, strict=options.strict)
     begin_phase("scanning")
@@ -123,6 +126,7 @@ def prepare(
         root_mode=options.root_mode,
         workers=workers,
         databases=databases,
+        rules=rules,
     )
     begin_phase("planning")
     bootable = identity.bootable_labels(given.labels, tree, bootc=options.bootc)

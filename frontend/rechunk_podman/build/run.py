@@ -124,7 +124,7 @@ def run_file(path: Path) -> None:
     log.setLevel(logging.DEBUG)
     log.debug("the chunker has begun")  # a log without a result means that it was killed
     try:
-        job = Job.from_json(_read(path))
+        job = _with_files_of(path.absolute().parent, Job.from_json(_read(path)))
         log.setLevel(job.log_level)
         if job.follow:
             Thread(target=_end_with_holder, args=(str(path.absolute().parent),), daemon=True).start()
@@ -143,6 +143,15 @@ def run_file(path: Path) -> None:
         raise
     finally:
         handler.close()
+
+
+def _with_files_of(folder: Path, job: Job) -> Job:
+    """Return the job with the paths of the maps and groups files that lie beside it."""
+    map_files, groups = (
+        tuple(str(folder / name) if (folder / name).exists() else name for name in names)
+        for names in (job.options.map, job.options.groups)
+    )
+    return replace(job, options=replace(job.options, map=map_files, groups=groups))
 
 
 def _end_with_holder(folder: str) -> None:

@@ -28,6 +28,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "and check how their tars are made.",
         "inspect": "Show an image's layers, their sizes and components, and the record in it "
         "for the next image.",
+        "components": "List the components of an image: what they are, how large, "
+        "and which files no source claims.",
         "diff": "Show what a client that has OLD downloads for NEW, layer by layer, and why.",
         "simulate": "Replay release histories through the planner: what do clients download per update?",
         "lint": "Check an image for files that fail at boot, leak secrets or make updates large.",

@@ -14,12 +14,14 @@ from rechunk_podman.cli.options import (
     Config,
     Description,
     Fresh,
+    Groups,
     KeepLabel,
     KeepMtime,
     KeepSelinux,
     Label,
     LabelLines,
     ManifestFormat,
+    Map,
     MaxLayers,
     MaxSize,
     NoLedger,
@@ -62,6 +64,8 @@ class ImageOptions:
     prune: Prune = None
     strict: Strict = False
     skip_special_files: SkipSpecialFiles = False
+    map: Map = None
+    groups: Groups = None
     keep_mtime: KeepMtime = None
     keep_selinux: KeepSelinux = False
     root_mode: RootMode = None
@@ -94,10 +98,13 @@ class ImageOptions:
             parse_max_size,
             parse_root_mode,
         )
+        from rechunk_podman.cli.inputs import absolute_files, groups_of
         from rechunk_podman.oci.write.compress import Compression
         from rechunk_podman.oci.write.output import Format
 
-        profile = self.max_layers or ("bootc" if self.bootc else None)
+        groups = groups_of(self.groups)
+        wanted = None if groups.max_layers is None else str(groups.max_layers)
+        profile = self.max_layers or wanted or ("bootc" if self.bootc else None)
         if self.manifest_format not in (None, *Format):
             raise UsageError(f"no such format: {self.manifest_format}", hint="one of: " + ", ".join(Format))
         chosen = None if self.manifest_format is None else Format(self.manifest_format)
@@ -115,6 +122,8 @@ class ImageOptions:
             prune=tuple(self.prune or ()),
             strict=self.strict,
             skip_special_files=self.skip_special_files,
+            map=absolute_files(self.map),
+            groups=absolute_files(self.groups),
             keep_mtime=tuple(self.keep_mtime or ()),
             keep_selinux=self.keep_selinux,
             root_mode=parse_root_mode(self.root_mode),

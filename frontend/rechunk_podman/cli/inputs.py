@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +15,9 @@ from rechunk_podman.cli.options import for_input, for_layers, for_output, for_wo
 from rechunk_podman.errors import UsageError
 from rechunk_podman.log import note
 from rechunk_podman.oci.write.output import Output
+
+if TYPE_CHECKING:
+    from rechunk_podman.components.group_file import Groups
 
 log = logging.getLogger("rechunk_podman")
 
@@ -124,3 +128,21 @@ def given_config(file: str | None, string: str | None) -> str | None:
         return given
     # An unset build argument is an empty string here.
     return os.environ.get("RECHUNK_CONFIG_STR") or os.environ.get("CHUNKAH_CONFIG_STR") or None
+
+
+def groups_of(files: Sequence[str] | None) -> Groups:
+    """Return the groups in the files of `--groups`.
+
+    Raises:
+        UsageError: a file cannot be read, or is no groups file.
+    """
+    from rechunk_podman.components.group_file import Groups, load
+
+    return load(files) if files else Groups()
+
+
+def absolute_files(files: Sequence[str] | None) -> tuple[str, ...]:
+    """Return the files of `--map` or `--groups` as absolute paths; the names of ready groups stay."""
+    from rechunk_podman.components.group_file import READY
+
+    return tuple(name if name in READY else str(Path(name).absolute()) for name in files or ())

@@ -72,6 +72,23 @@ Strict = Annotated[
 SkipSpecialFiles = Annotated[
     bool, for_input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
 ]
+Map = Annotated[
+    list[str] | None,
+    for_input(
+        "--map",
+        metavar="FILE",
+        help="Component map, TSV, CSV or JSON: a path or glob, its component, maybe an interval. Repeatable.",
+    ),
+]
+Groups = Annotated[
+    list[str] | None,
+    for_input(
+        "--groups",
+        metavar="FILE|NAME",
+        help="Packages and paths that belong together or apart: YAML, hhd-dev/rechunk's meta.yml, or a ready "
+        "group (fonts, gnome, kde, kernel, llvm, mesa, qt). Repeatable.",
+    ),
+]
 KeepSelinux = Annotated[bool, for_input("--keep-selinux", help="Record security.selinux labels, too.")]
 KeepMtime = Annotated[
     list[str] | None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,18 +10,38 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import NOBODY, Board, Draft, Source
+from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Rules, Source
 from rechunk_podman.components.content import digest_missing
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
 from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, will_change
 from rechunk_podman.components.preload import Databases
-from rechunk_podman.components.sources import bigfiles, bytecode, kernel, packages, unclaimed, xattr
-from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Positions, Tree
+from rechunk_podman.components.sources import (
+    bigfiles,
+    bytecode,
+    component_map,
+    groups,
+    kernel,
+    packages,
+    unclaimed,
+    xattr,
+)
+from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
-SOURCES: tuple[Source, ...] = (xattr, kernel, packages, bytecode, bigfiles, unclaimed)
+log = logging.getLogger("rechunk_podman")
+
+SOURCES: tuple[Source, ...] = (
+    xattr,
+    component_map,
+    groups,
+    kernel,
+    packages,
+    bytecode,
+    bigfiles,
+    unclaimed,
+)
 """All sources in order: the first claim of a path wins."""
 
 ROOT_ID = ComponentId("filesystem", "root")
@@ -54,6 +75,7 @@ def assign(
     sources: Sequence[Source] = SOURCES,
     workers: Workers | None = None,
     databases: Databases | None = None,
+    rules: Rules = NO_RULES,
 ) -> Assignment:
     """Find the components of a scanned root filesystem. Read the files whose digests no package database has.
 
@@ -63,15 +85,15 @@ def assign(
         sources: in order; the last has to claim everything.
         workers: threads that read files.
         databases: the package databases; workers may already be reading them.
+        rules: the user's maps and groups.
 
     Raises:
+        UsageError: a map of the user cannot be read.
         RootfsError: a file vanished, changed or cannot be read; attributes contradict each other.
         DatabaseError: a package database exists and cannot be read at all.
     """
-    board = Board(tree, Databases(root) if databases is None else databases)
-    for source in sources:
-        source.claim(root, board)
-    _settle(board)
+    board = Board(tree, Databases(root) if databases is None else databases, rules)
+    claim_all(root, board, sources)
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))
     digest_missing(root, board, workers)
@@ -81,12 +103,30 @@ def assign(
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes)
 
 
+def claim_all(root: Root, board: Board, sources: Sequence[Source] = SOURCES) -> None:
+    """Let each source claim, in order; then every path that needs a component has one.
+
+    Raises:
+        RechunkError: as assign().
+    """
+    for source in sources:
+        board.because(source.rule)
+        source.claim(root, board)
+    _settle(board)
+
+
 def _settle(board: Board) -> None:
     """Set the properties that depend on all claims: owners of byte code and hard links, intervals, changes.
 
     Raises:
         RootfsError: two intervals for one component.
     """
+    groups.move(board)
+    if board.moved_to:
+        # the last element is for NOBODY, which is the index -1
+        table = np.append(np.arange(len(board.drafts), dtype=np.int32), np.int32(NOBODY))
+        table[list(board.moved_to)] = list(board.moved_to.values())
+        board.owner[:] = table[board.owner]
     for position, other in board.owner_from.items():
         board.owner[position] = board.owner[other]
     board.owner[:] = board.owner[board.leader]
@@ -100,9 +140,8 @@ def _learn_changes(board: Board) -> None:
 
     A component takes the changes of the package that describes its files, or most bytes of them.
     """
-    ignorant = {
-        number for number, draft in enumerate(board.drafts) if draft.id.source in (xattr.name, kernel.name)
-    }
+    named = (xattr.name, component_map.name, kernel.name)
+    ignorant = {number for number, draft in enumerate(board.drafts) if draft.id.source in named}
     if not ignorant:
         return
     bytes_of: Counter[tuple[int, int]] = Counter()
@@ -184,13 +223,19 @@ def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
         # in batches, to bound memory: a component may hold 300,000 paths
         for start in range(0, len(positions), _PATHS_AT_ONCE):
             hasher.update(entries.block(positions[start : start + _PATHS_AT_ONCE]))
+    size = entries.tar_size(own)
+    placement = draft.placement
+    if placement is not Placement.SHARED and size < draft.least:
+        log.info("%s is too small for a layer of its own: %d bytes", draft.id, size)
+        placement = Placement.SHARED
     return Component(
         id=draft.id,
-        size=entries.tar_size(own),
+        size=size,
         fingerprint=hasher.digest(),
         version=draft.version,
         changes=tuple(sorted(draft.changes, reverse=True)[:MOST_CHANGES]),
         interval=draft.interval,
         built=draft.built,
+        placement=placement,
         positions=own,
     )

@@ -7,14 +7,16 @@ times from package databases) are independent of claims: they hold whichever com
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from rechunk_podman.components.group_file import Group
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.model import ComponentId, Kind, Positions, Tree
+from rechunk_podman.model import ROOT, ComponentId, Kind, Placement, Positions, Tree
 from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
@@ -27,10 +29,30 @@ NOBODY = -1
 Flags = npt.NDArray[np.bool_]
 
 
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """The user's own rules.
+
+    maps: paths of component maps, outside the root filesystem.
+    groups: in order.
+    """
+
+    maps: tuple[str, ...] = ()
+    groups: tuple[Group, ...] = ()
+
+
+NO_RULES = Rules()
+
+
 class Source(Protocol):
-    """A rule that finds components. Modules implement it."""
+    """A rule that finds components. Modules implement it.
+
+    name: the source in the ids of its components; of the source of packages, a name for all of them.
+    rule: why it claims a path, in words.
+    """
 
     name: str
+    rule: str
 
     def claim(self, root: Root, board: Board) -> None:
         """Claim and describe the paths that this source knows. Do nothing if its database is absent.
@@ -47,9 +69,10 @@ class Draft:
     changes: epoch seconds.
     built: epoch seconds, the newest build of its packages; None if unknown.
     interval: days between updates; None if unknown.
+    placement: of its layer; it holds if the component has `least` bytes.
     """
 
-    __slots__ = ("_interval_path", "built", "changes", "id", "interval", "version")
+    __slots__ = (*("_interval_path", "built", "changes", "id", "interval", "least", "placement", "version"),)
 
     def __init__(self, ident: ComponentId) -> None:
         self.id = ident
@@ -57,6 +80,8 @@ class Draft:
         self.changes: set[int] = set()
         self.built: int | None = None
         self.interval: float | None = None
+        self.placement = Placement.SHARED
+        self.least = 0
         self._interval_path = ""
 
     def add_build(self, time: int | None) -> None:
@@ -110,7 +135,12 @@ class Board:
     databases: the package databases, for the source of packages.
     owner_from: position -> position whose owner it takes after all claims.
     intervals: position -> days from an attribute of the path, for its owner after all claims.
+    rules: the user's own.
+    moved_to: number of a component -> that of the component which takes all its paths after all claims.
+    watched: the position whose owner somebody wants explained, see because(); else ROOT.
     """
+
+    watched = ROOT
 
     __slots__ = (
         "_numbers",
@@ -127,18 +157,22 @@ class Board:
         "keep",
         "kind",
         "leader",
+        "moved_to",
         "mtime",
         "owner",
         "owner_from",
         "paths",
         "position",
         "regular",
+        "rules",
         "size",
         "tree",
     )
 
-    def __init__(self, tree: Tree, databases: Databases) -> None:
+    def __init__(self, tree: Tree, databases: Databases, rules: Rules = NO_RULES) -> None:
         self.tree = tree
+        self.rules = rules
+        self.moved_to: dict[int, int] = {}
         self.databases = databases
         self.paths = tree.paths
         self.position = tree.position
@@ -171,6 +205,16 @@ class Board:
         if number == len(self.drafts):
             self.drafts.append(Draft(ident))
         return number
+
+    def has_component(self, source: str, name: str) -> bool:
+        """Return True if the component `source/name` exists."""
+        return ComponentId(source, name) in self._numbers
+
+    def because(self, rule: str, *record: object) -> None:
+        """Say by which rule, and which records of its data, the source claims paths from now on.
+
+        Here nothing is done. A Board that explains the owner of a path keeps it (why.py).
+        """
 
     def claim(self, position: int, number: int) -> None:
         """Claim a path for a component, unless an earlier source has claimed it.

@@ -30,7 +30,7 @@ class Databases:
         UsageError: a prune path is not absolute, or is `/`.
     """
 
-    __slots__ = ("_pruned", "_root", "_running", "_strict")
+    __slots__ = ("_kept", "_pruned", "_root", "_running", "_strict")
 
     def __init__(
         self,
@@ -45,6 +45,7 @@ class Databases:
         self._strict = strict
         self._pruned = [pruned_path(root, given)[0] for given in prune]
         self._running: dict[str, Future[Database | None]] = {}
+        self._kept: dict[str, Database | None] = {}
         if workers is not None:
             self._running = {
                 ecosystem.name: workers.submit(_load, root, ecosystem, (), self._hidden(ecosystem))
@@ -62,6 +63,8 @@ class Databases:
             DatabaseError: the database exists and cannot be read as a whole, and `strict` is set.
             RootfsError: permissions forbid to read the database.
         """
+        if ecosystem.name in self._kept:
+            return self._kept.pop(ecosystem.name)
         try:
             running = self._running.pop(ecosystem.name, None)
             if running is not None:
@@ -69,6 +72,11 @@ class Databases:
             return _load(self._root, ecosystem, records, self._hidden(ecosystem))
         except DatabaseError as error:
             return self._unreadable(ecosystem, error)
+
+    def peek(self, ecosystem: Ecosystem, records: Sequence[str]) -> Database | None:
+        """Return the same as load(), and keep it for load(). Call it once per ecosystem, before load()."""
+        self._kept[ecosystem.name] = self.load(ecosystem, records)
+        return self._kept[ecosystem.name]
 
     def _unreadable(self, ecosystem: Ecosystem, error: DatabaseError) -> Database:
         """Warn, and return a database whose packages are unknown.

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from rechunk_podman.build.job import JOB, LOG, RESULT, Job, Result
-from rechunk_podman.errors import RechunkError, ToolError
+from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.programs.process import SPACE_HINT, CommandError, run, speaks_of_space
 from rechunk_podman.programs.work import write
 
@@ -43,11 +44,15 @@ def run_chunker(
         on_line, hint, merged: see process.run().
 
     Raises:
+        UsageError: a map or a groups file cannot be read.
         RechunkError: the error of the chunker.
         CommandError: the command failed, and the chunker reported no error.
         ToolError: the chunker left no result.
     """
-    job = replace(job, follow=True, log_level=_package.getEffectiveLevel())
+    options = replace(
+        job.options, map=_copied(job.options.map, work), groups=_copied(job.options.groups, work)
+    )
+    job = replace(job, options=options, follow=True, log_level=_package.getEffectiveLevel())
     write(os.path.join(work, JOB), job.to_json())
     write(os.path.join(work, LOG), b"")
     Path(work, RESULT).unlink(missing_ok=True)
@@ -89,6 +94,28 @@ def run_chunker(
     if failed is not None:
         raise failed
     return result
+
+
+def _copied(files: Sequence[str], work: str) -> tuple[str, ...]:
+    """Copy the files into the directory `work`, which the chunker sees; return their names there.
+
+    Names that are not absolute paths are those of ready groups.
+
+    Raises:
+        UsageError: a file cannot be read.
+    """
+    names = []
+    for number, file in enumerate(files):
+        name = file
+        if Path(file).is_absolute():
+            name = f"input-{number}-{os.path.basename(file)}"
+            try:
+                with open(file, "rb") as source, open(os.path.join(work, name), "wb") as copy:
+                    shutil.copyfileobj(source, copy)
+            except OSError as error:
+                raise UsageError(f"cannot read {file}", context=[str(error)]) from error
+        names.append(name)
+    return tuple(names)
 
 
 def _result(work: str) -> Result | None:

@@ -57,6 +57,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
     ("schema", "arguments"),
     [
         ("inspect", ("inspect", "NEW")),
+        ("components", ("components", "ROOT")),
+        ("components", ("components", "ROOT", "--why", "/opt/app/large")),
         ("diff", ("diff", "OLD", "NEW")),
         ("diff", ("diff", "--files", "OLD", "NEW")),
         ("diff", ("diff", "NEW", "NEW")),

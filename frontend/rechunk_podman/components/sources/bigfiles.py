@@ -8,6 +8,7 @@ from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
 
 name = "bigfiles"
+rule = "nothing claims the file, and it is big"
 
 THRESHOLD = 1 << 20
 """Bytes from which a file gets a component of its own."""

@@ -19,6 +19,7 @@ from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
 
 name = "bytecode"
+rule = "the file is the byte code of a Python file"
 
 _OPTIMISED = re.compile(r"\.opt-[0-9a-zA-Z]+\Z")
 

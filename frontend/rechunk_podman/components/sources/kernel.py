@@ -13,6 +13,7 @@ from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
 
 name = "kernel"
+rule = "the path is that of a kernel's part"
 
 _MODULE_DIRECTORIES = ("usr/lib/modules", "lib/modules")
 _INITRAMFS = re.compile(

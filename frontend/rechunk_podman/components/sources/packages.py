@@ -22,6 +22,7 @@ from rechunk_podman.packages.versions import join_versions
 from rechunk_podman.rootfs.root import Root
 
 name = "packages"
+rule = "a package database lists the path"
 
 LEAST_PROGRAM = 256 << 10
 """Bytes of the smallest program that is searched for the record of a package; Go makes larger ones."""
@@ -84,10 +85,12 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         number = board.component(ecosystem.name, source)
         _claim_source(root, board, ecosystem, number, packages, missing)
         trees += [(tree, number) for package in packages for tree in package.trees]
+    board.because("the path is in a directory of a package or a database", ecosystem.name)
     if trees:
         # the database's own directories may hold packages, and packages may hold such directories
         _claim_trees(board, [*trees, *((directory, own) for directory in database.directories)])
     board.claim_below(directories, own)
+    board.because("a package lists a file of this name, size and digest elsewhere", ecosystem.name)
     if missing:
         _claim_moved(root, board, missing)
 
@@ -108,13 +111,14 @@ def _claim_source(
     draft = board.drafts[number]
     present = [package for package in packages if not package.is_removed] or packages
     draft.version = join_versions((package.source_version for package in present), ecosystem.compare)
-    columns = [_positions(board, package.files.paths) for package in packages]
+    columns = [positions_of(board, package.files.paths) for package in packages]
     built = [package.built for package in packages if package.built is not None]
     if not built:
         for package, positions in zip(packages, columns, strict=True):
             built += _newest(board, package, positions)
     draft.add_build(max(built, default=None))
     for package, positions in zip(packages, columns, strict=True):
+        board.because(rule, ecosystem.name, package.name, package.version)
         draft.changes.update(package.changes)
         for path in package.info:
             position = board.position.get(path)
@@ -125,7 +129,7 @@ def _claim_source(
             _claim_files(board, number, package.files, positions, missing)
 
 
-def _positions(board: Board, paths: Paths) -> Positions:
+def positions_of(board: Board, paths: Paths) -> Positions:
     """Return the position of each path, or NOBODY if the path does not exist."""
     found = board.paths.find_joined(paths.joined)
     lost = np.flatnonzero(found == NOBODY)

@@ -10,6 +10,7 @@ from rechunk_podman.components.board import Board
 from rechunk_podman.rootfs.root import Root
 
 name = "unclaimed"
+rule = "nothing claims the path; it goes with its directory"
 
 DEPTHS = {
     "home": 2,

@@ -8,12 +8,12 @@ mtime of a file, or of all files below a directory.
 from __future__ import annotations
 
 import logging
-import math
 from typing import NamedTuple
 
 import numpy as np
 
 from rechunk_podman.components.board import Board
+from rechunk_podman.components.intervals import INTERVAL_HINT, days_of
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import ROOT, Entry, Kind
 from rechunk_podman.rootfs.root import Root
@@ -21,6 +21,7 @@ from rechunk_podman.rootfs.root import Root
 log = logging.getLogger("rechunk_podman")
 
 name = "xattr"
+rule = "the attribute user.component of the path, or of a directory above it, names the component"
 
 COMPONENT = "user.component"
 INTERVAL = "user.update-interval"
@@ -28,16 +29,6 @@ MTIME = "user.mtime"
 
 _PADDING = "\0 \t\r\n"
 """Characters that shells and C programs leave around a value."""
-
-INTERVALS = {
-    "daily": 1.0,
-    "weekly": 7.0,
-    "biweekly": 14.0,
-    "monthly": 30.0,
-    "quarterly": 91.0,
-    "yearly": 365.0,
-}
-"""Days."""
 
 
 def claim(root: Root, board: Board) -> None:
@@ -136,16 +127,7 @@ def parse_interval(value: bytes, shown: str) -> float:
     Raises:
         RootfsError: the value is neither a positive number nor a known word.
     """
-    text = _text(value).lower()
-    days = INTERVALS.get(text)
+    days = days_of(_text(value))
     if days is None:
-        try:
-            days = float(text)
-        except ValueError:
-            days = 0.0
-    if not 0 < days < math.inf:
-        raise RootfsError(
-            f"{shown}: {INTERVAL} is not an interval: {value!r}",
-            hint=f"a number of days, or one of {', '.join(INTERVALS)}",
-        )
+        raise RootfsError(f"{shown}: {INTERVAL} is not an interval: {value!r}", hint=INTERVAL_HINT)
     return days

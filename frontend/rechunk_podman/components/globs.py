@@ -1,0 +1,72 @@
+"""Globs in maps and groups: fnmatch(3) without flags, so that `*` matches any characters, slashes, too. Pure.
+
+A glob is compared with the names that begin as it does. The names are sorted by their bytes, so that these
+are one range.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+from rechunk_podman.pathtable import path_key
+
+_CHUNK = 4096
+_WILDCARD = re.compile(r"[*?\[]")
+
+
+class Glob:
+    """A glob.
+
+    prefix: the text before the first wildcard.
+    is_plain: True if there is no wildcard.
+    """
+
+    __slots__ = ("_match", "_suffix", "is_plain", "prefix")
+
+    def __init__(self, text: str) -> None:
+        first = _WILDCARD.search(text)
+        self.is_plain = first is None
+        self.prefix = text if first is None else text[: first.start()]
+        self._suffix = "" if "[" in text else re.split(r"[*?]", text)[-1]
+        # the expressions of this module do not backtrack over more than one `*`
+        self._match = re.compile(fnmatch.translate(text)).match
+
+    def matches(self, name: str) -> bool:
+        """Return True if the whole name matches."""
+        return name.endswith(self._suffix) and self._match(name) is not None
+
+    def candidates(self, names: Sequence[str]) -> range:
+        """Return the indexes of the names that begin as the glob does.
+
+        Args:
+            names: sorted by path_key().
+        """
+        if not self.prefix:
+            return range(len(names))
+        low = path_key(self.prefix)
+        first = bisect_left(names, low, key=path_key)
+        if self.is_plain:
+            return range(first, first + (names[first : first + 1] == [self.prefix]))
+        # after 0xff, which only names that are not UTF-8 have, a few names more are compared
+        high = low[:-1] + bytes([low[-1] + 1]) if low[-1] < 0xFF else b"\xff" * 64
+        return range(first, bisect_left(names, high, first, key=path_key))
+
+    def find(self, names: Sequence[str]) -> Iterator[int]:
+        """Yield the indexes of the names that match, in order; `names` as for candidates()."""
+        candidates = self.candidates(names)
+        if self.is_plain:
+            yield from candidates
+            return
+        for start in range(candidates.start, candidates.stop, _CHUNK):
+            some = names[start : min(start + _CHUNK, candidates.stop)]
+            for index, name in enumerate(some, start):
+                if self.matches(name):
+                    yield index
+
+
+def path_glob(text: str) -> Glob:
+    """Return the glob of paths in a Tree for one that a user wrote: with or without a slash at its ends."""
+    return Glob(text.strip("/"))
