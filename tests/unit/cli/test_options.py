@@ -117,6 +117,8 @@ def test_every_field_of_build_options_has_an_option() -> None:
         prune=["/x"],
         strict=True,
         skip_special_files=True,
+        map=["map.tsv"],
+        groups=["kde"],
         keep_mtime=["/y"],
         keep_selinux=True,
         root_mode="0700",

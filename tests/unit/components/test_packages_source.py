@@ -44,6 +44,7 @@ class Source:
     """The source of packages, with other ecosystems."""
 
     name = packages.name
+    rule = packages.rule
 
     def __init__(self, *ecosystems):
         self.ecosystems = ecosystems

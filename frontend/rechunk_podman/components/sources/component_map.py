@@ -127,15 +127,22 @@ class _Found:
     def _find(self, records: list[Record]) -> None:
         board = self.board
         self.records += len(records)
-        paths = path_key("".join([record.path.strip("/") + "\0" for record in records]))
-        for record, found in zip(records, board.paths.find_joined(paths).tolist(), strict=True):
-            position: int | None = found
-            if found == NOBODY:
+        names = [record.path.strip("/") for record in records]
+        heads = [name.rpartition("/")[0] for name in names]
+        found, above = (
+            board.paths.find_joined(path_key("".join([f"{path}\0" for path in paths]))).tolist()
+            for paths in (names, heads)
+        )
+        for record, place, head in zip(records, found, above, strict=True):
+            position: int | None = place
+            if place == NOBODY:
                 glob = path_glob(record.path)
                 if not glob.is_plain:
                     self._keep(glob, record)
                     continue
-                position = board.position.get(board.canonical(record.path) or "")
+                # a symlink among the directories is followed; where the directory is there, there is none
+                canonical = None if head != NOBODY else board.canonical(record.path)
+                position = board.position.get(canonical or "")
                 if position is None:
                     self.missed += 1
                     continue
