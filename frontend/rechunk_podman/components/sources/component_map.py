@@ -19,6 +19,7 @@ from rechunk_podman.components.board import NOBODY, Board
 from rechunk_podman.components.globs import Glob, path_glob
 from rechunk_podman.components.map_file import Broken, Item, Record, form_of, parse
 from rechunk_podman.errors import RootfsError, UsageError
+from rechunk_podman.model import Kind
 from rechunk_podman.pathtable import path_key
 from rechunk_podman.rootfs.root import Root
 
@@ -141,7 +142,8 @@ class _Found:
                     self._keep(glob, record)
                     continue
                 # a symlink among the directories is followed; where the directory is there, there is none
-                canonical = None if head != NOBODY else board.canonical(record.path)
+                is_there = head != NOBODY and board.kind[head] == Kind.DIRECTORY
+                canonical = None if is_there else board.canonical(record.path)
                 position = board.position.get(canonical or "")
                 if position is None:
                     self.missed += 1
