@@ -1,4 +1,4 @@
-"""The log level NOTE, between INFO and WARNING and shown by default; phases of long work, for progress."""
+"""The log level NOTE, between INFO and WARNING and shown by default; events of long work, for progress."""
 
 from __future__ import annotations
 
@@ -28,6 +28,25 @@ def begin_phase(name: str, total: int = 0) -> None:
     """
     for listener in _listeners:
         listener(name, total)
+
+
+_blob_listeners: list[Callable[[str], object]] = []
+
+
+def complete_blob(path: str) -> None:
+    """Call the listeners with the path of a blob that was written, named by the hex digits of its digest."""
+    for listener in _blob_listeners:
+        listener(path)
+
+
+@contextmanager
+def blobs_to(listener: Callable[[str], object]) -> Iterator[None]:
+    """Call the listener with the path of each blob of a layer that was written into a layout."""
+    _blob_listeners.append(listener)
+    try:
+        yield
+    finally:
+        _blob_listeners.remove(listener)
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class Front:
 
     shown: the Authorization headers that came. closed: whether a request without one is answered by 401.
     no_mounts: a request to mount a blob begins an upload, as the specification allows.
+    tokens: if not 0, requests need a token, of which /token gives one for so many requests.
     """
 
     address: str
@@ -33,6 +35,9 @@ class Front:
     shown: set[str] = field(default_factory=set)
     closed: bool = False
     no_mounts: bool = False
+    tokens: int = 0
+    given: int = 0
+    left: int = 0
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -53,6 +58,8 @@ class _Handler(BaseHTTPRequestHandler):
             front.shown.add(shown)
         elif front.closed:
             status = 401
+        if front.tokens and self._lacks_token(shown):
+            return
         if status == STALL:
             front.stalled.set()
             front.over.wait()
@@ -83,6 +90,27 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self.wfile.write(data)
         connection.close()
+
+    def _lacks_token(self, shown: str | None) -> bool:
+        """Gives a token, or refuses a request without a valid one; returns whether it answered."""
+        front = self.front
+        body = b""
+        if self.path.startswith("/token?"):
+            front.given, front.left = front.given + 1, front.tokens
+            body = json.dumps({"token": f"token-{front.given}", "expires_in": 300}).encode()
+            self.send_response(200)
+        elif shown == f"Bearer token-{front.given}" and front.left:
+            front.left -= 1
+            return False
+        else:
+            b"".join(self._body())
+            self.send_response(401)
+            realm = f"http://{front.address}/token"
+            self.send_header("WWW-Authenticate", f'Bearer realm="{realm}",service="front"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+        return True
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = forward
 

@@ -23,7 +23,7 @@ from rechunk_podman.build.pipeline import Prepared, Source
 from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
-from rechunk_podman.log import phases_to
+from rechunk_podman.log import blobs_to, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
@@ -128,7 +128,7 @@ def run_file(path: Path) -> None:
         log.setLevel(job.log_level)
         if job.follow:
             Thread(target=_end_with_holder, args=(str(path.absolute().parent),), daemon=True).start()
-        with phases_to(handler.phase):
+        with phases_to(handler.phase), blobs_to(handler.blob):
             built = run(job)
         image = built.image
         result = Result(plan=built.plan or None)
@@ -180,13 +180,19 @@ class _Records(logging.FileHandler):
         super().__init__(path, mode="w", encoding="ascii")
 
     def format(self, record: logging.LogRecord) -> str:
-        phase = getattr(record, "phase", {})
-        return json.dumps({"level": record.levelno, "message": record.getMessage(), **phase})
+        event = getattr(record, "event", {})
+        return json.dumps({"level": record.levelno, "message": record.getMessage(), **event})
 
     def phase(self, name: str, total: int) -> None:
         """Write a record of the beginning of a phase, at any log level."""
-        told = {"levelno": logging.DEBUG, "msg": f"phase: {name}", "phase": {"phase": name, "total": total}}
-        self.handle(logging.makeLogRecord(told))
+        self._event(f"phase: {name}", {"phase": name, "total": total})
+
+    def blob(self, path: str) -> None:
+        """Write a record of a complete blob, at any log level."""
+        self._event(f"blob: {path}", {"blob": path})
+
+    def _event(self, message: str, event: dict[str, object]) -> None:
+        self.handle(logging.makeLogRecord({"levelno": logging.DEBUG, "msg": message, "event": event}))
 
     def handleError(self, record: logging.LogRecord) -> None:
         """Ignore the error."""

@@ -30,6 +30,7 @@ def run_chunker(
     env: Mapping[str, str],
     tick: Callable[[], None],
     on_phase: Callable[[str, int], None] | None = None,
+    on_blob: Callable[[str], None] | None = None,
     on_line: Callable[[str], None] | None = None,
     hint: str | None = None,
     merged: bool = False,
@@ -41,6 +42,7 @@ def run_chunker(
     Args:
         command: it runs in `work`, and makes the chunker execute job.json there.
         on_phase: called with the name and the bytes (0 if unknown) of each phase that the chunker begins.
+        on_blob: called with the path of each layer's blob that is complete; see log.complete_blob().
         on_line, hint, merged: see process.run().
 
     Raises:
@@ -67,6 +69,8 @@ def run_chunker(
                 record = json.loads(line)
                 if on_phase is not None and "phase" in record:
                     on_phase(record["phase"], record["total"])
+                if on_blob is not None and "blob" in record:
+                    on_blob(record["blob"])
                 _package.log(record["level"], "%s", record["message"])
 
         def ticking() -> None:

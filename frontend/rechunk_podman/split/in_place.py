@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from rechunk_podman.build.job import JOB, Job, Result
@@ -74,14 +74,23 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
             return chunk(job, work, env, meter)
 
 
-def chunk(job: Job, work: str, env: Mapping[str, str], meter: Meter) -> Result:
+def chunk(
+    job: Job,
+    work: str,
+    env: Mapping[str, str],
+    meter: Meter,
+    on_blob: Callable[[str], None] | None = None,
+) -> Result:
     """Execute a job by a child process in the directory `work`; return its result.
+
+    Args:
+        on_blob: see run_chunker().
 
     Raises:
         RechunkError: as run_chunker().
     """
     command = [sys.executable, "-m", "rechunk_podman", "build", "--job", JOB]
-    return run_chunker(job, command, work, env=env, tick=meter.tick, on_phase=meter.begin)
+    return run_chunker(job, command, work, env=env, tick=meter.tick, on_phase=meter.begin, on_blob=on_blob)
 
 
 def _import(task: Task, work: str, env: dict[str, str], meter: Meter) -> None:

@@ -25,6 +25,7 @@ from rechunk_podman.programs.process import find, local_environment
 from rechunk_podman.programs.traffic import bytes_read
 from rechunk_podman.programs.work import tool_environment, work_directory
 from rechunk_podman.publish import push
+from rechunk_podman.publish.ahead import Uploads
 from rechunk_podman.publish.index import Instance, publish_index
 from rechunk_podman.publish.push import LostBlobsError
 from rechunk_podman.registry import state
@@ -132,12 +133,18 @@ def _push_first(
     previous = None if task.previous is None else task.previous.reference
     mounting = task.previous is not None and task.previous.repository != target.repository
     env = tool_environment(local_environment(), task.workdir)
+    layout = os.path.join(work, LAYOUT)
+    blobs = os.path.join(layout, "blobs/sha256")
     sent = 0
     for rest in reversed(range(ROUNDS)):
-        result = chunk(job, work, env, meter)
+        with Uploads(target.repository, registry) as uploads:
+            meter.aside = uploads.bytes_sent
+            result = chunk(job, work, env, meter, partial(uploads.add, moved=blobs))
+            meter.begin_upload(layout)
+            uploads.finish(meter.tick)
+        sent += uploads.bytes_sent()
         record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
         digest = record.digest or Digest("")
-        meter.begin_upload(os.path.join(work, LAYOUT))
         before = bytes_read()
         place = Pinned(target.repository, digest) if by_digest else target
         upload = partial(push.copy, f"oci:{LAYOUT}", place, digest, registry, cwd=work, tick=meter.tick)
@@ -162,7 +169,7 @@ def _push_first(
                 log.warning("they are written anew, and the push is tried once more")
             again = rest > 1 and not mounting
             job = replace(job, lost=error.digests) if again else replace(job, reuse=False)
-            shutil.rmtree(os.path.join(work, LAYOUT))
+            shutil.rmtree(layout)
         finally:
             sent += bytes_read() - before
     return (

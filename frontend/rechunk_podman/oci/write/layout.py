@@ -12,6 +12,7 @@ from types import TracebackType
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import output_error, partial_path, partial_pattern, remove_partial, write_file
+from rechunk_podman.log import complete_blob
 from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
@@ -83,6 +84,7 @@ class LayoutWriter:
             self._blob(f"layer-{index}").rename(self._blob(digest))
         except OSError as error:
             raise output_error(self.path, error) from error
+        complete_blob(str(self._blob(digest)))
 
     def commit(self, image: WrittenImage) -> None:
         """See Destination."""
