@@ -15,8 +15,10 @@
 #define SHA256_BLOCK 64
 #define SHA256_SIZE 32
 
-/* Bytes that are read and hashed at once, few enough to stay in the processor's cache. */
-#define PIECE (1 << 16)
+/* Bytes that are read, hashed and written at once: few enough to stay in the processor's cache, and to be cached by the
+ * kernel in pages of 2^3 at most. It keeps such pages ready for each processor, and has to compact memory for larger
+ * ones (PAGE_ALLOC_COSTLY_ORDER), while writers of the same file wait. */
+#define PIECE (1 << 15)
 
 /* A message, and its piece that is hashed next. */
 typedef struct {

@@ -175,8 +175,8 @@ int tar_into(Tar *self, int target, long long offset)
     return 0;
 }
 
-/* Fill the piece with whole blocks to be hashed, if possible up to a multiple of PIECE in the file: page caches allocate
- * contiguous memory for larger writes. Return like tar_fill(). */
+/* Fill the piece with whole blocks to be hashed, if possible up to a multiple of PIECE in the file, so that no write needs
+ * more pages than PIECE has. Return like tar_fill(). */
 static int refill(Tar *self)
 {
     const size_t before = (size_t)(self->offset % PIECE), room = before % SHA256_BLOCK ? PIECE : PIECE - before;

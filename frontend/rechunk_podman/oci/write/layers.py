@@ -20,9 +20,8 @@ from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.rootfs.root import Root
 
-_BUFFER = 1 << 16
-"""Bytes that are read, hashed and written at once: few enough to stay in the processor's cache. Writes are at
-multiples of this size and not larger, since page caches allocate contiguous memory for larger writes."""
+_BUFFER = 1 << 15
+"""Bytes that are read, hashed and written at once, at multiples of this size; see PIECE in native/sha256.h."""
 _STRIDE = 32 << 20
 """Bytes after which write_layers() checks `ended`."""
 
