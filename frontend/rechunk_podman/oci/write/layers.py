@@ -21,7 +21,7 @@ from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.rootfs.root import Root
 
 _BUFFER = 1 << 15
-"""Bytes that are read, hashed and written at once, at multiples of this size; see PIECE in native/sha256.h."""
+"""Bytes that are read, hashed and written at once, at multiples of this size: see PIECE, sha256.h."""
 _STRIDE = 32 << 20
 """Bytes after which write_layers() checks `ended`."""
 
