@@ -20,9 +20,10 @@ from rechunk_podman.errors import RechunkError
 from rechunk_podman.oci.reference import DOCKER
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.registry.access import Registry
+from rechunk_podman.registry.answers import SilentError
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.upload import PassingError, Repository
-from rechunk_podman.registry.waiting import SilentError, Wait
+from rechunk_podman.registry.waiting import Wait
 
 log = logging.getLogger(__name__)
 
