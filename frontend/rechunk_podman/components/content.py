@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from rechunk_podman.components.board import Board, padded_digest
 from rechunk_podman.model import Positions
-from rechunk_podman.native import digest_files, has_sha256, read_files
+from rechunk_podman.native import read_files
 from rechunk_podman.packages.digests import ALGORITHMS, DIGEST_SIZE, SHA256
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -106,13 +106,10 @@ def _files(board: Board, batch: Positions) -> list[tuple[str, int, int]]:
 
 def _digest_files(root: Root, files: list[tuple[str, int, int]], algorithm: int) -> bytes:
     """Return the digests of files, DIGEST_SIZE bytes each."""
-    fast = algorithm == SHA256 and has_sha256()
-    if not fast and sum(size for _, size, _ in files) > 2 * _BATCH:
+    if sum(size for _, size, _ in files) > 2 * _BATCH:
         with root.duplicate() as own:
             return b"".join([padded_digest(digest_file(own, *file, algorithm)) for file in files])
     try:
-        if fast:
-            return digest_files(root.fd, files)
         data = memoryview(read_files(root.fd, files))
     except (OSError, LookupError) as error:
         raise root.read_error(error) from error

@@ -5,10 +5,8 @@
 
 from rechunk_podman.native._native import (
     TarStream,
-    digest_files,
     find_path,
     find_paths,
-    has_sha256,
     open_directory,
     path_starts,
     read_directories,
@@ -21,10 +19,8 @@ from rechunk_podman.native._native import (
 
 __all__ = [
     "TarStream",
-    "digest_files",
     "find_path",
     "find_paths",
-    "has_sha256",
     "open_directory",
     "path_starts",
     "read_directories",

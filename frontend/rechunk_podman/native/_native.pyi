@@ -114,19 +114,6 @@ def read_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
 def release_memory() -> None:
     """Return freed memory, which the C library (glibc) keeps for each thread that worked, to the system."""
 
-def has_sha256() -> bool:
-    """Return True if this processor has the instructions for SHA-256 (x86-64 SHA extensions).
-
-    digest_files() and TarStream.into() need them.
-    """
-
-def digest_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
-    """Return the joined SHA-256 digests (32 bytes each) of regular files; otherwise like read_files().
-
-    Raises:
-        NotImplementedError: has_sha256() is false.
-    """
-
 def ustar(
     name: bytes,
     type_flag: bytes,
@@ -149,9 +136,6 @@ def ustar(
 
 class TarStream:
     """The tar of a layer, piece by piece: headers, contents, padding, end.
-
-    fill() copies it into buffers. With has_sha256(), advance() hashes and writes two streams in little more
-    than the time of one.
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
@@ -185,47 +169,21 @@ class TarStream:
     def size(self) -> int:
         """Bytes of the whole tar."""
 
-    def fill(self, buffer: bytearray, limit: int, /) -> int:
-        """Copy the next `limit` bytes into a buffer, without holding the interpreter's lock.
+    def fill(self, buffer: bytearray, limit: int, target: int = -1, offset: int = 0, /) -> int:
+        """Copy the next `limit` bytes into a buffer and into a file, without the interpreter's lock.
+
+        Args:
+            target: the descriptor of the file; -1 to write nothing.
+            offset: of these bytes in the file.
 
         Returns:
             The number of bytes: fewer than `limit` at the end, and then 0.
 
         Raises:
-            OSError: a file cannot be read; its `filename` is the path.
+            OSError: a file cannot be read (its `filename` is the path), or the target cannot be written (no
+                `filename`).
             LookupError: ("changed", path): the file changed since the scan or while it was read;
                 ("irregular", path): it is no longer a regular file.
-            ValueError: the buffer holds less than `limit` bytes, the stream raised before, or another
-                thread uses it.
+            ValueError: the buffer holds less than `limit` bytes, the offset is negative, the stream raised
+                before, or another thread uses it.
         """
-
-    def into(self, target: int, offset: int, /) -> None:
-        """Set the output of the stream, before the first read.
-
-        Args:
-            target: the descriptor of a file, which has to stay open; -1 to hash only.
-            offset: of the stream's first byte in the file.
-
-        Raises:
-            ValueError: the stream has begun; the offset is negative; has_sha256() is false.
-        """
-
-    def advance(self, other: TarStream | None, most: int, /) -> None:
-        """Hash and write this stream and another one, until one ends or both have advanced by `most` bytes.
-
-        The interpreter's lock is not held.
-
-        Raises:
-            OSError: a file cannot be read (its `filename` is the path), or the target cannot be written (no
-                `filename`). The stream at fault is `broken`.
-            LookupError: as fill().
-            ValueError: a stream has ended or is broken, has no output, or another thread uses it.
-        """
-
-    @property
-    def broken(self) -> bool:
-        """True after an error: the stream cannot be read any more."""
-
-    @property
-    def digest(self) -> bytes | None:
-        """The SHA-256 of the whole stream after it was hashed to its end; None before."""

@@ -1,4 +1,4 @@
-/* Contents and digests of many files. */
+/* Contents of many files. */
 
 #include "objects.h"
 
@@ -6,11 +6,8 @@
 #include <stdlib.h>
 
 #include "confined.h"
-#include "sha256.h"
 
-/* Threads: functions down to digest_contents() need no interpreter's lock. The caller owns all their arguments. */
-
-#define LANES 2
+/* Threads: functions down to read_contents() need no interpreter's lock. The caller owns all their arguments. */
 
 /* A file to be read; path ends in a zero byte, size and mtime are as it was scanned. */
 typedef struct {
@@ -19,14 +16,6 @@ typedef struct {
     size_t length;
     long long size, mtime;
 } File;
-
-/* A file that is being hashed, and its index among the files. */
-typedef struct {
-    ConfinedFile file; /* its descriptor is -1 where there is none */
-    size_t index;
-    Sha256 hash;
-    unsigned char piece[PIECE];
-} Lane;
 
 /* Fill a buffer from a file, until either ends. Return 0, or an error (confined.h). */
 static int read_fully(ConfinedFile *file, char *data, size_t room, size_t *filled)
@@ -64,53 +53,6 @@ static int read_contents(int root, const File *files, size_t count, char *data, 
     return code;
 }
 
-/* Write the SHA-256 of each file into `data`. Return like read_contents(). */
-static int digest_contents(int root, const File *files, size_t count, char *data, size_t *index)
-{
-    Confined confined;
-    Lane *lanes = malloc(LANES * sizeof *lanes);
-    size_t next = 0;
-    int code = 0, at, busy = 1;
-
-    *index = 0;
-    if (!lanes)
-        return ENOMEM;
-    confined_start(&confined, root);
-    for (at = 0; at < LANES; at++)
-        lanes[at].file.fd = -1;
-    while (!code && busy) {
-        Lane *going[LANES];
-        Sha256 *hashes[LANES];
-        for (at = busy = 0; !code && at < LANES; at++) {
-            Lane *lane = lanes + at;
-            if (lane->file.fd < 0 && next < count) {
-                const File *file = files + (*index = lane->index = next++);
-                sha256_start(&lane->hash, lane->piece);
-                code = confined_open(&confined, file->path, file->length, file->size, file->mtime, &lane->file);
-            }
-            if (!code && lane->file.fd >= 0) {
-                *index = lane->index;
-                code = read_fully(&lane->file, (char *)lane->piece, PIECE, &lane->hash.filled);
-                hashes[busy] = &lane->hash;
-                going[busy++] = lane;
-            }
-        }
-        if (!code)
-            sha256_hash(hashes, busy);
-        for (at = 0; !code && at < busy; at++)
-            if (!going[at]->file.left) {
-                *index = going[at]->index;
-                sha256_end(&going[at]->hash, (unsigned char *)data + *index * SHA256_SIZE);
-                code = confined_done(&going[at]->file);
-            }
-    }
-    for (at = 0; at < LANES; at++)
-        confined_close(&lanes[at].file);
-    confined_end(&confined);
-    free(lanes);
-    return code;
-}
-
 /* Parse a tuple of path, size and mtime. Return 0, or -1 and an exception. The caller releases the file's owner. */
 static int take_file(PyObject *item, File *file, unsigned long long *total)
 {
@@ -130,9 +72,7 @@ static int take_file(PyObject *item, File *file, unsigned long long *total)
     return file->path ? 0 : -1;
 }
 
-/* Return the bytes that read() writes for the files: `digest` bytes for each, or their contents. */
-static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, size_t, char *, size_t *),
-                           unsigned long long digest)
+PyObject *read_files(PyObject *module, PyObject *arguments)
 {
     PyObject *listed, *data = NULL;
     File *files;
@@ -140,6 +80,7 @@ static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, s
     size_t count, index;
     int root, bad = 0, code = 0;
 
+    (void)module;
     if (!PyArg_ParseTuple(arguments, "iO!", &root, &PyList_Type, &listed))
         return NULL;
     count = (size_t)PyList_Size(listed);
@@ -148,10 +89,10 @@ static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, s
         return PyErr_NoMemory();
     for (index = 0; index < count && !bad; index++)
         bad = take_file(PyList_GetItem(listed, (Py_ssize_t)index), files + index, &total);
-    if (!bad && (data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)(digest ? digest * count : total)))) {
+    if (!bad && (data = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)total))) {
         char *buffer = PyBytes_AsString(data);
         Py_BEGIN_ALLOW_THREADS
-        code = read(root, files, count, buffer, &index);
+        code = read_contents(root, files, count, buffer, &index);
         Py_END_ALLOW_THREADS
         if (code) {
             Py_CLEAR(data);
@@ -162,19 +103,4 @@ static PyObject *read_each(PyObject *arguments, int (*read)(int, const File *, s
         Py_XDECREF(files[index].owner);
     PyMem_Free(files);
     return data;
-}
-
-PyObject *read_files(PyObject *module, PyObject *arguments)
-{
-    (void)module;
-    return read_each(arguments, read_contents, 0);
-}
-
-PyObject *digest_files(PyObject *module, PyObject *arguments)
-{
-    (void)module;
-    if (sha256_here())
-        return read_each(arguments, digest_contents, SHA256_SIZE);
-    PyErr_SetString(PyExc_NotImplementedError, "the processor has no instructions for SHA-256");
-    return NULL;
 }

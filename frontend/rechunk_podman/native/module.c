@@ -11,7 +11,6 @@
 #endif
 
 #include "confined.h"
-#include "sha256.h"
 
 PyObject *path_object(const char *path, size_t length)
 {
@@ -70,12 +69,6 @@ PyObject *open_directory(PyObject *module, PyObject *arguments)
     return result;
 }
 
-PyObject *has_sha256(PyObject *module, PyObject *nothing)
-{
-    (void)module, (void)nothing;
-    return PyBool_FromLong(sha256_here());
-}
-
 PyObject *release_memory(PyObject *module, PyObject *nothing)
 {
     (void)module, (void)nothing;
@@ -86,10 +79,8 @@ PyObject *release_memory(PyObject *module, PyObject *nothing)
 }
 
 static PyMethodDef methods[] = {
-    {"digest_files", digest_files, METH_VARARGS, "See _native.pyi."},
     {"find_path", find_path, METH_VARARGS, "See _native.pyi."},
     {"find_paths", find_paths, METH_VARARGS, "See _native.pyi."},
-    {"has_sha256", has_sha256, METH_NOARGS, "See _native.pyi."},
     {"open_directory", open_directory, METH_VARARGS, "See _native.pyi."},
     {"path_starts", path_starts, METH_VARARGS, "See _native.pyi."},
     {"read_directories", read_directories, METH_VARARGS, "See _native.pyi."},

@@ -21,10 +21,8 @@ const char *path_bytes(PyObject *path, size_t *length, PyObject **owner);
 void raise_code(int code, const char *path, size_t length);
 
 /* Functions of the module: each returns a new reference, or NULL and an exception. */
-PyObject *digest_files(PyObject *module, PyObject *arguments);
 PyObject *find_path(PyObject *module, PyObject *arguments);
 PyObject *find_paths(PyObject *module, PyObject *arguments);
-PyObject *has_sha256(PyObject *module, PyObject *nothing);
 PyObject *open_directory(PyObject *module, PyObject *arguments);
 PyObject *path_starts(PyObject *module, PyObject *arguments);
 PyObject *read_directories(PyObject *module, PyObject *arguments);

@@ -42,20 +42,6 @@ PyObject *ustar(PyObject *module, PyObject *arguments)
     return PyBytes_FromStringAndSize(block, BLOCK);
 }
 
-/* Return 0 if a stream may be read, in this way (`into` a file or not); else -1 and an exception. */
-static int check(const Stream *self, int into_file)
-{
-    const Tar *tar = &self->tar;
-
-    if (!self->in_use && !self->broken && !tar->over && !tar->hash.piece == !into_file)
-        return 0;
-    PyErr_SetString(PyExc_ValueError, self->in_use   ? "another thread uses the stream"
-                                      : self->broken ? "the stream has failed"
-                                      : tar->over    ? "the stream is over"
-                                                     : "into() goes before advance(), and not with fill()");
-    return -1;
-}
-
 /* Raise the error of the target, if `writing`, or of the most recently begun member. */
 static void fail(Stream *self, int code, int writing)
 {
@@ -73,91 +59,41 @@ static PyObject *stream_fill(PyObject *object, PyObject *arguments)
     Stream *self = (Stream *)object;
     PyObject *buffer, *view;
     Py_ssize_t limit;
+    long long offset = 0;
     char *start;
     size_t filled = 0;
-    int code;
+    int target = -1, writing = 0, code;
 
-    if (!PyArg_ParseTuple(arguments, "O!n", &PyByteArray_Type, &buffer, &limit))
+    if (!PyArg_ParseTuple(arguments, "O!n|iL", &PyByteArray_Type, &buffer, &limit, &target, &offset))
         return NULL;
-    if (limit < 0 || limit > PyByteArray_Size(buffer)) {
-        PyErr_SetString(PyExc_ValueError, "the buffer is smaller");
+    if (limit < 0 || limit > PyByteArray_Size(buffer) || offset < 0) {
+        PyErr_SetString(PyExc_ValueError, "the buffer is smaller, or the offset negative");
         return NULL;
     }
-    if (check(self, 0))
+    if (self->in_use || self->broken) {
+        PyErr_SetString(PyExc_ValueError, self->in_use ? "another thread uses the stream" : "the stream has failed");
         return NULL;
+    }
     view = PyMemoryView_FromObject(buffer); /* nobody can resize the buffer while there is a view of it */
     if (!view)
         return NULL;
     start = PyByteArray_AsString(buffer);
     self->in_use = 1;
     Py_BEGIN_ALLOW_THREADS
-    code = tar_fill(&self->tar, start, (size_t)limit, &filled);
+    if (target < 0)
+        code = tar_fill(&self->tar, start, (size_t)limit, &filled);
+    else
+        code = tar_copy(&self->tar, start, (size_t)limit, target, offset, &filled, &writing);
     if (code || filled < (size_t)limit)
         tar_close(&self->tar);
     Py_END_ALLOW_THREADS
     self->in_use = 0;
     Py_DECREF(view);
     if (code) {
-        fail(self, code, 0);
+        fail(self, code, writing);
         return NULL;
     }
     return PyLong_FromSize_t(filled);
-}
-
-static PyObject *stream_into(PyObject *object, PyObject *arguments)
-{
-    Stream *self = (Stream *)object;
-    long long offset;
-    int target;
-
-    if (!PyArg_ParseTuple(arguments, "iL", &target, &offset) || check(self, 0))
-        return NULL;
-    if (offset < 0 || self->tar.next || self->tar.ended || !sha256_here()) {
-        PyErr_SetString(PyExc_ValueError, "not at this offset, not any more, or not with this processor");
-        return NULL;
-    }
-    if (tar_into(&self->tar, target, offset))
-        return PyErr_NoMemory();
-    Py_RETURN_NONE;
-}
-
-static PyObject *stream_advance(PyObject *object, PyObject *arguments)
-{
-    PyObject *other;
-    Stream *streams[2] = {(Stream *)object};
-    Tar *tars[2] = {&streams[0]->tar}, *failed = NULL;
-    long long most;
-    int code, writing = 0, count = 1, at;
-
-    if (!PyArg_ParseTuple(arguments, "OL", &other, &most))
-        return NULL;
-    if (other != Py_None) {
-        if (!PyObject_TypeCheck(other, Py_TYPE(object)) || other == object) {
-            PyErr_SetString(PyExc_TypeError, "another TarStream, or None, is expected");
-            return NULL;
-        }
-        streams[count] = (Stream *)other;
-        tars[count++] = &streams[1]->tar;
-    }
-    for (at = 0; at < count; at++)
-        if (check(streams[at], 1))
-            return NULL;
-    for (at = 0; at < count; at++)
-        streams[at]->in_use = 1;
-    Py_BEGIN_ALLOW_THREADS
-    code = tar_advance(tars, count, most, &failed, &writing);
-    for (at = 0; at < count; at++)
-        if (code || tars[at]->over)
-            tar_close(tars[at]);
-    Py_END_ALLOW_THREADS
-    for (at = 0; at < count; at++) {
-        streams[at]->in_use = 0;
-        if (code && failed == tars[at])
-            fail(streams[at], code, writing);
-    }
-    if (code)
-        return NULL;
-    Py_RETURN_NONE;
 }
 
 /* Append bytes and a zero byte to the texts of members. Return 0, or -1 and an exception. */
@@ -365,38 +301,14 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
     return (PyObject *)self;
 }
 
-static PyObject *stream_digest(PyObject *object, void *closure)
-{
-    const Stream *self = (Stream *)object;
-    unsigned char digest[SHA256_SIZE];
-
-    (void)closure;
-    if (self->in_use || !self->tar.over)
-        Py_RETURN_NONE;
-    if (self->tar.hash.blocks * SHA256_BLOCK != self->tar.total) {
-        PyErr_SetString(PyExc_RuntimeError, "the layer has other bytes than were announced");
-        return NULL;
-    }
-    sha256_end(&self->tar.hash, digest);
-    return PyBytes_FromStringAndSize((char *)digest, sizeof digest);
-}
-
 static PyMethodDef stream_methods[] = {
-    {"into", stream_into, METH_VARARGS, "See _native.pyi."},
-    {"advance", stream_advance, METH_VARARGS, "See _native.pyi."},
     {"fill", stream_fill, METH_VARARGS, "See _native.pyi."},
     {NULL, NULL, 0, NULL},
 };
 
 static PyMemberDef stream_members[] = {
     {"size", T_ULONGLONG, offsetof(Stream, tar.total), READONLY, "See _native.pyi."},
-    {"broken", T_BOOL, offsetof(Stream, broken), READONLY, "See _native.pyi."},
     {NULL, 0, 0, 0, NULL},
-};
-
-static PyGetSetDef stream_values[] = {
-    {"digest", stream_digest, NULL, "See _native.pyi.", NULL},
-    {NULL, NULL, NULL, NULL, NULL},
 };
 
 static PyType_Slot stream_slots[] = {
@@ -404,7 +316,6 @@ static PyType_Slot stream_slots[] = {
     {Py_tp_dealloc, stream_dealloc},
     {Py_tp_methods, stream_methods},
     {Py_tp_members, stream_members},
-    {Py_tp_getset, stream_values},
     {Py_tp_doc, "See _native.pyi."},
     {0, NULL},
 };

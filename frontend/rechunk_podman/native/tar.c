@@ -46,7 +46,7 @@ void tar_start(Tar *self, int root)
 {
     memset(self, 0, sizeof *self);
     self->total = END;
-    self->file.fd = self->target = -1;
+    self->file.fd = -1;
     confined_start(&self->confined, root);
 }
 
@@ -59,7 +59,6 @@ void tar_close(Tar *self)
 void tar_end(Tar *self)
 {
     tar_close(self);
-    free(self->hash.piece);
     free(self->members);
     free(self->text.bytes);
 }
@@ -163,65 +162,36 @@ int tar_fill(Tar *self, char *buffer, size_t limit, size_t *filled)
     return code;
 }
 
-int tar_into(Tar *self, int target, long long offset)
+/* Write bytes at an offset. Return 0 or an errno. */
+static int store(int target, const char *bytes, size_t count, long long offset)
 {
-    unsigned char *piece = aligned_alloc(4096, PIECE);
-
-    if (!piece)
-        return ENOMEM;
-    self->target = target;
-    self->offset = offset;
-    sha256_start(&self->hash, piece);
-    return 0;
-}
-
-/* Fill the piece with whole blocks to be hashed, if possible up to a multiple of PIECE in the file, so that no write needs
- * more pages than PIECE has. Return like tar_fill(). */
-static int refill(Tar *self)
-{
-    const size_t before = (size_t)(self->offset % PIECE), room = before % SHA256_BLOCK ? PIECE : PIECE - before;
-    const int code = tar_fill(self, (char *)self->hash.piece, room, &self->hash.filled);
-
-    self->over = !code && self->hash.filled < room;
-    return code;
-}
-
-/* Write the piece. Return 0 or an errno. */
-static int store(Tar *self)
-{
-    const size_t filled = self->hash.filled;
-    size_t written = 0;
-
-    while (self->target >= 0 && written < filled) {
-        ssize_t count = pwrite(self->target, self->hash.piece + written, filled - written, self->offset + (long long)written);
-        if (count < 0 && errno != EINTR)
+    while (count) {
+        ssize_t written = pwrite(target, bytes, count, offset);
+        if (written < 0 && errno != EINTR)
             return errno;
-        written += count > 0 ? (size_t)count : 0;
-    }
-    self->offset += (long long)filled;
-    return 0;
-}
-
-int tar_advance(Tar **tars, int count, long long most, Tar **failed, int *writing)
-{
-    Sha256 *hashes[2];
-    long long done;
-    int at, code, over = 0;
-
-    for (at = 0; at < count; at++)
-        hashes[at] = &tars[at]->hash;
-    for (done = 0; done < most && !over; done += PIECE) {
-        *writing = 0;
-        for (at = 0; at < count; at++)
-            if ((code = refill(*failed = tars[at])))
-                return code;
-        sha256_hash(hashes, count);
-        *writing = 1;
-        for (at = 0; at < count; at++) {
-            if ((code = store(*failed = tars[at])))
-                return code;
-            over |= tars[at]->over;
+        if (written > 0) {
+            bytes += written;
+            offset += written;
+            count -= (size_t)written;
         }
     }
     return 0;
+}
+
+int tar_copy(Tar *self, char *buffer, size_t limit, int target, long long offset, size_t *filled, int *writing)
+{
+    int code = 0;
+
+    for (*filled = *writing = 0; !code && *filled < limit;) {
+        const long long at = offset + (long long)*filled;
+        const size_t left = limit - *filled, room = PIECE - (size_t)(at % PIECE), wanted = room < left ? room : left;
+        size_t part;
+        code = tar_fill(self, buffer + *filled, wanted, &part);
+        if (!code && (code = store(target, buffer + *filled, part, at)))
+            *writing = 1;
+        *filled += part;
+        if (part < wanted)
+            break;
+    }
+    return code;
 }

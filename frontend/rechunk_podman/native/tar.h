@@ -13,7 +13,6 @@
 
 #include "confined.h"
 #include "entry.h"
-#include "sha256.h"
 #include "text.h"
 
 /* Bytes of a block and of the end of an archive; fields of a ustar header. */
@@ -63,11 +62,6 @@ typedef struct {
     ConfinedFile file;          /* being read */
     size_t zeros;               /* still to be produced: padding, or the end of the archive */
     int ended;
-    /* The output, after tar_into(). */
-    int target;                 /* the caller owns it; -1 to hash only */
-    long long offset;
-    Sha256 hash;                /* the Tar owns its piece; NULL before tar_into() */
-    int over;                   /* all of it has been written */
 } Tar;
 
 /* Start without members, on a root that the caller owns. tar_end() frees all that the Tar owns. */
@@ -86,15 +80,17 @@ int tar_fits(const Tar *self, const Member *member);
 /* Add the bytes of the member to the total. Return 0, or -1 if there are too many. */
 int tar_count(Tar *self, const Member *member);
 
+/* Bytes that are read and written at once: few enough to stay in the processor's cache, and to be cached by the kernel in
+ * 2^3 pages at most. It keeps such pages ready for each processor, and has to compact memory for more at once
+ * (PAGE_ALLOC_COSTLY_ORDER), while writers of the same file wait. */
+#define PIECE (1 << 15)
+
 /* Produce up to `limit` bytes, fewer only at the end. Return 0 and their number, or the error (confined.h) of the
  * member before `next`. */
 int tar_fill(Tar *self, char *buffer, size_t limit, size_t *filled);
 
-/* Set the output: hash everything, and write it into `target` from `offset` on. Return 0 or ENOMEM. */
-int tar_into(Tar *self, int target, long long offset);
-
-/* Hash and write one or two Tars, piece by piece in turns, until one ends or each has advanced by `most` bytes.
- * Return 0, or the error of *failed: as tar_fill(), or, if *writing, an errno of its target. */
-int tar_advance(Tar **tars, int count, long long most, Tar **failed, int *writing);
+/* Like tar_fill(), and write the bytes into `target` from `offset` on, in pieces. Return 0, or the error of a member as
+ * tar_fill(), or, if *writing, an errno of the target. */
+int tar_copy(Tar *self, char *buffer, size_t limit, int target, long long offset, size_t *filled, int *writing);
 
 #endif

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 import xattr
 
-from rechunk_podman.components import content
 from rechunk_podman.components.assign import assign
 from rechunk_podman.components.mtimes import CONTENT_BITS, CONTENT_END, CONTENT_EPOCH, content_mtimes
 from rechunk_podman.components.sources import unclaimed
@@ -380,15 +379,6 @@ def test_threads_make_no_difference(top):
     assert shared == assigned(top)
 
 
-@pytest.mark.parametrize("sizes", [(0, 1, 100), (600_000, 5, 700_000, 0, 3_000_000), (2_000_000,)])
-def test_the_processor_makes_no_difference(top, sizes, monkeypatch):
-    make(top, {f"opt/app/{number}": f"{number}" * size for number, size in enumerate(sizes)})
-    here = assigned(top)
-    monkeypatch.setattr(content, "has_sha256", lambda: False)
-    assert assigned(top) == here
-
-
-@pytest.mark.parametrize("instructions", [True, False])
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(
     "change",
@@ -399,9 +389,7 @@ def test_the_processor_makes_no_difference(top, sizes, monkeypatch):
         lambda file: os.utime(file, (5, 5)),
     ],
 )
-def test_a_file_that_changes_or_vanishes_is_named(top, change, threads, instructions, monkeypatch):
-    if not instructions:
-        monkeypatch.setattr(content, "has_sha256", lambda: False)
+def test_a_file_that_changes_or_vanishes_is_named(top, change, threads):
     make(top, {f"opt/app/{number}": "four" for number in range(300)})
     with Root(top) as root, Workers(threads) as workers:
         tree = scan(root, workers=workers)

@@ -19,7 +19,6 @@ from rechunk_podman.errors import ImageError, RechunkError, RootfsError, UsageEr
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import ANNOTATION_REF_NAME, MEDIA_LAYER_ZSTD, Descriptor, Digest, Layer
 from rechunk_podman.oci.validate.image import validate
-from rechunk_podman.oci.write import layers
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.documents import ImageDocuments
 from rechunk_podman.oci.write.image import write_image
@@ -30,15 +29,6 @@ from rechunk_podman.workers import Workers
 from support.writing import finish, make_sizes, spec, specs, tar_source, write
 
 MIB = 1 << 20
-
-
-@pytest.fixture(params=["this processor", "any processor"], autouse=True)
-def processor(request, monkeypatch):
-    """Both ways in which a layer is hashed."""
-    if request.param == "any processor":
-        monkeypatch.setattr(layers, "has_sha256", lambda: False)
-    elif not layers.has_sha256():
-        pytest.skip("it has no instructions for SHA-256: there is one way")
 
 
 @pytest.fixture
@@ -108,14 +98,6 @@ def test_threads_do_not_show(top, place, kind, compression):
     for threads in (1, 2, 5):
         write(top, f"{kind}:{place}/{threads}", threads=threads, compression=Compression.parse(compression))
     assert content(place / "1") == content(place / "2") == content(place / "5")
-
-
-@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
-def test_the_processor_does_not_show(top, place, kind, monkeypatch):
-    write(top, f"{kind}:{place}/one", threads=2)
-    monkeypatch.setattr(layers, "has_sha256", lambda: False)
-    write(top, f"{kind}:{place}/other", threads=2)
-    assert content(place / "one") == content(place / "other")
 
 
 def test_without_a_tag_there_is_no_name(top, place):
@@ -225,52 +207,6 @@ def test_a_size_is_known_before_anything_is_read(top):
             stream = source.stream(layer.positions)
             written = write_layer(root, stream, None, Compression.parse("zstd"))
             assert written == Layer.plain(written.diff_id, stream.size)
-
-
-def test_a_long_layer_is_left_alone(top):
-    """A thread takes two layers at once, and not another one beside one that all would wait for."""
-    with Root(top) as root:
-        source = tar_source(root)
-        taken = []
-
-        def jobs():
-            for number, chosen in enumerate(specs(source.tree, 4)):
-                taken.append(number)
-                yield layers.Job(number, source.stream(chosen.positions), alone=number == 0)
-
-        written = {}
-        most = 0
-        for number, layer in layers.write_layers(root, jobs(), Compression()):
-            written[number] = layer
-            most = max(most, len(taken) - len(written))
-            if number == 0:
-                assert taken == [0]
-        assert most == (1 if layers.has_sha256() else 0)
-        for number, chosen in enumerate(specs(source.tree, 4)):
-            stream = source.stream(chosen.positions)
-            assert written[number] == write_layer(root, stream, None, Compression())
-
-
-def test_layers_that_are_only_hashed_among_those_that_are_compressed(top, place):
-    zstd = Compression.parse("zstd")
-    with Root(top) as root:
-        source = tar_source(root)
-        chosen = specs(source.tree, 6)
-
-        def job(number, name):
-            file = None if number % 2 else layers.BlobFile(str(place / f"{name}{number}"))
-            return layers.Job(number, source.stream(chosen[number].positions), file)
-
-        jobs = (job(number, "one") for number in range(len(chosen)))
-        written = dict(layers.write_layers(root, jobs, zstd))
-        assert sorted(written) == list(range(len(chosen)))
-        for number, layer in written.items():
-            _, stream, file, _ = job(number, "other")
-            assert layer == write_layer(root, stream, file, zstd)
-            assert (layer.descriptor.digest == layer.diff_id) == (file is None)
-    assert len(list(place.iterdir())) == len(chosen) // 2 * 2
-    for path in place.glob("one*"):
-        assert path.read_bytes() == (place / path.name.replace("one", "other")).read_bytes()
 
 
 def test_progress_is_reported(top, place):

@@ -11,13 +11,14 @@ from pathlib import Path
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import output_error
 from rechunk_podman.model import Positions
+from rechunk_podman.native import TarStream
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId, Digest, Layer
 from rechunk_podman.oci.write.archive import ArchiveWriter
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.docker_archive import DockerArchiveWriter
 from rechunk_podman.oci.write.documents import Destination, ImageDocuments, WrittenImage, assemble
-from rechunk_podman.oci.write.layers import BlobFile, Job, write_layers
+from rechunk_podman.oci.write.layers import BlobFile, write_layer
 from rechunk_podman.oci.write.layout import LayoutWriter
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.oci.write.stream import TarSource
@@ -136,19 +137,17 @@ def _write_layers(
     threads = max(1, workers.count // max(1, len(layers)))
     files: dict[int, BlobFile] = {}
 
-    def make_jobs(indices: Sequence[int], hashed: Container[int]) -> Iterator[Job]:
-        left = sum(costs[index] for index in indices)
+    def make_jobs(indices: Sequence[int], hashed: Container[int]) -> Iterator[tuple[int, TarStream]]:
         for index in indices:
             stream = source.stream(layers[index].positions)
             if index not in hashed:
                 files[index] = destination.blob_file(index, stream.size)
-            # a thread writes two layers at once; a layer longer than such a share would delay all
-            alone = costs[index] * 2 * workers.count > left
-            left -= costs[index]
-            yield Job(index, stream, files.get(index), alone)
+            yield index, stream
 
-    def write(jobs: Iterator[Job]) -> Iterator[tuple[int, Layer]]:
-        return write_layers(source.root, jobs, compression, threads, workers.ended)
+    def write(jobs: Iterator[tuple[int, TarStream]]) -> Iterator[tuple[int, Layer]]:
+        for index, stream in jobs:
+            file = files.get(index)
+            yield index, write_layer(source.root, stream, file, compression, threads, workers.ended)
 
     expected = {index for index in order if layers[index].expected in known}
     unexpected: list[int] = []

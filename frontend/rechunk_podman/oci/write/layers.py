@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from threading import Event
 from typing import NamedTuple
 
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.files import output_error, write_at
-from rechunk_podman.native import TarStream, has_sha256
+from rechunk_podman.native import TarStream
 from rechunk_podman.oci.spec import Descriptor, DiffId, Digest, Layer
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.rootfs.root import Root
 
-_BUFFER = 1 << 15
-"""Bytes that are read, hashed and written at once, at multiples of this size: see PIECE, sha256.h."""
-_STRIDE = 32 << 20
-"""Bytes after which write_layers() checks `ended`."""
+_BUFFER = 1 << 18
+"""Bytes that are read and hashed at once: few enough to stay in the processor's cache."""
 
 
 class BlobFile(NamedTuple):
@@ -60,85 +58,6 @@ class BlobFile(NamedTuple):
             os.close(fd)
 
 
-class Job(NamedTuple):
-    """A layer to be hashed, and to be written if it has a file.
-
-    number: of the layer, chosen by the caller.
-    stream: its unread tar.
-    alone: True if the layer is too long to share a thread with another one.
-    """
-
-    number: int
-    stream: TarStream
-    file: BlobFile | None = None
-    alone: bool = False
-
-
-def write_layers(
-    root: Root,
-    jobs: Iterator[Job],
-    compression: Compression,
-    threads: int = 1,
-    ended: Event | None = None,
-) -> Iterator[tuple[int, Layer]]:
-    """Hash and write layers, reading each file once. Yield (number, layer) as each is complete.
-
-    Two layers are written at once if that is faster. Jobs are taken only when needed. The descriptor of a
-    layer that is only hashed is that of its uncompressed tar.
-
-    Args:
-        root: the root filesystem of the streams.
-        threads: the number that a compressor may use.
-        ended: set when the layers are not needed any more.
-
-    Raises:
-        RootfsError: a file is unreadable, or changed since the scan.
-        RechunkError: a blob cannot be written; `ended` was set.
-    """
-    running: dict[Job, ExitStack] = {}
-    try:
-        while True:
-            while len(running) < 2 and not any(job.alone for job in running):
-                new = next(jobs, None)
-                if new is None:
-                    break
-                if has_sha256() and (new.file is None or compression.kind == "none"):
-                    running[new] = _open_job(new)
-                else:
-                    yield new.number, write_layer(root, new.stream, new.file, compression, threads, ended)
-            if not running:
-                return
-            _advance(root, list(running))
-            for job in [job for job in running if job.stream.digest]:
-                running.pop(job).close()
-                digest = "sha256:" + (job.stream.digest or b"").hex()
-                yield job.number, Layer.plain(digest, job.stream.size)
-            _raise_if_ended(ended)
-    finally:
-        for opened in running.values():
-            opened.close()
-
-
-def _open_job(job: Job) -> ExitStack:
-    """Open the file of a layer whose stream hashes and writes; the returned stack closes the file."""
-    with ExitStack() as stack:
-        fd = stack.enter_context(job.file.opened(job.stream.size)) if job.file else -1
-        job.stream.into(fd, job.file.offset if job.file else 0)
-        return stack.pop_all()
-
-
-def _advance(root: Root, running: Sequence[Job]) -> None:
-    """Hash and write further bytes of one layer or two."""
-    streams = [job.stream for job in running]
-    try:
-        streams[0].advance(streams[1] if len(streams) > 1 else None, _STRIDE)
-    except (OSError, LookupError) as error:
-        if isinstance(error, OSError) and error.filename is None:
-            path = next(job.file.path for job in running if job.file and job.stream.broken)
-            raise output_error(path, error) from error
-        raise root.read_error(error) from error
-
-
 def _raise_if_ended(ended: Event | None) -> None:
     if ended is not None and ended.is_set():
         raise RechunkError("the layer is not needed any more")
@@ -152,51 +71,76 @@ def write_layer(
     threads: int = 1,
     ended: Event | None = None,
 ) -> Layer:
-    """Hash and write one layer, like write_layers(), with any processor and any compression."""
+    """Hash a layer, and write it if it has a file. Each file of the root filesystem is read once.
+
+    The descriptor of a layer that is only hashed is that of its uncompressed tar.
+
+    Args:
+        root: the root filesystem of the stream.
+        stream: the unread tar of the layer.
+        threads: the number that a compressor may use.
+        ended: set when the layer is not needed any more.
+
+    Raises:
+        RootfsError: a file is unreadable, or changed since the scan.
+        RechunkError: the blob cannot be written; `ended` was set.
+    """
     if file is None:
         compression = Compression()
     compressor = compression.compressor(stream.size, threads)
     raw = hashlib.sha256()
-    stored = hashlib.sha256() if compressor else raw
-    taken = written = 0
     with ExitStack() as stack:
         fd = stack.enter_context(file.opened(0 if compressor else stream.size)) if file else -1
-
-        def store(data: bytes | memoryview) -> None:
-            nonlocal written
-            if file is not None:
-                write_at(fd, data, file.offset + written, file.path)
-            written += len(data)
-
-        for data in _read(root, stream, _BUFFER - (file.offset % _BUFFER if file else 0)):
-            taken += len(data)
+        target = -1 if compressor else fd
+        if compressor is None or file is None:
+            for data in _read(root, stream, file, target):
+                raw.update(data)
+                _raise_if_ended(ended)
+            return Layer.plain("sha256:" + raw.hexdigest(), stream.size)
+        blob = _Blob(fd, file)
+        for data in _read(root, stream, None, -1):
             raw.update(data)
-            if compressor is None:
-                store(data)
-            else:
-                packed = compressor.compress(data)
-                stored.update(packed)
-                store(packed)
+            blob.write(compressor.compress(data))
             _raise_if_ended(ended)
-        if compressor is not None:
-            packed = compressor.flush()
-            stored.update(packed)
-            store(packed)
-    if taken != stream.size:
-        raise RechunkError(f"a layer came to {taken} bytes, {stream.size} were announced")
-    descriptor = Descriptor(compression.media_type, Digest("sha256:" + stored.hexdigest()), written)
-    return Layer(DiffId("sha256:" + raw.hexdigest()), descriptor, taken)
+        blob.write(compressor.flush())
+    descriptor = Descriptor(compression.media_type, Digest("sha256:" + blob.digest.hexdigest()), blob.size)
+    return Layer(DiffId("sha256:" + raw.hexdigest()), descriptor, stream.size)
 
 
-def _read(root: Root, stream: TarStream, first: int) -> Iterator[memoryview]:
-    """Yield all bytes of a stream: `first` bytes, then _BUFFER at a time; each yield reuses the memory."""
+class _Blob:
+    """A blob that is hashed while it is written."""
+
+    def __init__(self, fd: int, file: BlobFile) -> None:
+        self._fd, self._file = fd, file
+        self.size = 0
+        self.digest = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        self.digest.update(data)
+        write_at(self._fd, data, self._file.offset + self.size, self._file.path)
+        self.size += len(data)
+
+
+def _read(root: Root, stream: TarStream, file: BlobFile | None, target: int) -> Iterator[memoryview]:
+    """Yield all bytes of a stream, which are also written to `target` unless it is -1.
+
+    Each yield reuses the memory.
+
+    Raises:
+        RechunkError: as write_layer(); the stream has another length than it announced.
+    """
     buffer = bytearray(_BUFFER)
-    limit = first
+    start = file.offset if file else 0
+    taken = 0
     # a buffer with a view cannot be resized
     with memoryview(buffer) as view:
         try:
-            while filled := stream.fill(buffer, limit):
+            while filled := stream.fill(buffer, _BUFFER, target, start + taken):
                 yield view[:filled]
-                limit = _BUFFER
+                taken += filled
         except (OSError, LookupError) as error:
+            if file is not None and isinstance(error, OSError) and error.filename is None:
+                raise output_error(file.path, error) from error
             raise root.read_error(error) from error
+    if taken != stream.size:
+        raise RechunkError(f"a layer came to {taken} bytes, {stream.size} were announced")
