@@ -8,7 +8,6 @@ import subprocess
 import pytest
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.oci.write import layers
 from rechunk_podman.oci.write.reserve import reserve
 from support.needs import needs_root
 from support.writing import make_sizes, write
@@ -29,14 +28,6 @@ def place(tmp_path):
     return place
 
 
-@pytest.fixture(params=["this processor", "any processor"])
-def processor(request, monkeypatch):
-    """Hash with the instructions of the processor, and without them."""
-    if request.param == "any processor":
-        monkeypatch.setattr(layers, "has_sha256", lambda: False)
-
-
-@pytest.mark.usefixtures("processor")
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", ["oci:image", "oci-archive:image", "docker-archive:image"])
 def test_a_full_disk(top, place, name, threads):
