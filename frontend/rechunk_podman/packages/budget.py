@@ -8,6 +8,7 @@ have, and keep the reader below 256 MiB and, on a machine of today, below ten se
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 from rechunk_podman.errors import DatabaseError
 
@@ -48,11 +49,12 @@ class Budget:
         database: the path as Root.show() returns it, for messages; readers of several databases update it.
     """
 
-    __slots__ = ("_kept", "_read", "_records", "_warnings", "database")
+    __slots__ = ("_kept", "_left_out", "_read", "_records", "_warnings", "database")
 
     def __init__(self, database: str) -> None:
         self.database = database
         self._kept = 0
+        self._left_out = 0
         self._read = 0
         self._records = 0
         self._warnings = 0
@@ -109,9 +111,23 @@ class Budget:
         Args:
             record: the name of the package, or the index of the record.
         """
+        self._left_out += 1
         record = record[:100] if record.isprintable() else ascii(record[:100])
         record = record or "a package without a name"
         self.warn("%s: the record of %s is left out: %s", self.database, record, reason)
+
+    def require_a_record(self, packages: Sequence[object]) -> None:
+        """Check that not every record was left out, and that text that was read has records.
+
+        Args:
+            packages: the packages that were read.
+
+        Raises:
+            DatabaseError: the database is not empty, and no package was read.
+        """
+        has_no_record = self._read > 0 and self._records == 0
+        if not packages and (self._left_out or has_no_record):
+            raise DatabaseError(f"no record of the package database {self.database} can be read")
 
 
 def text_size(text: str) -> int:

@@ -142,3 +142,20 @@ def test_a_pruned_changelog_still_tells_the_build_time(top):
     make(top, {"usr/share/doc/foo/changelog.Debian.gz": log})
     (foo,) = (c for c in planned(top, prune=["/usr/share/doc"]).assignment.components if c.id.name == "foo")
     assert foo.built == 1420070400
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [
+        ("var/lib/dpkg/status", "no status at all\n\nnor this\n"),
+        ("lib/apk/db/installed", "X:no package\n\nY:nor this\n"),
+        ("var/lib/pacman/local/foo-1-1/desc", "no description\n"),
+    ],
+)
+def test_a_database_without_a_readable_record(tmp_path, path, text, caplog):
+    """It is a warning, and an error if `strict` is set."""
+    make(tmp_path, {path: text, "usr/bin/foo": "foo"})
+    assert "usr/bin/foo" in planned(tmp_path).tree
+    assert "no record of the package database" in caplog.text
+    with pytest.raises(DatabaseError, match=f"no record of the package database /{path.partition('/')[0]}"):
+        planned(tmp_path, strict=True)

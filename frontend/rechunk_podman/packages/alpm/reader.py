@@ -64,6 +64,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
                 packages.append(_package(root, path, budget, files))
             except ValueError as error:
                 budget.warn_left_out(record, error)
+    budget.require_a_record(packages)
     return Database(packages, directories)
 
 

@@ -65,6 +65,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
             except ValueError as error:
                 label = next((line[2:] for line in lines if line.startswith("P:")), f"package {number}")
                 budget.warn_left_out(label, error)
+    budget.require_a_record(packages)
     return Database(packages, directories)
 
 

@@ -100,6 +100,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
                 packages.append(_full(root, record, diverted, changelogs, budget))
             except ValueError as error:
                 budget.warn_left_out(record.package.name, error)
+    budget.require_a_record(packages)
     return Database(packages, directories)
 
 

@@ -63,6 +63,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
                 packages.append(_package(root, category, record, path, budget, files))
             except ValueError as error:
                 budget.warn_left_out(f"{category}/{record}", error)
+    budget.require_a_record(packages)
     return Database(packages, [directory])
 
 

@@ -77,6 +77,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
                 packages.append(_package(parsed, budget, files))
         except HeaderError as error:
             budget.warn_left_out(label, error)
+    budget.require_a_record(packages)
     return Database(packages, [path.rpartition("/")[0] for path in paths])
 
 

@@ -77,6 +77,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
             packages.append(package)
         except ValueError as error:
             budget.warn_left_out(label, error)
+    budget.require_a_record(packages)
     return Database(packages, [directory])
 
 
