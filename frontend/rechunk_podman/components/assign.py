@@ -21,6 +21,7 @@ from rechunk_podman.components.sources import (
     component_map,
     groups,
     kernel,
+    links,
     packages,
     unclaimed,
     xattr,
@@ -38,6 +39,7 @@ SOURCES: tuple[Source, ...] = (
     groups,
     kernel,
     packages,
+    links,
     bytecode,
     bigfiles,
     unclaimed,
@@ -92,7 +94,7 @@ def assign(
         RootfsError: a file vanished, changed or cannot be read; attributes contradict each other.
         DatabaseError: a package database exists and cannot be read at all.
     """
-    board = Board(tree, Databases(root) if databases is None else databases, rules)
+    board = Board(tree, Databases(root) if databases is None else databases, rules, workers)
     claim_all(root, board, sources)
     keep_paths(board, keep_mtime)
     bytecode.keep_recorded(root, board, will_change(board))

@@ -20,6 +20,7 @@ from rechunk_podman.model import ROOT, ComponentId, Kind, Placement, Positions, 
 from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.rootfs.paths import canonicaliser
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.workers import Workers
 
 EVERY_BUILD = 1 / 24
 """The update interval, in days, of the package databases, which change at every build."""
@@ -133,6 +134,7 @@ class Board:
         are slow: ask `paths.find_joined()`, `paths.ending()` and the columns for many at once.
     canonical: see paths.canonicaliser().
     databases: the package databases, for the source of packages.
+    workers: threads that read files for sources; None: the calling thread does.
     owner_from: position -> position whose owner it takes after all claims.
     intervals: position -> days from an attribute of the path, for its owner after all claims.
     rules: the user's own.
@@ -167,13 +169,17 @@ class Board:
         "rules",
         "size",
         "tree",
+        "workers",
     )
 
-    def __init__(self, tree: Tree, databases: Databases, rules: Rules = NO_RULES) -> None:
+    def __init__(
+        self, tree: Tree, databases: Databases, rules: Rules = NO_RULES, workers: Workers | None = None
+    ) -> None:
         self.tree = tree
         self.rules = rules
         self.moved_to: dict[int, int] = {}
         self.databases = databases
+        self.workers = workers
         self.paths = tree.paths
         self.position = tree.position
         self.canonical = canonicaliser(tree)
@@ -261,12 +267,15 @@ class Board:
         """Record that a package of a component holds this regular file, and the algorithm of its digest.
 
         Returns:
-            True if the description is accepted: the lowest id describes a path that several packages hold.
+            True if the description is accepted: of the packages that hold a path those of the earlier source
+            describe it, and of these the one of the lowest id.
         """
         position = self.leader[position]
         held = self.described_by[position]
-        if held not in (NOBODY, number) and self.drafts[held].id < self.drafts[number].id:
-            return False
+        if held not in (NOBODY, number):
+            old, new = self.drafts[held].id, self.drafts[number].id
+            if old.source != new.source or old < new:
+                return False
         self.described_by[position] = number
         self.algorithm[position] = algorithm
         self.has_digest[position] = False

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import Board, padded_digest
+from rechunk_podman.components.board import Board, Flags, padded_digest
 from rechunk_podman.model import Positions
 from rechunk_podman.native import read_files
 from rechunk_podman.packages.digests import ALGORITHMS, DIGEST_SIZE, SHA256
@@ -55,17 +55,22 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     return hasher.digest()
 
 
-def digest_missing(root: Root, board: Board, workers: Workers | None = None) -> None:
+def digest_missing(
+    root: Root, board: Board, workers: Workers | None = None, *, only: Flags | None = None
+) -> None:
     """Compute the missing digests, by the algorithm of the package that describes the file, else by SHA-256.
 
     Args:
         workers: threads that read files; without them this thread does.
+        only: for each position, False leaves out the file.
 
     Raises:
         RootfsError: as digest_file().
     """
     leads = board.leader == np.arange(len(board.leader))
     missing = board.regular & leads & ~board.has_digest
+    if only is not None:
+        missing &= only
     algorithms = np.where(board.algorithm == 0, SHA256, board.algorithm)
     batches: list[tuple[Positions, int]] = []
     for algorithm in sorted(set(algorithms[missing].tolist())):

@@ -11,9 +11,10 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board, padded_digest
-from rechunk_podman.components.content import digest_file
-from rechunk_podman.components.mtimes import CONTENT_END
+from rechunk_podman.components.board import EVERY_BUILD, NOBODY, Board
+from rechunk_podman.components.moved import Missing
+from rechunk_podman.components.mtimes import CONTENT_END, CONTENT_EPOCH
+from rechunk_podman.components.replaced import Contested, release_replaced
 from rechunk_podman.model import Positions
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import Locations
@@ -28,16 +29,11 @@ LEAST_PROGRAM = 256 << 10
 """Bytes of the smallest program that is searched for the record of a package; Go makes larger ones."""
 
 
-class _Missing(NamedTuple):
-    """A packaged file that is not at its path. digest: DIGEST_SIZE bytes."""
+class _Doubts(NamedTuple):
+    """The files of a database that are not as simple as others."""
 
-    algorithm: int
-    digest: bytes
-    number: int
-
-
-_MissingFiles = dict[tuple[str, int], list[_Missing]]
-"""(base name, size in bytes) -> the missing files."""
+    missing: Missing
+    contested: Contested
 
 
 def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> None:
@@ -45,7 +41,7 @@ def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS
 
     Raises:
         DatabaseError: as Databases.load().
-        RootfsError: a file that may be a moved one cannot be read.
+        RootfsError: a file that may be a moved or replaced one cannot be read.
     """
     for ecosystem in ecosystems:
         database = board.databases.load(ecosystem, _records(board, ecosystem.locations))
@@ -78,36 +74,28 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         record = board.position.get(package.record) if package.record else None
         if record is None or board.described_by[board.leader[record]] == NOBODY:
             by_source.setdefault(package.source, []).append(package)
-    missing: _MissingFiles = {}
+    doubts = _Doubts(Missing(), Contested())
     trees: list[tuple[str, int]] = []
     # sorted, so that the numbers of components do not depend on the order of the records
     for source, packages in sorted(by_source.items()):
         number = board.component(ecosystem.name, source)
-        _claim_source(root, board, ecosystem, number, packages, missing)
+        _claim_source(board, ecosystem, number, packages, doubts)
         trees += [(tree, number) for package in packages for tree in package.trees]
     board.because("the path is in a directory of a package or a database", ecosystem.name)
     if trees:
         # the database's own directories may hold packages, and packages may hold such directories
         _claim_trees(board, [*trees, *((directory, own) for directory in database.directories)])
     board.claim_below(directories, own)
-    board.because("a package lists a file of this name, size and digest elsewhere", ecosystem.name)
-    if missing:
-        _claim_moved(root, board, missing)
+    board.because("a package lists a file of this size and digest elsewhere", ecosystem.name)
+    doubts.missing.claim(root, board)
+    board.because("of the packages that list the path this one has the content", ecosystem.name)
+    release_replaced(root, board, doubts.contested)
 
 
 def _claim_source(
-    root: Root,
-    board: Board,
-    ecosystem: Ecosystem,
-    number: int,
-    packages: list[Package],
-    missing: _MissingFiles,
+    board: Board, ecosystem: Ecosystem, number: int, packages: list[Package], doubts: _Doubts
 ) -> None:
-    """Claim and describe the files of all packages of one source.
-
-    Raises:
-        RootfsError: a file that another package manager installed, too, cannot be read.
-    """
+    """Claim and describe the files of all packages of one source."""
     draft = board.drafts[number]
     present = [package for package in packages if not package.is_removed] or packages
     draft.version = join_versions((package.source_version for package in present), ecosystem.compare)
@@ -125,8 +113,7 @@ def _claim_source(
             if position is not None:
                 board.claim(position, number)
         if len(positions):
-            _take_replaced(root, board, number, package.files, positions)
-            _claim_files(board, number, package.files, positions, missing)
+            _claim_files(board, number, package.files, positions, doubts)
 
 
 def positions_of(board: Board, paths: Paths) -> Positions:
@@ -141,9 +128,7 @@ def positions_of(board: Board, paths: Paths) -> Positions:
     return found
 
 
-def _claim_files(
-    board: Board, number: int, files: Files, positions: Positions, missing: _MissingFiles
-) -> None:
+def _claim_files(board: Board, number: int, files: Files, positions: Positions, doubts: _Doubts) -> None:
     here = positions != NOBODY
     board.claim_all(positions[here if files.installed is None else here & files.installed], number)
     packaged = np.ones(len(positions), np.bool_) if files.packaged is None else files.packaged
@@ -156,57 +141,9 @@ def _claim_files(
         return
     untouched = _is_untouched(board, files, chosen, found, board.drafts[number].built)
     known, rows = digests.recorded[chosen], digests.rows[chosen]
+    doubts.contested.add(board, found, known, rows, number, digests.algorithm)
     board.describe_all(found, known, rows, number, digests.algorithm, untouched)
-    if files.sizes is not None:
-        lost = np.flatnonzero(~here & packaged & digests.recorded & (files.sizes > 0)).tolist()
-        paths = files.paths.unpack() if lost else []
-        for index in lost:
-            key = (paths[index].rpartition("/")[2], int(files.sizes[index]))
-            digest = padded_digest(digests.rows[index].tobytes())
-            missing.setdefault(key, []).append(_Missing(digests.algorithm, digest, number))
-
-
-def _take_replaced(root: Root, board: Board, number: int, files: Files, positions: Positions) -> None:
-    """Claim files that an earlier package manager lists, too, and that were replaced since.
-
-    The content of such a file is not the one that the earlier database records, and not another one than
-    `files` records. (pip replaces files of rpm's packages.)
-
-    Raises:
-        RootfsError: a file cannot be read.
-    """
-    source = board.drafts[number].id.source
-    here = np.flatnonzero(positions != NOBODY)
-    leaders = board.leader[positions[here]]
-    owners = board.owner[leaders]
-    doubtful = (owners != NOBODY) & (board.described_by[leaders] == owners)
-    doubtful &= (board.algorithm[leaders] != 0) & ~board.has_digest[leaders]
-    for index, leader in zip(here[doubtful].tolist(), leaders[doubtful].tolist(), strict=True):
-        if board.drafts[board.owner[leader]].id.source == source:
-            continue
-        path, size, mtime = board.paths[leader], int(board.size[leader]), int(board.mtime[leader])
-        algorithm = int(board.algorithm[leader])
-        digest = padded_digest(digest_file(root, path, size, mtime, algorithm))
-        if digest == board.digests[leader].tobytes():
-            board.set_digest(leader, digest)
-        elif _has_content(root, files, index, path, size, mtime):
-            board.owner[leader] = board.described_by[leader] = number
-            board.algorithm[leader] = 0
-
-
-def _has_content(root: Root, files: Files, index: int, path: str, size: int, mtime: int) -> bool:
-    """Return False if a package records another content than that of a file.
-
-    Raises:
-        RootfsError: the file cannot be read.
-    """
-    digests = files.digests
-    if digests is None or not digests.recorded[index]:
-        return True
-    if files.sizes is not None and files.sizes[index] not in (size, -1):
-        return False
-    digest = digest_file(root, path, size, mtime, digests.algorithm)
-    return padded_digest(digest) == padded_digest(digests.rows[index].tobytes())
+    doubts.missing.add(files, here, number)
 
 
 def _is_untouched(
@@ -214,10 +151,13 @@ def _is_untouched(
 ) -> npt.NDArray[np.bool_]:
     """Return for each chosen path True if its file looks unchanged since the package was unpacked.
 
-    If the database records no mtimes, a file that is newer than the package's build counts as changed.
+    If the database records no mtimes, a file that is newer than the package's build counts as changed, and so
+    does one that had no package in an image that this one is built upon.
     """
     if files.mtimes is None:
-        result = board.mtime[found] <= (-1 if built is None else built)
+        mtimes = board.mtime[found]
+        result = mtimes <= (-1 if built is None else built)
+        result &= (mtimes < CONTENT_EPOCH) | (mtimes >= CONTENT_END)
     else:
         result = board.mtime[found] == files.mtimes[chosen]
     if files.sizes is not None:
@@ -268,31 +208,3 @@ def _claim_trees(board: Board, trees: list[tuple[str, int]]) -> None:
         if column is board.described_by:
             free &= board.regular[those]
         column[those[free]] = nearest[inside[free]]
-
-
-def _claim_moved(root: Root, board: Board, missing: _MissingFiles) -> None:
-    """Claim package files that a compose tool moved: the same base name, size and digest elsewhere.
-
-    (ostree moves /etc to /usr/etc, /boot to /usr/lib/modules.)
-
-    Raises:
-        RootfsError: a candidate cannot be read.
-    """
-    sizes = np.array(sorted({size for _, size in missing}), np.int64)
-    leads = board.leader == np.arange(len(board.leader))
-    chosen = board.regular & leads & (board.described_by < 0) & np.isin(board.size, sizes)
-    positions = np.flatnonzero(chosen)
-    for position, path in zip(positions.tolist(), board.tree.paths_at(positions), strict=True):
-        size = int(board.size[position])
-        candidates = missing.get((path.rpartition("/")[2], size))
-        if not candidates or board.described_by[position] >= 0:
-            continue
-        digests = {
-            algorithm: digest_file(root, path, size, int(board.mtime[position]), algorithm)
-            for algorithm in sorted({candidate.algorithm for candidate in candidates})
-        }
-        for found in candidates:
-            digest = padded_digest(digests[found.algorithm])
-            if digest == found.digest and board.describe(position, found.number, found.algorithm):
-                board.set_digest(position, digest)
-                board.claim(position, found.number)

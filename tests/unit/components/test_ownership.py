@@ -1,0 +1,196 @@
+"""The ownership rules of docs/components.md, one test for each that concerns system packages."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+
+import pytest
+
+from rechunk_podman.components.mtimes import CONTENT_END, CONTENT_EPOCH
+from rechunk_podman.packages.rpm import header
+from support.assigning import INSTALLED, assigned, make
+from support.rpm_headers import package, sqlite_database
+
+BUILT = 1_700_000_000
+RPM = "usr/lib/sysimage/rpm/rpmdb.sqlite"
+DPKG = "var/lib/dpkg"
+
+
+@pytest.fixture
+def top(tmp_path):
+    top = tmp_path / "root"
+    (top / "usr/lib").mkdir(parents=True)
+    (top / "lib").symlink_to("usr/lib")
+    return top
+
+
+def rpms(top, **packages):
+    """Install packages that list these files as they are now."""
+    records = [package(name, top, paths, built=BUILT) for name, paths in packages.items()]
+    sqlite_database(top / RPM, records)
+
+
+def debs(top, **packages):
+    """Install packages: name -> (path -> content that the package has)."""
+    status = []
+    for name, files in packages.items():
+        status.append(f"Package: {name}\nStatus: install ok installed\nVersion: 1\n")
+        sums = [f"{hashlib.md5(content.encode()).hexdigest()}  {path}\n" for path, content in files.items()]
+        log = f"usr/share/doc/{name}/changelog.gz"
+        paths = "".join(f"/{path}\n" for path in files)
+        make(top, {f"{DPKG}/info/{name}.list": f"/.\n{paths}/{log}\n"})
+        make(top, {f"{DPKG}/info/{name}.md5sums": "".join(sums)})
+        make(top, {log: "no log"}, mtime=BUILT)
+    make(top, {f"{DPKG}/status": "\n".join(status)})
+
+
+def test_a_file_of_two_packages_is_the_first_ones(top):
+    make(top, {"usr/lib/both": "1", "usr/lib/a": "a", "usr/lib/b": "b"}, mtime=BUILT)
+    rpms(top, b=["/usr/lib/both", "/usr/lib/b"], a=["/usr/lib/both", "/usr/lib/a"])
+    assert assigned(top).owner["usr/lib/both"] == "rpm/a"
+
+
+def test_a_file_of_two_packages_is_of_the_one_whose_content_it_has(top):
+    make(top, {"usr/lib/both": "of b", "usr/lib/a": "a", "usr/lib/b": "b"}, mtime=INSTALLED)
+    files = {"usr/lib/both": "of a", "usr/lib/a": "a"}
+    debs(top, a=files, b={"usr/lib/both": "of b", "usr/lib/b": "b"})
+    result = assigned(top)
+    assert result.owner["usr/lib/both"] == "dpkg/b"
+    make(top, {"usr/lib/both": "nobody's"}, mtime=INSTALLED)
+    assert assigned(top).owner["usr/lib/both"] == "unclaimed/usr/lib"
+
+
+def test_directories_of_many_packages_have_no_owner_but_empty_ones(top):
+    (top / "usr/lib/empty").mkdir()
+    make(top, {"usr/lib/a": "a", "usr/lib/b": "b"}, mtime=BUILT)
+    rpms(top, b=["/usr/lib", "/usr/lib/empty", "/usr/lib/b"], a=["/usr/lib", "/usr/lib/empty", "/usr/lib/a"])
+    result = assigned(top)
+    assert "usr/lib" not in result.owner
+    assert result.owner["usr/lib/empty"] == "rpm/a"
+
+
+def test_a_replaced_file_changes_with_the_image(top):
+    make(top, {"usr/lib/kept": "kept", "etc/config": "packaged"}, mtime=BUILT)
+    rpms(top, a=["/usr/lib/kept", "/etc/config"])
+    before = assigned(top)
+    assert before.owner["etc/config"] == "rpm/a"
+    make(top, {"etc/config": "edited"}, mtime=INSTALLED)
+    after = assigned(top)
+    assert after.owner["etc/config"] == "unclaimed/etc"
+    assert CONTENT_EPOCH <= after.mtimes["etc/config"] < CONTENT_END
+    assert after.paths["rpm/a"] == ["usr/lib/kept"]
+
+
+def test_a_file_that_was_touched_alone_stays(top):
+    make(top, {"usr/lib/kept": "kept"}, mtime=BUILT)
+    rpms(top, a=["/usr/lib/kept"])
+    before = assigned(top)["rpm/a"]
+    os.utime(top / "usr/lib/kept", (INSTALLED, INSTALLED))
+    assert assigned(top)["rpm/a"] == before
+
+
+def test_a_replaced_file_stays_so_in_an_image_upon_this_one(top):
+    """There its mtime is a hash of its content, and older than the package."""
+    make(top, {"usr/lib/a": "a", "etc/config": "edited"}, mtime=INSTALLED)
+    debs(top, a={"usr/lib/a": "a", "etc/config": "packaged"})
+    result = assigned(top)
+    assert result.owner["etc/config"] == "unclaimed/etc"
+    for path, mtime in result.mtimes.items():
+        os.utime(top / path, (mtime, mtime), follow_symlinks=False)
+    assert assigned(top).owner == result.owner
+
+
+def test_a_moved_and_renamed_file_is_found_by_size_and_content(top):
+    make(top, {"boot/vmlinuz-6.1": "kernel image", "usr/lib/a": "a"}, mtime=BUILT)
+    rpms(top, kernel_uki=["/boot/vmlinuz-6.1"], a=["/usr/lib/a"])
+    (top / "usr/share/k").mkdir(parents=True)
+    (top / "boot/vmlinuz-6.1").rename(top / "usr/share/k/image")
+    result = assigned(top)
+    assert result.owner["usr/share/k/image"] == "rpm/kernel_uki"
+    assert result.mtimes["usr/share/k/image"] == BUILT
+
+
+def test_ambiguous_empty_and_ghost_files_are_not_found_elsewhere(top):
+    make(top, {"a/one": "same", "b/two": "same", "a/empty": "", "a/ghost": "ghost", "usr/lib/x": "x"}, BUILT)
+    records = [
+        package("a", top, ["/a/one", "/a/empty"], built=BUILT),
+        package("b", top, ["/b/two"], built=BUILT),
+        package("c", top, ["/a/ghost"], built=BUILT, FILEFLAGS=flags[header.FILEFLAGS]),
+    ]
+    sqlite_database(top / RPM, records)
+    (top / "n").mkdir()
+    for number, path in enumerate(("a/one", "a/empty", "a/ghost")):
+        (top / path).rename(top / f"n/{number}")
+    (top / "b/two").unlink()
+    result = assigned(top)
+    assert {result.owner[f"n/{number}"] for number in range(3)} == {"unclaimed/n"}
+
+
+def test_a_copy_of_a_packages_file_is_not_the_packages(top):
+    make(top, {"usr/lib/skeleton": "same"}, mtime=BUILT)
+    rpms(top, a=["/usr/lib/skeleton"])
+    make(top, {"root/skeleton": "same"}, mtime=BUILT)
+    assert assigned(top).owner["root/skeleton"] == "unclaimed/root"
+
+
+def test_hard_links_across_components_are_one(top):
+    make(top, {"usr/lib/b": "1"}, mtime=BUILT)
+    os.link(top / "usr/lib/b", top / "usr/lib/a")
+    os.link(top / "usr/lib/b", top / "usr/lib/c")
+    rpms(top, z=["/usr/lib/a"], y=["/usr/lib/b"])
+    owner = assigned(top).owner
+    assert owner["usr/lib/a"] == owner["usr/lib/b"] == owner["usr/lib/c"] == "rpm/y"
+
+
+def test_a_compat_symlink_is_followed_and_is_its_packages(top):
+    make(top, {"usr/lib/a": "a"}, mtime=BUILT)
+    rpms(top, filesystem=["/lib"], a=["/lib/a"])
+    owner = assigned(top).owner
+    assert (owner["lib"], owner["usr/lib/a"]) == ("rpm/filesystem", "rpm/a")
+
+
+def test_etc_in_usr_etc(top):
+    make(top, {"etc/same": "1", "etc/edited": "before"}, mtime=BUILT)
+    rpms(top, a=["/etc/same", "/etc/edited"])
+    make(top, {"etc/edited": "after"}, mtime=INSTALLED)
+    (top / "etc").rename(top / "usr/etc")
+    owner = assigned(top).owner
+    assert owner["usr/etc/same"] == "rpm/a"
+    assert owner["usr/etc/edited"] == "unclaimed/usr/etc"
+
+
+def test_build_ids_are_their_packages(top):
+    make(top, {"usr/bin/tool": "tool"}, mtime=BUILT)
+    link = top / "usr/lib/.build-id/ab/cdef"
+    link.parent.mkdir(parents=True)
+    link.symlink_to("../../../bin/tool")
+    rpms(top, b=["/usr/lib/.build-id/ab/cdef"], a=["/usr/bin/tool", "/usr/lib/.build-id/ab/cdef"])
+    assert assigned(top).owner["usr/lib/.build-id/ab/cdef"] == "rpm/a"
+
+
+@pytest.mark.parametrize("etc", ["etc", "usr/etc"])
+def test_alternatives_are_of_the_package_that_they_lead_to(top, etc):
+    make(top, {"usr/bin/vim.basic": "vim", "usr/bin/nano": "nano"}, mtime=BUILT)
+    debs(top, vim={"usr/bin/vim.basic": "vim"}, nano={"usr/bin/nano": "nano"})
+    make(top, {f"{DPKG}/alternatives/editor": "auto\n", "var/lib/alternatives/editor": "auto\n"})
+    (top / etc / "alternatives").mkdir(parents=True)
+    (top / etc / "alternatives/editor").symlink_to("/usr/bin/vim.basic")
+    (top / etc / "alternatives/gone").symlink_to("/usr/bin/gone")
+    (top / "usr/bin/editor").symlink_to("/etc/alternatives/editor")
+    (top / "usr/bin/loop").symlink_to("/etc/alternatives/../../usr/bin/loop")
+    (top / "usr/bin/other").symlink_to("nano")
+    owner = assigned(top).owner
+    assert owner[f"{etc}/alternatives/editor"] == owner["usr/bin/editor"] == "dpkg/vim"
+    assert owner["var/lib/alternatives/editor"] == "dpkg/vim"
+    assert owner[f"{DPKG}/alternatives/editor"] == "database/dpkg"
+    # other links say nothing of their target's package
+    assert owner["usr/bin/other"] == owner["usr/bin/loop"] == "unclaimed/usr/bin"
+    assert owner[f"{etc}/alternatives/gone"].startswith("unclaimed/")
+
+
+def test_the_links_of_busybox_are_busyboxs(top):
+    make(top, {"bin/busybox": "b"}, mtime=BUILT)
+    (top / "bin/ls").symlink_to("/bin/busybox")
+    debs(top, busybox={"bin/busybox": "b"})
+    assert assigned(top).owner["bin/ls"] == "dpkg/busybox"
