@@ -80,7 +80,10 @@ def _redact(path: Path) -> int:
 READERS: dict[str, Callable[[Path], int]] = {
     **{
         name: partial(_packages, name)
-        for name in ("rpm", "dpkg", "conda", "python", "node", "ruby", "php", "jvm", "go")
+        for name in (
+            *("rpm", "dpkg", "apk", "alpm", "portage", "xbps", "nix"),
+            *("conda", "python", "node", "ruby", "php", "jvm", "go"),
+        )
     },
     "rpm-3.10": _rpm_before_3_11,
     "history": _history,

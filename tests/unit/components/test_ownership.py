@@ -116,7 +116,7 @@ def test_ambiguous_empty_and_ghost_files_are_not_found_elsewhere(top):
     records = [
         package("a", top, ["/a/one", "/a/empty"], built=BUILT),
         package("b", top, ["/b/two"], built=BUILT),
-        package("c", top, ["/a/ghost"], built=BUILT, FILEFLAGS=flags[header.FILEFLAGS]),
+        package("c", top, ["/a/ghost"], built=BUILT, FILEFLAGS=[header.FLAG_GHOST]),
     ]
     sqlite_database(top / RPM, records)
     (top / "n").mkdir()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import bombs
+from faults import bombs, system_bombs
 from support.bounded import MEGABYTES, SECONDS, measured
 
 REFUSED = {
@@ -40,6 +40,19 @@ def test_a_database_is_bounded(bomb: Callable[[Path], None], tmp_path: Path) -> 
     assert found["seconds"] < SECONDS
     said = found.get("error", "") if bomb.__name__ in REFUSED else found["log"]
     assert any(name in said for name in ("rpmdb.sqlite", "Packages", "dpkg", "changelog")), found
+
+
+SYSTEM_BOMBS = [(name, bomb) for name, those in system_bombs.BOMBS.items() for bomb in those]
+
+
+@pytest.mark.parametrize(("name", "bomb"), SYSTEM_BOMBS, ids=[bomb.__name__ for _, bomb in SYSTEM_BOMBS])
+def test_a_database_of_a_system_is_bounded(name: str, bomb: Callable[[Path], None], tmp_path: Path) -> None:
+    bomb(tmp_path)
+    found = measured(name, tmp_path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    refused = found.get("error", "") or found["log"]
+    assert "line_of" in bomb.__name__ or any(word in refused for word in ("/lib/", "/var/", "/nix/")), found
 
 
 def test_a_schema_is_bounded_without_limits_of_a_connection(tmp_path: Path) -> None:

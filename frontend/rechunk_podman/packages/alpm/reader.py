@@ -38,10 +38,12 @@ _MOST_MTREE = 48 << 20
 """Bytes of the files of one package; of an mtree, unpacked."""
 _MOST_LETTERS = 1024
 """The longest name, version or architecture, in characters."""
-_WORK = 3
-"""A byte of an mtree costs as much work as this many bytes of other files."""
+_LINE_COST = 400
+"""Bytes that are counted as read for a line of an mtree, which takes more work than other bytes."""
 _LISTED_COST = 64
 """Bytes that are counted as read for a name in a directory."""
+_NUMBERS_COST = 400
+"""Bytes of memory of what an mtree records of a path, while it is parsed."""
 _INFO = ("desc", "files", "mtree", "install", "changelog")
 
 
@@ -96,8 +98,9 @@ def _package(root: Root, path: str, budget: Budget, files: bool) -> Package:
         packed = read_record(root, f"{path}/mtree", _MOST_FILES, budget)
         budget.keep(0, _MOST_MTREE)
         data = alpm_text.unpack(packed, _MOST_MTREE)
-        budget.read(_WORK * len(data))
-        budget.keep(0, 2 * len(data) + 400 * data.count(b"\n"))
+        lines = data.count(b"\n")
+        budget.read(len(data) // 8 + _LINE_COST * lines)
+        budget.keep(0, 2 * len(data) + _NUMBERS_COST * lines)
         recorded = alpm_text.mtree(data)
     info = [f"{path}/{file}" for file in _INFO if exists(root, f"{path}/{file}")]
     return parse(described, _files(listed, recorded, budget), info)

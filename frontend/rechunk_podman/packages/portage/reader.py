@@ -7,7 +7,6 @@ CATEGORY/NAME: the versions of several slots are one.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -34,15 +33,11 @@ compare = compare_portage
 _MOST_CONTENTS = 32 << 20
 """Bytes."""
 _MOST_NUMBER = 32
+_MOST_DIGITS = 18
 _MERGING = "-MERGING-"
 """The prefix of a record that is being written."""
 _LISTED_COST = 64
 """Bytes that are counted as read for a name in a directory."""
-_LINE = re.compile(
-    r"^(?:obj (?P<file>[^\n]+) (?P<digest>[0-9a-f]{32}) (?P<mtime>-?[0-9]{1,18})"
-    r"|sym (?P<link>[^\n]+?) -> [^\n]* -?[0-9]+|(?:dir|fif|dev) (?P<other>[^\n]+))$",
-    re.MULTILINE,
-)
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
@@ -111,13 +106,31 @@ def parse(data: bytes, budget: Budget) -> Files:
     """
     if (lines := data.count(b"\n")) > MOST_NAMES:
         raise ValueError(f"{lines} lines")
-    found = _LINE.findall(data.decode("utf-8", "surrogateescape"))
-    paths = [(file or link or other).strip("/") for file, _, _, link, other in found]
+    paths: list[str] = []
+    digests: list[str] = []
+    mtimes: list[int] = []
+    for line in data.decode("utf-8", "surrogateescape").split("\n"):
+        kind, _, rest = line.partition(" ")
+        digest, mtime = "", 0
+        if kind == "obj":
+            words = rest.rsplit(" ", 2)
+            number = words[-1].removeprefix("-")
+            if len(words) < 3 or not number.isdecimal() or not number.isascii() or len(number) > _MOST_DIGITS:
+                continue
+            rest, digest, mtime = words[0], words[1], int(words[2])
+        elif kind == "sym":
+            rest = rest.partition(" -> ")[0]
+        elif kind not in ("dir", "fif", "dev"):
+            continue
+        if path := rest.strip("/"):
+            paths.append(path)
+            digests.append(digest)
+            mtimes.append(mtime)
     size = sum(map(text_size, paths))
     budget.keep(size + NAME_COST * len(paths), size)
     return Files(
         Paths(paths),
-        packaged=np.array([bool(file) for file, *_ in found], np.bool_),
-        digests=Digests.parse([digest for _, digest, *_ in found], MD5),
-        mtimes=np.array([int(mtime or 0) for _, _, mtime, *_ in found], np.int64),
+        packaged=np.array(list(map(bool, digests)), np.bool_),
+        digests=Digests.parse(digests, MD5),
+        mtimes=np.array(mtimes, np.int64),
     )

@@ -41,7 +41,7 @@ _MOST_FILES = 12 << 20
 """Bytes of a property list."""
 _WORK = 8
 """A byte of a property list costs as much work as this many bytes of text."""
-_MEMORY = 12
+_MEMORY = 24
 """Bytes of memory of a parsed property list, for each of its bytes."""
 _MOST_ELEMENTS = 500_000
 _MOST_LETTERS = 1024
