@@ -18,7 +18,11 @@ ENVIRONMENT = "opt/conda/envs/app"
 def record(name, version, paths, **more):
     """Return the path and the text of a package's record; files hold the texts of their paths."""
     described = [
-        {"_path": path, "path_type": "hardlink", "sha256": hashlib.sha256(str(path).encode("utf-8", "surrogateescape")).hexdigest()}
+        {
+            "_path": path,
+            "path_type": "hardlink",
+            "sha256": hashlib.sha256(str(path).encode("utf-8", "surrogatepass")).hexdigest(),
+        }
         for path in paths
     ]
     text = {"name": name, "version": version, "files": paths, "timestamp": BUILT * 1000}
