@@ -182,6 +182,8 @@ def build(root: Path, output: Path, layers: int, previous: Path | None = None) -
         command += ["--previous", f"oci:{previous}"]
     call(*command)
     if previous is not None:
+        # blobs of the image before are not written again
+        call("cp", "--archive", "--no-clobber", f"{previous}/blobs", output)
         call(sys.executable, "-m", "rechunk_podman", "verify", root, f"oci:{output}")
     return blobs(output)
 
