@@ -1,31 +1,38 @@
-"""Compare `rechunk-podman build` with one hashing of the same files: time and memory.
+"""What `rechunk-podman build` takes beside a program that only hashes and writes, and beside chunkah.
 
-    python benchmarks/build.py [--tree DIR] [--runs 3] [--threads N] [--files 300000] [--write]
+    python benchmarks/build.py [--chunkah PROGRAM] [--runs 7] [--trees NAME,…] [--threads N] [--write]
 
-Speed: `rechunk-podman build` (all of it: scan, components, plan, layers, an OCI archive on disk) against
-`tar -cf - ROOT | openssl sha256`, both on the warm cache, taking turns; medians of the runs and their
-ratio. Goal: at most 1.0. Byte code is compiled before, as pip does for whoever installs the package.
+On each tree of benchmarks/trees.py (application, rpm, debian, many), on the warm cache, in turns:
 
-Memory: peak while an image of many files is built. `process` is the largest resident set of any one
-process, as getrusage(2) tells it; `sum` is the largest sum of proportional set sizes (each page shared by n
-processes counts an n-th in each) over all processes of the build, looked at every 50 ms. Goal: a sum of
-at most 256 MiB.
+* `tar -cf - ROOT | tee FILE | openssl sha256`, which reads, writes and hashes the same bytes;
+* `rechunk-podman build` into an OCI layout, and into an OCI archive;
+* with --chunkah: `PROGRAM build`, of chunkah, into the same two forms. Its source is
+  https://github.com/coreos/chunkah; 0.6.0 was measured.
 
---write puts the figures into the table of docs/performance.md.
+Figures are medians over the runs, and the smallest and largest: wall time; processor time, of user and
+system, from wait4(2), with all children; memory, the largest resident set of a process. Byte code is compiled
+before, as pip does. Outputs go to TMPDIR (or /var/tmp), on the file system that the figures name; each is
+removed, and written data is flushed, outside the measured time.
+
+Goals: an archive takes at most 1.05 of a layout; both at most 0.75 of `tar | tee | openssl`; beside chunkah
+wall time at most 0.6, processor time 0.75, memory 1.5.
+
+--write puts the figures into docs/performance.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import compileall
-import contextlib
 import os
 import platform
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,47 +41,78 @@ import trees
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
-MIB = 1 << 20
-GOAL_RATIO, GOAL_MEMORY = 1.0, 256
+TREES: dict[str, Callable[[], Path]] = {
+    "application": trees.application,
+    "rpm": trees.rpms,
+    "debian": trees.debian,
+    "many": lambda: trees.many_files(300_000),
+}
+TAR, LAYOUT, ARCHIVE = "tar, tee, openssl", "layout", "archive"
+GOAL_ARCHIVE, GOAL_TAR = 1.05, 0.75
+GOAL_WALL, GOAL_PROCESSOR, GOAL_MEMORY = 0.6, 0.75, 1.5
 
 
 @dataclass(frozen=True)
-class Speed:
-    """Seconds of each run, in turns."""
+class Taken:
+    """One run: seconds, seconds of processors, MiB of memory."""
 
-    files: int
-    bytes: int
-    baseline: list[float]
-    build: list[float]
-
-    @property
-    def ratio(self) -> float:
-        """Median of `build` to median of the baseline."""
-        return statistics.median(self.build) / statistics.median(self.baseline)
+    wall: float
+    processor: float
+    memory: float
 
 
-@dataclass(frozen=True)
-class Memory:
-    """MiB at the peak."""
-
-    files: int
-    process: float
-    total: float
+Runs = dict[str, list[Taken]]
+"""What was run -> its runs."""
 
 
-def command(tree: Path, archive: Path, threads: int) -> list[str]:
-    """The build that is measured."""
-    words = [
-        sys.executable,
-        "-m",
-        "rechunk_podman",
-        "build",
-        "--rootfs",
-        str(tree),
-        "--threads",
-        str(threads),
-    ]
-    return [*words, "--output", f"oci-archive:{archive}", "--config-str", "{}"]
+def commands(tree: Path, output: Path, threads: int, chunkah: Path | None) -> dict[str, list[str]]:
+    """The commands that take turns; each writes to `output`."""
+    hashing = 'tar -cf - "$1" | tee "$2" | openssl sha256'
+    found = {TAR: ["sh", "-c", hashing, "sh", str(tree), str(output)]}
+    ours = [sys.executable, "-m", "rechunk_podman", "build", "--threads", str(threads)]
+    for kind, name in (("oci", LAYOUT), ("oci-archive", ARCHIVE)):
+        words = ["--rootfs", str(tree), "--output", f"{kind}:{output}", "--config-str", "{}"]
+        found[name] = [*ours, *words]
+        if chunkah is not None:
+            found[f"chunkah, {name}"] = [str(chunkah), "build", *words]
+    return found
+
+
+def measured(command: list[str], output: Path) -> Taken:
+    """Run a command; remove what it wrote."""
+    with open(os.devnull, "wb") as nowhere:
+        started = time.perf_counter()
+        process = subprocess.Popen(command, stdout=nowhere, stderr=nowhere)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - started
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if status:
+        raise SystemExit(f"failed with status {process.returncode}: {' '.join(command)}")
+    if output.is_dir():
+        shutil.rmtree(output)
+    else:
+        output.unlink()
+    subprocess.run(["sync", "--file-system", output.parent], check=True)
+    return Taken(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024)
+
+
+def measure(tree: Path, folder: Path, threads: int, runs: int, chunkah: Path | None) -> Runs:
+    """Run everything once to warm the cache, then `runs` times in turns."""
+    output = folder / "output"
+    turns = commands(tree, output, threads, chunkah)
+    found: Runs = {name: [] for name in turns}
+    for number in range(runs + 1):
+        for name, command in turns.items():
+            taken = measured(command, output)
+            if number:
+                found[name].append(taken)
+                print(f"{tree.parent.name}, run {number}, {name}: {taken}", flush=True)
+    return found
+
+
+def median(runs: Runs, name: str, field: str) -> float:
+    """The median of a field over the runs of a command."""
+    return statistics.median(getattr(taken, field) for taken in runs[name])
 
 
 def content(tree: Path) -> tuple[int, int]:
@@ -82,119 +120,73 @@ def content(tree: Path) -> tuple[int, int]:
     paths = size = 0
     for folder, directories, files in os.walk(tree):
         paths += len(directories) + len(files)
-        for name in files:
-            status = os.lstat(os.path.join(folder, name))
-            size += status.st_size
+        size += sum(os.lstat(os.path.join(folder, name)).st_size for name in files)
     return paths, size
 
 
-def hash_once(tree: Path) -> float:
-    """Seconds of `tar -cf - ROOT | openssl sha256`."""
-    started = time.perf_counter()
-    with subprocess.Popen(
-        ["tar", "-cf", "-", tree], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as reader:
-        subprocess.run(["openssl", "sha256"], stdin=reader.stdout, check=True, stdout=subprocess.DEVNULL)
-    return time.perf_counter() - started
+def file_system(folder: Path) -> str:
+    """The type of the file system that holds a folder."""
+    done = subprocess.run(["stat", "-f", "-c", "%T", folder], check=True, capture_output=True, text=True)
+    return done.stdout.strip()
 
 
-def build_once(tree: Path, folder: Path, threads: int) -> float:
-    """Seconds of one build; its archive is removed, out of the clock's sight."""
-    archive = folder / "image.ociarchive"
-    started = time.perf_counter()
-    subprocess.run(command(tree, archive, threads), check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - started
-    archive.unlink()
-    return seconds
+def row(runs: Runs, name: str) -> str:
+    """The figures of one command, as a row of the table."""
+    cells = [name]
+    for field, digits, unit in (("wall", 2, "s"), ("processor", 2, "s"), ("memory", 0, "MiB")):
+        values = [getattr(taken, field) for taken in runs[name]]
+        spread = f"{min(values):.{digits}f}–{max(values):.{digits}f}"
+        cells.append(f"{statistics.median(values):.{digits}f} {unit} ({spread})")
+    return f"| {' | '.join(cells)} |\n"
 
 
-def measure_speed(tree: Path, folder: Path, threads: int, runs: int) -> Speed:
-    """The medians need an odd number of runs, three at least; one of each before warms the cache."""
-    compileall.compile_dir(Path(rechunk_podman.__file__).parent, quiet=1)
-    hash_once(tree)
-    build_once(tree, folder, threads)
-    baseline, build = [], []
-    for number in range(runs):
-        baseline.append(hash_once(tree))
-        build.append(build_once(tree, folder, threads))
-        print(f"run {number + 1}: tar | openssl {baseline[-1]:.2f} s, build {build[-1]:.2f} s", flush=True)
-    return Speed(*content(tree), baseline, build)
+def goals(runs: Runs) -> str:
+    """The ratios beside their goals, as a table."""
+    ratios = [(f"{ARCHIVE} / {LAYOUT}, wall", ratio(runs, ARCHIVE, LAYOUT, "wall"), GOAL_ARCHIVE)]
+    for name in (LAYOUT, ARCHIVE):
+        ratios.append((f"{name} / {TAR}, wall", ratio(runs, name, TAR, "wall"), GOAL_TAR))
+        other = f"chunkah, {name}"
+        for field, goal in (("wall", GOAL_WALL), ("processor", GOAL_PROCESSOR), ("memory", GOAL_MEMORY)):
+            if other in runs:
+                ratios.append((f"{name} / {other}, {field}", ratio(runs, name, other, field), goal))
+    rows = [
+        f"| {what} | {value:.2f} | ≤ {goal} | {'met' if value <= goal else '**missed**'} |\n"
+        for what, value, goal in ratios
+    ]
+    return "| ratio | value | goal | |\n|---|---|---|---|\n" + "".join(rows)
 
 
-def descendants(pid: int) -> list[int]:
-    """A process and all that it started."""
-    found = [pid]
-    for parent in found:
-        with contextlib.suppress(OSError):
-            found.extend(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
-    return found
-
-
-def proportional(pid: int) -> int:
-    """The proportional set size of one process, in KiB; 0 if it is gone."""
-    with contextlib.suppress(OSError):
-        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-    return 0
-
-
-def measure_memory(tree: Path, folder: Path, threads: int) -> Memory:
-    """Builds once and looks at it from outside."""
-    archive = folder / "image.ociarchive"
-    total = 0
-    pid = os.posix_spawn(sys.executable, command(tree, archive, threads), os.environ)
-    while True:
-        done, status, usage = os.wait4(pid, os.WNOHANG)
-        if done:
-            break
-        total = max(total, sum(map(proportional, descendants(pid))))
-        time.sleep(0.05)
-    if status:
-        raise SystemExit("the build failed")
-    archive.unlink()
-    return Memory(content(tree)[0], usage.ru_maxrss * 1024 / MIB, total * 1024 / MIB)
-
-
-def verdict(good: bool) -> str:
-    """Return the word for a goal that is met or missed."""
-    return "met" if good else "**missed**"
-
-
-def table(speed: Speed, memory: Memory, threads: int) -> str:
-    """The figures as they stand in the document."""
-    shape = f"{speed.bytes / 1e9:.1f} GB, {speed.files:,} paths"
-    baseline, build = statistics.median(speed.baseline), statistics.median(speed.build)
-    return (
-        f"Measured on {os.cpu_count()} cores ({platform.machine()}, "
-        f"Linux {platform.release().split('-')[0]}, Python {platform.python_version()}), "
-        f"{threads} threads, {len(speed.build)} runs in turns.\n\n"
-        "| what | tree | value | goal | |\n|---|---|---|---|---|\n"
-        f"| `tar -cf - ROOT \\| openssl sha256` | {shape} | {baseline:.2f} s | | |\n"
-        f"| `rechunk-podman build` | {shape} | {build:.2f} s | | |\n"
-        f"| ratio | | {speed.ratio:.2f} | ≤ {GOAL_RATIO} | {verdict(speed.ratio <= GOAL_RATIO)} |\n"
-        f"| peak memory, largest process | {memory.files:,} paths | {memory.process:.0f} MiB | | |\n"
-        f"| peak memory, sum over processes | {memory.files:,} paths | {memory.total:.0f} MiB "
-        f"| ≤ {GOAL_MEMORY} MiB | {verdict(memory.total <= GOAL_MEMORY)} |\n"
-    )
+def ratio(runs: Runs, name: str, other: str, field: str) -> float:
+    """The median of one command to that of another."""
+    return median(runs, name, field) / median(runs, other, field)
 
 
 def main() -> int:
-    """Measures, prints, and with --write keeps."""
+    """Measure, print, and with --write keep the figures."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--tree", type=Path, help="a root filesystem of at least 1 GB and 50,000 files")
-    parser.add_argument("--files", type=int, default=300_000, help="of the tree that memory is measured on")
-    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--chunkah", type=Path, metavar="PROGRAM", help="chunkah's program")
+    parser.add_argument("--trees", default=",".join(TREES), help="names, between commas")
+    parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
-    tree = options.tree or trees.debian()
+    compileall.compile_dir(Path(rechunk_podman.__file__).parent, quiet=1)
+    roots = {name: TREES[name]() for name in options.trees.split(",")}
     with tempfile.TemporaryDirectory(dir=os.environ.get("TMPDIR", "/var/tmp")) as name:  # noqa: S108
-        memory = measure_memory(trees.many_files(options.files), Path(name), options.threads)
-        speed = measure_speed(tree, Path(name), options.threads, options.runs)
-    text = table(speed, memory, options.threads)
+        place = Path(name)
+        text = (
+            f"{os.cpu_count()} cores ({platform.machine()}), Linux {platform.release().split('-')[0]}, "
+            f"{file_system(place)}, Python {platform.python_version()}; {options.threads} threads, "
+            f"medians of {options.runs} runs in turns (smallest to largest).\n"
+        )
+        for name, root in roots.items():
+            paths, size = content(root)
+            runs = measure(root, place, options.threads, options.runs, options.chunkah)
+            head = "| what | wall time | processor time | memory |\n|---|---|---|---|\n"
+            rows = "".join(row(runs, what) for what in runs)
+            text += f"\n{name}: {size / 1e9:.1f} GB, {paths:,} paths\n\n{head}{rows}\n{goals(runs)}"
     print(text)
     if options.write:
         before, _, rest = DOCUMENT.read_text().partition(BEGIN)

@@ -18,8 +18,8 @@ on loopback:
 Seconds: wall time, medians over the runs. Of processors: what all commands used, without the registry; on a
 machine that other work shares it is the steadier figure. Uploaded: bytes that the registry's blob store grew
 by; (e) finds some of (c)'s blobs there. Extra disk: the most that the file system of storage and temporary
-files, an ext4 of its own, held beyond what it held before. Goals: (c) takes at most 0.2 of (a) in time, and
-1.1 times the changed layers, compressed, in bytes and disk.
+files, an ext4 of its own, held beyond what it held before. Goals: (b) takes at most 0.22 of (a) in
+time, (c) 0.10, and 1.1 times the changed layers, compressed, in bytes and disk.
 
 --write puts the figures into the table of docs/performance.md. Needs root, and 20 GB in TMPDIR (or /var/tmp).
 """
@@ -30,6 +30,7 @@ import argparse
 import contextlib
 import json
 import os
+import platform
 import resource
 import statistics
 import subprocess
@@ -55,7 +56,7 @@ WEEKLY = "openssl libssl3 libssl-dev libexpat1 libexpat1-dev libpng16-16"
 
 IMAGE, UPDATE = "localhost/benchmark:release", "localhost/benchmark:updated"
 SMALL = "localhost/benchmark:weekly"
-GOAL_TIME, GOAL_BYTES = 0.2, 1.1
+GOAL_UPDATE, GOAL_FIRST, GOAL_BYTES = 0.10, 0.22, 1.1
 
 
 def updated() -> Path:
@@ -280,7 +281,7 @@ def changed(said: dict[str, Any]) -> str:
     return f"{fresh} of {len(said['layers'])} layers, {said['new'] / 1e6:,.1f} MB compressed"
 
 
-def table(runs: list[dict[str, Taken]], said: Said, size: int) -> str:
+def table(runs: list[dict[str, Taken]], said: Said, size: int, where: str) -> str:
     """The figures as they stand in the document."""
     mid = {
         way: Taken(
@@ -292,7 +293,7 @@ def table(runs: list[dict[str, Taken]], said: Said, size: int) -> str:
         for way in "abcde"
     }
     new = said["c"]["new"]
-    ratio = statistics.median(run["c"].seconds / run["a"].seconds for run in runs)
+    ratio, first = (statistics.median(run[way].seconds / run["a"].seconds for run in runs) for way in "cb")
     sent, disk = mid["c"].uploaded / new, mid["c"].disk / new
     names = {
         "a": "(a) `build`, `podman load`, `podman push --compression-format zstd`",
@@ -308,14 +309,15 @@ def table(runs: list[dict[str, Taken]], said: Said, size: int) -> str:
     )
     times = "one run" if len(runs) == 1 else f"medians of {len(runs)} runs"
     return (
-        f"An image of {size / 1e9:.1f} GB and its update, on {os.cpu_count()} cores that other work shared; "
-        f"{times} of (a) to (e) in turns. The update changed {changed(said['c'])}; the small one "
-        f"{changed(said['e'])}.\n\n"
+        f"An image of {size / 1e9:.1f} GB and its update, on {os.cpu_count()} cores ({platform.machine()}, "
+        f"Linux {platform.release().split('-')[0]}, {where}); {times} of (a) to (e) in turns. "
+        f"The update changed {changed(said['c'])}; the small one {changed(said['e'])}.\n\n"
         f"| what | time | of processors | uploaded | extra disk |\n|---|---|---|---|---|\n{rows}\n"
-        "| (c) beside | value | goal | |\n|---|---|---|---|\n"
-        f"| time of (a) | {ratio:.2f} | ≤ {GOAL_TIME} | {verdict(ratio <= GOAL_TIME)} |\n"
-        f"| uploaded: changed layers | {sent:.2f} | ≤ {GOAL_BYTES} | {verdict(sent <= GOAL_BYTES)} |\n"
-        f"| extra disk: changed layers | {disk:.2f} | ≤ {GOAL_BYTES} | {verdict(disk <= GOAL_BYTES)} |\n"
+        "| ratio | value | goal | |\n|---|---|---|---|\n"
+        f"| time, (b) / (a) | {first:.2f} | ≤ {GOAL_FIRST} | {verdict(first <= GOAL_FIRST)} |\n"
+        f"| time, (c) / (a) | {ratio:.2f} | ≤ {GOAL_UPDATE} | {verdict(ratio <= GOAL_UPDATE)} |\n"
+        f"| (c), uploaded: changed layers | {sent:.2f} | ≤ {GOAL_BYTES} | {verdict(sent <= GOAL_BYTES)} |\n"
+        f"| (c), extra disk: changed layers | {disk:.2f} | ≤ {GOAL_BYTES} | {verdict(disk <= GOAL_BYTES)} |\n"
     )
 
 
@@ -349,7 +351,7 @@ def main() -> int:
             subprocess.run(
                 ["umount", "--lazy", place / "graph/overlay"], check=False, stderr=subprocess.DEVNULL
             )
-    text = table(runs, said, size)
+    text = table(runs, said, size, "ext4 on a loop device, registry on loopback")
     print(text)
     if options.write:
         before, _, rest = DOCUMENT.read_text().partition(BEGIN)

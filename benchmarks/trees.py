@@ -1,14 +1,16 @@
-"""The trees that benchmarks run on: a real one from Debian's packages, and a generated one."""
+"""The trees that benchmarks run on: from Debian's packages, from rpms, and generated."""
 
 from __future__ import annotations
 
 import os
+import random
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from images.cache import cached, need
+from images import rpm
+from images.cache import cached, need, unpack
 from images.debian import MIRROR, SUITE, bootstrap
 
 # A development container: compilers, four language runtimes, a database, a scientific stack.
@@ -26,6 +28,33 @@ def debian() -> Path:
         bootstrap(folder / "root", SUITE, (PACKAGES,), [f"deb {MIRROR} {SUITE} main"])
 
     return cached("benchmark", "1", build) / "root"
+
+
+def application() -> Path:
+    """A server of Debian packages with an application of no package: 1 GB, built once and kept."""
+
+    def build(folder: Path) -> None:
+        need("mmdebstrap")
+        packages = (
+            "ca-certificates,nodejs,npm,postgresql,python3-scipy,python3-matplotlib,default-jre-headless"
+        )
+        bootstrap(folder / "root", SUITE, (packages,), [f"deb {MIRROR} {SUITE} main"])
+        for number in range(10_000):
+            directory = folder / f"root/srv/app/module{number // 100:03}"
+            directory.mkdir(parents=True, exist_ok=True)
+            data = random.Random(number).randbytes(number % 300 * 50).hex()
+            (directory / f"part{number:05}.js").write_text(data)
+
+    return cached("benchmark-application", "1", build) / "root"
+
+
+def rpms() -> Path:
+    """The image of rpms that tests use, unpacked."""
+
+    def build(folder: Path) -> None:
+        unpack(rpm.tar("base"), folder / "root")
+
+    return cached("benchmark-rpm", "1", build) / "root"
 
 
 def many_files(count: int) -> Path:

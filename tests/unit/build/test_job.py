@@ -147,7 +147,10 @@ def test_a_job_of_a_file(root: Path, tmp_path: Path) -> None:
     assert begun["level"] == logging.DEBUG
     phases = [record for record in others if "phase" in record]
     assert [record["phase"] for record in phases][:2] == ["scanning", "reading"]
-    assert all(record["level"] >= logging.INFO for record in others if record not in phases)
+    blobs = [record for record in others if "blob" in record]
+    layers = [layer["digest"].removeprefix("sha256:") for layer in json.loads(result.manifest)["layers"]]
+    assert sorted(Path(record["blob"]).name for record in blobs) == sorted(layers)
+    assert all(record["level"] >= logging.INFO for record in others if record not in phases + blobs)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Compression of layer blobs: none, gzip, zstd; streamed, with the same bytes for any number of threads.
 
 Sources: RFC 1952 (gzip), RFC 8878 (zstd), image-spec layer.md "+gzip Media Types" and "+zstd Media Types".
-Another version of zlib or zstd may compress to other bytes.
+Another version of the compressor may compress to other bytes. zlib-ng, which makes gzip if installed, may
+do so, too, for chunks of other sizes.
 """
 
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,6 +16,11 @@ import zstandard
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.spec import MEDIA_LAYER, MEDIA_LAYER_GZIP, MEDIA_LAYER_ZSTD
+
+try:
+    from zlib_ng import zlib_ng
+except ImportError:
+    zlib_ng = None  # type: ignore[assignment,unused-ignore]
 
 _MEDIA = {"none": MEDIA_LAYER, "gzip": MEDIA_LAYER_GZIP, "zstd": MEDIA_LAYER_ZSTD}
 _LEVELS = {"none": (0, 0, 0), "gzip": (0, 6, 9), "zstd": (1, 3, 22)}  # lowest, default, highest
@@ -71,6 +78,8 @@ class Compression:
     def program(self) -> tuple[str, str, int] | None:
         """Name, version and level of the compressor, which determine the bytes; None for `none`."""
         if self.kind == "gzip":
+            if zlib_ng is not None:
+                return "zlib-ng", str(zlib_ng.ZLIBNG_RUNTIME_VERSION), self.level
             return "zlib", zlib.ZLIB_RUNTIME_VERSION, self.level
         if self.kind == "zstd":
             return "zstd", ".".join(map(str, zstandard.ZSTD_VERSION)), self.level
@@ -91,13 +100,15 @@ class Compression:
 
 class _Gzip:
     def __init__(self, level: int) -> None:
-        self._deflate = zlib.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 8)
+        library = zlib if zlib_ng is None else zlib_ng
+        self._deflate: Compressor = library.compressobj(level, zlib.DEFLATED, -zlib.MAX_WBITS, 8)
+        self._crc32: Callable[[bytes | memoryview, int], int] = library.crc32
         self._pending = _GZIP_HEADER
         self._crc = 0
         self._size = 0
 
     def compress(self, data: bytes | memoryview, /) -> bytes:
-        self._crc = zlib.crc32(data, self._crc)
+        self._crc = self._crc32(data, self._crc)
         self._size += len(data)
         output = self._pending + self._deflate.compress(data)
         self._pending = b""
