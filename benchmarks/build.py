@@ -112,7 +112,15 @@ def measure(tree: Path, folder: Path, threads: int, runs: int, chunkah: Path | N
 
 def median(runs: Runs, name: str, field: str) -> float:
     """The median of a field over the runs of a command."""
-    return statistics.median(getattr(taken, field) for taken in runs[name])
+    return statistics.median(values_of(runs, name, field))
+
+
+def values_of(runs: Runs, name: str, field: str) -> list[float]:
+    """The values of a field (wall, processor or memory) of each run of a command."""
+    return [
+        {"wall": taken.wall, "processor": taken.processor, "memory": taken.memory}[field]
+        for taken in runs[name]
+    ]
 
 
 def content(tree: Path) -> tuple[int, int]:
@@ -134,7 +142,7 @@ def row(runs: Runs, name: str) -> str:
     """The figures of one command, as a row of the table."""
     cells = [name]
     for field, digits, unit in (("wall", 2, "s"), ("processor", 2, "s"), ("memory", 0, "MiB")):
-        values = [getattr(taken, field) for taken in runs[name]]
+        values = values_of(runs, name, field)
         spread = f"{min(values):.{digits}f}–{max(values):.{digits}f}"
         cells.append(f"{statistics.median(values):.{digits}f} {unit} ({spread})")
     return f"| {' | '.join(cells)} |\n"

@@ -16,11 +16,13 @@ def normalised(name):
 
 
 def declared(repository):
-    """The distributions that pyproject.toml names as dependencies of the package."""
+    """The distributions that pyproject.toml names as dependencies of the package, and of its option gzip."""
     text = (repository / "pyproject.toml").read_text()
     section = re.search(r"(?ms)^dependencies = \[$(.*?)^\]$", text)
+    option = re.search(r'(?m)^gzip = \["([A-Za-z0-9._-]+)', text)
     assert section is not None
-    return {normalised(name) for name in re.findall(r'(?m)^    "([A-Za-z0-9._-]+)', section[1])}
+    assert option is not None
+    return {normalised(name) for name in (*re.findall(r'(?m)^    "([A-Za-z0-9._-]+)', section[1]), option[1])}
 
 
 def imported(repository):
