@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import plistlib
 import random
 import struct
 import tempfile
@@ -21,6 +22,9 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Source, plan_only
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import Component, ComponentId
+from rechunk_podman.packages.alpm import reader as alpm
+from rechunk_podman.packages.alpm import text as alpm_text
+from rechunk_podman.packages.apk import reader as apk
 from rechunk_podman.packages.budget import Budget
 from rechunk_podman.packages.conda import reader as conda
 from rechunk_podman.packages.dpkg import text as dpkg
@@ -28,11 +32,13 @@ from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.go import buildinfo
 from rechunk_podman.packages.jvm import reader as jvm
 from rechunk_podman.packages.php import reader as php
+from rechunk_podman.packages.portage import reader as portage
 from rechunk_podman.packages.python import text as python
 from rechunk_podman.packages.rpm import bdb, ndb
 from rechunk_podman.packages.rpm.header import Header
 from rechunk_podman.packages.rpm.reader import _package as package_of
 from rechunk_podman.packages.ruby import reader as ruby
+from rechunk_podman.packages.xbps import reader as xbps
 from rechunk_podman.planning.codec import seal, unseal
 from rechunk_podman.planning.ledger import FORMAT, Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
@@ -128,6 +134,60 @@ def read_dpkg(data: bytes) -> None:
             continue
 
 
+APK = (
+    b"P:a\nV:1-r0\nA:x86_64\no:b\nt:5\nf:S\n"
+    b"F:usr\nM:0:0:755\nR:a\na:0:0:644\nZ:Q1qKcZ+j23xssAXmgQhkOO8dHnbWw=\n\n"
+)
+DESC = b"%NAME%\na\n\n%VERSION%\n1-1\n\n%BASE%\nb\n\n%BUILDDATE%\n5\n\n%FILES%\nusr/\nusr/a\n\n"
+MTREE = (
+    b"#mtree\n/set type=file uid=0 gid=0 mode=644\n"
+    b"./usr/a\\040b time=5.0 size=3 sha256digest=00\n/unset mode\n"
+)
+CONTENTS = b"dir /usr\nobj /usr/a 0123456789abcdef0123456789abcdef 5\nsym /usr/b -> a 5\nfif /run/x\n"
+PLIST = plistlib.dumps({"a": {"pkgver": "a-1_1"}, "files": [{"file": "/usr/a", "sha256": "00", "size": 3}]})
+
+
+def read_apk(data: bytes) -> None:
+    for lines in apk.split(data, Budget("database")):
+        try:
+            apk.parse(lines)
+        except ValueError:
+            continue
+
+
+def read_alpm(data: bytes) -> None:
+    """Read it as each of pacman's files: a ValueError costs a record."""
+    readers: tuple[Callable[[bytes], object], ...] = (
+        alpm.parse,
+        alpm_text.database_path,
+        lambda data: alpm_text.unpack(data, 1 << 20),
+        alpm_text.mtree,
+        lambda data: alpm._files(data, {}, Budget("database")),
+    )
+    for read in readers:
+        try:
+            read(data)
+        except ValueError:
+            continue
+
+
+def read_portage(data: bytes) -> None:
+    try:
+        portage.parse(data, Budget("database"))
+    except ValueError:
+        return
+
+
+def read_xbps(data: bytes) -> None:
+    try:
+        for label, record in xbps.plist(data, Budget("database")).items():
+            if isinstance(record, dict):
+                xbps.parse(label, record)
+        xbps._files(data, Budget("database"))
+    except ValueError:
+        return
+
+
 def read_ledger(data: bytes) -> None:
     """Decode a damaged text, and one whose checksum is right: the damaged columns of a sound Ledger."""
     raw, columns = unseal(FORMAT, ledger())
@@ -210,6 +270,10 @@ READERS: dict[str, tuple[Callable[[bytes], object], Sequence[bytes]]] = {
     "jvm": (read_jar, [jar(POM), jar(POM, b"comment")]),
     "go": (read_program, [program(size=8192), program(size=8192, pointers=True, section=False)]),
     "versions": (compare_versions, [VERSIONS]),
+    "apk": (read_apk, [APK * 2]),
+    "alpm": (read_alpm, [DESC, MTREE, gzip.compress(MTREE, mtime=0)]),
+    "portage": (read_portage, [CONTENTS]),
+    "xbps": (read_xbps, [PLIST]),
     "ledger": (read_ledger, [ledger().encode()]),
     "history": (read_history, [json.dumps(HISTORY).encode()]),
 }

@@ -39,7 +39,7 @@ _HINT = "repair it with `xbps-pkgdb -a`"
 _MOST_DATABASE = 16 << 20
 _MOST_FILES = 12 << 20
 """Bytes of a property list."""
-_WORK = 8
+_WORK = 12
 """A byte of a property list costs as much work as this many bytes of text."""
 _MEMORY = 24
 """Bytes of memory of a parsed property list, for each of its bytes."""
