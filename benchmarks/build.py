@@ -134,7 +134,9 @@ def content(tree: Path) -> tuple[int, int]:
 
 def file_system(folder: Path) -> str:
     """The type of the file system that holds a folder."""
-    done = subprocess.run(["stat", "-f", "-c", "%T", folder], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        ["findmnt", "-n", "-o", "FSTYPE", "-T", folder], check=True, capture_output=True, text=True
+    )
     return done.stdout.strip()
 
 
