@@ -208,3 +208,28 @@ def test_a_packaged_kernel_keeps_what_its_package_knows(tmp_path):
     assert result["kernel/vmlinuz"].changes == (9, 8)
     assert result.mtimes[image.lstrip("/")] == 1_600_000_000
     assert result["kernel/initramfs"].changes == ()
+
+
+def test_parts_of_a_kernel_beside_its_modules(tmp_path):
+    """Device trees, modules of other packages and unified images are parts; firmware stays where it is."""
+    version = "6.8.5-301.fc40.x86_64"
+    files = {
+        **kernel(FEDORA),
+        f"{MODULES}/{version}/dtb/vendor/board.dtb": "d",
+        "usr/lib/linux-image-6.8.5-301.fc40.x86_64/vendor/other.dtb": "d",
+        f"{MODULES}/{version}/extra/nvidia/nvidia.ko": "n",
+        f"{MODULES}/{version}/updates/dkms/v4l2loopback.ko": "v",
+        f"{MODULES}/{version}/{version}.efi": "u",
+        f"boot/efi/EFI/Linux/0123-{version}.efi": "u",
+        "usr/lib/firmware/vendor/blob.bin": "f",
+    }
+    result = assigned(make(tmp_path, files))
+    assert {result.owner[path] for path in files if path.endswith(".dtb")} == {"kernel/dtbs"}
+    assert {result.owner[path] for path in files if "/extra/" in path or "/dkms/" in path} == {"kernel/kmods"}
+    assert {result.owner[path] for path in files if path.endswith(".efi")} == {"kernel/uki"}
+    assert result.owner["usr/lib/firmware/vendor/blob.bin"] == "unclaimed/usr/lib/firmware"
+
+
+def test_a_unified_image_alone_is_a_kernel(tmp_path):
+    result = assigned(make(tmp_path, {"efi/EFI/Linux/linux.efi": "u"}))
+    assert result.owner["efi/EFI/Linux/linux.efi"] == "kernel/uki"

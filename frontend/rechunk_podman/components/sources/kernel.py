@@ -20,6 +20,10 @@ _INITRAMFS = re.compile(
     r"(?:initramfs|initrd)(?:\.img)?[-.](?P<version>.+?)(?P<kdump>kdump)?(?:\.img)?(?:\.old-dkms)?\Z"
 )
 _IMAGE = re.compile(r"\.?(?:vmlinuz|vmlinux|bzImage|Image|System\.map|config|symvers)-(?P<version>.+?)\Z")
+_DTB_DIRECTORIES = re.compile(r"(?:boot/dtbs?[/-]|(?:usr/)?lib/linux-image-)(?P<version>[^/]+)/")
+_UKI = re.compile(r"(?:efi|boot|boot/efi)/EFI/Linux/(?P<file>[^/]+\.efi)(?:\.extra\.d/.*)?\Z", re.IGNORECASE)
+_OTHERS = ("extra/", "updates/", "weak-updates/")
+"""Directories of modules that other packages bring (depmod.d(5))."""
 _IMAGE_SUFFIX = re.compile(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
 
 
@@ -36,7 +40,7 @@ def claim(root: Root, board: Board) -> None:
                 continue
             part = _part_of_modules(rest, version)
             parts.setdefault((version, part), []).append(position)
-            if part != "modules" or rest.startswith(("kernel/", "modules.dep")):
+            if part not in ("modules", "kmods", "dtbs") or rest.startswith(("kernel/", "modules.dep")):
                 kernels.add(version)
     below = board.tree.below("boot")
     for position, path in zip(below, board.paths[below.start : below.stop], strict=True):
@@ -46,6 +50,19 @@ def claim(root: Root, board: Board) -> None:
             parts.setdefault(found, []).append(position)
             if found[1] == "vmlinuz":
                 kernels.add(found[0])
+    for ending in (b".dtb", b".dtbo"):
+        for position in board.paths.ending(ending).tolist():
+            tree = _DTB_DIRECTORIES.match(board.paths[position])
+            if tree:
+                parts.setdefault((tree["version"], "dtbs"), []).append(position)
+    for position in board.paths.ending(b".efi").tolist():
+        uki = _UKI.match(board.paths[position])
+        if uki:
+            # named MACHINE-VERSION.efi, VERSION+TRIES.efi or anything else (systemd's kernel-install, ukify)
+            known = [version for version in kernels if version in uki["file"]]
+            version = max(known, key=len, default=uki["file"])
+            parts.setdefault((version, "uki"), []).append(position)
+            kernels.add(version)
     suffixes = _suffixes(kernels)
     for (version, part), positions in parts.items():
         if version in suffixes:
@@ -58,7 +75,13 @@ def _part_of_modules(rest: str, version: str) -> str:
     """Return the part to which usr/lib/modules/VERSION/`rest` belongs."""
     if rest.startswith(("initramfs", "initrd")):
         return "initramfs"
-    if rest in (f"{version}.efi", "aboot.img") or rest.lstrip(".").startswith(
+    if rest.startswith(("dtb/", "dtbs/", "device-tree/")):
+        return "dtbs"
+    if rest.startswith(_OTHERS):
+        return "kmods"
+    if "/" not in rest and rest.endswith(".efi"):
+        return "uki"
+    if rest == "aboot.img" or rest.lstrip(".").startswith(
         ("vmlinuz", "vmlinux", "bzImage", "Image", "System.map", "config", "symvers")
     ):
         return "vmlinuz"
