@@ -100,17 +100,17 @@ class PathTable(Sequence[str]):
         except UnicodeEncodeError:
             return None  # no file has such a name
         position = find_path(self.text, self.starts, wanted)
-        return position if position < len(self) and self.raw(position) == wanted else None
+        return position if position >= 0 else None
 
     def below(self, directory: str) -> range:
         """Return the positions of all paths below a directory ("" is the root)."""
         if not directory:
             return range(len(self))
         wanted = path_key(directory)
-        # the byte after a slash is 0
-        return range(
-            find_path(self.text, self.starts, wanted + b"/"), find_path(self.text, self.starts, wanted + b"0")
-        )
+        # no path ends in a slash; the byte after a slash is 0
+        first = find_path(self.text, self.starts, wanted + b"/")
+        end = find_path(self.text, self.starts, wanted + b"0")
+        return range(-1 - first, end if end >= 0 else -1 - end)
 
     def ending(self, suffix: bytes) -> Positions:
         """Return the positions of the paths that end in `suffix`, which is not empty, in order."""

@@ -5,6 +5,7 @@ mtimes may differ (a split image clamps them), and clients create `/` themselves
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,9 +17,11 @@ from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
 from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
 from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.acl import add_inherited
+from rechunk_podman.rootfs.digests import digests_of
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from rechunk_podman.rootfs.xattrs import compared_xattrs
+from rechunk_podman.workers import Workers
 
 EXAMPLES = 10
 """The number of paths with differing mtimes that are listed."""
@@ -113,12 +116,8 @@ def read_root(
         keep_selinux=keep_selinux,
         keep_marks=True,
     )
-    hashes: dict[str, bytes] = {}
-    for file, entry in tree.items():
-        if entry.kind is Kind.FILE:
-            first = tree.links.get(file)
-            hashes[file] = hashes[first] if first is not None else root.sha256(file)
-    return TreeDigest(root.path, tree, hashes)
+    with Workers(len(os.sched_getaffinity(0))) as workers:
+        return TreeDigest(root.path, tree, digests_of(root, tree, workers))
 
 
 def _is_there(root: Root, path: str) -> bool:

@@ -10,9 +10,11 @@ from rechunk_podman.explain.download import Update, compare
 from rechunk_podman.explain.files import Differences, read_tree_of
 from rechunk_podman.explain.files import verify as compare_files
 from rechunk_podman.explain.inspect import ImageFacts, describe
+from rechunk_podman.oci.read.flatten import TreeDigest
 from rechunk_podman.oci.reference import LocationKind, locate
 from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.registry.documents import image_documents
+from rechunk_podman.workers import Workers
 
 
 def inspect(reference: str, registry: Registry = DEFAULT) -> ImageFacts:
@@ -55,14 +57,17 @@ def verify(
     directories = [reference for reference in (a, b) if locate(reference)[0] is LocationKind.DIRECTORY]
     if registry.platform is not None and len(directories) == 2:
         raise UsageError("directories have no platform", hint="leave out --arch")
-    one, two = (
-        read_tree_of(
+
+    def read(reference: str) -> TreeDigest:
+        return read_tree_of(
             reference,
             replace(registry, platform=None) if reference in directories else registry,
             prune=ignore,
             keep_selinux=selinux,
             skip_special_files=skip_special_files,
         )
-        for reference in (a, b)
-    )
+
+    with Workers(2) as workers:
+        reading = [workers.submit(read, reference) for reference in (a, b)]
+        one, two = (future.result() for future in reading)
     return compare_files(one, two, selinux=selinux, ignore=ignore, skip_special_files=skip_special_files)

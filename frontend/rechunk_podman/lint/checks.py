@@ -97,12 +97,14 @@ class Subject:
     def below(self, directory: str) -> Iterator[tuple[str, Entry]]:
         """Yield (path, Entry) for everything below a directory (canonical, without slashes at its ends)."""
         tree = self.tree
-        return ((tree.paths[position], tree.entry(position)) for position in tree.below(directory))
+        below = tree.below(directory)
+        paths = tree.paths[below.start : below.stop]
+        return ((path, tree.entry(position)) for path, position in zip(paths, below, strict=True))
 
     def paths(self, *kinds: Kind) -> list[str]:
         """Return the paths of entries of these kinds, in order; a hard link is a file."""
         positions = np.flatnonzero(np.isin(self.tree.column("kind"), kinds))
-        return [self.tree.paths[position] for position in positions.tolist()]
+        return self.tree.paths_at(positions)
 
     def files(self, pattern: re.Pattern[str]) -> list[str]:
         """Return the paths of regular files that match a pattern from their beginning, in order."""

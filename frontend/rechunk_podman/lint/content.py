@@ -81,6 +81,7 @@ _TOKENS = tuple(
         ("Docker token", (b"dckr_",), rb"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}"),
     )
 )
+_LITERALS = (b"PRIVATE KEY", *(literal for _, literals, _ in _TOKENS for literal in literals))
 _SERVICE_ACCOUNT = re.compile(rb'"type"\s*:\s*"service_account"')
 
 # End of the path; pattern of the content, None for any content; kind of credential.
@@ -130,14 +131,24 @@ def bytes_wanted(path: str, size: int) -> int:
     return size
 
 
-def facts_of(path: str, size: int, data: bytes) -> Facts | None:
-    """Return the Facts of a file from its first `bytes_wanted()` bytes; None if there are none."""
+def may_hold_secrets(data: bytes) -> bool:
+    """Return False if nothing in the joined contents of files can be a key or a token of a known form."""
+    return any(literal in data for literal in _LITERALS)
+
+
+def facts_of(path: str, size: int, data: bytes, *, may_hold_secrets: bool = True) -> Facts | None:
+    """Return the Facts of a file from its first `bytes_wanted()` bytes; None if there are none.
+
+    Args:
+        may_hold_secrets: False if may_hold_secrets() is false for the data.
+    """
     if path.endswith(".pyc"):
         recorded = recorded_mtime(data)
         return None if recorded is None else Facts(recorded=recorded)
     if data.startswith(_SQLITE) and path.rpartition("/")[2] in _DATABASES:
         return Facts(wal=True) if data[18:20] == b"\2\2" else None
-    keys, tokens = _keys(path, data), _tokens(path, data)
+    searched = data if may_hold_secrets else b""
+    keys, tokens = _keys(path, searched), _tokens(path, data, searched)
     text = data if path in TEXTS else None
     return Facts(text, keys=keys, tokens=tokens) if text is not None or keys or tokens else None
 
@@ -151,19 +162,19 @@ def _keys(path: str, data: bytes) -> tuple[str, ...]:
     return tuple(dict.fromkeys(found))
 
 
-def _tokens(path: str, data: bytes) -> tuple[str, ...]:
+def _tokens(path: str, data: bytes, searched: bytes) -> tuple[str, ...]:
     found = [
         what
         for pattern, content, what in (_CREDENTIALS if _HOLDS_CREDENTIALS.search(path) else ())
         if pattern.search(path) and (content is None or content.search(data))
     ]
-    return tuple(dict.fromkeys([*found, *tokens_in(data)]))
+    return tuple(dict.fromkeys([*found, *tokens_in(searched)]))
 
 
 def tokens_in(data: bytes) -> list[str]:
     """Return the kinds of tokens in a text."""
     return [
         what
-        for what, literals, form in _TOKENS
+        for what, literals, form in (_TOKENS if data else ())
         if any(literal in data for literal in literals) and form.search(data)
     ]

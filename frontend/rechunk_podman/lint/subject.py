@@ -7,7 +7,7 @@ import os
 import numpy as np
 
 from rechunk_podman.lint.checks import Buried, Facts, Subject
-from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of
+from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of, may_hold_secrets
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.native import read_files
 from rechunk_podman.oci.documents import ImageRecord
@@ -26,9 +26,6 @@ _File = tuple[int, str, int, int]
 
 _BATCH = 1 << 20
 """The largest total of the files that a thread reads in one batch, in bytes."""
-_THREADS = 2
-"""One thread reads without the lock of the interpreter while the other examines contents."""
-
 _BOOT_LABELS = ("containers.bootc", "ostree.bootable", "ostree.linux", "ostree.commit")
 _BOOT_PATHS = ("usr/lib/ostree/prepare-root.conf", "usr/lib/bootc", "sysroot/ostree", "usr/lib/ostree-boot")
 
@@ -81,8 +78,9 @@ def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
     found: dict[int, Facts] = {}
     batches: list[list[_File]] = []
     room = 0
-    for position, size, mtime in zip(regular.tolist(), sizes, mtimes, strict=True):
-        path = tree.paths[position]
+    for position, path, size, mtime in zip(
+        regular.tolist(), tree.paths_at(regular), sizes, mtimes, strict=True
+    ):
         limit = bytes_wanted(path, size)
         if limit and size > SMALL:
             facts = facts_of(path, size, _head(root, path, limit))
@@ -94,7 +92,7 @@ def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
                 room = _BATCH
             room -= size
             batches[-1].append((position, path, size, mtime))
-    with Workers(_THREADS) as workers:
+    with Workers(max(2, len(os.sched_getaffinity(0)))) as workers:
         for _, several in workers.map(_facts_of_batch, ((root, batch) for batch in batches)):
             found.update(several)
     return {tree.paths[position]: found[position] for position in sorted(found)}
@@ -108,8 +106,9 @@ def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
         raise root.read_error(error) from error
     found = []
     start = 0
+    secret = may_hold_secrets(data)
     for position, path, size, _ in batch:
-        facts = facts_of(path, size, data[start : start + size])
+        facts = facts_of(path, size, data[start : start + size], may_hold_secrets=secret)
         start += size
         if facts is not None:
             found.append((position, facts))

@@ -53,7 +53,10 @@ def take_paths(
     """
 
 def find_path(text: bytes, starts: bytes | npt.NDArray[np.int64], path: bytes, /) -> int:
-    """Return the position of the first path that is not before `path`, of paths that are in byte order."""
+    """Return the position of a path among paths that are in byte order.
+
+    If it is not there, return -1 - the position of the first path after it.
+    """
 
 def find_paths(text: bytes, starts: bytes | npt.NDArray[np.int64], paths: bytes, /) -> bytes:
     """Return the position of each of the paths (with a zero byte behind each) among others: 64 bits each.

@@ -234,7 +234,10 @@ PyObject *find_path(PyObject *module, PyObject *arguments)
         table_open(&table, text, text_length, starts, starts_length))
         return NULL;
     found = table_search(&table, wanted, table.count / 2);
-    return PyLong_FromSize_t(found);
+    if (found < table.count && table.starts[found + 1] - table.starts[found] - 1 == wanted_length &&
+        !memcmp(table.text + table.starts[found], wanted, (size_t)wanted_length))
+        return PyLong_FromSize_t(found);
+    return PyLong_FromLongLong(-1 - (long long)found);
 }
 
 PyObject *take_paths(PyObject *module, PyObject *arguments)
