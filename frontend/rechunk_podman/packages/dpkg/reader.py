@@ -182,7 +182,7 @@ def _holds_database(root: Root, directory: str) -> bool:
     return _exists(root, f"{directory}/status") or _exists(root, f"{directory}/status.d")
 
 
-def _read(root: Root, path: str, budget: Budget) -> bytes:
+def _read(root: Root, path: str, budget: Budget, *, is_text: bool = True) -> bytes:
     """Return the content of a file of the database, b"" if it is missing or (with a warning) unreadable.
 
     Raises:
@@ -198,7 +198,7 @@ def _read(root: Root, path: str, budget: Budget) -> bytes:
         except RootfsError as error:
             budget.warn("dpkg database: %s", error)
     budget.read(len(data))
-    budget.keep(0, _COPIES * dpkg_text.decoded_size(data))
+    budget.keep(0, _COPIES * (dpkg_text.decoded_size(data) if is_text else len(data)))
     return data
 
 
@@ -304,7 +304,7 @@ class _Changelogs:
             if not (file.startswith("changelog") and file.endswith(".gz")):
                 continue
             path = f"{directory}/{file}"
-            data = _read(self._root, path, self._budget)
+            data = _read(self._root, path, self._budget, is_text=False)
             # The packages of one source share a changelog. It is identified by the CRC and the length of the
             # content (RFC 1952, 2.3.1), and the length of the compressed data.
             key = (data[-8:], len(data))
