@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 
 import numpy as np
 
 from rechunk_podman.model import Kind, Positions, Tree
-from rechunk_podman.native import digest_files, has_sha256
+from rechunk_podman.native import read_files
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
-_BATCH = 8 << 20
+_BATCH = 1 << 20
 """Bytes that a thread reads at once, unless a file is larger."""
-_FILE_COST = 8 << 10
+_FILE_COST = 1 << 10
 """Bytes that a file counts in a batch beside its content."""
 _SIZE = 32
 
@@ -53,9 +54,16 @@ def _files(tree: Tree, batch: Positions) -> list[_File]:
 
 def _digest(root: Root, files: list[_File]) -> bytes:
     """Return the joined digests of files. This function runs in any thread."""
-    if not has_sha256():
-        return b"".join([root.sha256(path) for path, _, _ in files])
+    if sum(size for _, size, _ in files) > 2 * _BATCH:
+        with root.duplicate() as own:
+            return b"".join([own.sha256(path) for path, _, _ in files])
     try:
-        return digest_files(root.fd, files)
+        data = memoryview(read_files(root.fd, files))
     except (OSError, LookupError) as error:
         raise root.read_error(error) from error
+    digests = []
+    start = 0
+    for _, size, _ in files:
+        digests.append(hashlib.sha256(data[start : start + size]).digest())
+        start += size
+    return b"".join(digests)
