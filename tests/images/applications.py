@@ -217,8 +217,8 @@ def _composer(aside: Path) -> None:
         app.mkdir(parents=True)
         repositories = [{"type": "path", "url": str(aside / name)} for name in versions]
         required = {f"own/{name}": version for name, version in versions.items()}
-        manifest = {"repositories": [*repositories, {"packagist.org": False}], "require": required}
-        (app / "composer.json").write_text(json.dumps(manifest))
+        project = {"repositories": [*repositories, {"packagist.org": False}], "require": required}
+        (app / "composer.json").write_text(json.dumps(project))
         call("composer", "install", "--quiet", "--no-interaction", "--working-dir", app, env=own)
         (aside / "root").rename(aside / moment)
         call("rm", "-rf", *(aside / name for name in versions))

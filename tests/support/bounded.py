@@ -59,7 +59,7 @@ def _rpm_before_3_11(path: Path) -> int:
     """Load rpm's, where sqlite3 has no limits of a connection."""
     from rechunk_podman.packages.rpm import database
 
-    database.sys = SimpleNamespace(version_info=(3, 10))  # type: ignore[assignment]
+    vars(database)["sys"] = SimpleNamespace(version_info=(3, 10))
     return _packages("rpm", path)
 
 
