@@ -112,3 +112,39 @@ def sqlite_database(path: Path, records: Sequence[bytes]) -> None:
             "CREATE TABLE Packages (hnum INTEGER PRIMARY KEY AUTOINCREMENT, blob BLOB NOT NULL)"
         )
         connection.executemany("INSERT INTO Packages (blob) VALUES (?)", [(record,) for record in records])
+
+
+PAGE = 4096
+"""Bytes of a page of the databases below."""
+
+
+def ndb_database(path: Path, records: Sequence[bytes]) -> None:
+    """Write a Packages.db that holds these records, which fit into one page of slots (rpmpkg.c)."""
+    slots, blobs = struct.pack("<4sIII16x", b"RpmP", 0, 1, 1), b""
+    for number, record in enumerate(records, 1):
+        blob = struct.pack("<4sIII", b"BlbS", number, 1, len(record)) + record
+        blob += bytes(-len(blob) % 16)
+        slots += struct.pack("<4sIII", b"Slot", number, (PAGE + len(blobs)) // 16, len(blob) // 16)
+        blobs += blob
+    slots += b"Slot".ljust(16, b"\0") * ((PAGE - len(slots)) // 16)
+    path.write_bytes(slots + blobs)
+
+
+def bdb_database(path: Path, records: Sequence[bytes]) -> None:
+    """Write a hash of Berkeley DB, Packages, that holds these records in overflow pages (db_page.h)."""
+
+    def page(kind: int, body: bytes, following: int = 0, entries: int = 0, used: int = 0) -> bytes:
+        return struct.pack("<16xIHHxB", following, entries, used, kind) + body
+
+    pages = [struct.pack("<12xIII", 0x061561, 9, PAGE) + b"\0\x08".ljust(PAGE - 24, b"\0")]
+    for number, record in enumerate(records, 1):
+        items = struct.pack("<BxxxII", 3, len(pages) + 1, len(record)) + struct.pack("<BI", 1, number)
+        key = PAGE - 5
+        head = page(13, struct.pack("<HH", key, key - 12), entries=2)
+        pages.append(head.ljust(PAGE - len(items), b"\0") + items)
+        room = PAGE - 26
+        parts = [record[start : start + room] for start in range(0, len(record), room)]
+        for part in parts:
+            following = len(pages) + 1 if part is not parts[-1] else 0
+            pages.append(page(7, part, following, 1, len(part)).ljust(PAGE, b"\0"))
+    path.write_bytes(b"".join(pages))

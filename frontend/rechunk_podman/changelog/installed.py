@@ -72,6 +72,18 @@ def of_ledger(ledger: Ledger) -> Packages:
     return Packages(dict(sorted(found.items())))
 
 
+def with_embedded(packages: Packages, ledger: Ledger) -> Packages:
+    """Add the packages whose files hold their records themselves: those in the image's Ledger.
+
+    Only a build reads all these files.
+    """
+    names = {ecosystem.name for ecosystem in ECOSYSTEMS if ecosystem.locations.embedded}
+    known = of_ledger(ledger).sources.items()
+    found = {name: version for name, version in known if version.source in names}
+    sources, binary = ({**found, **those} for those in (packages.sources, packages.binary))
+    return Packages(dict(sorted(sources.items())), dict(sorted(binary.items())))
+
+
 def of_root(root: Root, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> Packages:
     """Return the packages of a root filesystem. A broken record costs its package, with a warning.
 
@@ -112,6 +124,7 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
         ImageError: a layer is damaged.
     """
     is_record = matching(glob for ecosystem in ECOSYSTEMS for glob in ecosystem.locations.files()).match
+    is_named = matching(glob for ecosystem in ECOSYSTEMS for glob in ecosystem.locations.named).match
     directories = [f"{path}/" for ecosystem in ECOSYSTEMS for path in ecosystem.locations.directories]
     with private_directory() as (folder, _):
         store, top = Path(folder) / "files", Path(folder) / "root"
@@ -131,6 +144,8 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
         for path, entry in found.tree.items():
             if path in found.looked:
                 _prepare(top, path).hardlink_to(found.looked[path])
+            elif is_named(path):
+                _prepare(top, path).mkdir(exist_ok=True)
             elif (
                 entry.kind is Kind.SYMLINK
                 and entry.target

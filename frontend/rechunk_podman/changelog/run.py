@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from rechunk_podman.changelog.compare import NOTABLE, package_changes
 from rechunk_podman.changelog.document import REVISION_LABEL, Changelog, Side
-from rechunk_podman.changelog.installed import Packages, databases_of, of_ledger, of_root
+from rechunk_podman.changelog.installed import Packages, databases_of, of_ledger, of_root, with_embedded
 from rechunk_podman.errors import NamespaceRequiredError, RechunkError
 from rechunk_podman.explain.download import compare
 from rechunk_podman.explain.inspect import ImageFacts
@@ -42,10 +42,14 @@ def changelog(
         UsageError: a revision is malformed. ToolError: git is not installed.
     """
     before, now = inspect(old, registry), inspect(new, registry)
-    installed = (
+    installed = [
         installed_packages(old, before, registry),
         installed_packages(new, now, registry),
-    )
+    ]
+    if before.ledger is not None and now.ledger is not None:
+        for index, ledger in enumerate((before.ledger, now.ledger)):
+            if (found := installed[index]) is not None:
+                installed[index] = with_embedded(found, ledger)
     start = before.record.config.labels.get(REVISION_LABEL)
     end = revision or now.record.config.labels.get(REVISION_LABEL)
     commits = None
@@ -53,7 +57,7 @@ def changelog(
         commits = commits_or_none(git, start, end)
     elif git is not None:
         log.warning("no commits: the label %s is not on both images", REVISION_LABEL)
-    changes = package_changes(*installed, notable)
+    changes = package_changes(installed[0], installed[1], notable)
     return Changelog(Side.of(before), Side.of(now), changes, compare(before, now), commits, installed[1])
 
 

@@ -25,6 +25,7 @@ class Locations:
     directories: each may hold the whole database or be a symlink to another one, the best first.
     databases: names of files in a directory, each of which is a whole database.
     records: globs, below a directory, of the other files that a reader needs for names and versions.
+    named: globs of files and directories that are records by their names alone.
     scattered: globs of records beside the files that they describe, anywhere (`**/*.dist-info/METADATA`).
     embedded: globs of files that hold the record of their package themselves (`**/*.jar`). Only those of no
         package of an earlier ecosystem are read, and only to find components.
@@ -40,6 +41,7 @@ class Locations:
     directories: tuple[str, ...] = ()
     databases: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
+    named: tuple[str, ...] = ()
     scattered: tuple[str, ...] = ()
     embedded: tuple[str, ...] = ()
     is_program: bool = False

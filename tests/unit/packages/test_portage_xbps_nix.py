@@ -228,9 +228,10 @@ def test_a_component_of_nix_survives_an_update(tmp_path):
             ".links/x": "x",
         },
     )
-    make(tmp_path, {"nix/var/nix/db/db.sqlite": ""})
+    make(tmp_path, {f"nix/var/nix/db/{name}": "" for name in ("db.sqlite", "reserved")})
     before = assigned(tmp_path)
     assert before.paths["nix/hello"] == [
+        f"nix/store/{HASH}-hello-2.12.drv",
         f"nix/store/{HASH}-hello-2.12/bin/hello",
         f"nix/store/{other}-hello-2.12-man/share/man",
     ]
@@ -239,6 +240,7 @@ def test_a_component_of_nix_survives_an_update(tmp_path):
     # Nix sets all times to 1, and compares them when it says what is whole
     assert before.mtimes[f"nix/store/{HASH}-etc-fstab"] == 1
     assert before.paths["database/nix"] == ["nix/var/nix/db/db.sqlite"]
+    assert before.paths["nix/reserved"] == ["nix/var/nix/db/reserved"]
     (tmp_path / "nix/store" / f"{HASH}-hello-2.12").rename(tmp_path / "nix/store" / f"{other}-hello-2.13")
     after = assigned(tmp_path)
     assert after["nix/etc-fstab"] == before["nix/etc-fstab"]

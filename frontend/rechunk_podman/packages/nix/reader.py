@@ -1,7 +1,8 @@
 """The reader of the store of Nix: /nix/store/HASH-NAME.
 
 Format: the Nix manual, "Store Path" and "Files and Processes"; no file is read, for the names say all. The
-component is the name without hash and version, so that an update keeps it. Nix sets all times to 1.
+component is the name without hash and version, so that an update keeps it. A derivation (.drv) belongs to
+its name, too. Nix sets all times to 1.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from rechunk_podman.packages.budget import PACKAGE_COST, Budget, text_size
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.nix.version import compare_nix, split_name
 from rechunk_podman.packages.protocol import Database, Package
+from rechunk_podman.packages.reading import exists
 from rechunk_podman.rootfs.root import Root
 
 name = "nix"
@@ -20,6 +22,8 @@ _STORE = "nix/store"
 locations = Locations(
     directories=("nix/var/nix",),
     databases=("db/db.sqlite",),
+    named=(f"{_STORE}/*",),
+    state=("nix/var/log",),
     journals=("nix/var/nix/db/*.lock", "nix/var/nix/gc.lock", "nix/var/nix/db/big-lock"),
     caches=("nix/var/log/nix/**",),
 )
@@ -43,7 +47,11 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
             budget.record()
             budget.keep(PACKAGE_COST + text_size(entry))
             packages.append(package)
-    return Database(packages, [root.resolve_or_keep(directory) for directory in locations.directories])
+    directory = root.resolve_or_keep(locations.directories[0])
+    if files and exists(root, reserve := f"{directory}/db/reserved"):
+        # 8 MB of blanks, which are deleted when the disk is full; unlike the database they never change
+        packages.append(Package("reserved", "", "reserved", "", built=_MTIME, trees=[reserve]))
+    return Database(packages, [directory])
 
 
 def parse(entry: str, path: str = "") -> Package | None:
@@ -53,9 +61,10 @@ def parse(entry: str, path: str = "") -> Package | None:
         path: canonical path of its directory or file; "" leaves out what concerns files.
     """
     found = _PATH.match(entry)
-    if found is None or entry.endswith((".drv", ".lock", ".chroot")):
+    if found is None or entry.endswith((".lock", ".chroot")):
         return None
-    package, version = split_name(found["name"])
+    # a derivation describes how its outputs are built
+    package, version = split_name(found["name"].removesuffix(".drv"))
     package = package or found["name"]
     return Package(
         package,

@@ -1,13 +1,9 @@
-"""Root filesystems of pacman: one that pacman fills, and one made from the records of an Arch Linux."""
+"""The root filesystem of an Arch Linux, made from the records of pacman."""
 
 from __future__ import annotations
 
-import gzip
-import hashlib
-import io
 import os
 import re
-import subprocess
 import tarfile
 from pathlib import Path
 
@@ -16,64 +12,9 @@ import pytest
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source, plan_only
 from rechunk_podman.packages.alpm import text
-from support.assigning import assigned
-from support.needs import needs_root, require
 
-BUILT = 1_700_000_000
 UPDATED = {"glibc", "openssl", "systemd", "curl", "pacman", "ca-certificates", "sqlite"}
 """Sources of the update of an Arch Linux."""
-
-
-def pack(target: Path, name: str, version: str, files: dict[str, str], base: str) -> Path:
-    """Write a package as makepkg does (alpm-package(7)): .PKGINFO, .MTREE, then the files."""
-    info = f"pkgname = {name}\npkgbase = {base}\npkgver = {version}\narch = any\nsize = 1\n"
-    info += f"builddate = {BUILT}\nbackup = etc/{name}.conf\n"
-    mtree = ["#mtree", "/set type=file uid=0 gid=0 mode=644"]
-    for path, content in files.items():
-        digest = hashlib.sha256(content.encode()).hexdigest()
-        mtree.append(f"./{path} time={BUILT}.0 size={len(content)} sha256digest={digest}")
-    path = target / f"{name}-{version}-any.pkg.tar.gz"
-    with tarfile.open(path, "w:gz") as archive:
-        members = {".PKGINFO": info.encode(), ".MTREE": gzip.compress("\n".join([*mtree, ""]).encode())}
-        members |= {file: content.encode() for file, content in files.items()}
-        for file, data in members.items():
-            member = tarfile.TarInfo(file)
-            member.size, member.mtime, member.mode = len(data), BUILT, 0o644
-            archive.addfile(member, io.BytesIO(data))
-    return path
-
-
-@needs_root
-def test_an_update_by_pacman_changes_its_base_alone(tmp_path: Path) -> None:
-    require("pacman")
-    root, packages = tmp_path / "root", tmp_path / "packages"
-    (root / "var/lib/pacman").mkdir(parents=True)
-    packages.mkdir()
-    config = tmp_path / "pacman.conf"
-    config.write_text("[options]\nArchitecture = auto\nSigLevel = Never\nLocalFileSigLevel = Never\n")
-
-    def install(version: str, *names: str) -> None:
-        paths = []
-        for name, base in (("saw", "tools"), ("hammer", "tools"), ("zlib", "zlib")):
-            if name in names:
-                files = {f"usr/bin/{name}": f"{name} {version}", f"etc/{name}.conf": name}
-                paths.append(pack(packages, name, version, files, base))
-        command = ["pacman", "-U", "--noconfirm", "--noscriptlet", "--config", config, "--root", root]
-        command += ["--dbpath", root / "var/lib/pacman", "--cachedir", packages, *paths]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
-
-    install("1-1", "saw", "hammer", "zlib")
-    before = assigned(root)
-    assert {"usr/bin/saw", "usr/bin/hammer", "etc/saw.conf"} <= set(before.paths["alpm/tools"])
-    assert (before["alpm/tools"].version, before["alpm/tools"].built) == ("1-1", BUILT)
-    install("2-1", "saw", "hammer")
-    after = assigned(root)
-    assert after["alpm/tools"].version == "2-1"
-    assert after["alpm/tools"] != before["alpm/tools"]
-    changed = {name for name, own in after.components.items() if before.components.get(name) != own}
-    assert changed - {"alpm/tools", "database/alpm"} <= {"unclaimed/var/log"}
-    assert after["alpm/zlib"] == before["alpm/zlib"]
 
 
 def arch(top: Path, fixture: Path) -> None:
