@@ -26,7 +26,7 @@ JOB, RESULT, LOG = "job.json", "result.json", "log.jsonl"
 class Job:
     """The inputs, options and output of the chunker.
 
-    rootfs: the directory of the root filesystem.
+    rootfs: the directory of the root filesystem; with `layers` a directory for temporary files.
     output: a value of `--output`; None: an OCI archive on standard output.
     config: text of the image config, see ImageConfig.parse().
     previous: reference of the previous image.
@@ -40,6 +40,8 @@ class Job:
     lost: digests of blobs of the previous image that the repository has lost.
     follow: end as soon as no process holds the lock of the job's directory (flock(2)).
     log_level: the lowest level of records in the log, a level of the module logging.
+    layers: the layout or archive with the image to split; None: the root filesystem is split as it is.
+    platform: [OS/]ARCH[/VARIANT] of that image, where there are several.
     """
 
     rootfs: str
@@ -58,6 +60,8 @@ class Job:
     lost: tuple[Digest, ...] = ()
     follow: bool = False
     log_level: int = NOTE
+    layers: str | None = None
+    platform: str | None = None
 
     def to_json(self) -> bytes:
         """Return the job as a JSON object.

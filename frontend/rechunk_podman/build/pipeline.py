@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +21,8 @@ from rechunk_podman.errors import RootfsError
 from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
 from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_created
+from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.unpack import unpack
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
@@ -30,7 +33,7 @@ from rechunk_podman.planning.ledger import Compressor, Ledger
 from rechunk_podman.planning.on_base import plan_on_base
 from rechunk_podman.planning.plan import plan
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.rootfs.scan import described_scan, scan
 from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
 
@@ -41,16 +44,18 @@ log = logging.getLogger("rechunk_podman")
 class Source:
     """The inputs of a build.
 
-    rootfs: a directory.
+    rootfs: a directory; that of `layers`, it has to be empty.
     config: text of the image config, see ImageConfig.parse(); None for an empty one.
     previous: the Ledger to plan with.
     base: the Ledger of the image that the source image is derived from, whose layers are kept.
+    layers: the image whose files are split; None for those of the directory.
     """
 
     rootfs: str
     config: str | None = None
     previous: Ledger | None = None
     base: Ledger | None = None
+    layers: ImageSource | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +77,32 @@ def plan_only(source: Source, options: BuildOptions) -> Prepared:
     Raises:
         RechunkError: as prepare().
     """
-    with Root(source.rootfs) as root, _workers(options) as workers, gc_paused():
-        return prepare(root, source, options, workers)
+    with opened(source) as files, _workers(options) as workers, gc_paused():
+        return prepare(files, source, options, workers)
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The files of a Source. unpacked: the Tree of the image that they are from; None for a directory."""
+
+    root: Root
+    unpacked: Tree | None = None
+
+
+@contextmanager
+def opened(source: Source) -> Iterator[Files]:
+    """Open the root filesystem of a source; unpack the layers first if it is an image.
+
+    Raises:
+        RechunkError: as Root() and unpack().
+    """
+    unpacked = None
+    if source.layers is not None:
+        begin_phase("unpacking")
+        with gc_paused():
+            unpacked = unpack(source.layers, source.rootfs)
+    with Root(source.rootfs) as root:
+        yield Files(root, unpacked)
 
 
 def _workers(options: BuildOptions) -> Workers:
@@ -81,13 +110,13 @@ def _workers(options: BuildOptions) -> Workers:
 
 
 def prepare(
-    root: Root,
+    files: Files,
     source: Source,
     options: BuildOptions,
     workers: Workers,
     on_scan: Callable[[int], None] | None = None,
 ) -> Prepared:
-    """Scan `root`, find its components and plan its layers, with the help of the workers.
+    """Scan the files, find their components and plan the layers, with the help of the workers.
 
     Args:
         on_scan: called with the bytes of all files, before any of them is read.
@@ -95,6 +124,7 @@ def prepare(
     Raises:
         RechunkError: the config or the root filesystem is unusable, or on_scan raised it.
     """
+    root = files.root
     given = ImageConfig() if source.config is None else ImageConfig.parse(source.config)
     # This raises for malformed operations before the long work.
     _configured(given, options)
@@ -102,13 +132,13 @@ def prepare(
     prune = (*options.prune, *_sysroot(root, options))
     databases = Databases(root, workers, prune=prune, strict=options.strict)
     begin_phase("scanning")
-    tree = scan(
-        root,
-        prune=prune,
-        skip_special_files=options.skip_special_files,
-        keep_selinux=options.keep_selinux,
-        workers=workers,
-    )
+    skip, selinux = options.skip_special_files, options.keep_selinux
+    if files.unpacked is None:
+        tree = scan(root, prune=prune, skip_special_files=skip, keep_selinux=selinux, workers=workers)
+    else:
+        tree = described_scan(
+            root, files.unpacked, prune=prune, skip_special_files=skip, keep_selinux=selinux
+        )
     size = _size(tree, options.max_size)
     log.info("scan: %d paths, %s", len(tree), human_size(size))
     if on_scan is not None:
@@ -177,8 +207,8 @@ def build(
     Raises:
         RechunkError: as prepare() and write_image(), and the errors of on_scan, on_plan and on_layers.
     """
-    with Root(source.rootfs) as root, _workers(options) as workers, gc_paused():
-        prepared = prepare(root, source, options, workers, on_scan)
+    with opened(source) as files, _workers(options) as workers, gc_paused():
+        prepared = prepare(files, source, options, workers, on_scan)
         by_id = {component.id: component for component in prepared.assignment.components}
         expected = record.expected_layers(prepared.plan, reuse or {})
         specs = [
@@ -206,7 +236,7 @@ def build(
             return _documents(source, options, prepared, by_id, layers, reuse or {})
 
         image = write_image(
-            TarSource(root, prepared.tree, prepared.assignment.mtimes, options.root_mode),
+            TarSource(files.root, prepared.tree, prepared.assignment.mtimes, options.root_mode),
             specs,
             finish=finish,
             output=output,

@@ -8,9 +8,10 @@ import os
 import signal
 import stat
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Thread
 from typing import Any
 
@@ -27,6 +28,7 @@ from rechunk_podman.log import blobs_to, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
+from rechunk_podman.oci.read.image import ImageSource, open_image
 from rechunk_podman.oci.reference import STORAGE, LocationKind
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.documents import WrittenImage
@@ -57,9 +59,20 @@ def run(job: Job) -> Built:
     Raises:
         RechunkError: the root filesystem, the config, the previous image or the output is not usable.
     """
+    with ExitStack() as stack:
+        layers = None
+        if job.layers is not None:
+            layers = stack.enter_context(open_image(job.layers, job.platform))
+            folder = Path(stack.enter_context(TemporaryDirectory(dir=job.rootfs)), "rootfs")
+            folder.mkdir(mode=0o700)
+            job = replace(job, rootfs=str(folder))
+        return _run(job, layers)
+
+
+def _run(job: Job, layers: ImageSource | None) -> Built:
     before = _previous(job)
     previous, base = (None, None) if job.options.fresh else _memories(before, job.config)
-    source = Source(job.rootfs, job.config, previous, base)
+    source = Source(job.rootfs, job.config, previous, base, layers)
     if job.plan_only:
         configs = [before.record.config] if before else []
         configs += [ImageConfig.parse(job.config)] if job.config is not None else []

@@ -54,10 +54,11 @@ SOCKET_PARENT_LIMIT = 107 - len(f"/{PREFIX}01234567/podman.sock")
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image in storage.
+    """An image in storage, or the documents of one elsewhere.
 
-    id: hex digits, without `sha256:`. names: full names with tags. config, manifest: verbatim.
-    size: bytes in storage. driver: of that storage, as podman calls it.
+    id: hex digits, without `sha256:`; elsewhere the reference. names: full names with tags.
+    config, manifest: verbatim; the manifest of a docker archive is empty.
+    size: bytes in storage, or an estimate. driver: of that storage, as podman calls it.
     """
 
     id: str
@@ -70,6 +71,8 @@ class Image:
     @property
     def annotations(self) -> Mapping[str, str]:
         """The manifest's annotations."""
+        if not self.manifest:
+            return {}
         found = json.loads(self.manifest).get("annotations") or {}
         return {str(key): str(value) for key, value in found.items()}
 

@@ -19,7 +19,7 @@ from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.programs.skopeo import LOST_BLOB
 from rechunk_podman.programs.work import work_directory
-from rechunk_podman.registry.access import Registry, private_credentials, skopeo_options
+from rechunk_podman.registry.access import Registry, private_credentials, sided, skopeo_options
 from rechunk_podman.registry.answers import (
     DENIED,
     TLS,
@@ -130,8 +130,8 @@ def copy(
         file = os.path.join(folder, "digest")
         command = ["skopeo", "--insecure-policy", "copy", "--quiet", "--preserve-digests"]
         command += ["--all"] if whole_index else []
-        command += [_sided(option, "dest") for option in options]
-        command += [_sided(option, "src") for option in reading] if there else []
+        command += [sided(option, "dest") for option in options]
+        command += [sided(option, "src") for option in reading] if there else []
         command += [f"--digestfile={file}", source, str(target)]
         wait = Wait(target.repository, f"push {target}", registry.timeout, tick)
         hidden = [*secrets, *more]
@@ -166,11 +166,6 @@ def _may_pass(error: RechunkError, repository: str) -> bool:
     if isinstance(error, SilentError):
         return True
     return may_pass(error, repository) and not LOST_BLOB.search(reason_of(error))
-
-
-def _sided(option: str, side: str) -> str:
-    """Return a registry option in its form for the source or the destination (skopeo-copy(1))."""
-    return option.replace("--", f"--{side}-", 1)
 
 
 def _explained(target: Target | Pinned, error: CommandError) -> ToolError:

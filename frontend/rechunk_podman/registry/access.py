@@ -91,6 +91,11 @@ def skopeo_options(repository: str, registry: Registry) -> Iterator[tuple[list[s
         yield [f"--{name}={value}" for name, value in values if value is not None], secrets
 
 
+def sided(option: str, side: str) -> str:
+    """Return an option of skopeo_options() in its form for the source or destination (skopeo-copy(1))."""
+    return option.replace("--", f"--{side}-", 1)
+
+
 @contextmanager
 def private_credentials(registry: Registry, repository: str) -> Iterator[Registry]:
     """Yield the same access, usable in any directory, with the credentials in a file private to this user.

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import io
 import logging
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -19,12 +19,13 @@ from rechunk_podman.errors import ImageError, RechunkError
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.stores import blob_name
-from rechunk_podman.oci.reference import DOCKER
+from rechunk_podman.oci.reference import DOCKER, Pinned
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
+from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.programs.work import work_directory
-from rechunk_podman.registry.access import DEFAULT, Registry, skopeo_options
-from rechunk_podman.registry.answers import UnreachableError, is_busy
+from rechunk_podman.registry.access import DEFAULT, Registry, sided, skopeo_options
+from rechunk_podman.registry.answers import UnreachableError, explained, is_busy
 from rechunk_podman.registry.documents import image_documents
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.waiting import Wait
@@ -119,6 +120,43 @@ def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterato
             tuple(blob_name(layer.descriptor.digest) for layer in record.layers if layer.descriptor),
         )
         connection.close_image(image)
+
+
+def fetch_layout(
+    reference: str, layout: str, registry: Registry = DEFAULT, *, cwd: str, tick: Callable[[], None]
+) -> None:
+    """Copy an image from a registry into an OCI layout, its layers as they are.
+
+    Args:
+        reference: `docker://NAME`.
+        layout: path, relative to cwd, without a colon.
+        registry: its platform chooses from an index.
+        tick: called about five times a second.
+
+    Raises:
+        RechunkError: as image_documents(). ToolError: skopeo is missing or failed.
+    """
+    repository = names.parse(reference.removeprefix(DOCKER)).repository
+    # By digest: the tag may move, and skopeo chooses from an index by other rules.
+    pinned = Pinned(repository, image_documents(reference, registry).digest or Digest(""))
+    wait = Wait(repository, f"fetch {reference}", registry.timeout, tick)
+    with skopeo_options(repository, registry) as (options, secrets):
+        words = ["skopeo", "copy", "--quiet", "--remove-signatures", *(sided(one, "src") for one in options)]
+        try:
+            retry(
+                lambda: run(
+                    [*words, str(pinned), f"oci:{layout}"],
+                    env=registry.env,
+                    cwd=cwd,
+                    secrets=secrets,
+                    tick=wait.tick,
+                    started=wait.started,
+                ),
+                f"fetch {reference}",
+                lambda error: is_busy(error, repository),
+            )
+        except CommandError as error:
+            raise explained(reference, repository, error) from error
 
 
 def prepare_mounts(reference: str, digests: Collection[Digest], registry: Registry = DEFAULT) -> None:

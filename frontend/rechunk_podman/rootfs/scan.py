@@ -20,7 +20,7 @@ from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import NUMBERS, Entry, Kind, More, Tree, path_key
 from rechunk_podman.native import read_directories, release_memory
 from rechunk_podman.pathtable import PathTable
-from rechunk_podman.rootfs.acl import add_minimal
+from rechunk_podman.rootfs.acl import add_inherited, add_minimal
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.xattrs import (
     Xattrs,
@@ -88,6 +88,32 @@ def scan(
         tree = scanner.tree()
     release_memory()
     return tree
+
+
+def described_scan(
+    root: Root,
+    tree: Tree,
+    *,
+    prune: Sequence[str] = (),
+    skip_special_files: bool = False,
+    keep_selinux: bool = False,
+) -> Tree:
+    """Return the Tree that scan() returns where a client has unpacked an image; read no metadata on disk.
+
+    Args:
+        root: the directories, regular files and symlinks of the image, of any owner and mode.
+        tree: every path with the metadata that the layers state.
+        prune, skip_special_files, keep_selinux: as scan() takes them.
+
+    Raises:
+        UsageError, RootfsError: as scan().
+    """
+    add_inherited(tree)
+    options = _Options(_prune_list(root, prune), skip_special_files, keep_selinux, keep_marks=False)
+    scanner = _Scanner(root, options)
+    scanner.add_tree(tree)
+    scanner.raise_or_warn()
+    return scanner.tree()
 
 
 class _Options(NamedTuple):
@@ -234,6 +260,18 @@ class _Scanner:
     def _root_xattrs(self, handle: str) -> Xattrs:
         names = [name for name in map(os.fsdecode, xattr.list(handle)) if not is_dropped(name, self.dropped)]
         return tuple([(name, xattr.get(handle, name)) for name in sorted(names)])
+
+    def add_tree(self, tree: Tree) -> None:
+        """Add the entries of another Tree, but for those below pruned directories."""
+        self.root_entry = tree.root._replace(xattrs=self._kept("", Kind.DIRECTORY, tree.root.xattrs))
+        for path in self.options.pruned:
+            self.gone += tree.below(path)
+        kinds = tree.column("kind")
+        special = np.flatnonzero(kinds >= Kind.FIFO).tolist()
+        attributed = [position for position, (_, _, xattrs) in tree.more.items() if xattrs]
+        odd = sorted({*special, *attributed} - set(self.gone))
+        numbers, parents = tree.numbers.tobytes(), tree.parent.astype(np.int64).tobytes()
+        self.add([(-1, "")], (tree.paths.text, numbers, parents, tree.more, [], odd))
 
     def read(self, directories: list[_Directory]) -> _Found:
         """Read directories. Any thread may call it."""

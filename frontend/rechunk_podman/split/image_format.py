@@ -29,9 +29,11 @@ def with_format(request: SplitRequest, image: Image, *, of_list: bool) -> BuildO
         UsageError: the location of the result cannot hold the requested format.
     """
     options = request.options
-    is_docker = (
-        parse_manifest(image.manifest, f"the manifest of {request.image}").media_type == DOCKER_MANIFEST
-    )
+    if image.manifest:
+        manifest = parse_manifest(image.manifest, f"the manifest of {request.image}")
+        is_docker = manifest.media_type == DOCKER_MANIFEST
+    else:
+        is_docker = request.rootfs is None  # the image of a docker archive
     own = Format.DOCKER if is_docker else Format.OCI
     if of_list:
         if options.format is Format.DOCKER:

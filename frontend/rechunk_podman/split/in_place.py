@@ -1,4 +1,4 @@
-"""The engine native, without a chunker image: mount the image read-only, chunk it, import the result.
+"""The engine native, without a chunker image: mount or unpack the image, chunk it, import the result.
 
 The chunker is a child process, so that its memory is free when the import begins.
 """
@@ -15,10 +15,10 @@ from dataclasses import replace
 from rechunk_podman.build.job import JOB, Job, Result
 from rechunk_podman.programs import skopeo
 from rechunk_podman.programs.leftovers import split_recorded
-from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import CommandError, find, local_environment
 from rechunk_podman.programs.work import tool_environment, work_directory
 from rechunk_podman.split.chunker import run_chunker
+from rechunk_podman.split.inputs import with_files
 from rechunk_podman.split.phases import Meter
 from rechunk_podman.split.request import Progress, Task
 
@@ -40,8 +40,7 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with mounted(task.image.id) as root:
-            job = replace(task.job, rootfs=root, output=f"oci:{LAYOUT}")
+        with with_files(task, replace(task.job, output=f"oci:{LAYOUT}"), work, meter.tick) as job:
             result = chunk(job, work, env, meter)
             try:
                 _import(task, work, env, meter)
@@ -69,8 +68,7 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with mounted(task.image.id) as root:
-            job = replace(task.job, rootfs=root, output=output)
+        with with_files(task, replace(task.job, output=output), work, meter.tick) as job:
             return chunk(job, work, env, meter)
 
 

@@ -20,7 +20,6 @@ from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.reference import Pinned, host_of
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs import space
-from rechunk_podman.programs.podman import mounted
 from rechunk_podman.programs.process import find, local_environment
 from rechunk_podman.programs.traffic import bytes_read
 from rechunk_podman.programs.work import tool_environment, work_directory
@@ -32,6 +31,7 @@ from rechunk_podman.registry import state
 from rechunk_podman.registry.access import private_credentials
 from rechunk_podman.registry.blobs import prepare_mounts
 from rechunk_podman.split.in_place import LAYOUT, chunk
+from rechunk_podman.split.inputs import with_files
 from rechunk_podman.split.phases import UPLOADING, Meter
 from rechunk_podman.split.request import (
     Copy,
@@ -73,10 +73,8 @@ def push_image(
         what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
         space.require(what, place, at_most=task.image.size, level=NOTE)
         meter = Meter(progress)
-        with mounted(task.image.id) as root:
-            job = replace(
-                _with_previous(task, request), rootfs=root, output=f"oci:{LAYOUT}", registry=registry
-            )
+        planned = replace(_with_previous(task, request), output=f"oci:{LAYOUT}", registry=registry)
+        with with_files(task, planned, work, meter.tick) as job:
             image, digest = _push_first(task, job, request, work, meter, by_digest=by_digest)
         _record(
             request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest

@@ -12,7 +12,7 @@ from rechunk_podman.build.job import Job
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.previous import Previous
 from rechunk_podman.oci.documents import ImageRecord
-from rechunk_podman.oci.reference import Target
+from rechunk_podman.oci.reference import LocationKind, Target
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs.podman import Image
 from rechunk_podman.registry.access import DEFAULT, Registry
@@ -33,7 +33,10 @@ class Engine(str, Enum):
 class SplitRequest:
     """One call of split.
 
-    image: name, digest reference or id of an image in storage, or name of a list of images.
+    image: name, digest reference or id of an image in storage, or name of a list of images; or
+        `docker://NAME`; or a layout or an archive, with its transport or as a path that begins
+        with `/`, `./` or `../`.
+    rootfs: a directory that is split in place of an image, with `config`.
     options: the choices that determine the result.
     identity: the version, commit and description of the result.
     config: text of an image config that replaces the image's own; None: keep it.
@@ -61,6 +64,12 @@ class SplitRequest:
     registry: Registry = DEFAULT
     workdir: str | None = None
     plan_only: bool = False
+    rootfs: str | None = None
+
+    @property
+    def into_storage(self) -> bool:
+        """True if the result goes into local storage."""
+        return not self.push and self.output is None and not self.plan_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,8 @@ class Task:
     registry: access to registries, with the platform of the image.
     previous: the previous image.
     untagged: ids of the images in storage that have no name.
+    kind: the kind of location that has the image.
+    source: access to the registry that has it.
     """
 
     image: Image
@@ -81,6 +92,8 @@ class Task:
     previous: Previous | None = None
     untagged: tuple[str, ...] = ()
     workdir: str | None = None
+    kind: LocationKind = LocationKind.STORAGE
+    source: Registry = DEFAULT
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,7 @@ class Copy:
 class SplitImage:
     """The result of split for one image.
 
-    source: id of the image in storage.
+    source: id of the image in storage, or its reference elsewhere.
     record: the documents of the result.
     reused: digests of the blobs that were not written, because the repository or its registry has them.
     platform: os/architecture[/variant].

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import time
+from contextlib import ExitStack
 from dataclasses import replace
 
 from rechunk_podman.build import image_ledger
@@ -16,7 +17,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.files import spool_directory
 from rechunk_podman.log import NOTE, note
 from rechunk_podman.oci.documents import image_record
-from rechunk_podman.oci.reference import DOCKER, LocationKind, default_tag, normalised_tag
+from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.programs import podman, space
 from rechunk_podman.programs.leftovers import clear_once
@@ -30,6 +31,7 @@ from rechunk_podman.split.containerfile import DEFAULT_CHUNKER
 from rechunk_podman.split.image_format import with_format
 from rechunk_podman.split.in_buildah import NoContainersError, has_triggers, split_in_buildah
 from rechunk_podman.split.in_place import split_into_file, split_into_storage
+from rechunk_podman.split.inputs import location, outside_storage
 from rechunk_podman.split.into_registry import push_image, push_list
 from rechunk_podman.split.pull import pull_image
 from rechunk_podman.split.request import Engine, Progress, SplitImage, SplitRequest, SplitResult, Task
@@ -70,12 +72,28 @@ def _check(request: SplitRequest) -> None:
             "--push leaves nothing in local storage: --tag and --output do not go with it",
             hint="run split twice, or name the tags as --push docker://REPO:TAG",
         )
-    if elsewhere or request.engine is Engine.NATIVE:
+    kind = location(request)
+    if kind is not LocationKind.STORAGE and not (kind is LocationKind.REGISTRY and request.into_storage):
+        if request.engine is Engine.BUILDAH:
+            raise UsageError(
+                "--engine buildah splits images of local storage alone",
+                context=[f"it is not there: {request.image or request.rootfs}"],
+                hint="--engine native",
+            )
+    elif elsewhere or request.engine is Engine.NATIVE:
         require_mounting()
 
 
 def _split(request: SplitRequest, progress: Progress) -> SplitResult:
-    if request.image.startswith(DOCKER):
+    kind = location(request)
+    if kind is LocationKind.DOCUMENT or (kind is LocationKind.DIRECTORY and request.rootfs is None):
+        raise UsageError(
+            f"not an image: {request.image}",
+            hint="name an image; --rootfs DIR --config FILE splits a directory",
+        )
+    if kind is not LocationKind.STORAGE and not (kind is LocationKind.REGISTRY and request.into_storage):
+        return _split_outside(request, kind, progress)
+    if kind is LocationKind.REGISTRY:
         arch = request.options.arch
         name = pull_image(request.image, request.registry, arch, lambda: progress("pulling", 0, 0))
         request = replace(request, image=name)
@@ -107,18 +125,62 @@ def _split(request: SplitRequest, progress: Progress) -> SplitResult:
         split_image, digest = push_image(task, request, progress)
         return SplitResult(target, images=(split_image,), digest=digest)
     _show_room(request, image)
-    if request.output is not None or request.plan_only:
-        result = split_into_file(task, request.output, progress)
-        name = request.output or target
-        if request.plan_only:
-            return SplitResult(name, plan=result.plan)
-        record = image_record(name, (result.manifest or "").encode(), (result.config or "").encode())
-        return SplitResult(name, images=(SplitImage(image.id, record),))
+    if not request.into_storage:
+        return _into_file(request, task, progress)
     engine = _into_storage(request, task, engine, progress, pull=pull)
+    return _made(task, engine)
+
+
+def _split_outside(request: SplitRequest, kind: LocationKind, progress: Progress) -> SplitResult:
+    """Split an image that is not in storage; storage is used only if the result goes there."""
+    source = request.registry
+    if request.push:
+        source = source.only_for(request.push[0].repository)
+    image = outside_storage(request, kind, replace(source, platform=request.options.arch))
+    if request.push:
+        target = str(request.push[0])
+    elif request.options.tag is not None and request.output is None:
+        target = normalised_tag(request.options.tag)
+    elif request.into_storage:
+        raise UsageError(
+            f"the result of {image.id} needs a name in local storage",
+            hint="-t NAME; or write it elsewhere: --output oci:DIR, --push docker://REPO:TAG",
+        )
+    else:
+        target = request.image or "image"
+    with ExitStack() as stack:
+        service = None
+        if request.into_storage:
+            require_root()
+            service = stack.enter_context(podman.connect())
+        task = _task(request, service, image, target)
+    task = replace(task, kind=kind, source=source)
+    if request.push:
+        split_image, digest = push_image(task, request, progress)
+        return SplitResult(target, images=(split_image,), digest=digest)
+    _show_room(request, image)
+    if not request.into_storage:
+        return _into_file(request, task, progress)
+    split_into_storage(task, progress)
+    return _made(task, Engine.NATIVE)
+
+
+def _into_file(request: SplitRequest, task: Task, progress: Progress) -> SplitResult:
+    """Split an image into a layout or archive, or only plan it."""
+    result = split_into_file(task, request.output, progress)
+    name = request.output or task.tag
+    if request.plan_only:
+        return SplitResult(name, plan=result.plan)
+    record = image_record(name, (result.manifest or "").encode(), (result.config or "").encode())
+    return SplitResult(name, images=(SplitImage(task.image.id, record),))
+
+
+def _made(task: Task, engine: Engine) -> SplitResult:
+    """Return the result that is in storage."""
     with podman.connect() as service:
-        made = service.resolve(target)
-    record = image_record(target, made.manifest, made.config)
-    return SplitResult(target, engine, (SplitImage(image.id, record),), id=made.id)
+        made = service.resolve(task.tag)
+    record = image_record(task.tag, made.manifest, made.config)
+    return SplitResult(task.tag, engine, (SplitImage(task.image.id, record),), id=made.id)
 
 
 def _into_storage(
@@ -196,9 +258,12 @@ def _engine(request: SplitRequest, service: Podman, image: Image) -> tuple[Engin
 
 
 def _task(
-    request: SplitRequest, service: Podman, image: Image, target: str, *, of_list: bool = False
+    request: SplitRequest, service: Podman | None, image: Image, target: str, *, of_list: bool = False
 ) -> Task:
     """Return the task for one image; each image of a list has a previous image of its own platform.
+
+    Args:
+        service: None if the result does not go into storage.
 
     Raises:
         RechunkError: the previous image cannot be read, or the labels are malformed.
@@ -216,7 +281,6 @@ def _task(
     if replaced is not None and request.options.compression.kind == "none":
         held = tuple(json.loads(replaced.config)["rootfs"]["diff_ids"])
     tag = request.options.tag
-    into_storage = not request.push and request.output is None and not request.plan_only
     if request.output is None:
         tag = None
     elif tag is None and Output.parse(request.output).kind is OutputKind.DOCKER_ARCHIVE:
@@ -234,7 +298,7 @@ def _task(
         plan_only=request.plan_only,
         held=held,
     )
-    untagged = service.untagged() if into_storage else ()
+    untagged = service.untagged() if service is not None and request.into_storage else ()
     return Task(image, job, target, registry, before, untagged, request.workdir)
 
 
@@ -247,7 +311,7 @@ def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registr
 
 
 def _previous(
-    request: SplitRequest, registry: Registry, service: Podman, target: str
+    request: SplitRequest, registry: Registry, service: Podman | None, target: str
 ) -> tuple[Previous | None, Image | None]:
     """Return the previous image (the named one, else the replaced one), and the replaced one in storage.
 
@@ -255,7 +319,9 @@ def _previous(
         UsageError: the reference is malformed. RechunkError: the registry or a tool failed.
     """
     into_storage = not request.push and request.output is None
-    replaced = service.resolve(target) if into_storage and service.exists(target) else None
+    replaced = None
+    if into_storage and service is not None and service.exists(target):
+        replaced = service.resolve(target)
     if request.options.fresh:
         return None, replaced
     state = load(request.state)

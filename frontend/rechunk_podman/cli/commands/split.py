@@ -1,8 +1,9 @@
-"""`rechunk-podman split`: write the files of an image in podman's storage in content-based layers."""
+"""`rechunk-podman split`: write the files of an image in content-based layers."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -30,20 +31,26 @@ from rechunk_podman.oci.write.output import named_output
 
 @command
 def split(
+    *,
     name: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="IMG",
-            help="Name, digest reference or id of a local image; of a list, with --push. Or docker://NAME.",
+            help="Name, digest reference or id of a local image; of a list, with --push. Or docker://NAME, "
+            "oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE.",
             autocompletion=image_names,
         ),
-    ],
+    ] = None,
     image: ImageOptions,
     identity: IdentityOptions,
     access: Access,
     push: Push = None,
     digestfile: Digestfile = None,
     sign_by_digest_hint: SignHint = False,
+    rootfs: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Split this directory in place of an image; its config: --config."),
+    ] = None,
     engine: Annotated[
         str,
         for_work(
@@ -58,12 +65,17 @@ def split(
     as_json: Json = False,
     verbose: Verbose = 0,
 ) -> None:
-    """Split an image in local storage into content-based layers: into storage, a registry or a file."""
+    """Split an image into content-based layers: into local storage, a registry or a file."""
     set_up_logging(verbose)
     from rechunk_podman.oci.reference import Target, normalised_tag
     from rechunk_podman.split.request import Engine, SplitRequest
     from rechunk_podman.split.run import split as run
 
+    if (name is None) == (rootfs is None):
+        raise UsageError(
+            "split needs an image" if name is None else "split takes an image or --rootfs, not both",
+            hint="rechunk-podman split IMG; or --rootfs DIR --config FILE",
+        )
     targets = tuple(Target.parse(text) for text in push or ())
     if not targets and (digestfile is not None or sign_by_digest_hint):
         raise UsageError("only what is pushed has a digest", hint="--push docker://REPO:TAG")
@@ -78,7 +90,7 @@ def split(
             raise UsageError("split writes no image to standard output", hint="--output oci-archive:FILE")
         output = str(place.absolute())
     request = SplitRequest(
-        name,
+        name or "",
         replace(options, tag=tag),
         identity.identity(),
         config=image.config_text(),
@@ -93,6 +105,7 @@ def split(
         registry=access.registry(),
         workdir=None if workdir is None else str(workdir.absolute()),
         plan_only=image.plan_only,
+        rootfs=None if rootfs is None else str(rootfs.absolute()),
     )
     with progress_bar() as progress:
         result = run(request, progress)
