@@ -30,6 +30,9 @@ log = logging.getLogger("rechunk_podman")
 LEDGER_CREATED_BY = "rechunk-podman ledger"
 """created_by of the empty history entry whose comment is the Ledger."""
 
+KEPT_CREATED_BY = "rechunk-podman kept"
+"""created_by of the history entry of a layer that another tool made, and that stays as it is."""
+
 LEDGER_LABEL = "org.rechunk.ledger"
 """Label: the Ledger's format number and the sha256 of its text."""
 
@@ -88,12 +91,16 @@ def _fitting(names: Sequence[str], limit: int) -> Sequence[str]:
 
 
 def layer_history(
-    plan: Plan, by_id: Mapping[ComponentId, Component], layers: Sequence[Layer]
+    plan: Plan, by_id: Mapping[ComponentId, Component], layers: Sequence[Layer], kept: Collection[DiffId] = ()
 ) -> list[HistoryEntry]:
-    """Return for each layer, in order, a history entry that names its largest components."""
+    """Return for each layer, in order, a history entry that names its largest components.
+
+    Args:
+        kept: diff_ids of the layers that another tool made.
+    """
     return [
         HistoryEntry(
-            created_by=CREATED_BY,
+            created_by=KEPT_CREATED_BY if layer.diff_id in kept else CREATED_BY,
             comment=layer_comment(
                 [(ident, by_id[ident].size) for ident in planned.components], layer.diff_id
             ),
@@ -168,9 +175,12 @@ def remembered(config: ImageConfig, name: str) -> Found | None:
 
 def inherited(config: ImageConfig, name: str) -> Found | None:
     """Like remembered(), but do not warn if the image has no Ledger."""
-    if not any(entry.created_by == LEDGER_CREATED_BY for entry in config.history):
-        return None
-    return remembered(config, name)
+    return remembered(config, name) if has_ledger(config) else None
+
+
+def has_ledger(config: ImageConfig) -> bool:
+    """Return True if an image has a Ledger, even an unusable one."""
+    return any(entry.created_by == LEDGER_CREATED_BY for entry in config.history)
 
 
 def memories(previous: Found | None, source: Found | None) -> tuple[Ledger | None, Ledger | None]:

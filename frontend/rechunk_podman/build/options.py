@@ -54,6 +54,7 @@ class BuildOptions:
     bootc: the image is bootable, see labels.bootable_labels(); the content of /sysroot is left out.
     fresh: plan without the Ledgers of earlier images.
     record: give the image a Ledger of its own.
+    adopt: keep layers of the previous image that another tool made, as long as nothing in them changes.
     tag: the reference of the image in its layout or archive.
     threads: their number, 0 for one per core; the image does not depend on it.
 
@@ -81,6 +82,7 @@ class BuildOptions:
     bootc: bool = False
     fresh: bool = False
     record: bool = True
+    adopt: bool = True
     tag: str | None = None
     threads: int = 0
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
+from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.components import group_file
 from rechunk_podman.components.assign import Assignment, assign
@@ -24,13 +25,14 @@ from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_cr
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.unpack import unpack
 from rechunk_podman.oci.reuse import Reuse
-from rechunk_podman.oci.spec import Layer
+from rechunk_podman.oci.spec import DiffId, Layer
 from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
 from rechunk_podman.oci.write.image import LayerSpec, write_image
 from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.oci.write.stream import TarSource
-from rechunk_podman.planning.ledger import Compressor, Ledger
+from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
 from rechunk_podman.planning.on_base import plan_on_base
+from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.planning.plan import plan
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
@@ -49,6 +51,7 @@ class Source:
     previous: the Ledger to plan with.
     base: the Ledger of the image that the source image is derived from, whose layers are kept.
     layers: the image whose files are split; None for those of the directory.
+    foreign: layers of the previous image that another tool made, and that may stay; only without `base`.
     """
 
     rootfs: str
@@ -56,11 +59,15 @@ class Source:
     previous: Ledger | None = None
     base: Ledger | None = None
     layers: ImageSource | None = None
+    foreign: Foreign | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """The plan and its inputs, before a byte is written. created, now: epoch seconds."""
+    """The plan and its inputs, before a byte is written. created, now: epoch seconds.
+
+    kept: layers of the previous image that stay as another tool made them: the lowest ones of the plan.
+    """
 
     tree: Tree
     assignment: Assignment
@@ -69,16 +76,20 @@ class Prepared:
     created: int
     now: int
     max_layers: int
+    kept: tuple[KeptLayer, ...] = ()
 
 
-def plan_only(source: Source, options: BuildOptions) -> Prepared:
+def plan_only(source: Source, options: BuildOptions, reuse: Container[DiffId] = ()) -> Prepared:
     """Scan, assign and plan, but write no image.
+
+    Args:
+        reuse: see prepare().
 
     Raises:
         RechunkError: as prepare().
     """
     with opened(source) as files, _workers(options) as workers, gc_paused():
-        return prepare(files, source, options, workers)
+        return prepare(files, source, options, workers, reuse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +125,13 @@ def prepare(
     source: Source,
     options: BuildOptions,
     workers: Workers,
+    reuse: Container[DiffId] = (),
     on_scan: Callable[[int], None] | None = None,
 ) -> Prepared:
     """Scan the files, find their components and plan the layers, with the help of the workers.
 
     Args:
+        reuse: diff_ids of the layers that the destination has, among which layers of other tools may stay.
         on_scan: called with the bytes of all files, before any of them is read.
 
     Raises:
@@ -171,16 +184,36 @@ def prepare(
     # (SOURCE_DATE_EPOCH=0) must not hide the changelogs.
     memory = [ledger for ledger in (source.previous, source.base) if ledger is not None]
     now = max(created, built, *(date for ledger in memory for date in ledger.dates[-1:]))
-    if source.base is None:
+    kept: tuple[KeptLayer, ...] = ()
+    if source.base is not None:
+        made = plan_on_base(components, source.previous, source.base, max_layers=options.max_layers, now=now)
+    elif source.foreign is None:
         made = plan(components, source.previous, max_layers=options.max_layers, now=now)
     else:
-        made = plan_on_base(components, source.previous, source.base, max_layers=options.max_layers, now=now)
+        kept = kept_layers(
+            root,
+            tree,
+            assignment,
+            source.foreign,
+            reuse,
+            source.previous,
+            max_layers=options.max_layers,
+            workers=workers,
+        )
+        made = plan_on_kept(
+            components,
+            source.previous,
+            [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept],
+            source.foreign.prefixes,
+            max_layers=options.max_layers,
+            now=now,
+        )
     log.info("plan: %d layers, %s", len(made.layers), "from memory" if memory else "without memory")
     for note in made.notes:
         log.info("plan: %s", note)
     if source.previous is not None and source.base is None:
         _tell_of_kept_layers(made, source.previous, options, len(components))
-    return Prepared(tree, assignment, made, config, created, now, options.max_layers)
+    return Prepared(tree, assignment, made, config, created, now, options.max_layers, kept)
 
 
 def build(
@@ -208,15 +241,17 @@ def build(
         RechunkError: as prepare() and write_image(), and the errors of on_scan, on_plan and on_layers.
     """
     with opened(source) as files, _workers(options) as workers, gc_paused():
-        prepared = prepare(files, source, options, workers, on_scan)
+        prepared = prepare(files, source, options, workers, reuse or {}, on_scan)
         by_id = {component.id: component for component in prepared.assignment.components}
         expected = record.expected_layers(prepared.plan, reuse or {})
+        kept = {layer.diff_id: layer.size for layer in prepared.kept}
         specs = [
             LayerSpec(
                 np.concatenate([by_id[ident].positions for ident in layer.components]),
                 sum(by_id[ident].size for ident in layer.components),
                 record.layer_annotations(layer, by_id),
                 diff_id,
+                None if diff_id is None else kept.get(diff_id),
             )
             for layer, diff_id in zip(prepared.plan.layers, expected, strict=True)
         ]
@@ -313,7 +348,7 @@ def _documents(
     reuse: Reuse,
 ) -> ImageDocuments:
     """Return the config (with history and Ledger) and the annotations for the written layers."""
-    history = record.layer_history(prepared.plan, by_id, layers)
+    history = record.layer_history(prepared.plan, by_id, layers, {layer.diff_id for layer in prepared.kept})
     config = record.without_ledger(prepared.config)
     if options.record:
         previous = source.base if source.previous is None else source.previous

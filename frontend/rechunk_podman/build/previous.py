@@ -151,6 +151,11 @@ def found(reference: str, record: ImageRecord, state: State | None = None) -> Pr
     return Previous(record, pinned, kind, trusted=parsed.digest is not None or known)
 
 
+def compressions(options: BuildOptions) -> frozenset[str]:
+    """Return the compressions that reused blobs may have."""
+    return acceptable(options.compression.kind, docker=options.docker or options.format is Format.DOCKER)
+
+
 class _UnsoundBlobsError(RechunkError):
     """Blobs that were to be reused are wrong; see verify_blobs()."""
 
@@ -186,9 +191,7 @@ def build(
 
     in_registry = previous.kind is LocationKind.REGISTRY
     cache = verified.cache_file() if in_registry and not recheck else None
-    compressions = acceptable(
-        options.compression.kind, docker=options.docker or options.format is Format.DOCKER
-    )
+    accepted = compressions(options)
     excluded = set(without)
     sound = set(verified.load(cache))
 
@@ -198,10 +201,11 @@ def build(
             for layer in layers
             if (known := reuse.get(layer.diff_id)) and known.digest == layer.descriptor.digest
         }
+        if in_registry and source.foreign is not None:
+            # To plan with these layers, they were fetched, and both hashes were compared.
+            sound.update(claim for claim in claims if claim[1] in source.foreign.read)
         new = [layer for claim, layer in claims.items() if claim not in sound]
-        if not new:
-            return
-        unsound = verify_blobs(previous, new, registry)
+        unsound = verify_blobs(previous, new, registry) if new else {}
         sound.update(claims)
         verified.remember(cache, (claim for claim in claims if claim[0] not in unsound))
         if unsound:
@@ -209,7 +213,7 @@ def build(
 
     wanted = (not previous.trusted) if verify is None else verify
     while True:
-        reuse = reusable(previous.record, compressions, without=excluded)
+        reuse = reusable(previous.record, accepted, without=excluded)
         try:
             return pipeline.build(
                 source,

@@ -18,6 +18,7 @@ from typing import Any
 from rechunk_podman.build import image_ledger, pipeline
 from rechunk_podman.build import previous as earlier
 from rechunk_podman.build.documents import plan_document
+from rechunk_podman.build.foreign import foreign_layers, opened_foreign
 from rechunk_podman.build.job import LOG, RESULT, Failure, Job, Result
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source
@@ -28,8 +29,9 @@ from rechunk_podman.log import blobs_to, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
-from rechunk_podman.oci.read.image import ImageSource, open_image
+from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.reference import STORAGE, LocationKind
+from rechunk_podman.oci.reuse import reusable
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output, OutputKind
@@ -59,6 +61,7 @@ def run(job: Job) -> Built:
     Raises:
         RechunkError: the root filesystem, the config, the previous image or the output is not usable.
     """
+    before = _previous(job)
     with ExitStack() as stack:
         layers = None
         if job.layers is not None:
@@ -66,18 +69,34 @@ def run(job: Job) -> Built:
             folder = Path(stack.enter_context(TemporaryDirectory(dir=job.rootfs)), "rootfs")
             folder.mkdir(mode=0o700)
             job = replace(job, rootfs=str(folder))
-        return _run(job, layers)
+        source = Source(job.rootfs, job.config, layers=layers)
+        if not job.options.fresh:
+            foreign = None
+            if before is not None and _may_adopt(job, before):
+                foreign = stack.enter_context(opened_foreign(before, job.registry))
+            previous, base = _memories(before, job.config, is_missed=foreign is None)
+            source = replace(source, previous=previous, base=base, foreign=None if base else foreign)
+        return _run(job, source, before)
 
 
-def _run(job: Job, layers: ImageSource | None) -> Built:
-    before = _previous(job)
-    previous, base = (None, None) if job.options.fresh else _memories(before, job.config)
-    source = Source(job.rootfs, job.config, previous, base, layers)
+def _may_adopt(job: Job, before: Previous) -> bool:
+    """Return True if layers of the previous image may stay that another tool made."""
+    known = reusable(before.record, earlier.compressions(job.options))
+    return (
+        job.options.adopt
+        and job.reuse
+        and before.has_blobs
+        and (job.plan_only or Output.parse(job.output).kind is OutputKind.OCI)
+        and any(before.record.layers[index].diff_id in known for index in foreign_layers(before.record))
+    )
+
+
+def _run(job: Job, source: Source, before: Previous | None) -> Built:
     if job.plan_only:
         configs = [before.record.config] if before else []
         configs += [ImageConfig.parse(job.config)] if job.config is not None else []
         known = {DiffId(text) for config in configs for text in config.diff_ids}
-        prepared = pipeline.plan_only(source, job.options)
+        prepared = pipeline.plan_only(source, job.options, known)
         return Built(prepared, plan_document(prepared, known))
     output = Output.parse(job.output)
     _warn_of_format(job, output)
@@ -223,9 +242,18 @@ def _previous(job: Job) -> Previous | None:
     return Previous(record, job.previous, LocationKind.DOCUMENT)
 
 
-def _memories(before: Previous | None, config: str | None) -> tuple[Ledger | None, Ledger | None]:
-    """Return the Ledgers of the previous image and of the base; log a warning for an unusable one."""
-    own = None if before is None else image_ledger.remembered(before.record.config, before.reference)
+def _memories(
+    before: Previous | None, config: str | None, *, is_missed: bool
+) -> tuple[Ledger | None, Ledger | None]:
+    """Return the Ledgers of the previous image and of the base; log a warning for an unusable one.
+
+    Args:
+        is_missed: log a warning, too, if the previous image has none.
+    """
+    own = None
+    if before is not None:
+        find = image_ledger.remembered if is_missed else image_ledger.inherited
+        own = find(before.record.config, before.reference)
     if config is None:
         return image_ledger.memories(own, None)
     return image_ledger.memories(own, image_ledger.inherited(ImageConfig.parse(config), "the image config"))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rechunk_podman.cli.options import (
+    Adopt,
     Annotation,
     Arch,
     Bootc,
@@ -76,6 +77,7 @@ class ImageOptions:
     manifest_format: ManifestFormat = None
     fresh: Fresh = False
     no_ledger: NoLedger = False
+    adopt: Adopt = "yes"
     reuse: Reuse = True
     verify_previous: VerifyPrevious = None
     state: State = None
@@ -107,6 +109,8 @@ class ImageOptions:
         profile = self.max_layers or wanted or ("bootc" if self.bootc else None)
         if self.manifest_format not in (None, *Format):
             raise UsageError(f"no such format: {self.manifest_format}", hint="one of: " + ", ".join(Format))
+        if self.adopt not in ("yes", "no"):
+            raise UsageError(f"neither yes nor no: {self.adopt!r}", hint="--adopt no, or leave it out")
         chosen = None if self.manifest_format is None else Format(self.manifest_format)
         is_docker = profile == "docker" or chosen is Format.DOCKER
         usual = "none" if not pushed else "gzip" if is_docker else "zstd"
@@ -131,6 +135,7 @@ class ImageOptions:
             bootc=bool(self.bootc),
             fresh=self.fresh,
             record=not self.no_ledger,
+            adopt=self.adopt == "yes",
             tag=self.tag,
             threads=self.threads,
         )

@@ -176,6 +176,13 @@ ManifestFormat = Annotated[
 CompressionLevel = Annotated[int | None, for_layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]
 Fresh = Annotated[bool, for_layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
 NoLedger = Annotated[bool, for_layers("--no-ledger", help="Record nothing in the image for the next one.")]
+Adopt = Annotated[
+    str,
+    for_layers(
+        metavar="yes|no",
+        help="Keep layers of the previous image that another tool made, while nothing in them changes.",
+    ),
+]
 Reuse = Annotated[
     bool, for_layers("--reuse/--no-reuse", help="Name unchanged blobs of the previous image again.")
 ]

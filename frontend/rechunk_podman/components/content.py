@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import Board, Flags, padded_digest
-from rechunk_podman.model import Positions
+from rechunk_podman.model import Positions, Tree
 from rechunk_podman.native import read_files
 from rechunk_podman.packages.digests import ALGORITHMS, DIGEST_SIZE, SHA256
 from rechunk_podman.rootfs.root import Root
@@ -82,6 +82,30 @@ def digest_missing(
     items = ((root, _files(board, batch), algorithm) for batch, algorithm in batches)
     for number, digests in (workers or Workers(1)).map(_digest_files, items):
         _set_digests(board, batches[number][0], digests)
+
+
+def file_digests(root: Root, tree: Tree, positions: Positions, workers: Workers) -> dict[int, bytes]:
+    """Return the SHA-256 (32 bytes) of the regular files at these positions.
+
+    Raises:
+        RootfsError: as digest_file().
+    """
+    sizes = tree.column("size")
+    batches = list(_batches(positions, sizes))
+    mtimes = tree.column("mtime")
+    items = (
+        (
+            root,
+            list(zip(tree.paths_at(batch), sizes[batch].tolist(), mtimes[batch].tolist(), strict=True)),
+            SHA256,
+        )
+        for batch in batches
+    )
+    found: dict[int, bytes] = {}
+    for number, digests in workers.map(_digest_files, items):
+        for index, position in enumerate(batches[number].tolist()):
+            found[position] = digests[index * DIGEST_SIZE : index * DIGEST_SIZE + 32]
+    return found
 
 
 def _set_digests(board: Board, positions: Positions, digests: bytes) -> None:

@@ -175,8 +175,12 @@ def _layer(
 def _named(layer: LayerRecord) -> tuple[str, tuple[str, ...], int]:
     """Return (source, component names, number of further ones) of a layer that no Ledger describes."""
     comment: tuple[tuple[str, ...], int] = ((), 0)
-    if layer.history is not None and layer.history.created_by in (CREATED_BY, CHUNKAH):
-        comment = parse_comment(layer.history.comment, ours=layer.history.created_by == CREATED_BY)
+    if layer.history is not None and layer.history.created_by in (
+        CREATED_BY,
+        records.KEPT_CREATED_BY,
+        CHUNKAH,
+    ):
+        comment = parse_comment(layer.history.comment, ours=layer.history.created_by != CHUNKAH)
     annotations = {} if layer.descriptor is None else layer.descriptor.annotations
     for key, separator in ANNOTATIONS:
         names = tuple(name for name in annotations.get(key, "").split(separator) if name)

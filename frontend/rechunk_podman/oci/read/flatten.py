@@ -10,7 +10,7 @@ the symlinks, tested by tests/tools/test_tar_clients.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -37,6 +37,9 @@ class TreeDigest:
 
     sha256: path of each regular file -> 32 bytes.
     looked: path -> the result of `look` for the file (read_tree()), unless it was None.
+    removed: paths that whiteouts delete in layers below (read_layer()); directories whose content an opaque
+        whiteout hides, with a slash behind.
+    size: bytes of the uncompressed tar (read_layer()).
 
     For a tree from an image, Entry.dev is 0, Entry.ino numbers the hard-link groups, and the root and the
     directories that no layer holds are 0755 0:0 with the mtime 0.
@@ -46,6 +49,8 @@ class TreeDigest:
     tree: Tree
     sha256: Mapping[str, bytes]
     looked: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
+    size: int = 0
 
 
 @dataclass(slots=True)
@@ -87,9 +92,25 @@ def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
     return overlay.finish(image.name)
 
 
+def read_layer(image: ImageSource, index: int) -> TreeDigest:
+    """Read one layer as if there were none below it, with the paths that it deletes in those.
+
+    Raises:
+        ImageError: as read_tree(); a hard link to a file of a lower layer is one to nothing.
+    """
+    overlay = _Overlay()
+    name = f"{image.name}: layer {index + 1}"
+    with image.layer(index) as stream:
+        for member, content in members(stream, name, partial(overlay.apply_global, index, name)):
+            overlay.apply(index, member, content, name)
+        size = stream.raw.size
+    return replace(overlay.finish(image.name), removed=tuple(overlay.removed), size=size)
+
+
 class _Overlay:
     def __init__(self, look: Look | None = None) -> None:
         self.look = look
+        self.removed: list[str] = []
         self.inodes: dict[str, _Inode] = {}
         self.children: dict[str, set[str]] = {"": set()}
         self.count = 0
@@ -112,6 +133,7 @@ class _Overlay:
             self._parents(layer, parent, name)
         if member.kind is Kind.CHAR and member.rdev == (0, 0):
             # A character device 0:0 is a whiteout in an overlay, which most clients use.
+            self.removed.append(path)
             self._remove(path)
             return
         if member.link is not None:
@@ -159,6 +181,7 @@ class _Overlay:
         if parent in self.inodes and not self._is_directory(parent):
             raise ImageError(f"{name}: {base!r} lies below {parent!r}, which is no directory")
         if base == OPAQUE:
+            self.removed.append(f"{parent}/")
             for child in sorted(self.children.get(parent, ())):
                 self._remove_older(layer, f"{parent}/{child}" if parent else child)
         elif base.startswith(_META):
@@ -167,7 +190,9 @@ class _Overlay:
             raise ImageError(f"{name}: a whiteout of nothing in {parent!r}")
         else:
             child = base[len(WHITEOUT) :]
-            self._remove_older(layer, f"{parent}/{child}" if parent else child)
+            path = f"{parent}/{child}" if parent else child
+            self.removed.append(path)
+            self._remove_older(layer, path)
 
     def _below(self, path: str) -> list[str]:
         """Return the path and all paths below it, parents first."""

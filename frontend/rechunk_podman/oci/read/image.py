@@ -118,8 +118,10 @@ class ImageSource:
         return self.record.name
 
     @contextmanager
-    def layer(self, index: int) -> Iterator[BinaryIO]:
+    def layer(self, index: int) -> Iterator[Any]:
         """Yield the uncompressed tar of a layer (0 is the bottom); hash it while it is read.
+
+        It is a buffered binary stream, whose `raw` is a HashingReader.
 
         Raises:
             ImageError: the blob is missing, damaged or of another size; or, at the end of the block, the tar

@@ -38,12 +38,15 @@ class LayerSpec:
     size: approximate bytes; larger layers are written first.
     annotations: of its descriptor.
     expected: the diff_id that it will probably have; see `reuse` of write_image().
+    kept: bytes of the tar of a layer that another tool made, has the diff_id `expected` and is in `reuse`:
+        neither written nor hashed. None: the layer is made of its positions.
     """
 
     positions: Positions
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
     expected: DiffId | None = None
+    kept: int | None = None
 
 
 def write_image(
@@ -149,6 +152,10 @@ def _write_layers(
             file = files.get(index)
             yield index, write_layer(source.root, stream, file, compression, threads, workers.ended)
 
+    for index, spec in enumerate(layers):
+        if spec.kept is not None and spec.expected is not None:
+            order.remove(index)
+            yield index, Layer.plain(spec.expected, spec.kept)
     expected = {index for index in order if layers[index].expected in known}
     unexpected: list[int] = []
     for indices, hashed in ((order, expected), (unexpected, ())):

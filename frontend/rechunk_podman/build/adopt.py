@@ -1,0 +1,272 @@
+"""Adoption: layers of the previous image that another tool made stay as they are, byte for byte.
+
+A layer may stay if each of its entries is in the new tree with the same content and metadata. The layers
+above hold all other components, and hold them whole: the files of such a component that are in a kept layer,
+too, are there twice, with the same content.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from rechunk_podman.components.assign import ROOT_ID, Assignment
+from rechunk_podman.components.content import file_digests
+from rechunk_podman.errors import ImageError
+from rechunk_podman.log import NOTE, begin_phase
+from rechunk_podman.model import Component, ComponentId, Kind, Placement, Positions, Tree
+from rechunk_podman.oci.read.flatten import TreeDigest, read_layer
+from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.planning.ledger import Ledger, diff_id_prefix
+from rechunk_podman.planning.on_kept import room_for_kept
+from rechunk_podman.rootfs.acl import add_inherited
+from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.xattrs import compared_xattrs
+from rechunk_podman.units import human_size
+from rechunk_podman.workers import Workers
+
+log = logging.getLogger("rechunk_podman")
+
+LEAST_SHARE = 0.5
+"""The least share of the bytes of a kept layer that no layer above it repeats."""
+
+_KEEP_MTIME = "user.mtime"
+
+
+@dataclass(frozen=True, slots=True)
+class Foreign:
+    """The previous image, and those of its layers that another tool made.
+
+    layers: their numbers, from 0.
+    read: diff_ids of the layers that were read to their ends, and are sound.
+    """
+
+    image: ImageSource
+    layers: tuple[int, ...]
+    read: set[DiffId] = field(default_factory=set)
+
+    @property
+    def prefixes(self) -> frozenset[bytes]:
+        """The prefixes of the diff_ids of these layers."""
+        records = self.image.record.layers
+        return frozenset(diff_id_prefix(records[index].diff_id) for index in self.layers)
+
+
+@dataclass(frozen=True, slots=True)
+class KeptLayer:
+    """A layer that stays as it is.
+
+    size: bytes of its tar.
+    components: those that no layer above has to hold.
+    """
+
+    diff_id: DiffId
+    size: int
+    components: tuple[ComponentId, ...]
+
+
+@dataclass(slots=True)
+class _Candidate:
+    """A layer that may stay. positions: of its entries in the tree, without the root."""
+
+    diff_id: DiffId
+    size: int
+    positions: Positions
+    members: list[Component] = field(default_factory=list)
+
+
+def kept_layers(
+    root: Root,
+    tree: Tree,
+    assignment: Assignment,
+    foreign: Foreign,
+    reusable: Container[DiffId],
+    previous: Ledger | None,
+    *,
+    max_layers: int,
+    workers: Workers,
+) -> tuple[KeptLayer, ...]:
+    """Read the layers of another tool in the previous image; return those that stay, bottom first.
+
+    Args:
+        reusable: diff_ids of the layers that the destination of the new image has.
+        previous: the Ledger of the previous image. A layer that it says has changed is not read.
+
+    Raises:
+        RootfsError: a file changed or cannot be read. ToolError: the registry did not answer.
+    """
+    begin_phase("reading the previous image")
+    components = assignment.components
+    unchanged = {component.id for component in components if previous and not previous.changed(component)}
+    found: list[_Candidate] = []
+    contents: list[dict[int, bytes]] = []
+    for index in foreign.layers:
+        record = foreign.image.record.layers[index]
+        if record.diff_id not in reusable or _has_changed(record.diff_id, previous, unchanged):
+            continue
+        try:
+            layer = read_layer(foreign.image, index)
+        except ImageError as error:
+            log.log(NOTE, "layer %d of the previous image is not kept: %s", index + 1, error.message)
+            continue
+        foreign.read.add(record.diff_id)
+        matched = _matching(tree, assignment.mtimes, layer)
+        if matched is None:
+            log.debug("layer %d of the previous image is not kept: its files changed", index + 1)
+            continue
+        positions, digests = matched
+        found.append(_Candidate(record.diff_id, layer.size, positions))
+        contents.append(digests)
+    wanted = np.array(sorted(set().union(*contents)), np.intp)
+    present = file_digests(root, tree, wanted, workers)
+    same = [
+        candidate
+        for candidate, digests in zip(found, contents, strict=True)
+        if all(present[position] == digest for position, digest in digests.items())
+    ]
+    chosen = _chosen(tree, components, same, max_layers)
+    sizes = {
+        layer.diff_id: layer.descriptor.size for layer in foreign.image.record.layers if layer.descriptor
+    }
+    log.log(
+        NOTE,
+        "%d of %d layers that other tools made stay as they are, %s of %s (--adopt no plans all anew)",
+        len(chosen),
+        len(foreign.layers),
+        human_size(sum(sizes.get(candidate.diff_id, 0) for candidate in chosen)),
+        human_size(sum(sizes.get(foreign.image.record.layers[index].diff_id, 0) for index in foreign.layers)),
+    )
+    return tuple(
+        KeptLayer(
+            candidate.diff_id, candidate.size, tuple(sorted(component.id for component in candidate.members))
+        )
+        for candidate in chosen
+    )
+
+
+def _has_changed(diff_id: DiffId, previous: Ledger | None, unchanged: Container[ComponentId]) -> bool:
+    """Return True if the Ledger says that a component of the layer has changed."""
+    prefix = diff_id_prefix(diff_id)
+    return previous is not None and any(
+        ident not in unchanged
+        for layer in previous.layers
+        if layer.prefix == prefix
+        for ident in layer.components
+    )
+
+
+def _matching(
+    tree: Tree, mtimes: npt.NDArray[np.int64], layer: TreeDigest
+) -> tuple[Positions, dict[int, bytes]] | None:
+    """Return the positions of a layer's entries, and of its files the SHA-256; None if an entry differs.
+
+    Modification times may differ, but for those that the new layers, too, leave as they are.
+    """
+    if any(path.endswith("/") or path in tree for path in layer.removed):
+        return None
+    add_inherited(layer.tree)
+    positions = tree.paths.find_joined(layer.tree.paths.text)
+    if (positions < 0).any():
+        return None
+    digests: dict[int, bytes] = {}
+    for position, (path, old) in zip(positions.tolist(), layer.tree.items(), strict=True):
+        new = tree.entry(position)
+        fields = (old.kind, old.mode, old.uid, old.gid, old.size, old.target, old.rdev)
+        if fields != (new.kind, new.mode, new.uid, new.gid, new.size, new.target, new.rdev):
+            return None
+        if compared_xattrs(old) != compared_xattrs(new):
+            return None
+        if old.kind is Kind.FILE:
+            own = path.endswith(".py") or any(name == _KEEP_MTIME for name, _ in new.xattrs)
+            if own and mtimes[position] == new.mtime != old.mtime:
+                return None
+            digests[tree.leader.get(position, position)] = layer.sha256[path]
+    if not _same_links(tree, positions, layer.tree):
+        return None
+    return positions, digests
+
+
+def _same_links(tree: Tree, positions: Positions, old: Tree) -> bool:
+    """Return True if exactly the same names are hard links of each other in the layer as in the tree."""
+    groups: dict[int, set[int]] = {}
+    for position, leader in tree.leader.items():
+        groups.setdefault(leader, {leader}).add(position)
+    group_of = {position: leader for leader, members in groups.items() for position in members}
+    held: dict[int, set[int]] = {}
+    for position, leader in old.leader.items():
+        first = int(positions[leader])
+        held.setdefault(first, {first}).add(int(positions[position]))
+    touched = {group_of[position] for position in positions.tolist() if position in group_of}
+    return {frozenset(groups[leader]) for leader in touched} == set(map(frozenset, held.values()))
+
+
+def _chosen(
+    tree: Tree, components: Sequence[Component], candidates: list[_Candidate], max_layers: int
+) -> list[_Candidate]:
+    """Return the candidates that stay, each with its components.
+
+    A component that all kept layers together hold whole belongs to that with most of its bytes. A layer of
+    which the layers above would repeat too much goes, and the smallest go where there are too many.
+    """
+    sizes = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0) + 512
+    sizes[list(tree.leader)] = 512
+    movable = [
+        component
+        for component in components
+        if component.placement is Placement.SHARED and component.id != ROOT_ID
+    ]
+    while candidates:
+        covered = np.zeros(len(tree), np.bool_)
+        for candidate in candidates:
+            covered[candidate.positions] = True
+        held = [component for component in movable if covered[component.positions].all()]
+        whole = np.zeros(len(tree), np.bool_)
+        for component in held:
+            whole[component.positions] = True
+        values = []
+        for candidate in candidates:
+            own = sizes[candidate.positions]
+            values.append((float(own[whole[candidate.positions]].sum()), float(own.sum())))
+        for candidate, members in zip(candidates, _owned(tree, sizes, held, candidates), strict=True):
+            candidate.members = members
+        worst = min(
+            range(len(candidates)),
+            key=lambda index: (
+                bool(candidates[index].members),
+                values[index][0] >= LEAST_SHARE * values[index][1],
+                values[index][0],
+                -index,
+            ),
+        )
+        names = {component.id for component in held}
+        others = [component for component in components if component.id not in names]
+        fits = len(candidates) <= room_for_kept(others, max_layers)
+        repeated = values[worst][0] < LEAST_SHARE * values[worst][1]
+        if candidates[worst].members and not repeated and fits:
+            return candidates
+        candidates = [candidate for index, candidate in enumerate(candidates) if index != worst]
+    return []
+
+
+def _owned(
+    tree: Tree, sizes: npt.NDArray[np.int64], held: Sequence[Component], candidates: Sequence[_Candidate]
+) -> Iterator[list[Component]]:
+    """Yield the components of each candidate: each belongs to the one with most of its bytes."""
+    owner = np.full(len(tree), -1, np.int64)
+    for number, component in enumerate(held):
+        owner[component.positions] = number
+    shares = np.zeros((len(candidates), len(held)))
+    for index, candidate in enumerate(candidates):
+        owners = owner[candidate.positions]
+        known = owners >= 0
+        shares[index] = np.bincount(
+            owners[known], weights=sizes[candidate.positions][known], minlength=len(held)
+        )
+    best = shares.argmax(axis=0) if len(held) else np.empty(0, np.intp)
+    for index in range(len(candidates)):
+        yield [held[number] for number in np.flatnonzero(best == index).tolist()]

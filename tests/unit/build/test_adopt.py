@@ -1,0 +1,247 @@
+"""Adoption: layers of another tool stay where every entry is right, and the image is right in every case."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import random
+import shutil
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rechunk_podman.build import image_ledger
+from rechunk_podman.build.job import Job
+from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.build.run import run
+from rechunk_podman.explain.run import verify
+from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.write.compress import Compression
+from support.oci_material import Layout, directory, make_tar, member
+
+GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+OPTIONS = BuildOptions(compression=Compression.parse("gzip", 1), max_layers=24)
+
+
+def layout(path: Path, *layers: list[Any]) -> Path:
+    """An image of layers made by another tool, compressed."""
+    made = Layout(path)
+    for members in layers:
+        tar = make_tar(members)
+        made.layer(tar, gzip.compress(tar, mtime=0), GZIP)
+    return made.finish()
+
+
+def manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the one image in a layout."""
+    (entry,) = json.loads((path / "index.json").read_bytes())["manifests"]
+    found = json.loads((path / "blobs" / entry["digest"].replace(":", "/")).read_bytes())
+    assert isinstance(found, dict)
+    return found
+
+
+def config(path: Path) -> ImageConfig:
+    digest = manifest(path)["config"]["digest"]
+    return ImageConfig.parse((path / "blobs" / digest.replace(":", "/")).read_bytes())
+
+
+def blobs(path: Path) -> list[str]:
+    return [layer["digest"] for layer in manifest(path)["layers"]]
+
+
+def updated(new: Path, previous: Path, output: Path, options: BuildOptions = OPTIONS) -> Path:
+    """Splits `new` into `output`, and adds the blobs that only the previous image has."""
+    work = output.with_suffix(".work")
+    work.mkdir()
+    run(
+        Job(
+            rootfs=str(work),
+            layers=f"oci:{new}",
+            options=options,
+            config="{}",
+            previous=f"oci:{previous}",
+            output=f"oci:{output}",
+        )
+    )
+    work.rmdir()
+    for digest in blobs(output):
+        target = output / "blobs" / digest.replace(":", "/")
+        if not target.exists():
+            shutil.copy(previous / "blobs" / digest.replace(":", "/"), target)
+    (output / "org.rechunk.sparse.json").unlink(missing_ok=True)
+    return output
+
+
+def require_same(one: Path, two: Path) -> None:
+    found = verify(f"oci:{one}", f"oci:{two}")
+    assert found.same, found
+
+
+def data(seed: object, size: int = 20_000) -> bytes:
+    return random.Random(str(seed)).randbytes(size)
+
+
+def parts(*numbers: int, **changed: int) -> list[Any]:
+    """Members of components opt/partN; changed: partN=seed."""
+    return [
+        member(f"opt/part{number}/data", data=data((number, changed.get(f"part{number}", 0))), mtime=5)
+        for number in numbers
+    ]
+
+
+def test_unchanged_layers_stay_and_the_rest_is_planned(tmp_path: Path, caplog: Any) -> None:
+    """Other mtimes do not matter; the new Ledger describes every layer; the blobs are the old ones."""
+    old = layout(tmp_path / "old", parts(1, 2), parts(3, 4), parts(5, 6))
+    new = layout(tmp_path / "new", parts(1, 2, 3), parts(4, 5, 6, part4=1))
+    with caplog.at_level(25, "rechunk_podman"):
+        result = updated(new, old, tmp_path / "result")
+    assert "2 of 3 layers that other tools made stay as they are" in caplog.text
+    require_same(new, result)
+    kept = [digest for digest in blobs(result) if digest in blobs(old)]
+    assert kept == [blobs(old)[0], blobs(old)[2]]
+    found = image_ledger.find_ledger(config(result))
+    assert not found.derived
+    assert [str(ident) for ident in found.ledger.layers[0].components] == [
+        "unclaimed/opt/part1",
+        "unclaimed/opt/part2",
+    ]
+    again = updated(new, result, tmp_path / "again")
+    assert blobs(again) == blobs(result), "nothing changed, and nothing may move"
+
+
+def test_adopt_no_and_fresh_plan_all_anew(tmp_path: Path) -> None:
+    old = layout(tmp_path / "old", parts(1, 2), parts(3, 4))
+    for number, options in enumerate(
+        (BuildOptions(compression=OPTIONS.compression, adopt=False), BuildOptions(fresh=True))
+    ):
+        result = updated(old, old, tmp_path / f"result{number}", options)
+        assert not set(blobs(result)) & set(blobs(old))
+        require_same(old, result)
+
+
+def test_layers_that_became_dirty_are_replaced(tmp_path: Path) -> None:
+    """Every update changes a part; in the end no layer of the other tool is left, and none came back."""
+    old = previous = layout(tmp_path / "old", *(parts(2 * n, 2 * n + 1) for n in range(5)))
+    changed: dict[str, int] = {}
+    left = [len(blobs(old))]
+    for step in range(5):
+        changed[f"part{2 * step + step % 2}"] = step + 1
+        new = layout(tmp_path / f"new{step}", parts(*range(10), **changed))
+        previous = updated(new, previous, tmp_path / f"result{step}")
+        require_same(new, previous)
+        left.append(len(set(blobs(previous)) & set(blobs(old))))
+    assert left == [5, 4, 3, 2, 1, 0]
+
+
+CASES: dict[str, tuple[list[list[Any]], list[Any], int]] = {
+    "removed": ([parts(1, 2), parts(3)], parts(1, 3), 1),
+    "overwritten above": ([parts(1, 2), parts(2, part2=7)], parts(1, 2, part2=7), 1),
+    "deleted above": ([parts(1, 2), [member("opt/part1/.wh.data"), *parts(3)]], parts(2, 3), 1),
+    "deleted above and there again": (
+        [parts(1, 2), [member("opt/part1/.wh.data"), *parts(3)]],
+        parts(1, 2, 3),
+        1,
+    ),
+    "hidden by an opaque directory": (
+        [parts(1, 2), [member("opt/part1/.wh..wh..opq"), *parts(3)]],
+        parts(1, 2, 3),
+        1,
+    ),
+    "a hard link became a copy": (
+        [[*parts(1), member("opt/part1/link", tarfile.LNKTYPE, linkname="opt/part1/data")], parts(2)],
+        [*parts(1, 2), member("opt/part1/link", data=data((1, 0)), mtime=5)],
+        1,
+    ),
+    "a copy became a hard link": (
+        [[*parts(1), member("opt/part1/link", data=data((1, 0)), mtime=5)], parts(2)],
+        [*parts(1, 2), member("opt/part1/link", tarfile.LNKTYPE, linkname="opt/part1/data", mtime=5)],
+        1,
+    ),
+    "another owner": (
+        [parts(1), parts(2)],
+        [member("opt/part1/data", data=data((1, 0)), uid=1), *parts(2)],
+        1,
+    ),
+    "a directory of another mode": (
+        [[directory("opt", mode=0o700), *parts(1)], [directory("opt", mode=0o700), *parts(2)]],
+        [directory("opt", mode=0o750), *parts(1, 2)],
+        0,
+    ),
+    "a directory that a layer leaves out": (
+        [[directory("opt", mode=0o700), *parts(1)], parts(2)],
+        [directory("opt", mode=0o700), *parts(1, 2)],
+        1,
+    ),
+    "an attribute": (
+        [[member("opt/part1/data", data=data((1, 0)), pax={"SCHILY.xattr.user.x": "1"})], parts(2)],
+        parts(1, 2),
+        1,
+    ),
+    "of the same size": ([parts(1), parts(2)], parts(1, 2, part1=3), 1),
+    "below a symlink": (
+        [[member("lib", tarfile.SYMTYPE, linkname="opt"), member("lib2/x", data=data(1))], parts(2)],
+        [directory("lib"), member("lib/y", data=b"y"), member("lib2/x", data=data(1)), *parts(2)],
+        1,
+    ),
+    "a Python file whose time a .pyc records": (
+        [[member("opt/m/a.py", data=b"pass", mtime=8)], parts(2)],
+        [
+            member("opt/m/a.py", data=b"pass", mtime=9),
+            member(
+                "opt/m/__pycache__/a.cpython-311.pyc",
+                data=b"\xa7\r\r\n" + bytes(4) + (9).to_bytes(4, "little") + bytes(4),
+            ),
+            *parts(2),
+        ],
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_an_old_layer_holds_never_comes_back(tmp_path: Path, case: str) -> None:
+    layers, files, kept = CASES[case]
+    old = layout(tmp_path / "old", *layers)
+    new = layout(tmp_path / "new", files)
+    result = updated(new, old, tmp_path / "result")
+    require_same(new, result)
+    assert len(set(blobs(result)) & set(blobs(old))) == kept
+
+
+def random_layers(chance: random.Random) -> list[list[Any]]:
+    """Three layers over few names, with deletions, links and directories of several modes."""
+    found = []
+    for _ in range(3):
+        members = []
+        names = [f"opt/{chance.choice('abcd')}/{chance.choice('xyz')}" for _ in range(chance.randint(1, 5))]
+        for name in dict.fromkeys(names):
+            match chance.randint(0, 9):
+                case 0:
+                    head, _, base = name.rpartition("/")
+                    members.append(member(f"{head}/.wh.{base}"))
+                case 1:
+                    members.append(directory(name.rpartition("/")[0], mode=chance.choice((0o755, 0o750))))
+                case 2:
+                    members.append(member(name, tarfile.SYMTYPE, linkname="target"))
+                case 3:
+                    members.append(member(name, data=b"linked", mtime=1))
+                    members.append(member(f"{name}-link", tarfile.LNKTYPE, linkname=name, mtime=1))
+                case _:
+                    members.append(
+                        member(name, data=data(chance.randint(0, 2), 2000), uid=chance.choice((0, 0, 1)))
+                    )
+        found.append(members)
+    return found
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_old_layers_under_any_new_files(tmp_path: Path, seed: int) -> None:
+    """The new image is the old one with another layer above it, or something else altogether."""
+    chance = random.Random(seed)
+    layers = random_layers(chance)
+    old = layout(tmp_path / "old", *layers)
+    more = random_layers(chance)
+    new = layout(tmp_path / "new", *(layers + more[:1] if seed % 4 else more))
+    require_same(new, updated(new, old, tmp_path / "result"))
