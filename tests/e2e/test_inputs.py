@@ -14,6 +14,7 @@ import pytest
 from images.storage import oci_layout
 from support import tools
 from support.documents import check_document
+from support.pushing import small_tar
 
 NAME = "localhost/layered:test"
 
@@ -78,8 +79,7 @@ def digest(layout: Path) -> str:
 def split(storage: tools.Storage, source: str, output: Path) -> str:
     """Splits an image into a layout; the digest of the result."""
     done = storage.rechunk("split", source, "--output", f"oci:{output}", "--tls-verify=false", "--json")
-    check_document("split", json.loads(done.out))
-    assert json.loads(done.out)["source"]
+    assert check_document("split", done.out)["source"]
     return digest(output)
 
 
@@ -137,12 +137,10 @@ def test_packages_are_found_in_a_layout(storage: tools.Storage, debian_image: st
     expected = split(storage, debian_image, tmp_path / "of-storage")
     assert split(storage, f"oci:{layout}", tmp_path / "of-layout") == expected
     done = storage.rechunk("inspect", f"oci:{tmp_path / 'of-layout'}", "--json")
-    assert '"dpkg/libc6"' in done.out
+    assert '"dpkg/glibc"' in done.out
 
 
-def test_a_directory_with_a_config_and_results_in_storage(
-    storage: tools.Storage, layered: Path, tmp_path: Path
-) -> None:
+def test_a_directory_with_a_config_and_results_in_storage(storage: tools.Storage, tmp_path: Path) -> None:
     """--rootfs DIR --config FILE is what build does; a layout goes into storage under the name of -t."""
     (tmp_path / "root/opt").mkdir(parents=True)
     (tmp_path / "root/opt/file").write_text("content")
@@ -151,8 +149,9 @@ def test_a_directory_with_a_config_and_results_in_storage(
     storage.rechunk("split", *words, "--output", f"oci:{tmp_path / 'split'}")
     storage.rechunk("build", *words, "--output", f"oci:{tmp_path / 'build'}")
     assert digest(tmp_path / "split") == digest(tmp_path / "build")
-    done = storage.rechunk("split", f"oci:{layered}", check=False)
+    layout = oci_layout([small_tar(tmp_path / "small.tar", 1)], tmp_path / "layout")
+    done = storage.rechunk("split", f"oci:{layout}", check=False)
     assert done.code == 2
     assert "needs a name in local storage" in done.err
-    storage.rechunk("split", f"oci:{layered}", "-t", "localhost/from-layout:1")
-    storage.rechunk("verify", f"oci:{layered}", "localhost/from-layout:1")
+    storage.rechunk("split", f"oci:{layout}", "-t", "localhost/from-layout:1")
+    storage.rechunk("verify", f"oci:{layout}", "localhost/from-layout:1")

@@ -30,7 +30,7 @@ ALLOWED = {
     "registry": VALUES | {"oci", "programs", "registry"},
     "build": VALUES
     | {"rootfs", "components", "planning", "oci", "programs", "registry", "build", "__init__"},
-    "split": VALUES | {"oci", "programs", "registry", "build", "publish", "split", "__init__"},
+    "split": VALUES | {"oci", "programs", "registry", "build", "publish", "explain", "split", "__init__"},
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
     "explain": VALUES | {"rootfs", "components", "planning", "oci", "registry", "images", "build", "explain"},

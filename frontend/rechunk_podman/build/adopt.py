@@ -176,6 +176,8 @@ def _matching(
     digests: dict[int, bytes] = {}
     for position, (path, old) in zip(positions.tolist(), layer.tree.items(), strict=True):
         new = tree.entry(position)
+        if old.kind is Kind.SYMLINK:
+            old = old._replace(mode=new.mode)  # it has none in Linux
         fields = (old.kind, old.mode, old.uid, old.gid, old.size, old.target, old.rdev)
         if fields != (new.kind, new.mode, new.uid, new.gid, new.size, new.target, new.rdev):
             return None

@@ -100,8 +100,8 @@ class BuildOptions:
             raise UsageError(f"max_size is out of range: {self.max_size}", hint="bytes, at least 1")
 
 
-def parse_max_size(text: str | None) -> int | None:
-    """Return the limit of `--max-size TEXT` in bytes, None for no limit.
+def parse_limit(option: str, text: str | None) -> int | None:
+    """Return the limit of `--OPTION TEXT` in bytes, None for no limit.
 
     Raises:
         UsageError: the text is not a size of at least one byte.
@@ -110,7 +110,7 @@ def parse_max_size(text: str | None) -> int | None:
         return None
     size = parse_size(text)
     if not size:
-        raise UsageError(f"not a size: {text!r}", hint="for example --max-size 20GB, or 512MiB, or bytes")
+        raise UsageError(f"not a size: {text!r}", hint=f"for example {option} 20GB, or 512MiB, or bytes")
     return size
 
 

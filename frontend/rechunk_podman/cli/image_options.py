@@ -96,8 +96,8 @@ class ImageOptions:
         """
         from rechunk_podman.build.options import (
             BuildOptions,
+            parse_limit,
             parse_max_layers,
-            parse_max_size,
             parse_root_mode,
         )
         from rechunk_podman.cli.inputs import absolute_files, groups_of
@@ -131,7 +131,7 @@ class ImageOptions:
             keep_mtime=tuple(self.keep_mtime or ()),
             keep_selinux=self.keep_selinux,
             root_mode=parse_root_mode(self.root_mode),
-            max_size=parse_max_size(self.max_size),
+            max_size=parse_limit("--max-size", self.max_size),
             bootc=bool(self.bootc),
             fresh=self.fresh,
             record=not self.no_ledger,

@@ -147,6 +147,13 @@ Digestfile = Annotated[
 SignHint = Annotated[
     bool, for_output("--sign-by-digest-hint", help="Print how to sign the pushed image, by its digest.")
 ]
+MaxUpdate = Annotated[
+    str | None,
+    for_output(
+        metavar="SIZE",
+        help="Fail if a client of the image before this one would download more than SIZE: 500MB, 1GiB.",
+    ),
+]
 PlanOnly = Annotated[bool, for_output("--plan-only", help="Print the plan, write no image.")]
 
 # Layers

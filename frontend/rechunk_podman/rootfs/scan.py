@@ -270,7 +270,10 @@ class _Scanner:
         special = np.flatnonzero(kinds >= Kind.FIFO).tolist()
         attributed = [position for position, (_, _, xattrs) in tree.more.items() if xattrs]
         odd = sorted({*special, *attributed} - set(self.gone))
-        numbers, parents = tree.numbers.tobytes(), tree.parent.astype(np.int64).tobytes()
+        rows = tree.numbers.copy()
+        # Linux gives every symlink this mode, whatever the layer says (symlink(7)).
+        rows[kinds == Kind.SYMLINK, NUMBERS.index("mode")] = 0o777
+        numbers, parents = rows.tobytes(), tree.parent.astype(np.int64).tobytes()
         self.add([(-1, "")], (tree.paths.text, numbers, parents, tree.more, [], odd))
 
     def read(self, directories: list[_Directory]) -> _Found:

@@ -15,8 +15,11 @@ from pathlib import Path
 
 from rechunk_podman.build.job import Job
 from rechunk_podman.errors import UsageError
+from rechunk_podman.explain.download import compare
+from rechunk_podman.explain.inspect import describe
+from rechunk_podman.explain.limit import require_at_most
 from rechunk_podman.log import NOTE
-from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.documents import ImageRecord, image_record
 from rechunk_podman.oci.reference import Pinned, host_of
 from rechunk_podman.oci.spec import Digest
 from rechunk_podman.programs import space
@@ -137,11 +140,15 @@ def _push_first(
     for rest in reversed(range(ROUNDS)):
         with Uploads(target.repository, registry) as uploads:
             meter.aside = uploads.bytes_sent
-            result = chunk(job, work, env, meter, partial(uploads.add, moved=blobs))
+            ahead = None if request.max_update is not None else partial(uploads.add, moved=blobs)
+            result = chunk(job, work, env, meter, ahead)
+            record = image_record(
+                "the result", (result.manifest or "").encode(), (result.config or "").encode()
+            )
+            _require_small_update(task, request, record)
             meter.begin_upload(layout)
             uploads.finish(meter.tick)
         sent += uploads.bytes_sent()
-        record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
         digest = record.digest or Digest("")
         before = bytes_read()
         place = Pinned(target.repository, digest) if by_digest else target
@@ -181,6 +188,16 @@ def _push_first(
         ),
         digest,
     )
+
+
+def _require_small_update(task: Task, request: SplitRequest, record: ImageRecord) -> None:
+    """Raise UpdateTooLargeError if a client of the previous image would download too much."""
+    if request.max_update is None:
+        return
+    if task.previous is None:
+        log.log(NOTE, "--max-update: there is no previous image, so there is no update yet")
+        return
+    require_at_most(compare(describe(task.previous.record), describe(record)), request.max_update)
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:

@@ -47,6 +47,8 @@ class SplitRequest:
     reuse, verify, state: see Job.
     workdir: directory for temporary files; None: TMPDIR, else /var/tmp.
     plan_only: write no image.
+    max_update: the most bytes that a client of the previous image may download; if it were more, nothing is
+        pushed.
     """
 
     image: str
@@ -65,6 +67,7 @@ class SplitRequest:
     workdir: str | None = None
     plan_only: bool = False
     rootfs: str | None = None
+    max_update: int | None = None
 
     @property
     def into_storage(self) -> bool:

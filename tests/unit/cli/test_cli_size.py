@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.build.options import parse_max_size
+from rechunk_podman.build.options import parse_limit
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.validate.image import validate
 
@@ -77,10 +77,10 @@ def test_hard_links_count_once(top: Path, tmp_path: Path) -> None:
     [("10", 10), ("1.5 TB", 15 * 10**11), ("20GB", 2 * 10**10), ("512MiB", 512 << 20), ("2k", 2000)],
 )
 def test_sizes(text: str, size: int) -> None:
-    assert parse_max_size(text) == size
+    assert parse_limit("--max-size", text) == size
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "many", "1iB", "1 PB", "1e9", "٣"])
 def test_no_sizes(text: str) -> None:
     with pytest.raises(UsageError, match="not a size"):
-        parse_max_size(text)
+        parse_limit("--max-size", text)

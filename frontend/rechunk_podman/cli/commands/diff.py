@@ -9,7 +9,7 @@ import typer
 
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
+from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, MaxUpdate, Verbose, command
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.download import Update
@@ -35,6 +35,7 @@ def diff(
             help="List the paths that differ, too: reads the layers that differ, also from registries.",
         ),
     ] = False,
+    max_update: MaxUpdate = None,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -46,10 +47,13 @@ def diff(
     images recorded it.
     """
     set_up_logging(verbose)
+    from rechunk_podman.build.options import parse_limit
     from rechunk_podman.explain.documents import update_document
+    from rechunk_podman.explain.limit import require_at_most
     from rechunk_podman.explain.run import diff as update_of
     from rechunk_podman.lint.report import lint_update
 
+    limit = parse_limit("--max-update", max_update)
     registry = access.registry(old, new, platform=arch)
     update = update_of(old, new, registry)
     report = lint_update(old, new, (), registry) if files else None
@@ -58,6 +62,8 @@ def diff(
         print_json({**update_document(update), **({} if changes is None else {"files": changes})})
     else:
         _show(update, () if report is None else report.changes)
+    if limit is not None:
+        require_at_most(update, limit)
 
 
 def _show(update: Update, changes: Sequence[LayerChange]) -> None:

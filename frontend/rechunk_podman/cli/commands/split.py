@@ -16,6 +16,7 @@ from rechunk_podman.cli.options import (
     Access,
     Digestfile,
     Json,
+    MaxUpdate,
     Push,
     SignHint,
     Verbose,
@@ -45,6 +46,7 @@ def split(
     identity: IdentityOptions,
     access: Access,
     push: Push = None,
+    max_update: MaxUpdate = None,
     digestfile: Digestfile = None,
     sign_by_digest_hint: SignHint = False,
     rootfs: Annotated[
@@ -67,6 +69,7 @@ def split(
 ) -> None:
     """Split an image into content-based layers: into local storage, a registry or a file."""
     set_up_logging(verbose)
+    from rechunk_podman.build.options import parse_limit
     from rechunk_podman.oci.reference import Target, normalised_tag
     from rechunk_podman.split.request import Engine, SplitRequest
     from rechunk_podman.split.run import split as run
@@ -79,6 +82,10 @@ def split(
     targets = tuple(Target.parse(text) for text in push or ())
     if not targets and (digestfile is not None or sign_by_digest_hint):
         raise UsageError("only what is pushed has a digest", hint="--push docker://REPO:TAG")
+    if not targets and max_update is not None:
+        raise UsageError(
+            "--max-update is for a push", hint="`rechunk-podman diff --max-update` compares images"
+        )
     if engine not in list(Engine):
         raise UsageError(f"no such engine: {engine}", hint="one of: " + ", ".join(Engine))
     require_writable_files(digestfile=digestfile, state=image.state if targets else None)
@@ -106,6 +113,7 @@ def split(
         workdir=None if workdir is None else str(workdir.absolute()),
         plan_only=image.plan_only,
         rootfs=None if rootfs is None else str(rootfs.absolute()),
+        max_update=parse_limit("--max-update", max_update),
     )
     with progress_bar() as progress:
         result = run(request, progress)
