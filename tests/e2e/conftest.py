@@ -13,7 +13,7 @@ from images import debian, oddities, rpm
 from images.cache import MissingTool
 from support import tools
 from support.needs import require, unavailable
-from support.pushing import small_tar
+from support.pushing import Client, small_tar
 
 #: What `-k` chooses from, and the tests with `image` run on.
 IMAGES = ("debian", "rpm", "oddities")
@@ -131,6 +131,13 @@ def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tools.Registr
     require("docker-registry")
     with tools.loopback_registry(tmp_path_factory.mktemp("registry")) as found:
         yield found
+
+
+@pytest.fixture
+def client(tmp_path: Path, registry: tools.Registry) -> Iterator[Client]:
+    """A client of the registry, with an empty storage."""
+    with tools.private_storage(tmp_path / "client") as storage:
+        yield Client(storage, registry)
 
 
 @dataclass(frozen=True)

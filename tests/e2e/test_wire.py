@@ -3,38 +3,12 @@
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pytest
-
 from support import pushing, tools
+from support.pushing import Client
 
 LDCONFIG = "unclaimed/var/cache/ldconfig"
-_BLOB = re.compile(r'"GET /v2/[^ ]*/blobs/(sha256:[0-9a-f]{64}) [^"]*" 200 (\d+) ')
-
-
-@dataclass
-class Client:
-    """A storage of its own that pulls, and counts from the registry's log what it fetched."""
-
-    storage: tools.Storage
-    registry: tools.Registry
-
-    def pull(self, reference: str) -> dict[str, int]:
-        """Digest -> bytes of the blobs that were fetched for it."""
-        lines = len(self.registry.log.read_text().splitlines())
-        self.storage.run("podman", "pull", "--quiet", "--tls-verify=false", reference)
-        new = self.registry.log.read_text().splitlines()[lines:]
-        return {match[1]: int(match[2]) for line in new if (match := _BLOB.search(line))}
-
-
-@pytest.fixture
-def client(tmp_path: Path, registry: tools.Registry) -> Iterator[Client]:
-    with tools.private_storage(tmp_path / "client") as storage:
-        yield Client(storage, registry)
 
 
 def update(

@@ -16,6 +16,7 @@ from support import tools
 
 PARTS = 8
 CHANGED = 3
+_FETCHED = re.compile(r'"GET /v2/[^ ]*/blobs/(sha256:[0-9a-f]{64}) [^"]*" 200 (\d+) ')
 
 
 def small_tar(path: Path, seed: int) -> Path:
@@ -67,6 +68,21 @@ class Uploads:
         """Return the number of requests in the log that match `METHOD /path`."""
         lines = self.registry.log.read_text().splitlines()[self.lines :]
         return sum(bool(re.search(rf'"{pattern}[^"]* HTTP/1.1" 2', line)) for line in lines)
+
+
+@dataclass
+class Client:
+    """A storage of its own that pulls, and counts from the registry's log what it fetched."""
+
+    storage: tools.Storage
+    registry: tools.Registry
+
+    def pull(self, reference: str) -> dict[str, int]:
+        """Digest -> bytes of the blobs that were fetched for it."""
+        lines = len(self.registry.log.read_text().splitlines())
+        self.storage.run("podman", "pull", "--quiet", "--tls-verify=false", reference)
+        new = self.registry.log.read_text().splitlines()[lines:]
+        return {match[1]: int(match[2]) for line in new if (match := _FETCHED.search(line))}
 
 
 def push(storage: tools.Storage, image: str, *options: object, check: bool = True) -> tools.Done:
