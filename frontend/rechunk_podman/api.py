@@ -75,10 +75,11 @@ def split(
     registry: Registry | None = None,
     workdir: str | os.PathLike[str] | None = None,
 ) -> SplitResult:
-    """Split an image of local storage into content-based layers, as `rechunk-podman split`.
+    """Split an image into content-based layers, as `rechunk-podman split`.
 
     Args:
-        image: the name, digest reference or id of an image; with `push` also the name of an image list.
+        image: the name, digest reference or id of an image in local storage, with `push` also the name of an
+            image list; or oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE, docker://NAME.
         options: the properties of the result; None for the defaults. `tag` is its name in storage.
         output: write the result there instead of into storage; as `build()` takes it.
         push: push the result to these `docker://REPO:TAG` instead; the first is uploaded.
