@@ -11,9 +11,9 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-
 # make unit ARGS='-k rpm'
 ARGS ?=
 
-.PHONY: test setup packages lint format types unit tools e2e compat bench demo clean
+.PHONY: test setup packages lint format types docs unit tools e2e compat bench demo clean
 
-test: setup lint types
+test: setup lint types docs
 	$(PYTEST) -m "not compat" $(ARGS)
 
 setup: packages
@@ -39,6 +39,10 @@ format: $(BIN)/.dev
 types: $(BIN)/.dev
 	$(BIN)/mypy
 	MYPYPATH=frontend:tests $(BIN)/mypy tests/images tests/support
+
+docs: $(BIN)/.dev
+	$(BIN)/python tools/generate.py --check
+	$(BIN)/mkdocs build --quiet
 
 unit: $(BIN)/.dev
 	$(PYTEST) tests/unit tests/property $(ARGS)

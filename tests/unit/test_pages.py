@@ -14,7 +14,7 @@ PAGES = sorted((*TOP.glob("*.md"), *(TOP / "docs").glob("*.md"), *(TOP / "tests"
 
 CODE = {
     f"/{path.relative_to(TOP)}"
-    for folder in ("frontend", "tests", "benchmarks")
+    for folder in ("frontend", "tests", "benchmarks", "tools")
     for path in (TOP / folder).rglob("*.*")
     if path.suffix in (".py", ".c", ".h")
 } | {f"/{path.name}" for path in TOP.glob("*.py")}

@@ -1,0 +1,1 @@
+complete --command rechunk-podman --no-files --arguments "(env _RECHUNK_PODMAN_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) rechunk-podman)" --condition "env _RECHUNK_PODMAN_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) rechunk-podman"
