@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import NOBODY, Board, padded_digest
+from rechunk_podman.components.board import NOBODY, Board, Flags, padded_digest
 from rechunk_podman.components.content import digest_missing
 from rechunk_podman.model import Positions
 from rechunk_podman.packages.digests import SHA256
@@ -19,64 +19,102 @@ from rechunk_podman.packages.protocol import Files
 from rechunk_podman.rootfs.root import Root
 
 
+MOST_SEARCHED = 64 << 20
+"""Bytes of files that are read for missing files of unknown size under other names."""
+
+_LEFT_OUT = ("usr/share/doc/", "usr/share/info/", "usr/share/locale/", "usr/share/man/")
+"""Directories that small images leave out. Files of unknown size that are missing there are not searched."""
+
+_KEY = 20
+"""Bytes by which digests are compared: the shortest form of SHA-256 that a database records (apk)."""
+
+
 class _Missing(NamedTuple):
-    """A packaged file that is not at its path. name: its base name. digest: DIGEST_SIZE bytes."""
+    """A packaged file that is not at its path.
+
+    name: its base name.
+    size: bytes; 0 if unknown.
+    number: the component of the package.
+    """
 
     name: str
-    algorithm: int
-    digest: bytes
+    size: int
     number: int
 
 
 class Missing:
-    """The packaged files of a database that are not at their paths, of some size."""
+    """The packaged files of a database that are not at their paths, and whose digests it records."""
 
-    __slots__ = ("_by_size",)
+    __slots__ = ("_by_digest", "_names", "_sizes")
 
     def __init__(self) -> None:
-        self._by_size: dict[int, list[_Missing]] = {}
+        self._by_digest: dict[tuple[int, bytes], list[_Missing]] = {}
+        self._sizes: set[int] = set()
+        self._names: set[str] = set()
+        """Base names of files of unknown size."""
 
     def add(self, files: Files, here: npt.NDArray[np.bool_], number: int) -> None:
-        """Add a package's files that are not there. Those without a recorded size and digest are left out.
+        """Add a package's files that are not there. Those without a recorded digest, and empty ones, are left out.
 
         Args:
             here: for each path, True if it exists.
             number: the component of the package.
         """
         digests = files.digests
-        if digests is None or files.sizes is None:
+        if digests is None:
             return
-        lost = ~here & digests.recorded & (files.sizes > 0)
+        lost = ~here & digests.recorded
+        if files.sizes is not None:
+            lost &= files.sizes > 0
         if files.packaged is not None:
             lost &= files.packaged
         chosen = np.flatnonzero(lost).tolist()
         paths = files.paths.unpack() if chosen else []
         for index in chosen:
-            digest = padded_digest(digests.rows[index].tobytes())
-            found = _Missing(paths[index].rpartition("/")[2], digests.algorithm, digest, number)
-            self._by_size.setdefault(int(files.sizes[index]), []).append(found)
+            size = 0 if files.sizes is None else int(files.sizes[index])
+            if not size and paths[index].startswith(_LEFT_OUT):
+                continue
+            name = paths[index].rpartition("/")[2]
+            if size:
+                self._sizes.add(size)
+            else:
+                self._names.add(name)
+            key = digests.algorithm, padded_digest(digests.rows[index].tobytes())[:_KEY]
+            self._by_digest.setdefault(key, []).append(_Missing(name, size, number))
 
     def claim(self, root: Root, board: Board) -> None:
-        """Claim and describe the files elsewhere that have a missing file's size and content.
+        """Claim and describe the files elsewhere that have a missing file's content.
 
         Those of its name come first: several components may miss the same content. Without the name it
-        counts only if a single component misses it.
+        counts only if a single component misses it. Of missing files whose size is unknown, files of the same
+        name are read, then others, MOST_SEARCHED bytes in all, the smallest first.
 
         Raises:
             RootfsError: a candidate cannot be read.
         """
-        if not self._by_size:
-            return
         leads = board.leader == np.arange(len(board.leader))
-        free = board.regular & leads & (board.described_by == NOBODY)
-        free &= np.isin(board.size, np.array(sorted(self._by_size), np.int64))
-        algorithms = {found.algorithm for those in self._by_size.values() for found in those}
+        free = board.regular & leads & (board.described_by == NOBODY) & (board.size > 0)
+        if self._sizes:
+            self._search(root, board, free & np.isin(board.size, np.array(sorted(self._sizes), np.int64)))
+        if self._names:
+            positions = np.flatnonzero(free)
+            names = [path.rpartition("/")[2] for path in board.tree.paths_at(positions)]
+            named = np.fromiter(map(self._names.__contains__, names), np.bool_, len(names))
+            self._search(root, board, _flags(board, positions[named]))
+            others = positions[~named]
+            others = others[np.argsort(board.size[others], kind="stable")]
+            others = others[np.cumsum(board.size[others]) <= MOST_SEARCHED]
+            self._search(root, board, _flags(board, others))
+
+    def _search(self, root: Root, board: Board, candidates: Flags) -> None:
+        """Read these files, and claim those that are missing ones."""
         # SHA-256 last: its digests stay, for files of no package need them
+        algorithms = {algorithm for algorithm, _ in self._by_digest}
         for algorithm in sorted(algorithms, key=lambda algorithm: (algorithm == SHA256, algorithm)):
-            positions = np.flatnonzero(free & (board.described_by == NOBODY))
+            positions = np.flatnonzero(candidates & (board.described_by == NOBODY))
             board.algorithm[positions] = algorithm
             board.has_digest[positions] &= algorithm == SHA256
-            digest_missing(root, board, board.workers, only=free)
+            digest_missing(root, board, board.workers, only=candidates)
             self._claim_same(board, positions, algorithm)
             rest = positions[board.described_by[positions] == NOBODY]
             board.algorithm[rest] = 0
@@ -84,18 +122,25 @@ class Missing:
 
     def _claim_same(self, board: Board, positions: Positions, algorithm: int) -> None:
         """Claim the files at these positions whose digests, by `algorithm`, are those of missing files."""
-        for position, path in zip(positions.tolist(), board.tree.paths_at(positions), strict=True):
+        for position in positions.tolist():
             digest = board.digests[position].tobytes()
-            those = [
-                found
-                for found in self._by_size[int(board.size[position])]
-                if found.digest == digest and found.algorithm == algorithm
-            ]
-            name = path.rpartition("/")[2]
-            named = {found.number for found in those if found.name == name}
-            numbers = named or {found.number for found in those}
+            size = int(board.size[position])
+            found = self._by_digest.get((algorithm, digest[:_KEY]), ())
+            those = [missing for missing in found if missing.size in (0, size)]
+            if not those:
+                continue
+            name = board.paths[position].rpartition("/")[2]
+            named = {missing.number for missing in those if missing.name == name}
+            numbers = named or {missing.number for missing in those}
             if named or len(numbers) == 1:
                 number = min(numbers, key=lambda number: board.drafts[number].id)
                 board.describe(position, number, algorithm)
                 board.set_digest(position, digest)
                 board.claim(position, number)
+
+
+def _flags(board: Board, positions: Positions) -> Flags:
+    """Return, for each position of the tree, True if it is one of these."""
+    flags = np.zeros(len(board.leader), np.bool_)
+    flags[positions] = True
+    return flags

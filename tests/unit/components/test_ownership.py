@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 
 import pytest
 
+from rechunk_podman.components import moved
 from rechunk_podman.components.mtimes import CONTENT_END, CONTENT_EPOCH
 from rechunk_podman.packages.rpm import header
 from support.assigning import INSTALLED, assigned, make
@@ -125,6 +127,29 @@ def test_ambiguous_empty_and_ghost_files_are_not_found_elsewhere(top):
     (top / "b/two").unlink()
     result = assigned(top)
     assert {result.owner[f"n/{number}"] for number in range(3)} == {"unclaimed/n"}
+
+
+def test_moved_files_of_databases_without_sizes_are_found_by_their_contents(top, monkeypatch):
+    """Under their own names any, under others those within a number of bytes, the smallest first."""
+    monkeypatch.setattr(moved, "MOST_SEARCHED", 20)
+    contents = {"etc/a.conf": "a" * 50, "usr/lib/b": "b" * 10, "usr/lib/c": "c" * 30, "usr/share/man/d": "d"}
+    make(top, {"usr/lib/here": "h"}, mtime=BUILT)
+    debs(top, tools={"usr/lib/here": "h", "usr/lib/empty": "", **contents})
+    there = ("usr/etc/a.conf", "opt/b2", "opt/c2", "opt/d2", "opt/e2")
+    make(top, dict(zip(there, [*contents.values(), ""], strict=True)), mtime=BUILT)
+    make(top, {"opt/other": "?" * 6}, mtime=BUILT)
+    owner = assigned(top).owner
+    assert [owner[path] for path in there] == ["dpkg/tools"] * 2 + ["unclaimed/opt"] * 3
+    assert assigned(top).mtimes["usr/etc/a.conf"] == BUILT
+
+
+@pytest.mark.parametrize(("flags", "algorithm"), [("", "sha1"), ("f:S\n", "sha256")])
+def test_a_moved_file_of_apk_is_found(top, flags, algorithm):
+    """Digests of SHA-256 are recorded in part."""
+    digest = base64.b64encode(hashlib.new(algorithm, b"tool").digest()[:20]).decode()
+    record = f"P:tool\nV:1-r0\nA:x86\nt:{BUILT}\n{flags}F:usr/bin\nR:tool\nZ:Q1{digest}\n\n"
+    make(top, {"lib/apk/db/installed": record, "opt/tool2": "tool"}, mtime=BUILT)
+    assert assigned(top).owner["opt/tool2"] == "apk/tool"
 
 
 def test_a_copy_of_a_packages_file_is_not_the_packages(top):
