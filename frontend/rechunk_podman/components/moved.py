@@ -18,7 +18,6 @@ from rechunk_podman.packages.digests import SHA256
 from rechunk_podman.packages.protocol import Files
 from rechunk_podman.rootfs.root import Root
 
-
 MOST_SEARCHED = 64 << 20
 """Bytes of files that are read for missing files of unknown size under other names."""
 
@@ -54,7 +53,7 @@ class Missing:
         """Base names of files of unknown size."""
 
     def add(self, files: Files, here: npt.NDArray[np.bool_], number: int) -> None:
-        """Add a package's files that are not there. Those without a recorded digest, and empty ones, are left out.
+        """Add a package's files that are not there; leave out those without a digest, and empty ones.
 
         Args:
             here: for each path, True if it exists.

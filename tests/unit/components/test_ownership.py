@@ -198,9 +198,14 @@ def test_build_ids_are_their_packages(top):
 def test_alternatives_are_of_the_package_that_they_lead_to(top, etc):
     make(top, {"usr/bin/vim.basic": "vim", "usr/bin/nano": "nano"}, mtime=BUILT)
     debs(top, vim={"usr/bin/vim.basic": "vim"}, nano={"usr/bin/nano": "nano"})
-    make(top, {f"{DPKG}/alternatives/editor": "auto\n", "var/lib/alternatives/editor": "auto\n"})
+    page = "usr/share/man/man1/editor.1"
+    record = f"auto\n/usr/bin/editor\neditor.1\n/{page}\n\n/usr/bin/vim.basic\n30\n"
+    make(top, {f"{DPKG}/alternatives/editor": record, "var/lib/alternatives/editor": "auto\n"})
+    (top / page).parent.mkdir(parents=True)
+    (top / page).symlink_to("/etc/alternatives/editor.1")
     (top / etc / "alternatives").mkdir(parents=True)
     (top / etc / "alternatives/editor").symlink_to("/usr/bin/vim.basic")
+    (top / etc / "alternatives/editor.1").symlink_to("/usr/share/man/man1/vim.1")
     (top / etc / "alternatives/gone").symlink_to("/usr/bin/gone")
     (top / "usr/bin/editor").symlink_to("/etc/alternatives/editor")
     (top / "usr/bin/loop").symlink_to("/etc/alternatives/../../usr/bin/loop")
@@ -208,6 +213,8 @@ def test_alternatives_are_of_the_package_that_they_lead_to(top, etc):
     owner = assigned(top).owner
     assert owner[f"{etc}/alternatives/editor"] == owner["usr/bin/editor"] == "dpkg/vim"
     assert owner["var/lib/alternatives/editor"] == "dpkg/vim"
+    # the manual page is left out, and the records know whose it would be
+    assert owner[page] == owner[f"{etc}/alternatives/editor.1"] == "dpkg/vim"
     assert owner[f"{DPKG}/alternatives/editor"] == "database/dpkg"
     # other links say nothing of their target's package
     assert owner["usr/bin/other"] == owner["usr/bin/loop"] == "unclaimed/usr/bin"
