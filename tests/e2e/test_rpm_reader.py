@@ -121,7 +121,7 @@ def test_a_whole_image_is_assigned_once_and_little_of_it_belongs_to_nobody(image
     inner = {path.rpartition("/")[0] for path in tree}
     assert sorted(paths) == sorted(["", *(path for path in tree if path not in inner)])
     nobody = sum(component.size for component in assignment.components if component.id.source == "unclaimed")
-    assert nobody < 0.05 * sum(component.size for component in assignment.components)
+    assert nobody < 0.01 * sum(component.size for component in assignment.components)
 
 
 def test_the_digests_of_the_database_are_those_of_the_files(top, headers):

@@ -32,7 +32,7 @@ class Update:
     versions: dict[str, str]
 
 
-def run(*arguments: object) -> str:
+def command(*arguments: object) -> str:
     """Run a command of rechunk-podman, which has to succeed; return its standard output."""
     done = CliRunner().invoke(application(), list(map(str, arguments)))
     assert done.exit_code == 0, done.exception
@@ -50,8 +50,8 @@ def blobs(layout: Path) -> dict[str, int]:
 def update(before: Path, after: Path, work: Path) -> Update:
     """Build images of two root filesystems in `work`, the second on the first; validate and verify both."""
     old, new = work / "old", work / "new"
-    run("build", "--rootfs", before, "--output", f"oci:{old}")
-    run("build", "--rootfs", after, "--output", f"oci:{new}", "--previous", f"oci:{old}")
+    command("build", "--rootfs", before, "--output", f"oci:{old}")
+    command("build", "--rootfs", after, "--output", f"oci:{new}", "--previous", f"oci:{old}")
     had, has = blobs(old), blobs(new)
     kept = had.keys() & has.keys()
     assert kept
@@ -60,19 +60,19 @@ def update(before: Path, after: Path, work: Path) -> Update:
         if not (new / blob).exists():
             (new / blob).hardlink_to(old / blob)
     for layout, root in ((old, before), (new, after)):
-        run("validate", f"oci:{layout}")
-        run("verify", root, f"oci:{layout}")
+        command("validate", f"oci:{layout}")
+        command("verify", root, f"oci:{layout}")
     one, two = assigned(before).components, assigned(after).components
     changed = {name for name in one.keys() | two.keys() if one.get(name) != two.get(name)}
-    log = json.loads(run("changelog", "--json", f"oci:{old}", f"oci:{new}"))
-    difference = json.loads(run("diff", "--json", f"oci:{old}", f"oci:{new}"))
+    log = json.loads(command("changelog", "--json", f"oci:{old}", f"oci:{new}"))
+    difference = json.loads(command("diff", "--json", f"oci:{old}", f"oci:{new}"))
     return Update(
         changed,
         sum(two[name].size for name in changed if name in two),
         sum(size for digest, size in has.items() if digest not in had),
         {change["name"]: (change["old"], change["new"]) for change in log["packages"]["changes"]},
         _downloaded(difference),
-        _versions(json.loads(run("inspect", "--json", f"oci:{new}"))),
+        _versions(json.loads(command("inspect", "--json", f"oci:{new}"))),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tarfile
@@ -12,6 +13,7 @@ import pytest
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source, plan_only
 from rechunk_podman.packages.alpm import text
+from support.updates import command
 
 UPDATED = {"glibc", "openssl", "systemd", "curl", "pacman", "ca-certificates", "sqlite"}
 """Sources of the update of an Arch Linux."""
@@ -57,15 +59,23 @@ def shipped(prepared: Prepared, names: set[str]) -> tuple[int, int]:
 
 
 def test_an_update_of_seven_sources_of_an_arch_linux(repository: Path, tmp_path: Path) -> None:
-    """All files are 563 MB."""
+    """All files are 563 MB, and hold zeros. An image of them is built, validated and verified, too."""
     fixture = repository.parent / "shared" / "fixtures" / "alpm-local-arch.tar.gz"
     if not fixture.exists():
         pytest.skip("the database of a real Arch Linux is not beside the checkout")
-    arch(tmp_path, fixture)
-    prepared = plan_only(Source(str(tmp_path)), BuildOptions(threads=1, max_layers=64))
+    top, image = tmp_path / "root", f"oci:{tmp_path / 'image'}"
+    top.mkdir()
+    arch(top, fixture)
+    prepared = plan_only(Source(str(top)), BuildOptions(threads=1, max_layers=64))
     size = {str(component.id): component.size for component in prepared.assignment.components}
     assert sum(name.startswith("alpm/") for name in size) == 117
     # the database's digests stand for the contents, which are not there
     assert sum(bytes_ for name, bytes_ in size.items() if name.startswith("unclaimed/")) < 10_000
     own, layers = shipped(prepared, UPDATED)
     assert own <= layers <= 1.01 * own < 143_000_000
+    command("build", "--rootfs", top, "--output", image, "--compression", "zstd")
+    command("validate", image)
+    command("verify", top, image)
+    shown = json.loads(command("inspect", "--json", image))
+    versions = {each["id"]: each["version"] for layer in shown["layers"] for each in layer["components"]}
+    assert versions["alpm/glibc"].startswith("2.")
