@@ -40,7 +40,7 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with with_files(task, replace(task.job, output=f"oci:{LAYOUT}"), work, meter.tick) as job:
+        with with_files(task, replace(task.job, output=f"oci:{LAYOUT}"), work, meter) as job:
             result = chunk(job, work, env, meter)
             try:
                 _import(task, work, env, meter)
@@ -68,7 +68,7 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with with_files(task, replace(task.job, output=output), work, meter.tick) as job:
+        with with_files(task, replace(task.job, output=output), work, meter) as job:
             return chunk(job, work, env, meter)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from rechunk_podman.programs.podman import Image, mounted
 from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.blobs import fetch_layout
 from rechunk_podman.registry.documents import image_documents
+from rechunk_podman.split.phases import FETCHING, Meter
 from rechunk_podman.split.request import SplitRequest, Task
 
 FETCHED = "fetched"
@@ -73,12 +74,11 @@ def _image(reference: str, record: ImageRecord, size: int) -> Image:
 
 
 @contextmanager
-def with_files(task: Task, job: Job, work: str, tick: Callable[[], None]) -> Iterator[Job]:
+def with_files(task: Task, job: Job, work: str, meter: Meter) -> Iterator[Job]:
     """Yield the job with the root filesystem or the layers of the task's image.
 
     Args:
         work: the working directory of the chunker.
-        tick: called about five times a second while an image is fetched.
 
     Raises:
         ToolError: podman may not mount the image; the registry did not answer; there is no space.
@@ -90,7 +90,9 @@ def with_files(task: Task, job: Job, work: str, tick: Callable[[], None]) -> Ite
     elif task.kind is LocationKind.DIRECTORY:
         yield replace(job, rootfs=str(Path(task.image.id).absolute()))
     elif task.kind is LocationKind.REGISTRY:
-        fetch_layout(task.image.id, FETCHED, replace(task.source, platform=platform), cwd=work, tick=tick)
+        meter.begin(FETCHING, task.image.size // EXPANSION)
+        registry = replace(task.source, platform=platform)
+        fetch_layout(task.image.id, FETCHED, registry, cwd=work, tick=meter.tick)
         yield replace(job, rootfs=".", layers=f"oci:{FETCHED}")
     else:
         layers = locate(task.image.id)[1]

@@ -77,7 +77,7 @@ def push_image(
         space.require(what, place, at_most=task.image.size, level=NOTE)
         meter = Meter(progress)
         planned = replace(_with_previous(task, request), output=f"oci:{LAYOUT}", registry=registry)
-        with with_files(task, planned, work, meter.tick) as job:
+        with with_files(task, planned, work, meter) as job:
             image, digest = _push_first(task, job, request, work, meter, by_digest=by_digest)
         _record(
             request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest

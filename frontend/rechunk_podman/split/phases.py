@@ -8,7 +8,7 @@ from rechunk_podman.programs.traffic import bytes_read
 from rechunk_podman.programs.work import size_below
 from rechunk_podman.split.request import Progress
 
-MOUNTING, IMPORTING, UPLOADING = "mounting", "importing into storage", "uploading"
+MOUNTING, FETCHING, IMPORTING, UPLOADING = "mounting", "fetching", "importing into storage", "uploading"
 """The phases beside those of the chunker (build/pipeline.py)."""
 
 IMPORT_READS = 3
