@@ -165,6 +165,12 @@ def test_a_series_that_began_elsewhere_ends_like_one_of_ours(tmp_path: Path) -> 
     assert sum(downloads["elsewhere"][1:]) <= 1.1 * sum(downloads["ours"][1:])
 
 
+COMPILED = member(
+    "opt/m/__pycache__/a.cpython-311.pyc",
+    data=b"\xa7\r\r\n" + bytes(4) + (9).to_bytes(4, "little") + bytes(4),
+)
+"""The byte code of a.py as it was at the time 9."""
+
 CASES: dict[str, tuple[list[list[Any]], list[Any], int]] = {
     "removed": ([parts(1, 2), parts(3)], parts(1, 3), 1),
     "overwritten above": ([parts(1, 2), parts(2, part2=7)], parts(1, 2, part2=7), 1),
@@ -216,15 +222,8 @@ CASES: dict[str, tuple[list[list[Any]], list[Any], int]] = {
         1,
     ),
     "a Python file whose time a .pyc records": (
-        [[member("opt/m/a.py", data=b"pass", mtime=8)], parts(2)],
-        [
-            member("opt/m/a.py", data=b"pass", mtime=9),
-            member(
-                "opt/m/__pycache__/a.cpython-311.pyc",
-                data=b"\xa7\r\r\n" + bytes(4) + (9).to_bytes(4, "little") + bytes(4),
-            ),
-            *parts(2),
-        ],
+        [[member("opt/m/a.py", data=b"pass", mtime=8), COMPILED], parts(2)],
+        [member("opt/m/a.py", data=b"pass", mtime=9), COMPILED, *parts(2)],
         1,
     ),
 }
