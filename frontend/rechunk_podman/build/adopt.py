@@ -217,6 +217,7 @@ def _chosen(
     """
     sizes = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0) + 512
     sizes[list(tree.leader)] = 512
+    sizes[tree.column("kind") == Kind.DIRECTORY] = 0  # every layer repeats those that it needs
     movable = [
         component
         for component in components
