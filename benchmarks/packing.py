@@ -18,7 +18,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rechunk_podman.model import Component
-from rechunk_podman.planning.simulate import History, parse_history, replay
+from rechunk_podman.planning.history import History, parse_history
+from rechunk_podman.planning.simulate import replay
 
 TOP = Path(__file__).resolve().parents[1]
 

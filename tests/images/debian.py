@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
-from images.cache import cached, call, need
+from images.cache import cached, call, need, pack, unpack
 
 VERSION = "2"
 SUITE = "bookworm"
@@ -55,3 +56,52 @@ def bootstrap(target: Path, suite: str, packages: tuple[str, ...], sources: list
         target,
         *sources,
     )
+
+
+#: The root filesystems of series(): as released, and after each of four parts of the updates.
+RELEASES = 5
+
+
+def series() -> list[Path]:
+    """Root filesystems as tar files: as released, then with the updates, a quarter of them at each step.
+
+    Raises:
+        MissingTool: mmdebstrap or chroot is not installed.
+    """
+    first = tar("release")
+
+    def build(folder: Path) -> None:
+        need("chroot")
+        root = folder / "root"
+        unpack(first, root)
+        sources = root / "etc/apt/sources.list"
+        resolver = root / "etc/resolv.conf"
+        before = {path: path.read_bytes() if path.exists() else None for path in (sources, resolver)}
+        try:
+            for step in range(1, RELEASES):
+                sources.write_text(
+                    f"deb {MIRROR} {SUITE} main\ndeb {MIRROR} {SUITE}-updates main\n"
+                    f"deb {SECURITY_MIRROR} {SUITE}-security main\n"
+                )
+                shutil.copyfile("/etc/resolv.conf", resolver)
+                _apt(root, "update")
+                listed = call("chroot", root, "apt-get", "--simulate", "--quiet", "dist-upgrade").splitlines()
+                waiting = sorted(line.split()[1] for line in listed if line.startswith("Inst "))
+                _apt(root, "install", "--only-upgrade", *waiting[: -(-len(waiting) // (RELEASES - step))])
+                _apt(root, "clean")
+                shutil.rmtree(root / "var/lib/apt/lists")
+                for path, content in before.items():
+                    path.unlink()
+                    if content is not None:
+                        path.write_bytes(content)
+                pack(root, folder / f"{step}.tar")
+        finally:
+            shutil.rmtree(root)
+
+    folder = cached("debian-series", VERSION, build)
+    return [first, *(folder / f"{step}.tar" for step in range(1, RELEASES))]
+
+
+def _apt(root: Path, *arguments: str) -> None:
+    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    call("chroot", root, "apt-get", "--quiet", "--yes", "-o", "APT::Sandbox::User=root", *arguments, env=env)

@@ -64,7 +64,7 @@ def _rpm_before_3_11(path: Path) -> int:
 
 
 def _history(path: Path) -> int:
-    from rechunk_podman.planning.simulate import parse_history
+    from rechunk_podman.planning.history import parse_history
 
     return len(parse_history(path.read_bytes()).releases)
 
@@ -98,7 +98,7 @@ def _status(key: str) -> int:
 
 
 def main() -> None:
-    for module in ("build.pipeline", "planning.simulate", "registry.answers"):
+    for module in ("build.pipeline", "planning.history", "registry.answers"):
         import_module(f"rechunk_podman.{module}")
     reader, path = READERS[sys.argv[1]], Path(sys.argv[2])
     resource.setrlimit(resource.RLIMIT_CPU, (4 * SECONDS, 4 * SECONDS))

@@ -31,6 +31,8 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "components": "List the components of an image: what they are, how large, "
         "and which files no source claims.",
         "diff": "Show what a client that has OLD downloads for NEW, layer by layer, and why.",
+        "history": "Measure past releases of an image: which components each held, their sizes, and its "
+        "own layers.",
         "simulate": "Replay release histories through the planner: what do clients download per update?",
         "lint": "Check an image for files that fail at boot, leak secrets or make updates large.",
         "previous": "Print the newest tag of a series in a registry: the previous image.",

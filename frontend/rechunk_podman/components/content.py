@@ -34,6 +34,9 @@ def digest_file(root: Root, path: str, size: int, mtime: int, algorithm: int) ->
     Raises:
         RootfsError: the file vanished, is unreadable, or changed since the scan.
     """
+    known = root.recorded_digest(path, ALGORITHMS[algorithm])
+    if known is not None:
+        return known
     hasher = hashlib.new(ALGORITHMS[algorithm], usedforsecurity=False)
     descriptor = root.open(path)
     try:
@@ -135,6 +138,8 @@ def _files(board: Board, batch: Positions) -> list[tuple[str, int, int]]:
 
 def _digest_files(root: Root, files: list[tuple[str, int, int]], algorithm: int) -> bytes:
     """Return the digests of files, DIGEST_SIZE bytes each."""
+    if root.recorded_digest(files[0][0], ALGORITHMS[algorithm]) is not None:
+        return b"".join([padded_digest(digest_file(root, *file, algorithm)) for file in files])
     if sum(size for _, size, _ in files) > 2 * _BATCH:
         with root.duplicate() as own:
             return b"".join([padded_digest(digest_file(own, *file, algorithm)) for file in files])

@@ -26,6 +26,7 @@ class Locations:
     databases: names of files in a directory, each of which is a whole database.
     records: globs, below a directory, of the other files that a reader needs for names and versions.
     named: globs of files and directories that are records by their names alone.
+    details: globs, anywhere, of the other files that a reader needs for all else.
     scattered: globs of records beside the files that they describe, anywhere (`**/*.dist-info/METADATA`).
     embedded: globs of files that hold the record of their package themselves (`**/*.jar`). Only those of no
         package of an earlier ecosystem are read, and only to find components.
@@ -42,6 +43,7 @@ class Locations:
     databases: tuple[str, ...] = ()
     records: tuple[str, ...] = ()
     named: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
     scattered: tuple[str, ...] = ()
     embedded: tuple[str, ...] = ()
     is_program: bool = False
@@ -56,6 +58,12 @@ class Locations:
         for directory in self.directories:
             for name in (*self.databases, *self.records):
                 yield f"{directory}/{name}"
+        yield from self.scattered
+
+    def all_files(self) -> Iterator[str]:
+        """Yield the globs of all files that load() reads, but for those of `embedded`."""
+        yield from (f"{directory}/**" for directory in self.directories)
+        yield from self.details
         yield from self.scattered
 
     def scattered_in(self, paths: Sequence[str]) -> list[str]:

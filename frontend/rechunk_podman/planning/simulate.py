@@ -1,25 +1,22 @@
 """Replay the release history of an image through plan() and the Ledger, and count what clients download.
 
-Releases are replayed in order of date; a release with the same contents as the one before is dropped. A
-component is a source package; its content is the (name, version) pairs of its binary packages. A layer is
-identified by the (component, content) pairs in it. The planner sees nothing of the future.
+Releases are replayed in order of date (history.py). A layer is identified by the (component, content) pairs
+in it. The planner sees nothing of the future.
 """
 
 from __future__ import annotations
 
-import json
-import lzma
 import time
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b, sha256
-from typing import Any
+from hashlib import sha256
+from typing import Any, NamedTuple
 
-from rechunk_podman.errors import RechunkError
-from rechunk_podman.model import Component, ComponentId, Plan
+from rechunk_podman.model import ComponentId, Plan
+from rechunk_podman.planning.history import History, HistoryError, Release
 from rechunk_podman.planning.ledger import Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
+from rechunk_podman.units import human_size
 
 SPANS = (1, 2, 4)
 """Updates are counted from one, two and four releases before."""
@@ -27,41 +24,20 @@ SPANS = (1, 2, 4)
 SKIPPED = 20
 """The number of releases at the start that are not counted; a third of all if that is less."""
 
-UNKNOWN_SIZE = 50_000
-"""Bytes of a package whose size the history lacks."""
 
-MAX_HISTORY = 32 << 20
-"""The most bytes of JSON, ten times as many as in the known histories."""
+class Update(NamedTuple):
+    """The download of one update.
 
-MAX_VALUES = 1_000_000
-"""The most values in the JSON document."""
-
-MAX_HELD = 500_000
-"""The most packages of all releases together."""
-
-MAX_KNOWN = 8_000_000
-"""The most times of changes of all releases together."""
-
-MAX_DATE = 1 << 40
-MAX_SIZE = 1 << 50
-
-_XZ_MEMORY = 100 << 20
-"""Bytes of memory of the decompressor; xz -9 needs 65 MiB."""
-
-_XZ_MAGIC = b"\xfd7zXZ\x00"
-
-
-class HistoryError(RechunkError):
-    """A file is no release history, or lacks a field."""
-
-
-@dataclass(frozen=True, slots=True)
-class Release:
-    """One release: its date (epoch seconds) and components."""
+    name, date: of the release that it leads to; epoch seconds.
+    bytes, bound: as planned, and if every component were a layer of its own.
+    own: with the layers that the images themselves have; None if that is unknown.
+    """
 
     name: str
     date: int
-    components: tuple[Component, ...]
+    bytes: int
+    bound: int
+    own: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +46,8 @@ class Replay:
 
     updates: the number of updates that were counted.
     components: the number of components of the last release.
-    per_update: (bytes, bound) of each counted update from the release before.
+    own: the same with the layers that the images themselves have; None if that is unknown.
+    per_update: each counted update from the release before.
     """
 
     series: str
@@ -84,7 +61,8 @@ class Replay:
     reextracted: float
     ledger_bytes: int
     seconds_per_plan: float
-    per_update: tuple[tuple[int, int], ...] = field(default=(), repr=False)
+    own: Mapping[int, float] | None
+    per_update: tuple[Update, ...] = field(default=(), repr=False)
 
     @property
     def waste(self) -> float:
@@ -102,165 +80,13 @@ class Replay:
             "updates": self.updates,
             "bytes": {str(span): self.bytes[span] for span in SPANS},
             "bound": {str(span): self.bound[span] for span in SPANS},
+            "own": None if self.own is None else {str(span): self.own[span] for span in SPANS},
             "waste": self.waste,
             "reextracted": self.reextracted,
             "ledger_bytes": self.ledger_bytes,
             "seconds_per_plan": self.seconds_per_plan,
+            "per_update": [update._asdict() for update in self.per_update],
         }
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """A parsed history: its name and its releases, oldest first."""
-
-    series: str
-    releases: tuple[Release, ...]
-
-
-def parse_history(data: bytes, name: str = "the file") -> History:
-    """Read a history: JSON, plain or compressed with xz. Memory and time are bounded.
-
-    Args:
-        name: for messages.
-
-    Raises:
-        HistoryError: the data is neither, is too large, or a field is missing or of a wrong type or size.
-    """
-    try:
-        document = json.loads(_plain(data), parse_constant=_no_number)
-        packages = document["components"]
-        states = sorted(_states(document["releases"]), key=lambda state: state[0])
-        sizes, times = _sources(packages)
-        known = _Known(times)
-        releases: list[Release] = []
-        last: Mapping[str, str] | None = None
-        for date, release, held in states:
-            if held != last:
-                releases.append(_release(date, release, held, packages, sizes, known))
-            last = held
-        return History(_text(document["series"]), tuple(releases))
-    except (
-        lzma.LZMAError,
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        OverflowError,
-        RecursionError,
-    ) as error:
-        raise HistoryError(
-            f"{name} is no release history", context=[f"{type(error).__name__}: {error}"], exit_code=2
-        ) from error
-
-
-def _plain(data: bytes) -> bytes:
-    """Return the JSON text, decompressed.
-
-    Raises:
-        ValueError: it is cut off or too large, or holds too many values.
-    """
-    if data.startswith(_XZ_MAGIC):
-        decompressor = lzma.LZMADecompressor(memlimit=_XZ_MEMORY)
-        data = decompressor.decompress(data, MAX_HISTORY)
-        if not decompressor.eof:
-            raise ValueError("cut off, or too large")
-    if len(data) > MAX_HISTORY:
-        raise ValueError(f"more than {MAX_HISTORY >> 20} MiB")
-    if sum(map(data.count, (b",", b"[", b"{"))) > MAX_VALUES:
-        raise ValueError(f"more than {MAX_VALUES} values")
-    return data
-
-
-def _no_number(name: str) -> None:
-    raise ValueError(f"{name} is no number of JSON")
-
-
-def _text(value: object) -> str:
-    """Return a value as text. ValueError: it cannot be encoded."""
-    text = str(value)
-    text.encode()
-    return text
-
-
-def _number(value: Any, limit: int) -> int:
-    """Return a number of at most `limit`. ValueError or OverflowError: it is no number, or larger."""
-    number = int(value)
-    if not -limit <= number <= limit:
-        raise ValueError("a number out of range")
-    return number
-
-
-def _states(releases: list[dict[str, Any]]) -> Iterator[tuple[int, str, dict[str, str]]]:
-    held: dict[str, str] = {}
-    total = 0
-    for release in releases:
-        if "packages" in release:
-            held = dict(release["packages"])
-        else:
-            held = {**held, **release.get("set", {})}
-            for name in release.get("del", ()):
-                held.pop(name, None)
-        total += len(held) + 1
-        if total > MAX_HELD:
-            raise ValueError(f"more than {MAX_HELD} packages of releases")
-        yield _number(release["date"], MAX_DATE), _text(release["id"]), held
-
-
-def _sources(packages: Mapping[str, Any]) -> tuple[dict[str, int], dict[str, tuple[int, ...]]]:
-    """Return size and times of changes of each source package, over the whole series."""
-    sizes: dict[str, int] = {}
-    times: dict[str, set[int]] = {}
-    for package in packages.values():
-        source, size = _text(package["source"]), package.get("size")
-        if not source:
-            raise ValueError("a source without a name")
-        sizes[source] = sizes.get(source, 0) + (
-            UNKNOWN_SIZE if size is None else max(_number(size, MAX_SIZE), 1)
-        )
-        known = package.get("changelog") or package.get("bumps") or ()
-        times.setdefault(source, set()).update(_number(when, MAX_DATE) for when in known)
-    return sizes, {source: tuple(sorted(known, reverse=True)) for source, known in times.items()}
-
-
-class _Known:
-    """The times of changes that are known at a date; releases with the same times share them."""
-
-    def __init__(self, times: Mapping[str, tuple[int, ...]]) -> None:
-        self._times = times
-        self._last: dict[str, tuple[int, ...]] = {}
-        self._left = MAX_KNOWN
-
-    def at(self, source: str, date: int) -> tuple[int, ...]:
-        """Return the times of a source that are not after `date`. ValueError: they are too many in all."""
-        times = self._times[source]
-        count = len(times) - bisect_left(times, -date, key=lambda when: -when)
-        if len(self._last.get(source, ())) != count:
-            self._left -= count
-            if self._left < 0:
-                raise ValueError(f"more than {MAX_KNOWN} times of changes")
-            self._last[source] = times[len(times) - count :]
-        return self._last.get(source, ())
-
-
-def _release(
-    date: int,
-    name: str,
-    held: Mapping[str, str],
-    packages: Mapping[str, Any],
-    sizes: Mapping[str, int],
-    known: _Known,
-) -> Release:
-    contents: dict[str, list[str]] = {}
-    for package in sorted(held):
-        contents.setdefault(str(packages[package]["source"]), []).append(f"{package} {held[package]}")
-    components = []
-    for source, content in sorted(contents.items()):
-        fingerprint = blake2b("\n".join(content).encode(), digest_size=8).digest()
-        version = content[0].partition(" ")[2]
-        ident = ComponentId("rpm", source)
-        changes = known.at(source, date)
-        components.append(Component(ident, sizes[source], fingerprint, version=version, changes=changes))
-    return Release(name, date, tuple(components))
 
 
 def replay(
@@ -293,7 +119,7 @@ def replay(
         planned = plan(release.components, previous, max_layers=max_layers, now=release.date)
         seconds += time.perf_counter() - started
         layers.append(layer_contents(release, planned))
-        contents.append({(c.id, c.fingerprint): c.size for c in release.components})
+        contents.append({(c.id, c.fingerprint): release.download(c) for c in release.components})
         if not stateless:
             diff_ids = [f"sha256:{digest}" for digest, _ in layers[-1]]
             ledger = Ledger.advance(previous, release.components, planned, diff_ids, date=release.date)
@@ -305,6 +131,8 @@ def replay(
     counted = range(max(first, 1), len(releases))
     means: dict[int, float] = {}
     bounds: dict[int, float] = {}
+    blobs = [dict(release.layers) for release in releases]
+    own: dict[int, float] | None = {} if all(blobs) else None
     reextracted = 0
     for span in SPANS:
         spans = [t for t in counted if t >= span]
@@ -312,8 +140,14 @@ def replay(
         least = [_new(contents[t], contents[t - span]) for t in spans]
         means[span] = sum(downloads) / max(len(spans), 1)
         bounds[span] = sum(least) / max(len(spans), 1)
+        theirs = [_new(blobs[t], blobs[t - span]) if own is not None else None for t in spans]
+        if own is not None:
+            own[span] = sum(size or 0 for size in theirs) / max(len(spans), 1)
         if span == 1:
-            per_update = tuple(zip(downloads, least, strict=True))
+            per_update = tuple(
+                Update(releases[t].name, releases[t].date, planned, bound, given)
+                for t, planned, bound, given in zip(spans, downloads, least, theirs, strict=True)
+            )
     for t in counted:
         reextracted += _above_first_change(layers[t - 1], layers[t])
     return Replay(
@@ -328,6 +162,7 @@ def replay(
         reextracted / max(len(counted), 1),
         largest,
         seconds / len(releases),
+        own,
         per_update,
     )
 
@@ -351,7 +186,7 @@ def layer_contents(release: Release, planned: Plan) -> list[tuple[str, int]]:
         digest, size = sha256(), 0
         for ident in sorted(layer.components):
             digest.update(f"{ident}\0".encode() + known[ident].fingerprint)
-            size += known[ident].size
+            size += release.download(known[ident])
         layers.append((digest.hexdigest(), size))
     return layers
 
@@ -368,3 +203,14 @@ def _above_first_change(before: list[tuple[str, int]], now: list[tuple[str, int]
             break
         same += 1
     return sum(size for _, size in now[same:])
+
+
+def sentence(replays: Sequence[Replay]) -> str:
+    """Return one sentence about replays of one history with several numbers of layers."""
+    first = replays[0]
+    parts = [f"{human_size(replay.bytes[1])} with {replay.max_layers} layers" for replay in replays]
+    if first.own is not None:
+        parts.insert(0, f"{human_size(first.own[1])} as they are")
+    parts.append(f"no less than {human_size(first.bound[1])} with any")
+    many = "last update" if first.updates == 1 else f"last {first.updates} updates, each"
+    return f"{first.series}, the {many}: " + ", ".join(parts)

@@ -228,7 +228,7 @@ def newest_beside(target: Target, registry: Registry = DEFAULT) -> Dated | None:
     images = _Images(target.repository, registry)
     for pattern in series_of(target.tag):
         matching = [tag for tag in tags if re.search(pattern, tag)]
-        undated = sorted((tag for tag in matching if date_of(tag) is None), key=_natural)[-MAX_UNDATED:]
+        undated = sorted((tag for tag in matching if date_of(tag) is None), key=natural_key)[-MAX_UNDATED:]
         dated = [tag for tag in matching if date_of(tag) is not None]
         found = newest(dated + undated, ".", created=images.created, is_image=images.is_image)
         if found is not None:
@@ -236,7 +236,7 @@ def newest_beside(target: Target, registry: Registry = DEFAULT) -> Dated | None:
     return None
 
 
-def _natural(tag: str) -> list[tuple[int, str]]:
+def natural_key(tag: str) -> list[tuple[int, str]]:
     """Return a key that orders numbers in tags by their value."""
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", tag)]
 

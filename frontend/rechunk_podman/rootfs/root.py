@@ -193,6 +193,14 @@ class Root:
                 raise self.error(path, error) from error
         return digest.digest()
 
+    def recorded_digest(self, path: str, algorithm: str) -> bytes | None:
+        """Return the digest of the regular file at exactly this path if no read is needed for it, else None.
+
+        Args:
+            algorithm: its name in hashlib.
+        """
+        return None
+
     def names(self, path: str) -> list[str]:
         """Return the names in the directory at exactly this path, in byte order; none if it does not exist.
 

@@ -12,7 +12,8 @@ import typer
 from typer.testing import CliRunner
 
 from rechunk_podman.cli.commands.simulate import simulate
-from rechunk_podman.planning.simulate import HistoryError, every, parse_history, replay
+from rechunk_podman.planning.history import HistoryError, parse_history
+from rechunk_podman.planning.simulate import every, replay
 
 HISTORIES = Path(__file__).parents[2] / "data" / "histories"
 
@@ -101,7 +102,7 @@ def test_a_ledger_lost_half_way_costs_one_update() -> None:
     lost = replay(series, max_layers=64, fresh_at=[half])
     first = len(series.releases) - whole.updates
     assert lost.per_update[: half - first] == whole.per_update[: half - first]
-    damage = [a - b for (a, _), (b, _) in zip(lost.per_update, whole.per_update, strict=True)]
+    damage = [a.bytes - b.bytes for a, b in zip(lost.per_update, whole.per_update, strict=True)]
     assert damage[half - first] > 5_000_000
     # afterwards it is as good as a series that began there
     assert sum(damage[half - first + 1 :]) < damage[half - first]
@@ -122,7 +123,7 @@ def test_a_monthly_fresh_plan_costs_and_gains_nothing(name: str) -> None:
     assert monthly.bytes[1] > 1.03 * kept.bytes[1]
     first = len(series.releases) - kept.updates
     between = [number for number in range(kept.updates) if number + first not in fresh]
-    assert sum(monthly.per_update[n][0] for n in between) > sum(kept.per_update[n][0] for n in between)
+    assert sum(monthly.per_update[n].bytes for n in between) > sum(kept.per_update[n].bytes for n in between)
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:

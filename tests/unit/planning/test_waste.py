@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rechunk_podman.planning.simulate import parse_history, replay
+from rechunk_podman.planning.history import parse_history
+from rechunk_podman.planning.simulate import replay
 
 HISTORIES = Path(__file__).parents[2] / "data" / "histories"
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from rechunk_podman.cli.console import print_json
-from rechunk_podman.cli.options import Json, MaxLayers
+from rechunk_podman.cli.options import Json
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,12 +19,24 @@ if TYPE_CHECKING:
 MAX_FILE = 64 << 20
 """The largest history that is read, in bytes."""
 
+LAYERS = "64,120"
+"""The numbers of layers that are compared by default."""
+
 
 def simulate(
     histories: Annotated[
-        list[Path], typer.Argument(metavar="HISTORY.json[.xz]…", help="Release histories to replay.")
+        list[Path],
+        typer.Argument(
+            metavar="HISTORY.json[.xz]…", help="Release histories, from `rechunk-podman history`."
+        ),
     ],
-    max_layers: MaxLayers = None,
+    max_layers: Annotated[
+        str,
+        typer.Option(
+            metavar="N|PROFILE,…",
+            help="Numbers of layers to compare, or profiles as of `split --max-layers`.",
+        ),
+    ] = LAYERS,
     stateless: Annotated[
         bool, typer.Option("--stateless", help="Plan every release as if none had been before.")
     ] = False,
@@ -33,20 +46,27 @@ def simulate(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replay release histories through the planner: what do clients download per update?"""
+    """Replay release histories through the planner: what do clients download per update?
+
+    Beside it stands the download with the layers that the images have themselves, where the history knows
+    them.
+    """
     from rich.console import Console
 
     from rechunk_podman.build.options import parse_max_layers
-    from rechunk_podman.planning.simulate import every, parse_history, replay
+    from rechunk_podman.planning.history import parse_history
+    from rechunk_podman.planning.simulate import every, replay
 
-    layers = parse_max_layers(max_layers)
+    numbers = dict.fromkeys(parse_max_layers(text.strip()) for text in max_layers.split(","))
     results = []
     status = Console(stderr=True)
     for path in histories:
         history = parse_history(_read(path), str(path))
-        with status.status(f"{history.series}: planning {len(history.releases)} releases"):
-            fresh = () if fresh_every is None else every(history, fresh_every)
-            results.append(replay(history, max_layers=layers, stateless=stateless, fresh_at=fresh))
+        fresh = () if fresh_every is None else every(history, fresh_every)
+        for number in numbers:
+            shown = f"{history.series}: planning {len(history.releases)} releases, {number} layers"
+            with status.status(shown):
+                results.append(replay(history, max_layers=number, stateless=stateless, fresh_at=fresh))
     if as_json:
         print_json({"histories": [result.to_json() for result in results]})
     else:
@@ -65,24 +85,28 @@ def _read(path: Path) -> bytes:
 
 
 def _show(results: Sequence[Replay]) -> None:
-    from rechunk_podman.cli.tables import print_table
-    from rechunk_podman.planning.simulate import SPANS
+    from rechunk_podman.cli.tables import print_lines, print_table
+    from rechunk_podman.planning.simulate import SPANS, sentence
     from rechunk_podman.units import human_size
 
     counts = ("releases", "components", "layers")
+    own = ("as they are",) if any(result.own is not None for result in results) else ()
     spans = [name for span in SPANS for name in (f"k={span}", "bound")]
-    numbers = (*counts, *spans, "waste", "unpacked", "ledger", "s/plan")
+    numbers = (*counts, *own, *spans, "waste", "unpacked", "ledger", "s/plan")
     rows = []
     for result in results:
+        theirs = [] if not own else ["" if result.own is None else human_size(result.own[1])]
         sizes = [mean[span] for span in SPANS for mean in (result.bytes, result.bound)]
         sizes += [result.waste, result.reextracted, result.ledger_bytes]
         rows.append(
             [
                 result.series,
                 *map(str, (result.releases, result.components, result.max_layers)),
+                *theirs,
                 *map(human_size, sizes),
                 f"{result.seconds_per_plan:.3f}",
             ]
         )
     title = "Download per update (mean), by releases skipped"
     print_table(title, ("history", *numbers), rows, numbers=numbers)
+    print_lines(sentence(list(group)) for _, group in groupby(results, lambda result: result.series))

@@ -9,10 +9,10 @@ the symlinks, tested by tests/tools/test_tar_clients.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Entry, Kind, Tree
@@ -29,6 +29,18 @@ _MAX_IMPLIED = 64 << 20
 
 Look = Callable[[int, Member, Content], Any]
 """A function that gets the number of a layer (from 0), a regular file in it, and a reader of its content."""
+
+
+class Digested(Protocol):
+    """The content of a regular file, of which at least the digest is known."""
+
+    def sha256(self) -> bytes:
+        """Return the digest."""
+
+
+LayerReader = Callable[[Callable[[str], object]], Iterator[tuple[Member, Digested | None]]]
+"""A function that yields the members of a layer, and calls its argument with the names of global pax headers,
+as members() does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +94,32 @@ def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
     Raises:
         ImageError: a layer is damaged, or holds an entry that no client can apply (a hard link to nothing).
     """
-    overlay = _Overlay(look)
-    for index in range(len(image.record.layers)):
-        name = f"{image.name}: layer {index + 1}"
+
+    def read(index: int, on_global: Callable[[str], object]) -> Iterator[tuple[Member, Content | None]]:
         with image.layer(index) as stream:
-            on_global = partial(overlay.apply_global, index, name)
-            for member, content in members(stream, name, on_global):
-                overlay.apply(index, member, content, name)
-    return overlay.finish(image.name)
+            yield from members(stream, f"{image.name}: layer {index + 1}", on_global)
+
+    return apply_layers(image.name, (partial(read, index) for index in range(len(image.record.layers))), look)
+
+
+def apply_layers(
+    name: str, layers: Iterable[LayerReader], look: Callable[[int, Member, Any], Any] | None = None
+) -> TreeDigest:
+    """Apply layers to a tree, the bottom first.
+
+    Args:
+        name: of the image, for messages.
+        look: as for read_tree(); it gets what the reader yields.
+
+    Raises:
+        ImageError: as read_tree().
+    """
+    overlay = _Overlay(look)
+    for index, reader in enumerate(layers):
+        layer = f"{name}: layer {index + 1}"
+        for member, content in reader(partial(overlay.apply_global, index, layer)):
+            overlay.apply(index, member, content, layer)
+    return overlay.finish(name)
 
 
 def read_layer(image: ImageSource, index: int) -> TreeDigest:
@@ -108,7 +138,7 @@ def read_layer(image: ImageSource, index: int) -> TreeDigest:
 
 
 class _Overlay:
-    def __init__(self, look: Look | None = None) -> None:
+    def __init__(self, look: Callable[[int, Member, Any], Any] | None = None) -> None:
         self.look = look
         self.removed: list[str] = []
         self.inodes: dict[str, _Inode] = {}
@@ -117,7 +147,7 @@ class _Overlay:
         self.implied = 0
         self.inodes[""] = self._directory(-1)
 
-    def apply(self, layer: int, member: Member, content: Content | None, name: str) -> None:
+    def apply(self, layer: int, member: Member, content: Digested | None, name: str) -> None:
         path = member.path
         parent, _, base = path.rpartition("/")
         if parent and not self._is_directory(parent):

@@ -25,6 +25,7 @@ locations = Locations(
     directories=_DIRECTORIES,
     databases=("local/ALPM_DB_VERSION",),
     records=("local/*/desc",),
+    details=("etc/pacman.conf",),
     journals=tuple(f"{directory}/db.lck" for directory in _DIRECTORIES),
     caches=("var/cache/pacman/**", *(f"{directory}/sync/**" for directory in _DIRECTORIES)),
 )

@@ -27,6 +27,8 @@ locations = Locations(
     directories=_DIRECTORIES,
     databases=("status",),
     records=("status.d/*",),
+    # the changelog of some packages is a symlink to their news
+    details=("usr/share/doc/*/changelog*.gz", "usr/share/doc/*/NEWS*.gz"),
     state=("var/lib/apt", "var/cache/apt", "var/cache/debconf"),
     journals=(
         *(
