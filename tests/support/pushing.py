@@ -9,6 +9,8 @@ import re
 import shutil
 import subprocess
 import tarfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +70,16 @@ class Uploads:
         """Return the number of requests in the log that match `METHOD /path`."""
         lines = self.registry.log.read_text().splitlines()[self.lines :]
         return sum(bool(re.search(rf'"{pattern}[^"]* HTTP/1.1" 2', line)) for line in lines)
+
+
+@contextmanager
+def fetched(registry: tools.Registry) -> Iterator[list[tuple[str, int]]]:
+    """Yield a list that holds (digest, bytes) of the blobs that were fetched in the context, after it."""
+    lines = len(registry.log.read_text().splitlines())
+    found: list[tuple[str, int]] = []
+    yield found
+    new = registry.log.read_text().splitlines()[lines:]
+    found += [(match[1], int(match[2])) for line in new if (match := _BLOB.search(line))]
 
 
 @dataclass

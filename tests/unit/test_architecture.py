@@ -34,6 +34,7 @@ ALLOWED = {
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
     "explain": VALUES | {"rootfs", "components", "planning", "oci", "registry", "images", "build", "explain"},
+    "history": VALUES | {"rootfs", "packages", "components", "oci", "registry", "images", "history"},
     "lint": VALUES
     | {"native", "rootfs", "packages", "components", "oci", "registry", "images", "explain", "lint"},
     "changelog": VALUES

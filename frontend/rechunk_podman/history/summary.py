@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
+from rechunk_podman.components.sources import flatpak, images
 from rechunk_podman.components.sources.packages import LEAST_PROGRAM
 from rechunk_podman.errors import DatabaseError, ImageError, RootfsError
 from rechunk_podman.history.packed import PackedSizes, header
@@ -39,6 +40,7 @@ _BYTECODE_HEADER = 16
 """Bytes of a .pyc that are kept: they record the mtime of its source."""
 
 _IS_RECORD = matching(glob for ecosystem in ECOSYSTEMS for glob in ecosystem.locations.all_files()).match
+_IS_SMALL_RECORD = matching([*images.records, *flatpak.records]).match
 _EMBEDDED = [
     (ecosystem, matching(ecosystem.locations.embedded).match)
     for ecosystem in ECOSYSTEMS
@@ -144,7 +146,10 @@ class _Writer:
 
     def add(self, member: Member, content: Content) -> dict[str, object]:
         """Read a content; return what the entry's line holds of it."""
-        keeps_all = _IS_RECORD(member.path) is not None
+        keeps_all = bool(
+            _IS_RECORD(member.path)
+            or (member.size <= images.LARGEST_RECORD and _IS_SMALL_RECORD(member.path))
+        )
         spools = not keeps_all and self._may_be_package(member)
         hashers = [hashlib.new(algorithm, usedforsecurity=False) for algorithm in ALGORITHMS]
         found: dict[str, object] = {}

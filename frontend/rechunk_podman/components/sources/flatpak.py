@@ -29,6 +29,9 @@ log = logging.getLogger("rechunk_podman")
 name = "flatpak"
 rule = "the path is deployed by Flatpak, or an object of its repository that is"
 
+records = ("**/objects/*/*.commit", "**/objects/*/*.dirtree")
+"""Globs of the files that are read."""
+
 _KINDS = ("runtime", "app")
 """The kinds of deployments."""
 

@@ -31,6 +31,23 @@ name = "images"
 rule = "the path is of a container image, in a store or a layout"
 
 _CACHE = "containers-image-cache"
+records = (
+    *(
+        f"**/{driver}-{file}"
+        for driver in ("overlay", "vfs")
+        for file in ("images/images.json", "layers/layers.json")
+    ),
+    "**/overlay/*/link",
+    "**/index.json",
+    "**/blobs/sha256/*",
+    "**/manifest.json",
+    "**/version",
+    f"**/{_CACHE}/mapping.txt",
+)
+"""Globs of the files that are read, if they are not larger than LARGEST_RECORD."""
+
+LARGEST_RECORD = 1 << 20
+
 _DRIVERS = ("overlay", "vfs")
 _LARGEST = 16 << 20
 """Bytes of a JSON file at most."""
