@@ -137,7 +137,7 @@ def test_the_replay_agrees_with_real_splits_and_pulls(
     assert sum(simulated) == pytest.approx(sum(pulls[1:]), rel=0.02)
     assert simulated == pytest.approx(pulls[1:], rel=0.04)
     own = [
-        sum(l["size"] for l in new["layers"] if l not in old["layers"])
+        sum(layer["size"] for layer in new["layers"] if layer not in old["layers"])
         for old, new in pairwise([manifest(repository, date) for date in DATES])
     ]
     assert [update["own"] for update in at_64["per_update"]] == own
