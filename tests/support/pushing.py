@@ -79,7 +79,7 @@ def fetched(registry: tools.Registry) -> Iterator[list[tuple[str, int]]]:
     found: list[tuple[str, int]] = []
     yield found
     new = registry.log.read_text().splitlines()[lines:]
-    found += [(match[1], int(match[2])) for line in new if (match := _BLOB.search(line))]
+    found += [(match[1], int(match[2])) for line in new if (match := _FETCHED.search(line))]
 
 
 @dataclass
@@ -91,10 +91,9 @@ class Client:
 
     def pull(self, reference: str) -> dict[str, int]:
         """Digest -> bytes of the blobs that were fetched for it."""
-        lines = len(self.registry.log.read_text().splitlines())
-        self.storage.run("podman", "pull", "--quiet", "--tls-verify=false", reference)
-        new = self.registry.log.read_text().splitlines()[lines:]
-        return {match[1]: int(match[2]) for line in new if (match := _FETCHED.search(line))}
+        with fetched(self.registry) as found:
+            self.storage.run("podman", "pull", "--quiet", "--tls-verify=false", reference)
+        return dict(found)
 
 
 def push(storage: tools.Storage, image: str, *options: object, check: bool = True) -> tools.Done:

@@ -19,6 +19,7 @@ from rechunk_podman.changelog.compare import ADDED, REMOVED
 from rechunk_podman.changelog.document import Changelog
 from rechunk_podman.changelog.installed import Version
 from rechunk_podman.errors import UsageError
+from rechunk_podman.explain.markdown import escape
 
 FORMATTERS: Mapping[str, str] = {
     "commits.none": "-\n",
@@ -34,7 +35,6 @@ _TAG = re.compile(
     r"<(?:(?P<name>version|previous|date|timestamp|pretty|commits|pkgupd)"
     r"|(?P<of>version|relver):(?P<package>[^<>\s]+))>"
 )
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,8 +208,3 @@ def without_controls(text: str) -> str:
     return "".join(
         "\ufffd" if unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t" else c for c in text
     )
-
-
-def escape(text: str) -> str:
-    """Return foreign text as one line of Markdown in which nothing is markup."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))

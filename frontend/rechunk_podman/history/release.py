@@ -20,6 +20,7 @@ from rechunk_podman.oci.read.tar import Member
 from rechunk_podman.packages.protocol import Database, Ecosystem, Files, Package, Paths
 from rechunk_podman.rootfs.recorded import RecordedRoot
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.scan import described_scan
 from rechunk_podman.temporary import private_directory
 from rechunk_podman.workers import gc_paused
 
@@ -54,10 +55,11 @@ def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
             raise ImageError(f"cannot write the package databases of {name}", context=[str(error)]) from error
         looked: Mapping[str, FileSummary] = found.looked
         with RecordedRoot(folder, lambda path, algorithm: looked[path].digest(algorithm)) as root:
-            assignment = assign(root, found.tree, databases=_Databases(root, looked))
-    packed = np.full(len(found.tree) + 1, sum(others) / max(len(others), 1))
-    for position, path in enumerate(found.tree.paths):
-        if path in looked and position not in found.tree.leader:
+            tree = described_scan(root, found.tree)
+            assignment = assign(root, tree, databases=_Databases(root, looked))
+    packed = np.full(len(tree) + 1, sum(others) / max(len(others), 1))
+    for position, path in enumerate(tree.paths):
+        if path in looked and position not in tree.leader:
             packed[position] = looked[path].packed
     return Contents(
         assignment.components,

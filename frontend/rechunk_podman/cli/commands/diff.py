@@ -10,6 +10,7 @@ import typer
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, MaxUpdate, Verbose, command
+from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.download import Update
@@ -36,6 +37,10 @@ def diff(
         ),
     ] = False,
     max_update: MaxUpdate = None,
+    form: Annotated[
+        str,
+        typer.Option("--format", metavar="text|markdown", help="markdown is for pull requests and CI."),
+    ] = "text",
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -54,12 +59,19 @@ def diff(
     from rechunk_podman.lint.report import lint_update
 
     limit = parse_limit("--max-update", max_update)
+    if form not in ("text", "markdown"):
+        raise UsageError(f"no such format: {form}", hint="--format text or --format markdown")
     registry = access.registry(old, new, platform=arch)
     update = update_of(old, new, registry)
     report = lint_update(old, new, (), registry) if files else None
     if as_json:
         changes = None if report is None else [layer.to_json() for layer in report.changes if layer.changes]
         print_json({**update_document(update), **({} if changes is None else {"files": changes})})
+    elif form == "markdown":
+        from rechunk_podman.cli.tables import print_lines
+        from rechunk_podman.explain.markdown import update_markdown
+
+        print_lines(update_markdown(update).splitlines())
     else:
         _show(update, () if report is None else report.changes)
     if limit is not None:

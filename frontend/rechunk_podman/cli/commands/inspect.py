@@ -22,6 +22,9 @@ RELEASES = 8
 def inspect(
     image: Annotated[str, typer.Argument(metavar="IMG", help=REFERENCE_HELP, autocompletion=image_names)],
     access: Access,
+    tree: Annotated[
+        bool, typer.Option("--tree", help="Show every component, as a tree below its layer.")
+    ] = False,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -38,6 +41,11 @@ def inspect(
     facts = facts_of(image, access.registry(platform=arch))
     if as_json:
         print_json(image_document(facts))
+    elif tree:
+        from rechunk_podman.cli.tables import print_lines
+        from rechunk_podman.cli.tree_text import tree_lines
+
+        print_lines(tree_lines(facts))
     else:
         _show(facts)
 
