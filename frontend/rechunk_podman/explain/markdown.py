@@ -26,7 +26,7 @@ MOST_ROWS = 200
 _NAMES = 6
 """The number of names in a cell."""
 
-_SPECIAL = re.compile(r"([\\`*_\[\]<>|~&])")
+_SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 
 
 def escape(text: str) -> str:
