@@ -74,6 +74,26 @@ def pacman(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> No
     run("pacman", "-U", *options, "--dbpath", root / "var/lib/pacman", *packages)
 
 
+def dpkg(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
+    """Install packages by dpkg."""
+    require("dpkg-deb")
+    for directory in ("updates", "info"):
+        (root / "var/lib/dpkg" / directory).mkdir(parents=True, exist_ok=True)
+    (root / "var/lib/dpkg/status").touch()
+    packages = []
+    for source in sources:
+        for name in SOURCES[source]:
+            head = f"Package: {name}\nSource: {source}\nVersion: {version}-1\nArchitecture: all\n"
+            control = f"{head}Maintainer: x <x@example.org>\nDescription: x\n"
+            data = content(name, version)
+            sums = f"{hashlib.md5(data.encode()).hexdigest()}  usr/bin/{name}\n"
+            files = {"DEBIAN/control": control, "DEBIAN/md5sums": sums, f"usr/bin/{name}": data}
+            make(work / name, files, mtime=BUILT)
+            packages.append(work / f"{name}-{version}.deb")
+            run("dpkg-deb", "--root-owner-group", "-Zgzip", "--build", work / name, packages[-1])
+    run("dpkg", f"--root={root}", "--install", *packages)
+
+
 def rpmbuild(work: Path, version: str, sources: tuple[str, ...]) -> list[Path]:
     """Build the packages of sources by rpmbuild."""
     require("rpmbuild")
@@ -184,6 +204,7 @@ def apk(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
 
 
 MANAGERS: dict[str, tuple[str, Install]] = {
+    "dpkg": ("dpkg", dpkg),
     "pacman": ("alpm", pacman),
     "rpm-sqlite": ("rpm", rpm),
     "rpm-ndb": ("rpm", converted("Packages.db", ndb_database)),

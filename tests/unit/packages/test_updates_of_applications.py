@@ -11,6 +11,7 @@ from support.updates import update
 
 UPDATED = {
     applications.pip: ("python/opt/venv/idna", "3.6", "3.7"),
+    applications.uv: ("python/app/.venv/idna", "3.6", "3.7"),
     applications.npm: ("node/srv/app/ms", "2.1.2", "2.1.2 2.1.3"),
     applications.pnpm: ("node/srv/app/ms", "2.1.2", "2.1.2 2.1.3"),
     applications.yarn: ("node/srv/linked/ms", "2.1.2", "2.1.2 2.1.3"),
