@@ -11,6 +11,9 @@ from rechunk_podman.errors import UsageError
 TEMPLATES: Mapping[str, str] = {
     "containerfile": "the layers are made while the image is built, in one's own Containerfile",
     "github": "Containerfile, GitHub workflow (build, check, rechunk, push, sign, test, promote), Justfile",
+    "gitlab": "Containerfile, .gitlab-ci.yml and its script: two architectures, joined, signed, promoted",
+    "forgejo": "the same as a workflow of Forgejo",
+    "tekton": "Tasks that take and give an OCI layout, and join architectures",
     "just": "Containerfile and Justfile: builds on one's own machine alone",
 }
 """Name of a template (a folder of templates/derived) -> its description."""
@@ -90,7 +93,7 @@ QUESTIONS: tuple[Question, ...] = (
         "daily, weekly, monthly, or five cron fields",
         " ".join([_CRON_FIELD] * 5),
         tuple(SCHEDULES),
-        frozenset({"github"}),
+        frozenset({"github", "forgejo"}),
     ),
     Question(
         "buildah",

@@ -82,7 +82,7 @@ def test_init_asks_on_a_terminal(tmp_path: Path) -> None:
     folder = tmp_path / "My Desktop"
     folder.mkdir()
     said = answer(["init", folder], b"just\nbad name\n\napp\n\n\n\n64\n")
-    assert "What to copy in (containerfile, github, just) [github]: " in said
+    assert "What to copy in (containerfile, github, gitlab, forgejo, tekton, just) [github]: " in said
     assert "Name of the image [my-desktop]: " in said
     assert "not an answer to image: 'bad name': lower case letters" in said
     state = State.parse((folder / STATE).read_text())

