@@ -76,10 +76,5 @@ def test_each_page_has_its_place() -> None:
     text = (TOP / "mkdocs.yml").read_text()
     named = re.findall(r"[\w-]+\.md$", text, re.MULTILINE)
     assert sorted(named) == sorted(path.name for path in (TOP / "docs").glob("*.md"))
-    assert [next(iter(part)) for part in yaml.safe_load(text)["nav"]] == [
-        "Home",
-        "Tutorial",
-        "How to",
-        "Reference",
-        "Explanation",
-    ]
+    kinds = {next(iter(part)) for part in yaml.safe_load(text)["nav"]}
+    assert {"Home", "Tutorial", "How to", "Reference", "Explanation"} <= kinds
