@@ -19,7 +19,10 @@ from rechunk_podman.packages.protocol import Files
 from rechunk_podman.rootfs.root import Root
 
 MOST_SEARCHED = 64 << 20
-"""Bytes of files that are read for missing files of unknown size under other names."""
+"""Bytes of files that are read for missing files of unknown size: under their names, and under others."""
+
+LEAST_SEARCHED = 4 << 10
+"""Bytes of the smallest file that is read under another name; it hardly matters where smaller ones travel."""
 
 _LEFT_OUT = ("usr/share/doc/", "usr/share/info/", "usr/share/locale/", "usr/share/man/")
 """Directories that small images leave out. Files of unknown size that are missing there are not searched."""
@@ -85,12 +88,14 @@ class Missing:
         """Claim and describe the files elsewhere that have a missing file's content.
 
         Those of its name come first: several components may miss the same content. Without the name it
-        counts only if a single component misses it. Of missing files whose size is unknown, files of the same
-        name are read, then others, MOST_SEARCHED bytes in all, the smallest first.
+        counts only if a single component misses it. For missing files whose size is unknown, files of the
+        same name are read, then others, the smallest first.
 
         Raises:
             RootfsError: a candidate cannot be read.
         """
+        if not self._by_digest:
+            return
         leads = board.leader == np.arange(len(board.leader))
         free = board.regular & leads & (board.described_by == NOBODY) & (board.size > 0)
         if self._sizes:
@@ -99,11 +104,9 @@ class Missing:
             positions = np.flatnonzero(free)
             names = [path.rpartition("/")[2] for path in board.tree.paths_at(positions)]
             named = np.fromiter(map(self._names.__contains__, names), np.bool_, len(names))
-            self._search(root, board, _flags(board, positions[named]))
+            self._search(root, board, _smallest(board, positions[named]))
             others = positions[~named]
-            others = others[np.argsort(board.size[others], kind="stable")]
-            others = others[np.cumsum(board.size[others]) <= MOST_SEARCHED]
-            self._search(root, board, _flags(board, others))
+            self._search(root, board, _smallest(board, others[board.size[others] >= LEAST_SEARCHED]))
 
     def _search(self, root: Root, board: Board, candidates: Flags) -> None:
         """Read these files, and claim those that are missing ones."""
@@ -138,8 +141,9 @@ class Missing:
                 board.claim(position, number)
 
 
-def _flags(board: Board, positions: Positions) -> Flags:
-    """Return, for each position of the tree, True if it is one of these."""
+def _smallest(board: Board, positions: Positions) -> Flags:
+    """Return, for each position of the tree, True for the smallest of these, MOST_SEARCHED bytes in all."""
+    order = positions[np.argsort(board.size[positions], kind="stable")]
     flags = np.zeros(len(board.leader), np.bool_)
-    flags[positions] = True
+    flags[order[np.cumsum(board.size[order]) <= MOST_SEARCHED]] = True
     return flags
