@@ -14,6 +14,7 @@ from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
+from rechunk_podman.build.sealed import refuse_sealed
 from rechunk_podman.components import group_file
 from rechunk_podman.components.assign import Assignment, assign
 from rechunk_podman.components.board import Rules
@@ -152,6 +153,7 @@ def prepare(
         tree = described_scan(
             root, files.unpacked, prune=prune, skip_special_files=skip, keep_selinux=selinux
         )
+    refuse_sealed(root, tree)
     size = _size(tree, options.max_size)
     log.info("scan: %d paths, %s", len(tree), human_size(size))
     if on_scan is not None:

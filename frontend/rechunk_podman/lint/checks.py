@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rechunk_podman.boot.initramfs import Initramfs
 from rechunk_podman.model import Entry, Kind, Tree
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.rootfs.paths import canonical
@@ -34,6 +35,8 @@ class Facts(NamedTuple):
     wal: the file is an SQLite database in WAL mode.
     keys: the kinds of private keys in it.
     tokens: the kinds of tokens and passwords in it.
+    initramfs: its members, if it is an initramfs or a UKI with one.
+    seal: the argument composefs= in the command line of a UKI.
     """
 
     text: bytes | None = None
@@ -41,6 +44,8 @@ class Facts(NamedTuple):
     wal: bool = False
     keys: tuple[str, ...] = ()
     tokens: tuple[str, ...] = ()
+    initramfs: Initramfs | None = None
+    seal: str | None = None
 
 
 class Buried(NamedTuple):

@@ -10,8 +10,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
+from rechunk_podman.boot.initramfs import Initramfs, differing_members
+from rechunk_podman.lint.boot import facts_of_boot_file, is_boot_file
 from rechunk_podman.lint.checks import Check, Finding, Severity
 from rechunk_podman.model import KIND_NAMES, Kind
 from rechunk_podman.oci.read.decompress import PLAIN
@@ -42,7 +45,7 @@ REMEMBERED = (
 )
 """The remedy for a repacked layer of an image that was planned with memory."""
 
-_Entry = tuple[Member, bytes | None]
+_Entry = tuple[Member, bytes | None, Initramfs | None]
 _Contents = dict[str, _Entry]
 
 
@@ -59,6 +62,14 @@ class Change(NamedTuple):
     new: str | None = None
 
 
+class MemberChange(NamedTuple):
+    """A difference of a member of an initramfs, at `path`, whose content changed. what: for people."""
+
+    path: str
+    member: str
+    what: str
+
+
 @dataclass(frozen=True, slots=True)
 class LayerChange:
     """A layer of the new image.
@@ -68,6 +79,7 @@ class LayerChange:
     old: the number of the old layer that it equals or was compared with; None if there is none.
     changes: empty if the layer was not read.
     remembered: the new image records that it was planned with memory.
+    members: the differences of the members of each initramfs in it that the old layer has, too.
     """
 
     number: int
@@ -77,6 +89,7 @@ class LayerChange:
     old: int | None
     changes: tuple[Change, ...] = ()
     remembered: bool = False
+    members: tuple[MemberChange, ...] = ()
 
     @property
     def counts(self) -> Mapping[str, int]:
@@ -97,6 +110,7 @@ class LayerChange:
             "verdict": self.verdict,
             "counts": dict(self.counts),
             "changes": [{**change._asdict(), "path": "/" + change.path} for change in self.changes],
+            "members": [{**member._asdict(), "path": "/" + member.path} for member in self.members],
         }
 
 
@@ -135,7 +149,10 @@ def compare(old: ImageSource, new: ImageSource, *, remembered: bool = False) -> 
         heir = heirs[number]
         changes = [*_changes(fresh[number], heir, gone), *removals.get(number, ())]
         verdict = _verdict(changes, fresh[number], gone.get(heir or 0, {}))
-        found.append(LayerChange(number, layer.diff_id, size, verdict, heir, tuple(changes), remembered))
+        members = tuple(_member_changes(fresh[number], heir, gone))
+        found.append(
+            LayerChange(number, layer.diff_id, size, verdict, heir, tuple(changes), remembered, members)
+        )
     return tuple(found)
 
 
@@ -144,7 +161,11 @@ def _read(image: ImageSource, index: int) -> _Contents:
     name = f"{image.name}: layer {index + 1}"
     with image.layer(index) as stream:
         for member, content in members(stream, name):
-            found[member.path] = (member, None if content is None else content.sha256())
+            facts = None
+            if content is not None and is_boot_file(member.path):
+                facts = facts_of_boot_file(member.path, content.read)
+            digest = None if content is None else content.sha256()
+            found[member.path] = (member, digest, None if facts is None else facts.initramfs)
     found.pop("", None)
     return found
 
@@ -153,7 +174,7 @@ def _counterpart(contents: _Contents, gone: Mapping[int, _Contents]) -> int | No
     def shared(number: int) -> int:
         other = gone[number]
         return sum(
-            path in other for path, (member, _) in contents.items() if member.kind is not Kind.DIRECTORY
+            path in other for path, (member, *_) in contents.items() if member.kind is not Kind.DIRECTORY
         )
 
     best = max(gone, key=lambda number: (shared(number), -number), default=None)
@@ -172,7 +193,7 @@ def _removals(
         done.add(heir)
         found[number] = [
             Change(path, REMOVED, KIND_NAMES[member.kind])
-            for path, (member, _) in gone[heir].items()
+            for path, (member, *_) in gone[heir].items()
             if path not in present
         ]
     return found
@@ -195,7 +216,7 @@ def _changes(contents: _Contents, heir: int | None, gone: Mapping[int, _Contents
 
 
 def _differences(path: str, old: _Entry, new: _Entry) -> Iterator[Change]:
-    (a, hash_a), (b, hash_b) = old, new
+    (a, hash_a, _), (b, hash_b, _) = old, new
     if a.kind is not b.kind:
         yield Change(path, "type", KIND_NAMES[a.kind], KIND_NAMES[b.kind])
         return
@@ -268,6 +289,37 @@ def _message(layer: LayerChange) -> str:
     return f"layer {layer.number}{was}{size}: {texts[layer.verdict]}"
 
 
+def _member_changes(
+    contents: _Contents, heir: int | None, gone: Mapping[int, _Contents]
+) -> Iterator[MemberChange]:
+    """Yield the changes of the members of each initramfs that has another content, those of content first."""
+    order = sorted(gone, key=lambda number: (number != heir, -number))
+    for path, (_, digest, new) in contents.items():
+        old = next((gone[number][path] for number in order if path in gone[number]), None)
+        if new is not None and old is not None and old[2] is not None and digest != old[1]:
+            changes = differing_members(old[2], new).items()
+            for member, what in sorted(changes, key=lambda item: item[1] in _OF_BUILDS):
+                yield MemberChange(path, member, what)
+
+
+def _members(layers: tuple[LayerChange, ...]) -> Iterator[Finding]:
+    for layer in layers:
+        for path, several in groupby(layer.members, lambda change: change.path):
+            changes = list(several)
+            paths = tuple(f"{path}!{change.member}: {change.what}" for change in changes)
+            text = f"layer {layer.number}: {plural(len(paths), 'member')} of /{path} not as before"
+            other = sum(change.what not in _OF_BUILDS for change in changes)
+            if other:
+                yield Finding(f"{text}, {other} in more than time and inode", paths, Severity.NOTE)
+            else:
+                yield Finding(f"{text}, in time or inode alone", paths, fix=_REPRODUCIBLE)
+
+
+_OF_BUILDS = ("mtime", "inode", "mtime, inode")
+"""Differences of members that have no effect on the machine that boots."""
+_REPRODUCIBLE = "make it reproducible: `rechunk-podman lint NEW --only initramfs-reproducible` says how"
+
+
 CHECKS = (
     Check(
         "metadata-only-layer",
@@ -315,5 +367,14 @@ CHECKS = (
         "These downloads carry something new.",
         "nothing; `rechunk-podman diff` says which packages it is",
         _of(CONTENT),
+    ),
+    Check(
+        "initramfs-members",
+        Severity.WARNING,
+        "no new initramfs with the old members",
+        "The initramfs is one large file: clients download all of it for each member that differs.",
+        "keep the named members the same, where nothing is new in them (initramfs-version, "
+        "initramfs-reproducible)",
+        _members,
     ),
 )

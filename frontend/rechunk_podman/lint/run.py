@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.lint import databases, inodes, layers, leftovers, limits, secrets, system, times
+from rechunk_podman.lint import boot, databases, inodes, layers, leftovers, limits, secrets, system, times
 from rechunk_podman.lint.checks import Check, Result, Subject
 from rechunk_podman.lint.layers import LayerChange
 
 CHECKS: tuple[Check, ...] = (
     *system.CHECKS,
+    *boot.CHECKS,
     *leftovers.CHECKS,
     *times.CHECKS,
     *inodes.CHECKS,

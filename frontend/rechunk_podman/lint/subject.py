@@ -6,6 +6,8 @@ import os
 
 import numpy as np
 
+from rechunk_podman.boot.uki import DIRECTORIES
+from rechunk_podman.lint.boot import facts_of_boot_file, is_boot_file
 from rechunk_podman.lint.checks import Buried, Facts, Subject
 from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of, may_hold_secrets
 from rechunk_podman.model import Kind, Tree
@@ -95,7 +97,23 @@ def _facts(root: Root, tree: Tree) -> dict[str, Facts]:
     with Workers(max(2, len(os.sched_getaffinity(0)))) as workers:
         for _, several in workers.map(_facts_of_batch, ((root, batch) for batch in batches)):
             found.update(several)
+    for directory in DIRECTORIES:
+        for position in tree.below(directory):
+            facts = _facts_of_boot_file(root, tree, position)
+            if facts is not None:
+                found[position] = facts
     return {tree.paths[position]: found[position] for position in sorted(found)}
+
+
+def _facts_of_boot_file(root: Root, tree: Tree, position: int) -> Facts | None:
+    path = tree.paths[position]
+    if tree.entry(position).kind is not Kind.FILE or not is_boot_file(path):
+        return None
+    with os.fdopen(root.open(path), "rb", buffering=0) as file:
+        try:
+            return facts_of_boot_file(path, lambda size: file.read(size) or b"")
+        except OSError as error:
+            raise root.error(path, error) from error
 
 
 def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
@@ -135,6 +153,8 @@ def of_image(
     secrets: list[Buried] = []
 
     def inspect(layer: int, member: Member, content: Content) -> Facts | None:
+        if is_boot_file(member.path):
+            return facts_of_boot_file(member.path, content.read)
         limit = bytes_wanted(member.path, member.size)
         found = facts_of(member.path, member.size, content.read(limit)) if limit else None
         if found is not None and (found.keys or found.tokens):
