@@ -10,7 +10,6 @@ import bz2
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from typing import Protocol
 
 import zstandard
 
@@ -96,16 +95,6 @@ class Reader:
         self.at -= len(data)
 
 
-class _Decompressor(Protocol):
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    @property
-    def needs_input(self) -> bool: ...
-    def decompress(self, data: bytes, max_length: int = ...) -> bytes: ...
-
-
 def decompressed(source: Reader) -> Iterator[bytes] | None:
     """Return the content of the compressed stream that comes next; None if no known one comes.
 
@@ -150,7 +139,9 @@ def _zstd(source: Reader) -> Iterator[bytes]:
     source.unread(inflate.unused_data)
 
 
-def _with(make: Callable[[], _Decompressor], name: str) -> Callable[[Reader], Iterator[bytes]]:
+def _with(
+    make: Callable[[], lzma.LZMADecompressor | bz2.BZ2Decompressor], name: str
+) -> Callable[[Reader], Iterator[bytes]]:
     def reading(source: Reader) -> Iterator[bytes]:
         inflate = make()
         while not inflate.eof:
