@@ -226,6 +226,25 @@ def test_alternatives_are_of_the_package_that_they_lead_to(top, etc):
     assert owner[f"{etc}/alternatives/gone"].startswith("unclaimed/")
 
 
+def test_records_of_alternatives_that_are_none(top, tmp_path):
+    """Nothing outside of the root filesystem is read, and no FIFO is opened."""
+    record = "auto\n/usr/bin/x\nx.1\n/usr/share/man/x.1\n\n"
+    make(tmp_path, {"outside/x": record})
+    make(top, {"usr/bin/saw": "saw", f"{DPKG}/alternatives/odd": b"\xff\n" * 7}, mtime=BUILT)
+    debs(top, saw={"usr/bin/saw": "saw"})
+    (top / DPKG / "alternatives/x").symlink_to(tmp_path / "outside/x")
+    os.mkfifo(top / DPKG / "alternatives/y")
+    (top / "etc/alternatives").mkdir(parents=True)
+    (top / "etc/alternatives/x").symlink_to("/usr/bin/saw")
+    (top / "etc/alternatives/x.1").symlink_to("/usr/share/man/saw.1")
+    owner = assigned(top).owner
+    assert owner["etc/alternatives/x"] == "dpkg/saw"
+    assert owner["etc/alternatives/x.1"] == "unclaimed/etc"
+    (top / DPKG / "alternatives/x").unlink()
+    make(top, {f"{DPKG}/alternatives/x": record})
+    assert assigned(top).owner["etc/alternatives/x.1"] == "dpkg/saw"
+
+
 def test_the_links_of_busybox_are_busyboxs(top):
     make(top, {"bin/busybox": "b"}, mtime=BUILT)
     (top / "bin/ls").symlink_to("/bin/busybox")
