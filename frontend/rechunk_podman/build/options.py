@@ -11,6 +11,7 @@ from rechunk_podman.build import strict_json
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.output import Format
+from rechunk_podman.packages.leftovers import LEFTOVERS
 from rechunk_podman.units import parse_size
 
 log = logging.getLogger(__name__)
@@ -43,6 +44,7 @@ class BuildOptions:
     compression: of the layers that are written.
     format: of the manifest; None: that of the source image, else OCI's.
     prune: paths to leave out; PATH/ leaves out only the content of the directory.
+    clean: checks of lint (packages/leftovers.py) whose findings are left out, too.
     strict: a package database that cannot be read is an error, not a warning.
     skip_special_files: leave out sockets, FIFOs and devices.
     map: paths of component maps (components/map_file.py): absolute, or relative to the directory of a job.
@@ -71,6 +73,7 @@ class BuildOptions:
     compression: Compression = NO_COMPRESSION
     format: Format | None = None
     prune: tuple[str, ...] = ()
+    clean: tuple[str, ...] = ()
     strict: bool = False
     skip_special_files: bool = False
     map: tuple[str, ...] = ()
@@ -91,6 +94,10 @@ class BuildOptions:
         Compression.parse(self.compression.kind, self.compression.level)
         if self.format is Format.DOCKER and self.compression.kind == "zstd":
             raise UsageError("docker's format knows no zstd", hint="--compression gzip, or --format oci")
+        for name in self.clean:
+            if name not in LEFTOVERS:
+                hint = f"--clean, or --clean=LIST of {', '.join(LEFTOVERS)}"
+                raise UsageError(f"--clean does not know {name!r}", hint=hint)
         for name, low, high in (("max_layers", 1, REFUSE_ABOVE), ("root_mode", 0, 0o7777)):
             if not low <= getattr(self, name) <= high:
                 raise UsageError(
@@ -112,6 +119,13 @@ def parse_limit(option: str, text: str | None) -> int | None:
     if not size:
         raise UsageError(f"not a size: {text!r}", hint=f"for example {option} 20GB, or 512MiB, or bytes")
     return size
+
+
+def parse_clean(text: str | None) -> tuple[str, ...]:
+    """Return the names of `--clean LIST`: none for None, all for "all"; BuildOptions checks them."""
+    if text is None:
+        return ()
+    return tuple(LEFTOVERS) if text == "all" else tuple(dict.fromkeys(text.split(",")))
 
 
 def parse_max_layers(text: str | None) -> int:

@@ -13,6 +13,7 @@ import numpy as np
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
+from rechunk_podman.build.clean import without_leftovers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.build.sealed import refuse_sealed
 from rechunk_podman.components import group_file
@@ -154,6 +155,8 @@ def prepare(
             root, files.unpacked, prune=prune, skip_special_files=skip, keep_selinux=selinux
         )
     refuse_sealed(root, tree)
+    if options.clean:
+        tree = without_leftovers(root, tree, options.clean)
     size = _size(tree, options.max_size)
     log.info("scan: %d paths, %s", len(tree), human_size(size))
     if on_scan is not None:

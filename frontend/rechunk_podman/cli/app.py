@@ -86,7 +86,7 @@ def application(arguments: Sequence[str] = ()) -> typer.Typer:
 
 def main() -> NoReturn:
     """Run the console script."""
-    arguments = command_first(sys.argv[1:])
+    arguments = with_clean_all(command_first(sys.argv[1:]))
     # numpy's linear algebra, which is not used here, would start busy threads for each processor.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     for name in ("stdout", "stderr"):
@@ -114,6 +114,12 @@ def command_first(arguments: Sequence[str]) -> list[str]:
         early += rest[:count]
         del rest[:count]
     return [*rest[:1], *early, *rest[1:]]
+
+
+def with_clean_all(arguments: Sequence[str]) -> list[str]:
+    """Return the arguments with `--clean=all` for `--clean` without a list, which takes no other argument."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    return ["--clean=all" if word == "--clean" else word for word in arguments[:end]] + list(arguments[end:])
 
 
 def _nothing() -> None:

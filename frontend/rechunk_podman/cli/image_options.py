@@ -10,6 +10,7 @@ from rechunk_podman.cli.options import (
     Annotation,
     Arch,
     Bootc,
+    Clean,
     CompressionKind,
     CompressionLevel,
     Config,
@@ -63,6 +64,7 @@ class ImageOptions:
     previous: Previous = None
     bootc: Bootc = None
     prune: Prune = None
+    clean: Clean = None
     strict: Strict = False
     skip_special_files: SkipSpecialFiles = False
     map: Map = None
@@ -96,6 +98,7 @@ class ImageOptions:
         """
         from rechunk_podman.build.options import (
             BuildOptions,
+            parse_clean,
             parse_limit,
             parse_max_layers,
             parse_root_mode,
@@ -124,6 +127,7 @@ class ImageOptions:
             compression=Compression.parse(self.compression or usual, self.compression_level),
             format=chosen,
             prune=tuple(self.prune or ()),
+            clean=parse_clean(self.clean),
             strict=self.strict,
             skip_special_files=self.skip_special_files,
             map=absolute_files(self.map),

@@ -61,6 +61,15 @@ Previous = Annotated[
 Prune = Annotated[
     list[str] | None, for_input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
 ]
+Clean = Annotated[
+    str | None,
+    for_input(
+        "--clean",
+        metavar="LIST",
+        help="Leave out what these checks of lint find: caches, logs, run-and-tmp, package-journals, "
+        "machine-id; --clean alone: all five.",
+    ),
+]
 Strict = Annotated[
     bool,
     for_input(

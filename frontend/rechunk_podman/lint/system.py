@@ -11,13 +11,11 @@ from collections.abc import Iterator
 
 from rechunk_podman.lint.checks import Check, Finding, Severity, Subject
 from rechunk_podman.model import Kind
+from rechunk_podman.packages.leftovers import MACHINE_IDS, machine_ids
 from rechunk_podman.units import plural
 
 _OS_RELEASE, _ETC_OS_RELEASE = "usr/lib/os-release", "etc/os-release"
 _LINK = "../usr/lib/os-release"
-
-_UNSET_IDS = ("", "uninitialized")
-"""machine-id(5): the values for an image that is installed more than once."""
 
 _TWINS = ("passwd", "group")
 _LOCAL = ("root", "wheel")
@@ -88,17 +86,9 @@ def _some(names: list[str], shown: int = 8) -> str:
 
 def _machine_id(subject: Subject) -> Iterator[Finding]:
     severity = None if subject.bootable else Severity.WARNING
-    for path in ("etc/machine-id", "usr/etc/machine-id", "var/lib/dbus/machine-id"):
-        entry = subject.tree.get(path)
-        if entry is None or entry.kind is not Kind.FILE or entry.size == 0:
-            continue
-        text = subject.text(path)
-        if text is None or text.strip() not in _UNSET_IDS:
-            yield Finding(f"/{path} holds the id of a machine", (path,), severity)
-    for path in ("var/lib/systemd/random-seed", "var/lib/systemd/credential.secret"):
-        entry = subject.tree.get(path)
-        if entry is not None and entry.size:
-            yield Finding(f"/{path} belongs to one machine", (path,), severity)
+    for path in machine_ids(subject.tree, subject.text):
+        what = "holds the id of a machine" if path in MACHINE_IDS else "belongs to one machine"
+        yield Finding(f"/{path} {what}", (path,), severity)
 
 
 def _modules(subject: Subject) -> dict[str, bool]:
