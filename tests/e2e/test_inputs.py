@@ -144,7 +144,7 @@ def test_a_directory_with_a_config_and_results_in_storage(storage: tools.Storage
     """--rootfs DIR --config FILE is what build does; a layout goes into storage under the name of -t."""
     (tmp_path / "root/opt").mkdir(parents=True)
     (tmp_path / "root/opt/file").write_text("content")
-    (tmp_path / "config.json").write_text('{"config": {"Cmd": ["/opt/file"]}}')
+    (tmp_path / "config.json").write_text('[{"Os": "linux", "Config": {"Cmd": ["/opt/file"]}}]')
     words = ["--rootfs", tmp_path / "root", "--config", tmp_path / "config.json"]
     storage.rechunk("split", *words, "--output", f"oci:{tmp_path / 'split'}")
     storage.rechunk("build", *words, "--output", f"oci:{tmp_path / 'build'}")

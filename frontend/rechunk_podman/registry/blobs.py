@@ -123,29 +123,25 @@ def open_registry_image(reference: str, registry: Registry = DEFAULT) -> Iterato
 
 
 def fetch_layout(
-    reference: str, layout: str, registry: Registry = DEFAULT, *, cwd: str, tick: Callable[[], None]
+    image: Pinned, layout: str, registry: Registry = DEFAULT, *, cwd: str, tick: Callable[[], None]
 ) -> None:
     """Copy an image from a registry into an OCI layout, its layers as they are.
 
     Args:
-        reference: `docker://NAME`.
         layout: path, relative to cwd, without a colon.
-        registry: its platform chooses from an index.
         tick: called about five times a second.
 
     Raises:
-        RechunkError: as image_documents(). ToolError: skopeo is missing or failed.
+        RechunkError: as explained(). ToolError: skopeo is missing or failed.
     """
-    repository = names.parse(reference.removeprefix(DOCKER)).repository
-    # By digest: the tag may move, and skopeo chooses from an index by other rules.
-    pinned = Pinned(repository, image_documents(reference, registry).digest or Digest(""))
+    reference, repository = str(image), image.repository
     wait = Wait(repository, f"fetch {reference}", registry.timeout, tick)
     with skopeo_options(repository, registry) as (options, secrets):
         words = ["skopeo", "copy", "--quiet", "--remove-signatures", *(sided(one, "src") for one in options)]
         try:
             retry(
                 lambda: run(
-                    [*words, str(pinned), f"oci:{layout}"],
+                    [*words, reference, f"oci:{layout}"],
                     env=registry.env,
                     cwd=cwd,
                     secrets=secrets,

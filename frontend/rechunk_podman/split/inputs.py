@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 from rechunk_podman.build.job import Job
+from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.config import ImageConfig
-from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.documents import ImageRecord, sha256_of
 from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.read.image import open_image
-from rechunk_podman.oci.reference import DOCKER, TRANSPORTS, LocationKind, locate
+from rechunk_podman.oci.reference import DOCKER, TRANSPORTS, LocationKind, Pinned, locate
 from rechunk_podman.programs.podman import Image, mounted
 from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.blobs import fetch_layout
@@ -55,7 +57,9 @@ def outside_storage(request: SplitRequest, kind: LocationKind, registry: Registr
         RechunkError: the registry has no such image, or does not answer.
     """
     if request.rootfs is not None:
-        return Image(request.rootfs, (), (request.config or "{}").encode(), b"", 0)
+        given = ImageConfig() if request.config is None else ImageConfig.parse(request.config)
+        config = json.dumps({"architecture": given.architecture, "os": given.os})
+        return Image(request.rootfs, (), config.encode(), b"", 0)
     if kind is LocationKind.REGISTRY:
         record = image_documents(request.image, registry)
         return _image(request.image, record, _size(record))
@@ -91,8 +95,9 @@ def with_files(task: Task, job: Job, work: str, meter: Meter) -> Iterator[Job]:
         yield replace(job, rootfs=str(Path(task.image.id).absolute()))
     elif task.kind is LocationKind.REGISTRY:
         meter.begin(FETCHING, task.image.size // EXPANSION)
-        registry = replace(task.source, platform=platform)
-        fetch_layout(task.image.id, FETCHED, registry, cwd=work, tick=meter.tick)
+        repository = names.parse(task.image.id.removeprefix(DOCKER)).repository
+        pinned = Pinned(repository, sha256_of(task.image.manifest))
+        fetch_layout(pinned, FETCHED, task.source, cwd=work, tick=meter.tick)
         yield replace(job, rootfs=".", layers=f"oci:{FETCHED}")
     else:
         layers = locate(task.image.id)[1]
