@@ -338,7 +338,7 @@ def _previous(
 
 def _show_room(request: SplitRequest, image: Image) -> None:
     """Log the space that the result needs, and the file systems that must have it."""
-    if request.plan_only:
+    if request.plan_only or not image.size:
         return
     if image.driver == "vfs" and request.output is None:
         log.warning(
