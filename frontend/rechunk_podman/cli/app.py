@@ -19,8 +19,7 @@ from rechunk_podman.cli.console import guarded, set_up_logging, set_up_streams
 
 COMMANDS: Mapping[str, str] = MappingProxyType(
     {
-        "split": "Split an image in local storage into content-based layers: "
-        "into storage, a registry or a file.",
+        "split": "Split an image into content-based layers: into local storage, a registry or a file.",
         "build": "Write the files of a root filesystem as an image in content-based, reproducible layers.",
         "verify": "Prove that A and B hold the same files: type, content, mode, owner, "
         "xattrs, links, devices.",

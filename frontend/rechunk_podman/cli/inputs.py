@@ -9,9 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
-from rechunk_podman.cli.options import for_input, for_layers, for_output, for_work
+from rechunk_podman.cli.options import Rootfs, for_input, for_layers, for_output, for_work
 from rechunk_podman.errors import UsageError
 from rechunk_podman.log import note
 from rechunk_podman.oci.write.output import Output
@@ -28,13 +26,7 @@ ROOTFS_MOUNTS = ("/chunkah", "/rootfs")
 class BuildFiles:
     """The input and output files of `build` besides the image, as in chunkah: a group of options."""
 
-    rootfs: Annotated[
-        str | None,
-        typer.Option(
-            help="The root filesystem; else RECHUNK_ROOTFS, CHUNKAH_ROOTFS, /chunkah or /rootfs.",
-            metavar="DIR",
-        ),
-    ] = None
+    rootfs: Rootfs = None
     config_str: Annotated[
         str | None,
         for_input(

@@ -49,6 +49,15 @@ Config = Annotated[
         help="Image config, of OCI or as podman or docker inspect print it; split: instead of IMG's own.",
     ),
 ]
+Rootfs = Annotated[
+    str | None,
+    typer.Option(
+        "--rootfs",
+        metavar="DIR",
+        help="The root filesystem. build: else RECHUNK_ROOTFS, CHUNKAH_ROOTFS, /chunkah or /rootfs; "
+        "split: in place of IMG.",
+    ),
+]
 Previous = Annotated[
     str | None,
     typer.Option(

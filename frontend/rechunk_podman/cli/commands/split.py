@@ -18,6 +18,7 @@ from rechunk_podman.cli.options import (
     Json,
     MaxUpdate,
     Push,
+    Rootfs,
     SignHint,
     Verbose,
     Workdir,
@@ -49,10 +50,7 @@ def split(
     max_update: MaxUpdate = None,
     digestfile: Digestfile = None,
     sign_by_digest_hint: SignHint = False,
-    rootfs: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Split this directory in place of an image; its config: --config."),
-    ] = None,
+    rootfs: Rootfs = None,
     engine: Annotated[
         str,
         for_work(
@@ -112,7 +110,7 @@ def split(
         registry=access.registry(),
         workdir=None if workdir is None else str(workdir.absolute()),
         plan_only=image.plan_only,
-        rootfs=None if rootfs is None else str(rootfs.absolute()),
+        rootfs=None if rootfs is None else str(Path(rootfs).absolute()),
         max_update=parse_limit("--max-update", max_update),
     )
     with progress_bar() as progress:
