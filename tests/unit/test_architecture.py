@@ -45,7 +45,8 @@ ALLOWED = {
     "split": VALUES | {"oci", "programs", "registry", "build", "publish", "explain", "split", "__init__"},
     "publish": VALUES | {"oci", "programs", "registry", "build", "publish"},
     "images": VALUES | {"rootfs", "oci", "programs", "registry"},
-    "explain": VALUES | {"rootfs", "components", "planning", "oci", "registry", "images", "build", "explain"},
+    "explain": VALUES
+    | {"history", "rootfs", "components", "planning", "oci", "registry", "images", "build", "explain"},
     "history": VALUES | {"rootfs", "packages", "components", "oci", "registry", "images", "history"},
     "lint": VALUES
     | {"native", "boot", "rootfs", "packages", "components", "oci", "registry", "images", "explain", "lint"},

@@ -16,13 +16,13 @@ def normalised(name):
 
 
 def declared(repository):
-    """The distributions that pyproject.toml names as dependencies of the package, and of its option gzip."""
+    """The distributions that the package depends on, and those of its options gzip and report."""
     text = (repository / "pyproject.toml").read_text()
     section = re.search(r"(?ms)^dependencies = \[$(.*?)^\]$", text)
-    option = re.search(r'(?m)^gzip = \["([A-Za-z0-9._-]+)', text)
+    options = re.findall(r'(?m)^(?:gzip|report) = \["([A-Za-z0-9._-]+)', text)
     assert section is not None
-    assert option is not None
-    return {normalised(name) for name in (*re.findall(r'(?m)^    "([A-Za-z0-9._-]+)', section[1]), option[1])}
+    assert len(options) == 2
+    return {normalised(name) for name in (*re.findall(r'(?m)^    "([A-Za-z0-9._-]+)', section[1]), *options)}
 
 
 def imported(repository):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +27,14 @@ from rechunk_podman.workers import gc_paused
 
 @dataclass(frozen=True, slots=True)
 class Contents:
-    """The components of a release, and the bytes that each takes in a compressed layer."""
+    """The components of a release, and the bytes that each takes in a compressed layer.
+
+    placed: the same bytes for each layer of the image itself, by its index.
+    """
 
     components: tuple[Component, ...]
     packed: Mapping[ComponentId, int]
+    placed: Mapping[int, Mapping[ComponentId, int]] = field(default_factory=dict)
 
 
 def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
@@ -53,22 +57,32 @@ def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
             _write(found, folder)
         except OSError as error:
             raise ImageError(f"cannot write the package databases of {name}", context=[str(error)]) from error
-        looked: Mapping[str, FileSummary] = found.looked
+        looked: Mapping[str, FileSummary] = {path: content for path, (_, content) in found.looked.items()}
         with RecordedRoot(folder, lambda path, algorithm: looked[path].digest(algorithm)) as root:
             tree = described_scan(root, found.tree)
             assignment = assign(root, tree, databases=_Databases(root, looked))
     packed = np.full(len(tree) + 1, sum(others) / max(len(others), 1))
+    layer_of = np.full(len(tree) + 1, -1)
     for position, path in enumerate(tree.paths):
-        if path in looked and position not in tree.leader:
-            packed[position] = looked[path].packed
+        if path in looked:
+            layer_of[position] = found.looked[path][0]
+            if position not in tree.leader:
+                packed[position] = looked[path].packed
+    placed: dict[int, dict[ComponentId, int]] = {}
+    for component in assignment.components:
+        own = layer_of[component.positions]
+        for layer in np.unique(own[own >= 0]).tolist():
+            size = packed[component.positions[own == layer]].sum()
+            placed.setdefault(layer, {})[component.id] = round(float(size))
     return Contents(
         assignment.components,
         {c.id: round(float(packed[c.positions].sum())) for c in assignment.components},
+        placed,
     )
 
 
-def _keep(layer: int, member: Member, content: FileSummary) -> FileSummary:
-    return content
+def _keep(layer: int, member: Member, content: FileSummary) -> tuple[int, FileSummary]:
+    return layer, content
 
 
 def _write(found: TreeDigest, folder: Path) -> None:
@@ -82,7 +96,7 @@ def _write(found: TreeDigest, folder: Path) -> None:
         elif entry.kind is Kind.SYMLINK:
             target.symlink_to(entry.target or "")
         elif path in found.looked:
-            content = found.looked[path].content()
+            content = found.looked[path][1].content()
             if content is not None:
                 target.write_bytes(content)
                 os.utime(target, (entry.mtime, entry.mtime))

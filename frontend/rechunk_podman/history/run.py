@@ -12,7 +12,7 @@ from typing import Any
 from rechunk_podman.errors import MissingImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.history.cache import Cache, open_cache
 from rechunk_podman.history.document import MeasuredRelease, history_document
-from rechunk_podman.history.release import read_contents
+from rechunk_podman.history.release import Contents, read_contents
 from rechunk_podman.history.summary import write_summary
 from rechunk_podman.images import open_layers
 from rechunk_podman.log import note
@@ -103,6 +103,20 @@ def measure(
                 )
             )
     return history_document(_series(references), releases)
+
+
+def measure_image(
+    reference: str, registry: Registry = DEFAULT, progress: Progress = no_progress
+) -> tuple[ImageRecord, Contents]:
+    """Return the documents and the components of one image; layers that were read before are not fetched.
+
+    Raises:
+        RechunkError: the image cannot be read.
+    """
+    record = image_documents(reference, registry)
+    with open_cache() as cache:
+        _read_layers(_Found(reference, reference, 0, record), cache, registry, partial(progress, reference))
+        return record, read_contents(reference, [cache.path(layer.diff_id) for layer in record.layers])
 
 
 def _series(references: Sequence[str]) -> str:

@@ -8,7 +8,7 @@ other ones of these.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -258,6 +258,19 @@ def _is_recompressed(old: ImageSource, old_number: int, new: ImageSource, number
         return False
     # Local storage exports layers uncompressed; the blob in a registry may be the same.
     return PLAIN not in (old.compression(old_number - 1), new.compression(number - 1))
+
+
+def metadata_only(layers: Sequence[LayerChange]) -> list[tuple[int, str, str]]:
+    """Return (number of the layer, path, what differs) of the paths whose metadata alone changed."""
+    found = []
+    for layer in layers:
+        content = set(layer.paths(*CONTENT_CHANGES))
+        changed: dict[str, list[str]] = {}
+        for change in layer.changes:
+            if change.what in METADATA_CHANGES and change.path not in content:
+                changed.setdefault(change.path, []).append(f"{change.what} {change.old} → {change.new}")
+        found += [(layer.number, path, ", ".join(texts)) for path, texts in changed.items()]
+    return found
 
 
 def _of(verdict: str) -> Any:

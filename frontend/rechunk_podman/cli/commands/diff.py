@@ -10,6 +10,7 @@ import typer
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, MaxUpdate, Verbose, command
+from rechunk_podman.cli.pages import Html, check_page, write_page
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def diff(
         str,
         typer.Option("--format", metavar="text|markdown", help="markdown is for pull requests and CI."),
     ] = "text",
+    html: Html = None,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -49,21 +51,29 @@ def diff(
 
     Layers are matched by the digests of their blobs, as clients do; the largest download comes first. Of
     images in a registry only manifests and configs are fetched. Which components changed is known if both
-    images recorded it.
+    images recorded it. --html reads the layers that differ, as --files does.
     """
     set_up_logging(verbose)
     from rechunk_podman.build.options import parse_limit
     from rechunk_podman.explain.documents import update_document
     from rechunk_podman.explain.limit import require_at_most
     from rechunk_podman.explain.run import diff as update_of
+    from rechunk_podman.lint.layers import metadata_only
     from rechunk_podman.lint.report import lint_update
 
     limit = parse_limit("--max-update", max_update)
     if form not in ("text", "markdown"):
         raise UsageError(f"no such format: {form}", hint="--format text or --format markdown")
+    check_page(html)
     registry = access.registry(old, new, platform=arch)
     update = update_of(old, new, registry)
-    report = lint_update(old, new, (), registry) if files else None
+    report = lint_update(old, new, (), registry) if files or html is not None else None
+    if html is not None:
+        from rechunk_podman.explain.report.update_page import update_page
+
+        write_page(update_page(update, metadata_only(() if report is None else report.changes)), html)
+    if not files:
+        report = None
     if as_json:
         changes = None if report is None else [layer.to_json() for layer in report.changes if layer.changes]
         print_json({**update_document(update), **({} if changes is None else {"files": changes})})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,10 +10,12 @@ import typer
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, Verbose, command
+from rechunk_podman.cli.pages import Html, check_page, write_page
 from rechunk_podman.units import human_size, plural
 
 if TYPE_CHECKING:
     from rechunk_podman.explain.inspect import ImageFacts
+    from rechunk_podman.registry.access import Registry
 
 RELEASES = 8
 """The number of releases that are shown."""
@@ -25,6 +28,7 @@ def inspect(
     tree: Annotated[
         bool, typer.Option("--tree", help="Show every component, as a tree below its layer.")
     ] = False,
+    html: Html = None,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -32,13 +36,18 @@ def inspect(
     """Show an image's layers, their sizes and components, and the record in it for the next image.
 
     Of an image in a registry only the manifest and the config are fetched. Components are also shown of
-    images that chunkah or rpm-ostree made; of any other image, the command that made each layer.
+    images that chunkah or rpm-ostree made; of any other image, the command that made each layer. --html reads
+    the layers, too.
     """
     set_up_logging(verbose)
     from rechunk_podman.explain.documents import image_document
     from rechunk_podman.explain.run import inspect as facts_of
 
-    facts = facts_of(image, access.registry(platform=arch))
+    check_page(html)
+    registry = access.registry(image, platform=arch)
+    facts = facts_of(image, registry)
+    if html is not None:
+        _write_page(facts, image, registry, html)
     if as_json:
         print_json(image_document(facts))
     elif tree:
@@ -48,6 +57,16 @@ def inspect(
         print_lines(tree_lines(facts))
     else:
         _show(facts)
+
+
+def _write_page(facts: ImageFacts, image: str, registry: Registry, path: Path) -> None:
+    from rechunk_podman.cli.progress import progress_bar
+    from rechunk_podman.explain.report.image_page import image_page
+    from rechunk_podman.history.run import measure_image
+
+    with progress_bar() as progress:
+        _, contents = measure_image(image, registry, progress)
+    write_page(image_page(facts, contents), path)
 
 
 def _show(facts: ImageFacts) -> None:

@@ -11,6 +11,7 @@ import typer
 
 from rechunk_podman.cli.console import print_json
 from rechunk_podman.cli.options import Json
+from rechunk_podman.cli.pages import Html, check_page, write_page
 from rechunk_podman.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ def simulate(
         int | None,
         typer.Option(metavar="DAYS", min=1, help="Plan afresh at the first release after so many days."),
     ] = None,
+    html: Html = None,
     as_json: Json = False,
 ) -> None:
     """Replay release histories through the planner: what do clients download per update?
@@ -57,6 +59,7 @@ def simulate(
     from rechunk_podman.planning.history import parse_history
     from rechunk_podman.planning.simulate import every, replay
 
+    check_page(html)
     numbers = dict.fromkeys(parse_max_layers(text.strip()) for text in max_layers.split(","))
     results = []
     status = Console(stderr=True)
@@ -67,6 +70,10 @@ def simulate(
             shown = f"{history.series}: planning {len(history.releases)} releases, {number} layers"
             with status.status(shown):
                 results.append(replay(history, max_layers=number, stateless=stateless, fresh_at=fresh))
+    if html is not None:
+        from rechunk_podman.explain.report.replay_page import replay_page
+
+        write_page(replay_page(results), html)
     if as_json:
         print_json({"histories": [result.to_json() for result in results]})
     else:
