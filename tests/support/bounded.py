@@ -77,6 +77,19 @@ def _redact(path: Path) -> int:
     return len(explained("docker://r/i", "r/i", failure("skopeo", "skopeo", 1, (line,))).context)
 
 
+def _sources(path: Path) -> int:
+    """Return the number of components of a root filesystem."""
+    from rechunk_podman.explain.owners import owners
+
+    return len(owners(str(path)).components)
+
+
+def _groups(path: Path) -> int:
+    from rechunk_podman.components.group_file import load
+
+    return len(load([str(path)]).groups)
+
+
 READERS: dict[str, Callable[[Path], int]] = {
     **{
         name: partial(_packages, name)
@@ -86,8 +99,10 @@ READERS: dict[str, Callable[[Path], int]] = {
         )
     },
     "rpm-3.10": _rpm_before_3_11,
+    "groups": _groups,
     "history": _history,
     "redact": _redact,
+    "sources": _sources,
 }
 
 

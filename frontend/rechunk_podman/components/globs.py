@@ -14,6 +14,10 @@ from collections.abc import Iterator, Sequence
 from rechunk_podman.pathtable import path_key
 
 _CHUNK = 4096
+
+MOST_COMPARISONS = 20_000_000
+"""Comparisons of a name with a glob, for one map or all groups: some ten seconds."""
+
 _WILDCARD = re.compile(r"[*?\[]")
 
 
@@ -68,6 +72,20 @@ class Glob:
             for index, name in enumerate(some, start):
                 if self.matches(name):
                     yield index
+
+
+class Comparisons:
+    """The comparisons that are left to a map, or to groups."""
+
+    __slots__ = ("_left", "most")
+
+    def __init__(self) -> None:
+        self.most = self._left = MOST_COMPARISONS
+
+    def are_left(self, count: int) -> bool:
+        """Count comparisons, and return True if they are not too many."""
+        self._left -= count
+        return self._left >= 0
 
 
 def path_glob(text: str) -> Glob:

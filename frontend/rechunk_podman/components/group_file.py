@@ -155,22 +155,25 @@ def _groups(document: Any, name: str) -> Groups:
     is_meta = "meta" in document
     _check_keys(document, _META_TOP if is_meta else _TOP, "the file")
     groups: list[Group] = []
-    for ready in _texts(document.get("use", []), "use"):
+    for ready in dict.fromkeys(_texts(document.get("use", []), "use")):
         if ready not in READY:
             raise _Wrong(f"there is no ready group {ready!r}: {', '.join(READY)}")
         groups += parse(_ready(ready), ready).groups
     members = document.get("meta" if is_meta else "groups", {})
     if not isinstance(members, dict):
         raise _Wrong("the groups are not a mapping of names")
+    patterns = 0
     for key, fields in members.items():
         if not isinstance(key, str) or not is_name(key):
             raise _Wrong(f"not a name of a group: {key!r:.80}")
         if not isinstance(fields, dict):
             raise _Wrong(f"the group {key} is not a mapping")
-        groups.append(_of_meta(key, fields, name) if is_meta else _group(key, fields, name))
-    patterns = sum(len(g.packages) + len(g.sources) + len(g.paths) for g in groups)
-    if patterns > MOST_PATTERNS:
-        raise _Wrong(f"it has more than {MOST_PATTERNS} patterns")
+        group = _of_meta(key, fields, name) if is_meta else _group(key, fields, name)
+        groups.append(group)
+        # counted at once: an alias makes long lists of few bytes
+        patterns += len(group.packages) + len(group.sources) + len(group.paths)
+        if patterns > MOST_PATTERNS:
+            raise _Wrong(f"it has more than {MOST_PATTERNS} patterns")
     return Groups(tuple(groups), _max_layers(document.get("max_layers")))
 
 

@@ -20,8 +20,11 @@ from typing import Any, NamedTuple, TextIO
 from rechunk_podman.components.intervals import INTERVAL_HINT, days_of
 from rechunk_podman.pathtable import path_key
 
-MOST_RECORDS = 4_000_000
+MOST_RECORDS = 2_000_000
 """Records that are read of one map; a later one is not."""
+
+MOST_READ = 512 << 20
+"""Characters that are read of one map; its rest is not."""
 
 LONGEST = 1 << 16
 """Characters of a record at most."""
@@ -65,12 +68,41 @@ def parse(stream: TextIO, form: str) -> Iterator[Item]:
         stream: text that was decoded with surrogateescape, without translation of line ends.
         form: tsv, csv or json.
     """
-    rows = {"tsv": _tsv, "csv": _csv, "json": _json}[form](stream)
+    limited = _Limited(stream)
+    number = 0
+    rows = {"tsv": _tsv, "csv": _csv, "json": _json}[form](limited)
     for count, (number, fields) in enumerate(rows):
         if count >= MOST_RECORDS:
             yield Broken(number, f"there are more than {MOST_RECORDS} records, and the rest is not read")
             return
         yield fields if isinstance(fields, Broken) else _record(number, fields)
+    if limited.is_cut:
+        yield Broken(number + 1, f"the map has more than {MOST_READ >> 20} MiB, and the rest is not read")
+
+
+class _Limited:
+    """The beginning of a text.
+
+    is_cut: True if the limit was reached.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._left = MOST_READ
+        self.is_cut = False
+
+    def read(self, size: int) -> str:
+        """Return the next characters, as TextIO.read() does."""
+        return self._counted(self._stream.read(size))
+
+    def readline(self, size: int) -> str:
+        """Return the next line or a part of it, as TextIO.readline() does."""
+        return self._counted(self._stream.readline(size))
+
+    def _counted(self, text: str) -> str:
+        self._left -= len(text)
+        self.is_cut = self._left < 0
+        return "" if self.is_cut else text
 
 
 def form_of(path: str) -> str:
@@ -112,7 +144,7 @@ def is_name(text: str) -> bool:
 Rows = Iterator[tuple[int, list[Any] | Broken]]
 
 
-def _lines(stream: TextIO) -> Iterator[tuple[int, str | None]]:
+def _lines(stream: _Limited) -> Iterator[tuple[int, str | None]]:
     """Yield (number, line without its end), None for a line that is too long."""
     number = 0
     while line := stream.readline(LONGEST + 2):
@@ -127,7 +159,7 @@ def _lines(stream: TextIO) -> Iterator[tuple[int, str | None]]:
             yield number, line
 
 
-def _tsv(stream: TextIO) -> Rows:
+def _tsv(stream: _Limited) -> Rows:
     for number, line in _lines(stream):
         if line is None:
             yield number, Broken(number, f"it has more than {LONGEST} characters")
@@ -139,7 +171,7 @@ def _tsv(stream: TextIO) -> Rows:
                 yield number, list(fields)
 
 
-def _csv(stream: TextIO) -> Rows:
+def _csv(stream: _Limited) -> Rows:
     reader = csv.reader(line or "" for _, line in _lines(stream))
     while True:
         try:
@@ -153,7 +185,7 @@ def _csv(stream: TextIO) -> Rows:
             yield reader.line_num, list(fields)
 
 
-def _json(stream: TextIO) -> Rows:
+def _json(stream: _Limited) -> Rows:
     """Yield the members of the object or array that a text holds, each decoded by itself."""
     text = _Window(stream)
     opening = text.next()
@@ -199,7 +231,7 @@ def _of_object(number: int, value: Any) -> list[Any] | Broken:
 class _Window:
     """The part of a JSON text that is in memory."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: _Limited) -> None:
         self._stream = stream
         self._text = ""
         self._at = 0

@@ -103,7 +103,7 @@ class Budget:
         if self._warnings <= MOST_WARNINGS:
             log.warning(message, *arguments)
         elif self._warnings == MOST_WARNINGS + 1:
-            log.warning("%s: there are more warnings like these", self.database)
+            log.warning("the package database %s: there are more warnings like these", self.database)
 
     def warn_left_out(self, record: str, reason: object) -> None:
         """Log a warning about a broken record.
@@ -114,7 +114,7 @@ class Budget:
         self._left_out += 1
         record = record[:100] if record.isprintable() else ascii(record[:100])
         record = record or "a package without a name"
-        self.warn("%s: the record of %s is left out: %s", self.database, record, reason)
+        self.warn("the package database %s: the record of %s is left out: %s", self.database, record, reason)
 
     def require_a_record(self, packages: Sequence[object]) -> None:
         """Check that not every record was left out, and that text that was read has records.

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rechunk_podman.components import globs, map_file
 from rechunk_podman.components.board import Rules
 from rechunk_podman.components.map_file import LONGEST, Broken, Item, Record, parse
 from rechunk_podman.components.sources import component_map
@@ -137,11 +138,22 @@ def test_too_many_components_and_comparisons_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(component_map, "MOST_COMPONENTS", 2)
-    monkeypatch.setattr(component_map, "MOST_COMPARISONS", 30)
+    monkeypatch.setattr(globs, "MOST_COMPARISONS", 30)
     found = mapped(tmp_path, "/opt/app/bin\ta\n/usr/lib\tb\n/etc\tc\n" + "*x\ta\n" * 5)
     assert found.owner["etc/two\twords\n"] == "unclaimed/etc"
     assert "more than 2 components" in caplog.text
     assert "more than 30 comparisons" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("form", "text"), [("tsv", "/a\tb\n"), ("csv", "/a,b\n"), ("json", '[{"path": "/a"}]')]
+)
+def test_a_large_map_is_not_read_to_its_end(form: str, text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(map_file, "MOST_READ", 200)
+    found = list(parse(io.StringIO(text * 100), form))
+    assert isinstance(found[-1], Broken)
+    assert "the rest is not read" in found[-1].reason
+    assert len(found) < 50
 
 
 def test_a_long_record_is_passed_over() -> None:

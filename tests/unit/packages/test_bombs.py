@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from faults import bombs, system_bombs
+from faults import bombs, source_bombs, system_bombs
 from support.bounded import MEGABYTES, SECONDS, measured
 
 REFUSED = {
@@ -70,6 +70,26 @@ def test_scattered_records_are_bounded(bomb: Callable[[Path], None], tmp_path: P
     assert found["megabytes"] < MEGABYTES
     assert found["seconds"] < SECONDS
     assert "the package database of " in found.get("error", "") or found["found"] > 0
+
+
+@pytest.mark.parametrize("bomb", source_bombs.BOMBS, ids=lambda bomb: bomb.__name__)
+def test_the_owners_of_a_root_filesystem_are_bounded(bomb: Callable[[Path], None], tmp_path: Path) -> None:
+    bomb(tmp_path)
+    found = measured("sources", tmp_path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    assert found["found"] > 0
+    assert source_bombs.BOMBS[bomb] in found["log"]
+
+
+@pytest.mark.parametrize("bomb", source_bombs.GROUPS, ids=lambda bomb: bomb.__name__)
+def test_a_groups_file_is_bounded(bomb: Callable[[], str], tmp_path: Path) -> None:
+    path = tmp_path / "groups.yml"
+    path.write_text(bomb())
+    found = measured("groups", path)
+    assert found["megabytes"] < MEGABYTES
+    assert found["seconds"] < SECONDS
+    assert source_bombs.GROUPS[bomb] in found.get("error", "")
 
 
 @pytest.mark.parametrize("bomb", bombs.HISTORIES, ids=lambda bomb: bomb.__name__)

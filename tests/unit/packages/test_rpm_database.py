@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 
@@ -87,7 +88,7 @@ def test_a_place_may_be_a_symlink_to_another(tmp_path):
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "var/lib/rpm").symlink_to("/usr/lib/sysimage/rpm")
     with Root(tmp_path) as root:
-        assert rpm_db.databases(root) == ["usr/lib/sysimage/rpm/rpmdb.sqlite"]
+        assert list(rpm_db.databases(root)) == ["usr/lib/sysimage/rpm/rpmdb.sqlite"]
 
 
 def test_an_empty_database_gives_way_to_one_with_packages(tmp_path):
@@ -98,7 +99,22 @@ def test_an_empty_database_gives_way_to_one_with_packages(tmp_path):
 
 def test_no_database(tmp_path):
     with Root(tmp_path) as root:
-        assert rpm_db.databases(root) == []
+        assert not rpm_db.databases(root)
+
+
+def test_a_database_may_be_a_symlink_to_a_file_of_another_name(tmp_path):
+    sqlite_database(tmp_path / "srv/packages", [package("one")])
+    (tmp_path / "usr/lib/sysimage/rpm").mkdir(parents=True)
+    (tmp_path / "usr/lib/sysimage/rpm/rpmdb.sqlite").symlink_to("/srv/packages")
+    assert names(tmp_path) == ["one"]
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/etc/shadow")])
+def test_what_is_no_file_is_an_error(tmp_path, make):
+    (tmp_path / "usr/lib/sysimage/rpm").mkdir(parents=True)
+    make(tmp_path / "usr/lib/sysimage/rpm/rpmdb.sqlite")
+    with Root(tmp_path) as root, pytest.raises(DatabaseError, match="is not a regular file"):
+        rpm_db.databases(root)
 
 
 def wal_database(path, first, second):

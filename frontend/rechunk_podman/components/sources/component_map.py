@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import NOBODY, Board
-from rechunk_podman.components.globs import Glob, path_glob
+from rechunk_podman.components.globs import Comparisons, Glob, path_glob
 from rechunk_podman.components.map_file import Broken, Item, Record, form_of, parse
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.model import Kind
@@ -36,9 +36,6 @@ MOST_COMPONENTS = 20_000
 
 MOST_GLOBS = 20_000
 """Globs of one map."""
-
-MOST_COMPARISONS = 20_000_000
-"""Comparisons of a path with a glob, for one map: some ten seconds."""
 
 MOST_WARNINGS = 20
 
@@ -183,13 +180,12 @@ class _Found:
     def match_globs(self) -> None:
         """Note the paths that globs match, and no plain path names."""
         paths = self.board.paths
-        comparisons = 0
+        comparisons = Comparisons()
         for pattern in self._globs:
-            comparisons += len(pattern.glob.candidates(paths))
-            if comparisons > MOST_COMPARISONS:
+            if not comparisons.are_left(len(pattern.glob.candidates(paths))):
                 self._warn(
                     pattern.record.number,
-                    f"the globs take more than {MOST_COMPARISONS} comparisons: begin them with a directory",
+                    f"the globs take more than {comparisons.most} comparisons: begin them with a directory",
                 )
                 return
             positions = np.fromiter(pattern.glob.find(paths), np.intp)

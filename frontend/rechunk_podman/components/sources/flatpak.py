@@ -44,6 +44,9 @@ _LARGEST = 4 << 20
 _MOST_NAMES = 3
 """Deployments after which a shared component is named."""
 
+_MOST_READ = 256 << 20
+"""Bytes of all these objects of one installation at most."""
+
 _MOST_OBJECTS = 100_000
 """Commit and dirtree objects that are read of one installation at most."""
 
@@ -67,24 +70,20 @@ class _Deployment(NamedTuple):
 
 
 def _claim_installation(root: Root, board: Board, top: str) -> None:
-    exports = _exports(board, top)
+    exports, references = _exports(board, top), _references(board, top)
     repository = _Repository(root, board, f"{top}/repo/objects")
     deployments = _deployments(board, top)
     first = np.full(len(board.paths), NOBODY, np.int32)
     several: dict[int, set[int]] = {}
     for order, deployment in enumerate(deployments):
         kind, ident, directory, _, commits = deployment
-        reference = f"/{directory.removeprefix(f'{top}/')}".encode("utf-8", "surrogateescape")
-        files = [
-            position
-            for position in board.paths.ending(reference).tolist()
-            if board.paths[position].startswith(f"{top}/repo/refs/")
-        ]
+        files = references.get(directory.removeprefix(f"{top}/"), [])
         current = board.position.get(f"{top}/{kind}/{ident}/current")
-        files += [] if current is None else [current]
+        files = files + ([] if current is None else [current])
         files += exports.get(ident, []) if kind == "app" else []
         files += [position for commit in commits for position in repository.objects(commit)]
-        found = np.array([*board.tree.below(directory), *files], np.intp)
+        below = board.tree.below(directory)
+        found = np.append(np.arange(below.start, below.stop), np.array(files, np.intp))
         leaders = np.unique(board.leader[found])
         for position in leaders[first[leaders] != NOBODY].tolist():
             several.setdefault(position, {int(first[position])}).add(order)
@@ -94,13 +93,18 @@ def _claim_installation(root: Root, board: Board, top: str) -> None:
         labels = sorted(deployments[user].label for user in users)
         shared.setdefault("+".join(labels) if len(labels) <= _MOST_NAMES else "shared", []).append(position)
     first[list(several)] = NOBODY
-    for order, deployment in enumerate(deployments):
+    own = np.flatnonzero(first != NOBODY)
+    own = own[np.argsort(first[own], kind="stable")]
+    orders, starts = np.unique(first[own], return_index=True)
+    for order, positions in zip(orders.tolist(), np.split(own, starts[1:]), strict=bool(len(own))):
+        deployment = deployments[order]
         board.because(rule, f"/{deployment.directory}", *deployment.commits)
-        board.claim_all(np.flatnonzero(first == order), board.component(name, deployment.label))
-    for label, positions in sorted(shared.items()):
+        board.claim_all(positions, board.component(name, deployment.label))
+    for label, common in sorted(shared.items()):
         board.because("several deployments of Flatpak share the file", f"/{top}", label)
-        board.claim_all(np.array(positions, np.intp), board.component(name, label))
-    rest = np.array(board.tree.below(top), np.intp)
+        board.claim_all(np.array(common, np.intp), board.component(name, label))
+    below = board.tree.below(top)
+    rest = np.arange(below.start, below.stop)
     board.because("the path is of an installation of Flatpak, and of no application or runtime", f"/{top}")
     board.claim_all(rest[board.owner[board.leader[rest]] == NOBODY], board.component(name, "installation"))
 
@@ -109,8 +113,10 @@ def _children(board: Board, directory: str) -> Iterator[str]:
     """Yield the names of the directories in a directory."""
     position = board.position.get(directory)
     if position is not None:
-        inside = (board.tree.parent == position) & (board.kind == Kind.DIRECTORY)
-        for path in board.tree.paths_at(np.flatnonzero(inside)):
+        below = board.tree.below(directory)
+        part = slice(below.start, below.stop)
+        inside = (board.tree.parent[part] == position) & (board.kind[part] == Kind.DIRECTORY)
+        for path in board.tree.paths_at(np.flatnonzero(inside) + below.start):
             yield path[len(directory) + 1 :]
 
 
@@ -147,6 +153,15 @@ def _exports(board: Board, top: str) -> dict[str, list[int]]:
     return found
 
 
+def _references(board: Board, top: str) -> dict[str, list[int]]:
+    """Return the references of the repository: KIND/ID/ARCH/BRANCH, with which their paths end."""
+    found: dict[str, list[int]] = {}
+    for position in board.tree.below(f"{top}/repo/refs"):
+        parts = board.paths[position].split("/")
+        found.setdefault("/".join(parts[-4:]), []).append(position)
+    return found
+
+
 class _Repository:
     """The objects of a repository, found from its commits."""
 
@@ -155,6 +170,7 @@ class _Repository:
         self._board = board
         self._directory = directory
         self._left = _MOST_OBJECTS
+        self._bytes = _MOST_READ
 
     def objects(self, commit: str) -> Iterator[int]:
         """Yield the positions of the objects that a commit leads to."""
@@ -199,12 +215,20 @@ class _Repository:
         if path not in self._board.position:
             return None
         self._left -= 1
-        if self._left == 0:
-            log.warning("/%s: more than %d objects, and the rest is not read", self._directory, _MOST_OBJECTS)
+        if self._left == 0 or self._bytes < 0:
+            log.warning(
+                "/%s: more than %d objects or %d MiB, and the rest is not read",
+                self._directory,
+                _MOST_OBJECTS,
+                _MOST_READ >> 20,
+            )
+            self._left, self._bytes = min(self._left, 0), 0
         if self._left <= 0:
             return None
         try:
-            return self._root.read(path, _LARGEST)
+            data = self._root.read(path, _LARGEST)
+            self._bytes -= len(data)
+            return data
         except RootfsError as error:
             log.warning("%s: the object is left out: %s", self._root.show(path), error.message)
             return None

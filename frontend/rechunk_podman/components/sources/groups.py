@@ -14,9 +14,10 @@ from hashlib import blake2b
 import numpy as np
 
 from rechunk_podman.components.board import NOBODY, Board
-from rechunk_podman.components.globs import Glob, path_glob
+from rechunk_podman.components.globs import Comparisons, Glob, path_glob
 from rechunk_podman.components.group_file import Group
 from rechunk_podman.components.sources.packages import positions_of
+from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Positions
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.protocol import Ecosystem, Package
@@ -47,25 +48,53 @@ class _Unit:
 
 @dataclass(slots=True)
 class _Known:
-    """The packages of one ecosystem that no group has yet: name, or name of the source -> packages."""
+    """The packages of one ecosystem: name, or name of the source -> packages, sorted by path_key()."""
 
     ecosystem: Ecosystem
     packages: dict[str, list[Package]] = field(default_factory=dict)
     sources: dict[str, list[Package]] = field(default_factory=dict)
 
 
+class _Limit:
+    """The comparisons that are left to the groups."""
+
+    __slots__ = ("_comparisons",)
+
+    def __init__(self) -> None:
+        self._comparisons = Comparisons()
+
+    def spend(self, count: int, group: Group) -> None:
+        """Count comparisons.
+
+        Raises:
+            UsageError: they are too many.
+        """
+        if not self._comparisons.are_left(count):
+            raise UsageError(
+                f"the groups take more than {self._comparisons.most} comparisons of a name with a glob",
+                context=[f"at the group {group.name} of {group.origin}"],
+                hint="begin the globs of paths with a directory",
+            )
+
+
 def claim(root: Root, board: Board) -> None:
-    """Claim the paths of each group, and the files of its packages."""
+    """Claim the paths of each group, and the files of its packages.
+
+    Raises:
+        UsageError: the globs take too long.
+    """
     groups = board.rules.groups
     if not groups:
         return
     known = list(_packages(board, groups))
     counts = {id(package): NOBODY for each in known for package in _all(each)}
     taken: dict[int, dict[int, int]] = {}
+    limit = _Limit()
     for group in groups:
-        units = _path_units(board, group)
+        units = _path_units(board, group, limit)
+        patterns = (list(_parsed(group.packages)), list(_parsed(group.sources)))
         for each in known:
-            for package in _matching(each, group):
+            for package in _matching(each, group, patterns, limit):
                 if counts[id(package)] != NOBODY:
                     continue
                 files = package.files
@@ -96,6 +125,9 @@ def move(board: Board) -> None:
     """Give the components of the other sources (flatpak, images, kernel, …) to the groups that name them.
 
     It is called after all claims, since these sources know their components only then.
+
+    Raises:
+        UsageError: the globs take too long.
     """
     loaded = {ecosystem.name for ecosystem in ECOSYSTEMS if not ecosystem.locations.embedded}
     late = [
@@ -103,8 +135,10 @@ def move(board: Board) -> None:
         for number, draft in enumerate(board.drafts)
         if draft.id.source in _SOURCES and draft.id.source not in loaded
     ]
+    limit = _Limit()
     for group in board.rules.groups if late else ():
         patterns = [*_parsed(group.packages), *_parsed(group.sources)]
+        limit.spend(len(patterns) * len(late), group)
         for number, ident in late:
             if number not in board.moved_to and any(
                 (source == ident.source or (source is None and ident.source in _NAMES))
@@ -127,6 +161,10 @@ def _packages(board: Board, groups: Sequence[Group]) -> Iterator[_Known]:
         for package in database.packages if database is not None else ():
             known.packages.setdefault(package.name, []).append(package)
             known.sources.setdefault(package.source, []).append(package)
+        for table in (known.packages, known.sources):
+            ordered = sorted(table.items(), key=lambda item: path_key(item[0]))
+            table.clear()
+            table.update(ordered)
         yield known
 
 
@@ -134,29 +172,41 @@ def _all(known: _Known) -> Iterable[Package]:
     return (package for packages in known.packages.values() for package in packages)
 
 
-def _parsed(patterns: Iterable[str]) -> Iterator[tuple[str | None, Glob]]:
+_Pattern = tuple[str | None, Glob]
+
+
+def _parsed(patterns: Iterable[str]) -> Iterator[_Pattern]:
     """Yield (source of components, None for all ecosystems; glob of names) for each pattern."""
     for pattern in patterns:
         source, slash, rest = pattern.partition("/")
         yield (source, Glob(rest)) if slash and source in _SOURCES else (None, Glob(pattern))
 
 
-def _matching(known: _Known, group: Group) -> Iterator[Package]:
-    for patterns, table in ((group.packages, known.packages), (group.sources, known.sources)):
-        names = sorted(table, key=path_key)
-        for source, glob in _parsed(patterns):
+def _matching(
+    known: _Known, group: Group, patterns: Sequence[Sequence[_Pattern]], limit: _Limit
+) -> Iterator[Package]:
+    """Yield the packages that match.
+
+    Args:
+        patterns: of names of packages, and of names of sources.
+    """
+    for column, table in zip(patterns, (known.packages, known.sources), strict=True):
+        names = list(table) if column else []
+        for source, glob in column if names else ():
             if source in (None, known.ecosystem.name):
+                limit.spend(len(glob.candidates(names)), group)
                 for index in glob.find(names):
                     yield from table[names[index]]
 
 
-def _path_units(board: Board, group: Group) -> list[_Unit]:
+def _path_units(board: Board, group: Group, limit: _Limit) -> list[_Unit]:
     """Return a unit for each path that matches; for each file below it, if the group is to be cut."""
     paths = board.paths
     found = np.zeros(len(paths), np.bool_)
     tops: list[int] = []
     for pattern in group.paths:
         glob = path_glob(pattern)
+        limit.spend(len(glob.candidates(paths)), group)
         positions = list(glob.find(paths))
         if glob.is_plain and not positions:
             positions = [p for p in [board.position.get(board.canonical(pattern) or "")] if p is not None]

@@ -11,18 +11,20 @@ containers-transports(5); the directory layout of containers/image (directory_de
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from rechunk_podman.components.board import NOBODY, Board
-from rechunk_podman.errors import RootfsError
+from rechunk_podman.errors import DatabaseError, RootfsError
+from rechunk_podman.model import Positions
+from rechunk_podman.packages import scattered
+from rechunk_podman.packages.budget import Budget
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -56,6 +58,10 @@ _MOST_BLOBS = 100_000
 """Descriptors that are followed in one layout at most."""
 _MOST_LAYERS = 500
 """Layers of an image at most."""
+_MOST_PATHS = 200_000
+"""Paths of the images of one store at most, each counted for each image that has it."""
+_LONGEST_NAME = 400
+"""Characters of the name of an image at most; the longest reference has 383."""
 _MOST_NAMES = 3
 """Images after which a shared component is named."""
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -67,16 +73,23 @@ class _Place:
 
     top: str
     images: dict[str, list[str]] = field(default_factory=dict)
+    count: int = 0
 
-    def add(self, reference: str, paths: Iterable[str]) -> None:
-        """Add paths of an image."""
-        if reference in self.images or len(self.images) < _MOST_IMAGES:
+    def add(self, reference: str, paths: Sequence[str]) -> None:
+        """Add paths of an image, unless there are too many images or paths."""
+        is_known = reference in self.images or len(self.images) < _MOST_IMAGES
+        if is_known and self.count + len(paths) <= _MOST_PATHS:
+            self.count += len(paths)
             self.images.setdefault(reference, []).extend(paths)
+        elif self.count <= _MOST_PATHS:
+            self.count = _MOST_PATHS + 1
+            log.warning("/%s: there are more images, or paths of images, and the rest is not read", self.top)
 
 
 def claim(root: Root, board: Board) -> None:
     """Claim the paths of each image in a store or layout."""
-    places = [*_stores(root, board), *_layouts(root, board), *_directories(root, board)]
+    budget = Budget("of container images")
+    places = [*_stores(root, board, budget), *_layouts(root, board, budget), *_directories(root, board)]
     plain = Counter(_untagged(reference) for reference in {ref for place in places for ref in place.images})
     for place in places:
         labels_of: dict[str, set[str]] = {}
@@ -86,15 +99,19 @@ def claim(root: Root, board: Board) -> None:
             label = short if plain[short] == 1 else reference
             for path in paths:
                 labels_of.setdefault(path, set()).add(label)
-        by_label: dict[str, list[int]] = {}
+        by_label: dict[str, list[Positions]] = {}
         for path, labels in labels_of.items():
             position = board.position.get(path)
             if position is not None:
-                by_label.setdefault(_shared(labels), []).extend((position, *board.tree.below(path)))
+                below = board.tree.below(path)
+                by_label.setdefault(_shared(labels), []).append(
+                    np.append(np.arange(below.start, below.stop), position)
+                )
         for label, positions in sorted(by_label.items()):
             board.because(rule, f"/{place.top}", label)
-            board.claim_all(np.array(positions, np.intp), board.component(name, label))
-        rest = np.array(board.tree.below(place.top), np.intp)
+            board.claim_all(np.concatenate(positions), board.component(name, label))
+        below = board.tree.below(place.top)
+        rest = np.arange(below.start, below.stop)
         rest = rest[board.owner[board.leader[rest]] == NOBODY]
         board.because("the path is of a store or layout of images, and of no image", f"/{place.top}")
         board.claim_all(rest, board.component(name, "store"))
@@ -119,13 +136,15 @@ def _tops(board: Board, ending: str) -> Iterator[str]:
             yield board.paths[position].removesuffix(f"/{ending}")
 
 
-def _json(root: Root, board: Board, path: str) -> Any:
+def _json(root: Root, board: Board, path: str, budget: Budget) -> Any:
     """Return the content of a JSON file; None, maybe with a warning, if it cannot be used."""
     if path not in board.position:
         return None
     try:
-        return json.loads(root.read(path, _LARGEST))
-    except (RootfsError, ValueError, RecursionError) as error:
+        data = root.read(path, _LARGEST)
+        budget.read(len(data))
+        return scattered.json_object(b'{"":%s}' % data, budget)[""]
+    except (RootfsError, DatabaseError, ValueError, KeyError) as error:
         log.warning("%s: its images are unknown: %s", root.show(path), error)
         return None
 
@@ -142,20 +161,24 @@ def _text(item: Mapping[str, Any], key: str) -> str:
     return value if isinstance(value, str) and "/" not in value and value not in ("", ".", "..") else ""
 
 
-def _stores(root: Root, board: Board) -> Iterator[_Place]:
+def _is_name(reference: str) -> bool:
+    return 0 < len(reference) <= _LONGEST_NAME and reference.isprintable()
+
+
+def _stores(root: Root, board: Board, budget: Budget) -> Iterator[_Place]:
     for driver in _DRIVERS:
         for top in _tops(board, f"{driver}-images/images.json"):
             place = _Place(top)
             layers = {
                 _text(layer, "id"): layer
-                for layer in _mappings(_json(root, board, f"{top}/{driver}-layers/layers.json"))
+                for layer in _mappings(_json(root, board, f"{top}/{driver}-layers/layers.json", budget))
             }
-            for image in _mappings(_json(root, board, f"{top}/{driver}-images/images.json")):
+            for image in _mappings(_json(root, board, f"{top}/{driver}-images/images.json", budget)):
                 ident = _text(image, "id")
                 names = image.get("names")
                 found = [n for n in names if isinstance(n, str)] if isinstance(names, list) else []
                 reference = min(found, default="") or ident[:12]
-                if not ident or not reference.isprintable():
+                if not ident or not _is_name(reference):
                     continue
                 place.add(reference, [f"{top}/{driver}-images/{ident}"])
                 layer = _text(image, "layer")
@@ -180,29 +203,27 @@ def _content(root: Root, path: str) -> str:
         return ""
 
 
-def _layouts(root: Root, board: Board) -> Iterator[_Place]:
+def _layouts(root: Root, board: Board, budget: Budget) -> Iterator[_Place]:
     for top in _tops(board, "oci-layout"):
         place = _Place(top)
-        index = _json(root, board, f"{top}/index.json")
-        blobs = _Blobs(root, board, top)
+        index = _json(root, board, f"{top}/index.json", budget)
+        blobs = _Blobs(root, board, top, budget)
         for item in _mappings(index.get("manifests") if isinstance(index, dict) else None):
             annotations = item.get("annotations")
             notes = annotations if isinstance(annotations, dict) else {}
             reference = notes.get("io.containerd.image.name") or notes.get(
                 "org.opencontainers.image.ref.name"
             )
-            usable = isinstance(reference, str) and reference.isprintable() and reference
-            base = top.rpartition("/")[2]
-            label = str(reference) if usable and "/" in str(reference) else base
-            place.add(label, blobs.of(item))
+            usable = isinstance(reference, str) and _is_name(reference) and "/" in reference
+            place.add(str(reference) if usable else top.rpartition("/")[2], blobs.of(item))
         yield place
 
 
 class _Blobs:
     """The blobs of a layout, found from descriptors; each document is read once."""
 
-    def __init__(self, root: Root, board: Board, top: str) -> None:
-        self._root, self._board, self._top = root, board, top
+    def __init__(self, root: Root, board: Board, top: str, budget: Budget) -> None:
+        self._root, self._board, self._top, self._budget = root, board, top, budget
         self._children: dict[str, list[Mapping[str, Any]]] = {}
         self._left = _MOST_BLOBS
 
@@ -225,7 +246,7 @@ class _Blobs:
 
     def _document(self, path: str) -> list[Mapping[str, Any]]:
         if path not in self._children:
-            document = _json(self._root, self._board, path)
+            document = _json(self._root, self._board, path, self._budget)
             kept: list[Mapping[str, Any]] = []
             if isinstance(document, dict):
                 kept += _mappings([document.get("config")])
@@ -242,7 +263,7 @@ def _directories(root: Root, board: Board) -> Iterator[_Place]:
     for top in caches:
         for line in _lines(root, f"{top}/mapping.txt"):
             reference, comma, folder = line.rpartition(",")
-            if comma and reference and reference.isprintable():
+            if comma and _is_name(reference):
                 names[f"{top}/{folder}"] = reference
     for top in _tops(board, "manifest.json"):
         if f"{top}/version" in board.position and _content(root, f"{top}/version").startswith(

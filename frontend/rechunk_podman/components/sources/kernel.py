@@ -6,6 +6,7 @@ Names contain the kernel's version only if two kernels need it, so that they sta
 from __future__ import annotations
 
 import re
+from collections import Counter
 
 import numpy as np
 
@@ -24,6 +25,9 @@ _DTB_DIRECTORIES = re.compile(r"(?:boot/dtbs?[/-]|(?:usr/)?lib/linux-image-)(?P<
 _UKI = re.compile(r"(?:efi|boot|boot/efi)/EFI/Linux/(?P<file>[^/]+\.efi)(?:\.extra\.d/.*)?\Z", re.IGNORECASE)
 _OTHERS = ("extra/", "updates/", "weak-updates/")
 """Directories of modules that other packages bring (depmod.d(5))."""
+_MOST_KERNELS = 100
+"""Kernels whose versions are searched in the names of UKIs at most."""
+
 _IMAGE_SUFFIX = re.compile(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
 
 
@@ -55,11 +59,12 @@ def claim(root: Root, board: Board) -> None:
             tree = _DTB_DIRECTORIES.match(board.paths[position])
             if tree:
                 parts.setdefault((tree["version"], "dtbs"), []).append(position)
+    searched = sorted(kernels)[:_MOST_KERNELS]
     for position in board.paths.ending(b".efi").tolist():
         uki = _UKI.match(board.paths[position])
         if uki:
             # named MACHINE-VERSION.efi, VERSION+TRIES.efi or anything else (systemd's kernel-install, ukify)
-            known = [version for version in kernels if version in uki["file"]]
+            known = [version for version in searched if version in uki["file"]]
             version = max(known, key=len, default=uki["file"])
             parts.setdefault((version, "uki"), []).append(position)
             kernels.add(version)
@@ -115,9 +120,9 @@ def _suffixes(kernels: set[str]) -> dict[str, str]:
     """Return the suffix of component names for each kernel version: "", its flavour, or its version."""
     if len(kernels) == 1:
         return dict.fromkeys(kernels, "")
-    flavours = [flavour(version) for version in kernels]
+    count = Counter(flavour(version) for version in kernels)
     return {
-        version: f"-{version}" if flavours.count(kind) > 1 else f"-{kind}" if kind else ""
+        version: f"-{version}" if count[kind] > 1 else f"-{kind}" if kind else ""
         for version in sorted(kernels)
         for kind in [flavour(version)]
     }

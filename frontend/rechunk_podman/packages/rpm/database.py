@@ -14,12 +14,13 @@ import shutil
 import sqlite3
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 from rechunk_podman.errors import DatabaseError, RootfsError
 from rechunk_podman.packages.budget import MOST_DATABASE, MOST_RECORD_BYTES
+from rechunk_podman.packages.reading import exists
 from rechunk_podman.packages.rpm import bdb as rpm_bdb
 from rechunk_podman.packages.rpm import ndb as rpm_ndb
 from rechunk_podman.packages.rpm.header import HeaderError
@@ -44,30 +45,43 @@ _MOST_HEAP = 3 * MOST_RECORD_BYTES
 """The memory of SQLite in this process, in bytes: Python 3.10 cannot set the limits of a connection."""
 
 
-def databases(root: Root) -> list[str]:
-    """Return the canonical paths of the rpm databases that are not empty, best first."""
-    found: dict[str, None] = {}
+def databases(root: Root) -> dict[str, str]:
+    """Return the canonical path of each rpm database that is not empty -> its name in FORMATS, best first.
+
+    Raises:
+        DatabaseError: there is none, but something else than a file in the place of one.
+    """
+    found: dict[str, str] = {}
+    wrong = []
     for directory in map(root.resolve_or_keep, DIRECTORIES):
         for name in FORMATS:
             path = root.resolve_or_keep(f"{directory}/{name}")
-            if size_of(root, path):
-                found[path] = None
-    return list(found)
+            size = size_of(root, path)
+            if size:
+                found.setdefault(path, name)
+            elif size is None and exists(root, f"{directory}/{name}"):
+                wrong.append(path)
+    if wrong and not found:
+        raise DatabaseError(f"the rpm database {root.show(wrong[0])} is not a regular file")
+    return found
 
 
-def records(root: Root, paths: list[str]) -> Iterator[tuple[str, Record]]:
+def records(root: Root, paths: Mapping[str, str]) -> Iterator[tuple[str, Record]]:
     """Yield (path of the database, record) for the first of these databases that has records.
 
     A record is a header blob, or the error of a broken record.
 
+    Args:
+        paths: as databases() returns them.
+
     Raises:
         DatabaseError: a database cannot be opened, or does not have the format of its name.
     """
-    for path in paths:
+    for path, name in paths.items():
         if (size_of(root, path) or 0) > MOST_DATABASE:
             raise DatabaseError(f"the rpm database {root.show(path)} has more than {MOST_DATABASE >> 20} MiB")
         empty = True
-        for record in FORMATS[path.rpartition("/")[2]](root, path):
+        for record in FORMATS[name](root, path):
             empty = False
             yield path, record
         if not empty:

@@ -62,7 +62,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
     if not paths:
         return None
     packages: list[Package] = []
-    budget = Budget(root.show(paths[0]))
+    budget = Budget(root.show(next(iter(paths))))
     for number, (path, record) in enumerate(database.records(root, paths), 1):
         budget.database = root.show(path)
         budget.record()
