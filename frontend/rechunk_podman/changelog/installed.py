@@ -65,7 +65,7 @@ def of_ledger(ledger: Ledger) -> Packages:
     found: dict[str, Version] = {}
     for ecosystem in ECOSYSTEMS:
         found = {
-            ident.name: Version(ident.source, entry.version)
+            one_line(ident.name): Version(ident.source, one_line(entry.version))
             for ident, entry in ledger.components.items()
             if ident.source == ecosystem.name
         } | found
@@ -109,11 +109,16 @@ def of_root(root: Root, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS) -> Package
 def _versions(ecosystem: Ecosystem, found: Iterable[tuple[str, str]]) -> dict[str, Version]:
     versions: dict[str, list[str]] = {}
     for name, version in found:
-        versions.setdefault(name, []).append(version)
+        versions.setdefault(one_line(name), []).append(version)
     return {
-        name: Version(ecosystem.name, join_versions(those, ecosystem.compare))
+        name: Version(ecosystem.name, one_line(join_versions(those, ecosystem.compare)))
         for name, those in versions.items()
     }
+
+
+def one_line(text: str) -> str:
+    """Replace what is not printable, such as line ends: names of directories are names of packages, too."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "\ufffd" for c in text)
 
 
 @contextmanager

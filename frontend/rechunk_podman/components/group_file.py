@@ -9,6 +9,7 @@ default, which gives the group a layer of its own if it has 10 MB; the first gro
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -116,7 +117,10 @@ def parse(text: str, name: str) -> Groups:
 
     try:
         # without types: a package may be named `no` or 7.10
-        document = yaml.load(text, yaml.BaseLoader)  # noqa: S506 (it makes texts, lists and mappings alone)
+        loader = yaml.BaseLoader(text)
+        node = loader.get_single_node()
+        _check_twice(node)
+        document = None if node is None else loader.construct_document(node)
         return _groups(document, name)
     except yaml.YAMLError as error:
         said = " ".join(str(error).split())
@@ -127,6 +131,30 @@ def parse(text: str, name: str) -> Groups:
         raise UsageError(
             f"the groups file {name}: {error}", hint="docs/components.md describes groups files"
         ) from error
+
+
+def _check_twice(document: Any) -> None:
+    """Check that no mapping has a key twice, for YAML would keep the last one.
+
+    Args:
+        document: a node of yaml, or None.
+    """
+    pending, seen = [document], set()
+    while pending:
+        node = pending.pop()
+        children = getattr(node, "value", None)
+        if not isinstance(children, list) or id(node) in seen:
+            continue
+        seen.add(id(node))
+        if node.id == "mapping":
+            keys = Counter(key.value for key, _ in children if isinstance(key.value, str))
+            twice = [key for key, count in keys.items() if count > 1]
+            if twice:
+                line = node.start_mark.line + 1
+                raise _Wrong(f"{twice[0]!r:.80} stands twice in the mapping that begins at line {line}")
+            pending += [value for _, value in children]
+        else:
+            pending += children
 
 
 def _read(path: str) -> str:

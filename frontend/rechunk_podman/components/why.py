@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rechunk_podman.components.assign import SOURCES, claim_all
+from rechunk_podman.components.assign import ROOT_ID, SOURCES, claim_all
 from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Rules, Source
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import xattr
@@ -66,6 +66,10 @@ def explain(
         UsageError: there is no such path.
         RechunkError: as assign().
     """
+    if not path.startswith("/") and not path.strip():
+        raise UsageError("--why takes a path, and not an empty text")
+    if not path.strip("/"):
+        return Why("", str(ROOT_ID), "every image has the root directory, in a component of its own")
     found = Board(tree, Databases(root)).canonical(path)
     position = None if not found else tree.position.get(found)
     if found is None or position is None:

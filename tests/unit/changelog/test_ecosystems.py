@@ -12,6 +12,8 @@ import plistlib
 
 import pytest
 
+from rechunk_podman.changelog.installed import of_root
+from rechunk_podman.rootfs.root import Root
 from support.assigning import make
 from support.embedded import TEXT, jar, program
 from support.updates import update
@@ -71,3 +73,15 @@ def test_all_commands_know_the_versions(write, component, package, old, new, tmp
     assert found.downloaded[component] == (old, new)
     assert found.versions[component] == new
     assert found.travelled <= found.size + 10_240 * len(found.components)
+
+
+def test_names_of_directories_are_one_line(tmp_path):
+    site = "opt/v/lib/python3.11/site-packages"
+    make(
+        tmp_path,
+        {f"{site}/a\n# b-1\n2.dist-info/METADATA": "", f"nix/store/{'0' * 32}-c\033\udcff-1/file": ""},
+    )
+    with Root(tmp_path) as root:
+        found = of_root(root)
+    names = {"a\ufffd# b": "1\ufffd2", "c\ufffd\ufffd": "1"}
+    assert {name: version.text for name, version in found.binary.items()} == names

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Source, plan_only
+from rechunk_podman.components import globs
 from rechunk_podman.components.board import Rules
 from rechunk_podman.components.globs import Glob
 from rechunk_podman.components.group_file import LARGEST_FILE, READY, load, parse
@@ -198,6 +199,8 @@ def test_ready_groups_know_the_packages_of_debian() -> None:
         ("max_layers: 501", "max_layers"),
         ("a: b", "unknown key: 'a'"),
         ("a: [", "not YAML"),
+        ("groups:\n  a: {paths: [/x], isolated: true}\n  a: {paths: [/y]}\n", "'a' stands twice"),
+        ("groups: {a: {paths: [/x], pin: top, pin: bottom}}", "'pin' stands twice"),
         ("&a [*a]", "groups file"),
         ("[" * 5000, "groups file"),
     ],
@@ -207,6 +210,17 @@ def test_a_wrong_file_is_an_error_that_names_it(text: str, said: str) -> None:
         parse(text, "mine.yml")
     assert "mine.yml" in caught.value.message
     assert said in caught.value.message
+
+
+def test_globs_that_take_too_long_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(globs, "MOST_COMPARISONS", 20)
+    top = make(tmp_path, {f"opt/file{number}": "" for number in range(8)})
+    for text in ("paths: ['*1', '*2', '*3']", "paths: ['*/*/*/*/*']"):
+        groups = parse(f"groups: {{slow: {{{text}}}}}", "mine.yml").groups
+        with pytest.raises(UsageError, match="more than 20 comparisons") as caught:
+            assigned(top, rules=Rules((), groups))
+        assert caught.value.context == ["at the group slow of mine.yml"]
+    assigned(top, rules=Rules((), parse("groups: {quick: {paths: ['/opt/file1*']}}", "mine.yml").groups))
 
 
 def test_an_enormous_file_is_not_read(tmp_path: Path) -> None:

@@ -77,6 +77,9 @@ def test_no_component_and_no_path(top: Path) -> None:
     assert reason(top, "/opt").component == ""
     with pytest.raises(UsageError, match="there is no /nothing"):
         reason(top, "/nothing")
+    with pytest.raises(UsageError, match="an empty text"):
+        reason(top, " ")
+    assert reason(top, "/").component == "filesystem/root"
 
 
 def test_the_list_says_which_bytes_no_source_claims(top: Path) -> None:

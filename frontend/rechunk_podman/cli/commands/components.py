@@ -81,6 +81,6 @@ def _explain(found: Why) -> None:
     lines = [f"path       /{found.path}"]
     lines += [f"follows    /{path}" for path in found.follows]
     lines += [f"component  {found.component or 'none'}", f"rule       {found.rule}"]
-    lines += [f"record     {record}" for record in found.records]
+    lines += [f"record     {', '.join(found.records)}"] if found.records else []
     lines += [f"package    {found.package}"] if found.package else []
     print_lines(lines)

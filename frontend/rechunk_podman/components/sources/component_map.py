@@ -182,7 +182,7 @@ class _Found:
         paths = self.board.paths
         comparisons = Comparisons()
         for pattern in self._globs:
-            if not comparisons.are_left(len(pattern.glob.candidates(paths))):
+            if not comparisons.are_left(pattern.glob.cost(paths)):
                 self._warn(
                     pattern.record.number,
                     f"the globs take more than {comparisons.most} comparisons: begin them with a directory",

@@ -194,7 +194,7 @@ def _matching(
         names = list(table) if column else []
         for source, glob in column if names else ():
             if source in (None, known.ecosystem.name):
-                limit.spend(len(glob.candidates(names)), group)
+                limit.spend(glob.cost(names), group)
                 for index in glob.find(names):
                     yield from table[names[index]]
 
@@ -206,7 +206,7 @@ def _path_units(board: Board, group: Group, limit: _Limit) -> list[_Unit]:
     tops: list[int] = []
     for pattern in group.paths:
         glob = path_glob(pattern)
-        limit.spend(len(glob.candidates(paths)), group)
+        limit.spend(glob.cost(paths), group)
         positions = list(glob.find(paths))
         if glob.is_plain and not positions:
             positions = [p for p in [board.position.get(board.canonical(pattern) or "")] if p is not None]
