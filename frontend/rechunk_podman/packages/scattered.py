@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.packages.budget import Budget
@@ -52,8 +53,11 @@ def read(root: Root, path: str, limit: int, budget: Budget) -> bytes | None:
     return data
 
 
-def json_object(data: bytes, budget: Budget) -> dict[str, object]:
-    """Return a JSON object; numbers stay texts.
+def json_object(data: bytes, budget: Budget, number: Callable[[str], object] = str) -> dict[str, object]:
+    """Return a JSON object.
+
+    Args:
+        number: makes a value of the text of a number; the text itself by default.
 
     Raises:
         ValueError: the data is not a JSON object, nested too deeply, or has more than a million values.
@@ -65,7 +69,7 @@ def json_object(data: bytes, budget: Budget) -> dict[str, object]:
     budget.read(_ITEM_TIME * items)
     budget.keep(0, 2 * len(data) + _ITEM_COST * items)
     try:
-        found = json.loads(data, parse_int=str, parse_float=str)
+        found = json.loads(data, parse_int=number, parse_float=number)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if not isinstance(found, dict):

@@ -52,7 +52,9 @@ def run_chunker(
         ToolError: the chunker left no result.
     """
     options = replace(
-        job.options, map=_copied(job.options.map, work), groups=_copied(job.options.groups, work)
+        job.options,
+        map=_copied(job.options.map, work, "map"),
+        groups=_copied(job.options.groups, work, "groups"),
     )
     job = replace(job, options=options, follow=True, log_level=_package.getEffectiveLevel())
     write(os.path.join(work, JOB), job.to_json())
@@ -100,7 +102,7 @@ def run_chunker(
     return result
 
 
-def _copied(files: Sequence[str], work: str) -> tuple[str, ...]:
+def _copied(files: Sequence[str], work: str, kind: str) -> tuple[str, ...]:
     """Copy the files into the directory `work`, which the chunker sees; return their names there.
 
     Names that are not absolute paths are those of ready groups.
@@ -112,7 +114,7 @@ def _copied(files: Sequence[str], work: str) -> tuple[str, ...]:
     for number, file in enumerate(files):
         name = file
         if Path(file).is_absolute():
-            name = f"input-{number}-{os.path.basename(file)}"
+            name = f"{kind}-{number}-{os.path.basename(file)}"
             try:
                 with open(file, "rb") as source, open(os.path.join(work, name), "wb") as copy:
                     shutil.copyfileobj(source, copy)

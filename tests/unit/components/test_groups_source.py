@@ -219,7 +219,7 @@ def test_globs_that_take_too_long_are_an_error(tmp_path: Path, monkeypatch: pyte
         groups = parse(f"groups: {{slow: {{{text}}}}}", "mine.yml").groups
         with pytest.raises(UsageError, match="more than 20 comparisons") as caught:
             assigned(top, rules=Rules((), groups))
-        assert caught.value.context == ["at the group slow of mine.yml"]
+        assert list(caught.value.context) == ["at the group slow of mine.yml"]
     assigned(top, rules=Rules((), parse("groups: {quick: {paths: ['/opt/file1*']}}", "mine.yml").groups))
 
 

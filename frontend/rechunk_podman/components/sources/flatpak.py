@@ -44,7 +44,7 @@ _LARGEST = 4 << 20
 _MOST_NAMES = 3
 """Deployments after which a shared component is named."""
 
-_MOST_READ = 256 << 20
+_MOST_READ = 64 << 20
 """Bytes of all these objects of one installation at most."""
 
 _MOST_OBJECTS = 100_000

@@ -143,7 +143,8 @@ def _json(root: Root, board: Board, path: str, budget: Budget) -> Any:
     try:
         data = root.read(path, _LARGEST)
         budget.read(len(data))
-        return scattered.json_object(b'{"":%s}' % data, budget)[""]
+        # no number is of use here
+        return scattered.json_object(b'{"":%s}' % data, budget, lambda _: None)[""]
     except (RootfsError, DatabaseError, ValueError, KeyError) as error:
         log.warning("%s: its images are unknown: %s", root.show(path), error)
         return None
