@@ -215,7 +215,7 @@ def test_a_wrong_file_is_an_error_that_names_it(text: str, said: str) -> None:
 def test_globs_that_take_too_long_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(globs, "MOST_COMPARISONS", 20)
     top = make(tmp_path, {f"opt/file{number}": "" for number in range(8)})
-    for text in ("paths: ['*1', '*2', '*3']", "paths: ['*/*/*/*/*']"):
+    for text in ("paths: ['*1', '*2', '*3']", "paths: ['*/*/*/*/*/*/*/*/*']"):
         groups = parse(f"groups: {{slow: {{{text}}}}}", "mine.yml").groups
         with pytest.raises(UsageError, match="more than 20 comparisons") as caught:
             assigned(top, rules=Rules((), groups))
