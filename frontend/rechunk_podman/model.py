@@ -276,13 +276,22 @@ def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:
 
 
 class ComponentId(NamedTuple):
-    """`source/name`: the source that claimed the component, and the component's name there."""
+    """`source/name`: the source that claimed the component, and the component's name there.
+
+    part: in plans and Ledgers, the first of the parts that are laid as one; "" for the whole component.
+    """
 
     source: str
     name: str
+    part: str = ""
 
     def __str__(self) -> str:
-        return f"{self.source}/{self.name}"
+        return f"{self.source}/{self.name}" + (f"{PART_SIGN}{self.part}" if self.part else "")
+
+    @property
+    def whole(self) -> ComponentId:
+        """The id of the component that this is a part of, or is."""
+        return ComponentId(self.source, self.name) if self.part else self
 
     @classmethod
     def parse(cls, text: str) -> ComponentId:
@@ -291,10 +300,15 @@ class ComponentId(NamedTuple):
         Raises:
             ValueError: there is no slash, or nothing before or after it.
         """
-        source, slash, name = text.partition("/")
+        source, slash, rest = text.partition("/")
+        name, _, part = rest.partition(PART_SIGN)
         if not (source and slash and name):
             raise ValueError(f"not a component id: {text!r}")
-        return cls(source, name)
+        return cls(source, name, part)
+
+
+PART_SIGN = " · "
+"""Stands between the id of a component and the name of a part."""
 
 
 class Placement(IntEnum):
@@ -312,6 +326,19 @@ class Placement(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """A piece of a component, see components/parts.py. Planning and equality ignore `positions`.
+
+    size, fingerprint: as those of a Component.
+    """
+
+    name: str
+    size: int
+    fingerprint: bytes
+    positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Component:
     """Files that change together. Planning and equality ignore `positions`.
 
@@ -322,6 +349,7 @@ class Component:
     interval: days between updates if an attribute, a map or a group sets them, else None.
     built: epoch seconds, the newest build time of its packages; None if unknown.
     placement: the place that a user asks for; a Ledger does not record it.
+    parts: every position is in exactly one of them; none if the component is not to be divided.
     positions: of its paths in the Tree, in order, without ancestor directories that it shares with others.
     """
 
@@ -333,6 +361,7 @@ class Component:
     interval: float | None = None
     built: int | None = None
     placement: Placement = Placement.SHARED
+    parts: tuple[Part, ...] = ()
     positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
 
 

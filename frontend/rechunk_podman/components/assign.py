@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Rules, Source
 from rechunk_podman.components.content import digest_missing
-from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint, tar_size
-from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, will_change
+from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint
+from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, steady_mtimes, will_change
+from rechunk_podman.components.parts import cut
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import (
     bigfiles,
@@ -28,7 +29,7 @@ from rechunk_podman.components.sources import (
     unclaimed,
     xattr,
 )
-from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Placement, Positions, Tree
+from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -56,6 +57,8 @@ ROOT_ID = ComponentId("filesystem", "root")
 MOST_CHANGES = 256
 """The largest number of changes that a component keeps; older ones are dropped."""
 
+Ints = npt.NDArray[np.int64]
+
 _PATHS_AT_ONCE = 4096
 """Paths that are hashed at once. The fingerprints depend on this number."""
 
@@ -66,10 +69,12 @@ class Assignment:
 
     components: sorted by id; every path that needs a component is in exactly one, `/` itself in ROOT_ID's.
     mtimes: for each position of the Tree, the epoch seconds that a layer will hold.
+    steady_mtimes: those in a layer that holds only some parts of its component.
     """
 
     components: tuple[Component, ...]
-    mtimes: npt.NDArray[np.int64]
+    mtimes: Ints
+    steady_mtimes: Ints
 
 
 def assign(
@@ -105,8 +110,9 @@ def assign(
     digest_missing(root, board, workers)
     release_memory()
     mtimes = layer_mtimes(board)
-    components = [_root_component(tree, root_mode), *_components(board, mtimes)]
-    return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes)
+    steady = steady_mtimes(board, mtimes)
+    components = [_root_component(tree, root_mode), *_components(board, mtimes, steady)]
+    return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes, steady)
 
 
 def claim_all(root: Root, board: Board, sources: Sequence[Source] = SOURCES) -> None:
@@ -168,33 +174,38 @@ def _root_component(tree: Tree, mode: int) -> Component:
 
 
 class _Entries:
-    """The tar entries of all positions, in the form that fingerprints hash."""
+    """The tar entries of all positions, in the form that fingerprints hash.
 
-    __slots__ = ("board", "digested", "is_link", "mtimes", "others")
+    Args:
+        mtimes, steady: as in an Assignment.
+    """
 
-    def __init__(self, board: Board, mtimes: npt.NDArray[np.int64]) -> None:
+    __slots__ = ("board", "digested", "is_link", "mtimes", "others", "steady")
+
+    def __init__(self, board: Board, mtimes: Ints, steady: Ints) -> None:
         self.board = board
         self.mtimes = mtimes
+        self.steady = steady
         self.is_link = board.leader != np.arange(len(board.leader))
         self.digested = board.regular & ~self.is_link
         self.others = self.is_link.copy()
         self.others[list(board.tree.more)] = True
 
-    def _heads(self, positions: Positions) -> npt.NDArray[np.void]:
+    def _heads(self, positions: Positions, mtimes: Ints) -> npt.NDArray[np.void]:
         heads = np.empty(len(positions), HEAD)
         for name in ("kind", "mode", "uid", "gid", "size"):
             heads[name] = self.board.tree.column(name)[positions]
-        heads["mtime"] = self.mtimes[positions]
+        heads["mtime"] = mtimes[positions]
         return heads
 
-    def block(self, positions: Positions) -> bytes:
+    def _block(self, positions: Positions, mtimes: Ints) -> bytes:
         """Return the bytes of these positions that a fingerprint hashes."""
         tree = self.board.tree
         others = np.flatnonzero(self.others[positions])
         leaders = map(tree.leader.get, positions[others].tolist())
         return block(
             tree.paths.joined(positions)[:-1],
-            self._heads(positions),
+            self._heads(positions, mtimes),
             [
                 (index, tree.entry(position), None if leader is None else tree.paths[leader])
                 for index, position, leader in zip(
@@ -204,15 +215,27 @@ class _Entries:
             self.board.digests[positions[self.digested[positions]]].tobytes(),
         )
 
+    def fingerprint(self, own: Positions, mtimes: Ints) -> bytes:
+        """Return the fingerprint of the entries at these positions and of all directories above them."""
+        hasher = new_fingerprint()
+        for positions in (self.board.tree.ancestors(own), own):
+            # in batches, to bound memory: a component may hold 300,000 paths
+            for start in range(0, len(positions), _PATHS_AT_ONCE):
+                hasher.update(self._block(positions[start : start + _PATHS_AT_ONCE], mtimes))
+        return hasher.digest()
+
+    def tar_sizes(self, positions: Positions) -> Ints:
+        """Estimate the bytes of each tar entry: a header, padded content, and PAX records of xattrs."""
+        contents = np.where(self.is_link[positions], 0, self.board.size[positions])
+        return np.asarray(512 * (1 + -(-contents // 512)) + 1024 * self.board.attributed[positions])
+
     def tar_size(self, positions: Positions) -> int:
         """Estimate the bytes of the tar entries at these positions."""
-        links = self.is_link[positions]
-        attributed = self.board.attributed[positions]
-        return tar_size(self.board.size[positions[~links]], int(links.sum()), int(attributed.sum()))
+        return int(self.tar_sizes(positions).sum())
 
 
-def _components(board: Board, mtimes: npt.NDArray[np.int64]) -> Iterator[Component]:
-    entries = _Entries(board, mtimes)
+def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]:
+    entries = _Entries(board, mtimes, steady)
     owned = np.flatnonzero(~board.inner)
     if not len(owned):
         return
@@ -224,11 +247,6 @@ def _components(board: Board, mtimes: npt.NDArray[np.int64]) -> Iterator[Compone
 
 
 def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
-    hasher = new_fingerprint()
-    for positions in (entries.board.tree.ancestors(own), own):
-        # in batches, to bound memory: a component may hold 300,000 paths
-        for start in range(0, len(positions), _PATHS_AT_ONCE):
-            hasher.update(entries.block(positions[start : start + _PATHS_AT_ONCE]))
     size = entries.tar_size(own)
     placement = draft.placement
     if placement is not Placement.SHARED and size < draft.least:
@@ -237,11 +255,22 @@ def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
     return Component(
         id=draft.id,
         size=size,
-        fingerprint=hasher.digest(),
+        fingerprint=entries.fingerprint(own, entries.mtimes),
         version=draft.version,
         changes=tuple(sorted(draft.changes, reverse=True)[:MOST_CHANGES]),
         interval=draft.interval,
         built=draft.built,
         placement=placement,
+        parts=_parts(entries, own),
         positions=own,
+    )
+
+
+def _parts(entries: _Entries, own: Positions) -> tuple[Part, ...]:
+    pieces = cut(entries.board.tree, own, entries.tar_sizes(own))
+    if len(pieces) < 2:
+        return ()
+    return tuple(
+        Part(name, entries.tar_size(positions), entries.fingerprint(positions, entries.steady), positions)
+        for name, positions in pieces
     )

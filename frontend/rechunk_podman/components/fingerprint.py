@@ -63,15 +63,3 @@ def _extra(index: int, entry: Entry, link: str | None) -> bytes:
         raw = path_key(key)
         parts += (_XATTR.pack(len(raw), len(value)), raw, value)
     return b"".join(parts)
-
-
-def tar_size(sizes: npt.NDArray[np.int64], links: int, with_xattrs: int) -> int:
-    """Estimate the bytes of tar entries: headers, padded contents, and PAX records where there are xattrs.
-
-    Args:
-        sizes: bytes, of the entries that are no hard links.
-        links: number of hard links.
-        with_xattrs: number of entries with extended attributes, hard links included.
-    """
-    blocks = -(-sizes // 512)
-    return 512 * (len(sizes) + links + int(blocks.sum())) + 1024 * with_xattrs

@@ -1,7 +1,8 @@
 """The mtime of every entry in a layer ("mtimes and determinism" in docs/architecture.md).
 
 Directories have 0, symlinks and special files 1. Files of a package: at most its build time. Files of no
-package: a hash of their content. Kept files: their own mtime. Hard links: the mtime of their leader.
+package, and of a package that is laid in parts: a hash of their content. Kept files: their own mtime. Hard links:
+the mtime of their leader.
 """
 
 from __future__ import annotations
@@ -25,6 +26,9 @@ CONTENT_BITS = 28
 """About 8.5 years of seconds: two contents of a path rarely have the same time."""
 
 CONTENT_END = CONTENT_EPOCH + (1 << CONTENT_BITS)
+
+SOURCES_AND_COMPILED = (b".el", b".elc", b".scm", b".go")
+"""Ends of names of files that programs compare by time: Emacs Lisp and Guile, sources and what was compiled."""
 
 _NO_BUILD = (1 << 63) - 1
 
@@ -74,4 +78,21 @@ def layer_mtimes(board: Board) -> npt.NDArray[np.int64]:
     times = (board.kind != Kind.DIRECTORY).astype(np.int64)
     packaged = np.where(built == _NO_BUILD, content_mtimes(board.digests), np.minimum(board.mtime, built))
     times[board.regular] = np.where(board.keep, board.mtime, packaged)[board.regular]
+    return np.asarray(times[board.leader])
+
+
+def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Return for each position the mtime in a layer that holds only some parts of a component.
+
+    A build of a package stamps most of its files with its own time, so that a file whose content did not change
+    would have another mtime in each version. Files that programs compare by time are excepted.
+
+    Args:
+        mtimes: of layers that hold whole components.
+    """
+    steady = board.regular & ~board.keep
+    for end in SOURCES_AND_COMPILED:
+        steady[board.paths.ending(end)] = False
+    times = mtimes.copy()
+    times[steady] = content_mtimes(board.digests[steady])
     return np.asarray(times[board.leader])

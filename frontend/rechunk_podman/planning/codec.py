@@ -13,7 +13,7 @@ import binascii
 import bz2
 import struct
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 PREFIX = "RL"
 HEADER = struct.Struct(">II")
@@ -37,13 +37,16 @@ def seal(number: int, raw: bytes, columns: Sequence[bytes]) -> str:
     )
 
 
-def unseal(number: int, text: str) -> tuple[bytes, list[bytes]]:
-    """Return (raw, columns) of a text made by seal(number, …). Decompress at most 8 MiB.
+def unseal(numbers: Collection[int], text: str) -> tuple[int, bytes, list[bytes]]:
+    """Return (number, raw, columns) of a text made by seal(number, …). Decompress at most 8 MiB.
+
+    Args:
+        numbers: the formats that are read.
 
     Raises:
         BrokenTextError: the text is missing, truncated, of another format, or nonsense.
     """
-    body = _body(number, text)
+    number, body = _body(numbers, text)
     reader = Reader(body)
     try:
         raw_length, count = LENGTHS.unpack(reader.bytes(LENGTHS.size))
@@ -57,7 +60,7 @@ def unseal(number: int, text: str) -> tuple[bytes, list[bytes]]:
         reader.end()
     except (OSError, ValueError) as error:
         raise BrokenTextError("nonsense", str(error)) from error
-    return raw, columns
+    return number, raw, columns
 
 
 def _decompressed(packed: bytes, length: int) -> bytes:
@@ -68,8 +71,8 @@ def _decompressed(packed: bytes, length: int) -> bytes:
     return column
 
 
-def _body(number: int, text: str) -> bytes:
-    """Decode the text and check its checksum."""
+def _body(numbers: Collection[int], text: str) -> tuple[int, bytes]:
+    """Return the number and the bytes of a text, whose checksum is right."""
     text = text.strip()
     if not text:
         raise BrokenTextError("missing", "")
@@ -78,8 +81,9 @@ def _body(number: int, text: str) -> bytes:
     prefix, colon, encoded = text.partition(":")
     if not (colon and prefix.startswith(PREFIX) and prefix[len(PREFIX) :].isdecimal() and prefix.isascii()):
         raise BrokenTextError("nonsense", "not the text of a Ledger")
-    if prefix != f"{PREFIX}{number}":
-        raise BrokenTextError("other format", f"{prefix} where {PREFIX}{number} is read")
+    number = int(prefix[len(PREFIX) : len(PREFIX) + 9])
+    if prefix != f"{PREFIX}{number}" or number not in numbers:
+        raise BrokenTextError("other format", f"{prefix} where {PREFIX}{max(numbers)} is read")
     usable = len(encoded) - len(encoded) % 4
     try:
         data = base64.b64decode(encoded[:usable], validate=True)
@@ -93,7 +97,7 @@ def _body(number: int, text: str) -> bytes:
         raise BrokenTextError("truncated", f"{len(body)} of {length} bytes")
     if len(body) != length or zlib.crc32(body) != checksum:
         raise BrokenTextError("nonsense", "the checksum does not match")
-    return body
+    return number, body
 
 
 class Writer:

@@ -12,9 +12,13 @@ from dataclasses import dataclass, field
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import PREFIX_BYTES, TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
+from rechunk_podman.planning.marks import MARK_BYTES, joined_marks
 
-FORMAT = 1
+FORMAT = 2
 """The number of the encoding below."""
+
+COLUMNS = {1: 5, FORMAT: 6}
+"""Number of an encoding that decode() reads -> the number of its columns. The first had no parts."""
 
 BUDGET = 34 * 1024
 """Bytes of an encoded Ledger by default; with the comments of the layers it stays below 40 KiB."""
@@ -32,6 +36,9 @@ SHORT_FINGERPRINT_BYTES = 4
 RATE_STEPS = 255
 MAX_COMPONENTS = 50_000
 MAX_LAYERS = 1_000
+MAX_PARTS = 50_000
+"""The most parts of one component."""
+
 MAX_NAME_BYTES = 4_096
 MAX_DATE = 1 << 40
 END = 127
@@ -56,12 +63,14 @@ class ComponentRecord:
     version: as its database writes it; "" if it is unknown, or was dropped for space.
     changes: bit i is set if it changed, or was new, in the i-th release counted back from the newest.
     age: the number of consecutive releases that have it, up to and with the newest, at least 1.
+    parts: the marks of its parts (marks.py), if it has any.
     """
 
     fingerprint: bytes
     version: str = ""
     changes: int = 0
     age: int = 1
+    parts: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +160,11 @@ class Ledger:
                 changes = (before.changes << 1 | (ident in changed)) & (1 << MAX_RELEASES) - 1
                 age = min(before.age + 1, MAX_AGE)
             records[ident] = ComponentRecord(
-                component.fingerprint[:FINGERPRINT_BYTES], component.version, changes, age
+                component.fingerprint[:FINGERPRINT_BYTES],
+                component.version,
+                changes,
+                age,
+                joined_marks(component.parts),
             )
         dates = previous.dates if previous is not None else ()
         if not same:
@@ -187,14 +200,15 @@ def encode(ledger: Ledger, budget: int = BUDGET) -> str:
     """Return the Ledger as one line of ASCII, equal for equal Ledgers on any machine.
 
     If it would be longer than `budget` bytes, versions are left out first, then half of each fingerprint,
-    then the oldest releases. The rest may still exceed it.
+    then the oldest releases, and the parts before half of the releases. The rest may still exceed it.
     """
-    releases = len(ledger.dates)
-    text = _encode(ledger, releases, FINGERPRINT_BYTES, versions=True)
+    count = len(ledger.dates)
+    text = _encode(ledger, count, FINGERPRINT_BYTES, versions=True, parts=True)
     if len(text) > budget:
-        text = _encode(ledger, releases, FINGERPRINT_BYTES, versions=False)
+        text = _encode(ledger, count, FINGERPRINT_BYTES, versions=False, parts=True)
+    releases = count
     while len(text) > budget:
-        text = _encode(ledger, releases, SHORT_FINGERPRINT_BYTES, versions=False)
+        text = _encode(ledger, releases, SHORT_FINGERPRINT_BYTES, versions=False, parts=2 * releases > count)
         if releases <= 1:
             break
         releases = releases * 3 // 4
@@ -208,8 +222,8 @@ def decode(text: str) -> Ledger:
         LedgerError: the text is missing, truncated, of another format or nonsense; see its `reason`.
     """
     try:
-        raw, columns = unseal(FORMAT, text)
-        if len(columns) != 5:
+        number, raw, columns = unseal(COLUMNS, text)
+        if len(columns) != COLUMNS[number]:
             raise ValueError("not the columns of a Ledger")
         return _decode(Reader(raw), [Reader(column) for column in columns])
     except BrokenTextError as error:
@@ -218,13 +232,13 @@ def decode(text: str) -> Ledger:
         raise LedgerError("nonsense", str(error)) from error
 
 
-def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool) -> str:
+def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool, parts: bool) -> str:
     idents = sorted(ledger.components)
     records = [ledger.components[ident] for ident in idents]
     width = min([width, *(len(record.fingerprint) for record in records)])
     raw = b"".join(record.fingerprint[:width] for record in records)
     raw += b"".join(layer.prefix for layer in ledger.layers)
-    head, owners, changes, names, texts = Writer(), Writer(), Writer(), Writer(), Writer()
+    head, owners, changes, names, texts, divided = (Writer() for _ in range(6))
     compressor = ledger.compressor
     head.numbers((len(idents), width, len(ledger.layers), ledger.tar_format))
     head.numbers((compressor is not None, versions))
@@ -241,19 +255,24 @@ def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool) -> str
     for record in records:
         changes.numbers(back for back in range(len(dates)) if record.changes >> back & 1)
         changes.number(END)
-    source = ""
-    for ident in idents:
-        names.text("" if ident.source == source else ident.source)
-        names.text(ident.name)
-        source = ident.source
+    last = ComponentId("", "")
+    for ident, record in zip(idents, records, strict=True):
+        names.text("" if ident.source == last.source else ident.source)
+        names.text("" if ident.whole == last else ident.name)
+        last = ident.whole
+        marks = record.parts if parts else b""
+        divided.number(len(marks) // MARK_BYTES << 1 | bool(ident.part))
+        if ident.part:
+            divided.text(ident.part)
+        raw += marks
     if versions:
         for record in records:
             texts.text(record.version)
-    return seal(FORMAT, raw, [bytes(out.data) for out in (head, owners, changes, names, texts)])
+    return seal(FORMAT, raw, [bytes(out.data) for out in (head, owners, changes, names, texts, divided)])
 
 
 def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
-    head, owning, changing, naming, texting = columns
+    head, owning, changing, naming, texting, *dividing = columns
     count = head.number(MAX_COMPONENTS)
     width = head.number(FINGERPRINT_BYTES)
     layer_count = head.number(MAX_LAYERS)
@@ -273,11 +292,14 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
     ages = [owning.number(MAX_AGE) for _ in range(count)]
     changes = [_changes(changing, len(dates)) for _ in range(count)]
     idents: list[ComponentId] = []
-    source = ""
+    marks: list[bytes] = []
+    source = name = ""
     for _ in range(count):
         source = naming.text(MAX_NAME_BYTES) or source
-        name = naming.text(MAX_NAME_BYTES)
-        idents.append(ComponentId(source, name))
+        name = naming.text(MAX_NAME_BYTES) or name
+        number = dividing[0].number(MAX_PARTS << 1) if dividing else 0
+        idents.append(ComponentId(source, name, dividing[0].text(MAX_NAME_BYTES) if number & 1 else ""))
+        marks.append(raw.bytes((number >> 1) * MARK_BYTES))
         if not (source and name) or (len(idents) > 1 and idents[-2] >= idents[-1]):
             raise ValueError("component ids are empty or out of order")
     texts = [texting.text(MAX_NAME_BYTES) if versions else "" for _ in range(count)]
@@ -293,9 +315,9 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
         for prefix, inside, rate in zip(prefixes, members, rates, strict=True)
     )
     records = {
-        ident: ComponentRecord(fingerprint, text, change, max(age, 1))
-        for ident, fingerprint, text, change, age in zip(
-            idents, fingerprints, texts, changes, ages, strict=True
+        ident: ComponentRecord(fingerprint, text, change, max(age, 1), parts)
+        for ident, fingerprint, text, change, age, parts in zip(
+            idents, fingerprints, texts, changes, ages, marks, strict=True
         )
     }
     return Ledger(records, tuple(dates), layers, tar_format, compressor)
