@@ -12,7 +12,7 @@ import json
 import subprocess
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cmp_to_key
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +20,16 @@ from typing import NamedTuple
 ARCHIVE, SECURITY = "http://deb.debian.org/debian", "http://deb.debian.org/debian-security"
 
 SUITES = (
-    *((ARCHIVE, suite) for suite in ("bullseye", "bullseye-updates")),
+    *((ARCHIVE, suite) for suite in ("bullseye",)),
     (SECURITY, "bullseye-security"),
-    *((ARCHIVE, f"bookworm{more}") for more in ("", "-updates", "-proposed-updates", "-backports")),
+    *((ARCHIVE, f"bookworm{more}") for more in ("", "-updates", "-backports")),
     (SECURITY, "bookworm-security"),
-    *((ARCHIVE, f"trixie{more}") for more in ("", "-updates", "-proposed-updates", "-backports")),
+    *((ARCHIVE, f"trixie{more}") for more in ("", "-updates", "-backports")),
     (SECURITY, "trixie-security"),
-    *((ARCHIVE, suite) for suite in ("forky", "sid", "experimental")),
+    *((ARCHIVE, suite) for suite in ("forky", "sid")),
 )
 
-SECTIONS = ("main", "contrib", "non-free", "non-free-firmware")
+SECTIONS = ("main", "non-free", "non-free-firmware")
 
 
 class File(NamedTuple):
@@ -65,7 +65,7 @@ class Archive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._apt = folder / "apt"
-        self._versions: dict[str, list[tuple[str, str]]] = {}
+        self._versions: dict[str, set[str]] = {}
         if not (self._apt / "done").exists():
             self._update()
 
@@ -82,13 +82,14 @@ class Archive:
             "APT::Architectures": "amd64",
             "APT::Sandbox::User": "root",
             "Acquire::Languages": "none",
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled": "false",
             "Acquire::Check-Valid-Until": "false",
         }
         return [word for key, value in pairs.items() for word in ("-o", f"{key}={value}")]
 
-    def _run(self, *command: str, cwd: Path | None = None) -> str:
+    def _run(self, *command: str, cwd: Path | None = None, check: bool = True) -> str:
         words = [command[0], *self._options(), *command[1:]]
-        return subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, cwd=cwd).stdout
+        return subprocess.run(words, check=check, stdout=subprocess.PIPE, text=True, cwd=cwd).stdout
 
     def _update(self) -> None:
         for name in ("state/lists/partial", "cache/archives/partial"):
@@ -98,40 +99,60 @@ class Archive:
         lines = []
         for address, suite in SUITES:
             old = suite.startswith("bullseye")
-            sections = [section for section in SECTIONS if not (old and section == "non-free-firmware")]
+            sections = SECTIONS[:2] if old else (SECTIONS[0], SECTIONS[2])
             lines.append(f"deb [signed-by={keys}] {address} {suite} {' '.join(sections)}\n")
         (self._apt / "sources.list").write_text("".join(lines))
         # a suite that is gone costs its versions alone
         subprocess.run(["apt-get", *self._options(), "-q", "update"], check=False)
         (self._apt / "done").touch()
 
-    def versions(self, package: str) -> list[str]:
-        """Return the versions of a package in all suites, oldest first."""
-        table = self._run("apt-cache", "madison", package)
+    def look_up(self, packages: Iterable[str]) -> None:
+        """Ask for the versions of packages, all at once: apt needs long to begin."""
+        table = self._run("apt-cache", "madison", *sorted(set(packages)))
         rows = [[cell.strip() for cell in line.split("|")] for line in table.splitlines()]
-        found = {row[1] for row in rows if len(row) == 3 and row[2].endswith("Packages")}
-        return sorted(found, key=cmp_to_key(_compare))
+        for package, version, place in (row for row in rows if len(row) == 3):
+            if place.endswith("Packages"):
+                self._versions.setdefault(package, set()).add(version)
+
+    def versions(self, package: str) -> list[str]:
+        """Return the versions of a package in all suites, oldest first. look_up() knows them."""
+        return sorted(self._versions.get(package, ()), key=cmp_to_key(_compare))
 
     def of_kind(self, start: str, end: str) -> list[str]:
-        """Return the packages whose names have this start and end, oldest kernels first."""
+        """Return the packages whose names have this start and end, and a version between, oldest first."""
         names = [name for name in self._run("apt-cache", "pkgnames", start).split() if name.endswith(end)]
         middles = {name: name[len(start) :].removesuffix(end) for name in names}
         plain = [name for name in names if not set(middles[name]) - set("0123456789.+-debu~rc")]
         return sorted(plain, key=cmp_to_key(lambda a, b: _compare(middles[a], middles[b])))
 
-    def files(self, package: str, version: str) -> tuple[File, ...]:
-        """Return the files of a package; fetch it if its list is not there."""
+    def _kept(self, package: str, version: str) -> Path:
         name = hashlib.sha256(f"{package} {version}".encode()).hexdigest()[:16]
-        kept = self.folder / "files" / f"{package}-{name}.json.gz"
-        if not kept.exists():
-            kept.parent.mkdir(exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-                self._run("apt-get", "-q", "download", f"{package}={version}", cwd=Path(folder))
-                found = list(_listed(next(Path(folder).glob("*.deb"))))
-            partial = kept.with_suffix(".part")
-            partial.write_bytes(gzip.compress(json.dumps(found).encode()))
-            partial.rename(kept)
-        return tuple(File(*row) for row in json.loads(gzip.decompress(kept.read_bytes())))
+        return self.folder / "files" / f"{package}-{name}.json.gz"
+
+    def fetch(self, wanted: Iterable[tuple[str, str]]) -> None:
+        """Fetch the packages (name, version) whose lists of files are not there."""
+        missing = sorted({pair for pair in wanted if not self._kept(*pair).exists()})
+        if not missing:
+            return
+        (self.folder / "files").mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            words = [f"{package}={version}" for package, version in missing]
+            # an archive may list a version that it has no more
+            self._run("apt-get", "-q", "download", *words, cwd=Path(folder), check=False)
+            for deb in sorted(Path(folder).glob("*.deb")):
+                # apt writes an epoch's colon as %3a
+                package, version, _ = deb.name.split("_")
+                kept = self._kept(package, version.replace("%3a", ":"))
+                partial = kept.with_suffix(".part")
+                partial.write_bytes(gzip.compress(json.dumps(list(_listed(deb))).encode()))
+                partial.rename(kept)
+                deb.unlink()
+
+    def files(self, package: str, version: str) -> tuple[File, ...]:
+        """Return the files of a fetched package."""
+        return tuple(
+            File(*row) for row in json.loads(gzip.decompress(self._kept(package, version).read_bytes()))
+        )
 
     def chain(self, packages: Sequence[str], most: int) -> list[State]:
         """Return the versions of a component, oldest first: all packages of one source that have the version.
@@ -140,18 +161,31 @@ class Archive:
             packages: the first decides which versions there are.
             most: the newest so many.
         """
-        states = []
         others = {package: set(self.versions(package)) for package in packages[1:]}
-        for version in self.versions(packages[0])[-most:]:
-            held = [packages[0], *(package for package, known in others.items() if version in known)]
-            files = {file.path: file for package in held for file in self.files(package, version)}
-            states.append(State(version, tuple(files[path] for path in sorted(files))))
-        return states
+        held = {
+            version: [packages[0], *(package for package, known in others.items() if version in known)]
+            for version in self.versions(packages[0])[-most:]
+        }
+        return self._states(
+            {version: [(package, version) for package in some] for version, some in held.items()}
+        )
 
     def kernels(self, start: str, end: str, most: int) -> list[State]:
         """Return the newest packages of_kind(), each a version of one component."""
         names = self.of_kind(start, end)[-most:]
-        return [State(name, self.files(name, self.versions(name)[-1])) for name in names]
+        self.look_up(names)
+        newest = {name: self.versions(name)[-1] for name in names}
+        return self._states({name: [pair] for name, pair in zip(newest, newest.items(), strict=True)})
+
+    def _states(self, wanted: Mapping[str, Sequence[tuple[str, str]]]) -> list[State]:
+        """Return the states whose packages can all be had."""
+        self.fetch(pair for pairs in wanted.values() for pair in pairs)
+        states = []
+        for name, pairs in wanted.items():
+            if all(self._kept(*pair).exists() for pair in pairs):
+                files = {file.path: file for pair in pairs for file in self.files(*pair)}
+                states.append(State(name, tuple(files[path] for path in sorted(files))))
+        return states
 
 
 def _compare(one: str, other: str) -> int:

@@ -325,6 +325,17 @@ class Placement(IntEnum):
     TOP = 3
 
 
+class PartKind(IntEnum):
+    """The kind of a part's files: a new build changes NOTES always, PROGRAMS mostly, DATA seldom.
+
+    NOTES: changelogs and the rest of /usr/share/doc. PROGRAMS: libraries, too. DATA: all others.
+    """
+
+    DATA = 0
+    PROGRAMS = 1
+    NOTES = 2
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A piece of a component, see components/parts.py. Planning and equality ignore `positions`.
@@ -335,6 +346,7 @@ class Part:
     name: str
     size: int
     fingerprint: bytes
+    kind: PartKind = PartKind.DATA
     positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
 
 

@@ -10,19 +10,25 @@ import numpy as np
 
 from rechunk_podman.build.image_ledger import expected_layers, stability_of
 from rechunk_podman.build.pipeline import Prepared
+from rechunk_podman.model import ComponentId
 from rechunk_podman.oci.spec import DiffId
 
 
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
     """Return the manifest as JSON with the key components added, as chunkah's --write-manifest-to does.
 
-    components: id -> file_count, size (bytes of its regular files), stability (0..1, of its layer), files
+    components: id -> file_count, size (bytes of its regular files), stability (0..1, of its layer,
+        the least of several), files
         (absolute paths).
     """
     document = json.loads(manifest)
     # The last element is for the root directory, whose position is -1.
     sizes = np.append(prepared.tree.column("size"), 0)
-    stability = {ident: stability_of(layer) for layer in prepared.plan.layers for ident in layer.components}
+    stability: dict[ComponentId, float] = {}
+    for layer in prepared.plan.layers:
+        for ident in layer.components:
+            least = stability.get(ident.whole, 1.0)
+            stability[ident.whole] = min(least, stability_of(layer))
     document["components"] = {
         str(component.id): {
             "file_count": len(component.positions),
@@ -40,7 +46,7 @@ def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, An
 
     A layer also has the key diff_id if it is expected to be one of the known layers.
     """
-    by_id = {component.id: component for component in prepared.assignment.components}
+    by_id = prepared.units
     expected = expected_layers(prepared.plan, known)
     layers: list[dict[str, Any]] = []
     for layer, diff_id in zip(prepared.plan.layers, expected, strict=True):

@@ -61,11 +61,12 @@ def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component
     """Return a layer's annotations: its components, the largest first, and its stability (0..1).
 
     Both are written twice, the second time in chunkah's form (its src/ocibuilder.rs): names separated by
-    spaces, three decimals.
+    spaces, three decimals; there, parts have the name of their component.
     """
     largest = sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident))
     names = [str(ident).encode("utf-8", "replace").decode() for ident in largest]
-    single_words = ["_".join(name.split()) for name in names]
+    wholes = dict.fromkeys(str(ident.whole).encode("utf-8", "replace").decode() for ident in largest)
+    single_words = ["_".join(name.split()) for name in wholes]
     stability = f"{stability_of(layer):.3f}"
     return {
         ANNOTATION_COMPONENT: ",".join(_fitting(names, ANNOTATION_LIMIT)),

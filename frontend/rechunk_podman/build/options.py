@@ -12,6 +12,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.oci.write.compress import Compression
 from rechunk_podman.oci.write.output import Format
 from rechunk_podman.packages.leftovers import LEFTOVERS
+from rechunk_podman.planning.layout import LARGEST_LAYER
 from rechunk_podman.units import parse_size
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,9 @@ DEFAULT_MAX_LAYERS = 64
 WARN_ABOVE = 120
 REFUSE_ABOVE = 500
 
+LEAST_LAYER_SIZE = 1_000_000
+"""The least bytes that the limit of a layer's size may be."""
+
 NO_COMPRESSION = Compression()
 
 
@@ -37,6 +41,8 @@ class BuildOptions:
     """All choices of the user about an image.
 
     max_layers: 1 to 500.
+    max_layer_size: bytes of the largest layer, at least 1 MB; only a file that is larger has a larger layer.
+    parts: lay parts of a component apart if only some of them changed in earlier updates.
     docker: the image is for dockerd, so zstd blobs are not reused.
     labels, annotations: operations, in order, see ImageConfig.with_labels().
     arch: architecture to record, in any spelling; None: that of the source image.
@@ -65,6 +71,8 @@ class BuildOptions:
     """
 
     max_layers: int = DEFAULT_MAX_LAYERS
+    max_layer_size: int = LARGEST_LAYER
+    parts: bool = True
     docker: bool = False
     labels: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()
@@ -103,8 +111,24 @@ class BuildOptions:
                 raise UsageError(
                     f"{name} is out of range: {getattr(self, name)}", hint=f"from {low} to {high}"
                 )
+        if self.max_layer_size < LEAST_LAYER_SIZE:
+            raise UsageError(f"max_layer_size is too small: {self.max_layer_size}", hint="at least 1 MB")
         if self.max_size is not None and self.max_size < 1:
             raise UsageError(f"max_size is out of range: {self.max_size}", hint="bytes, at least 1")
+
+
+def parse_max_layer_size(text: str | None) -> int:
+    """Return the limit of `--max-layer-size TEXT` in bytes, the default for None.
+
+    Raises:
+        UsageError: the text is not a size.
+    """
+    if text is None:
+        return LARGEST_LAYER
+    size = parse_size(text)
+    if not size:
+        raise UsageError(f"not a size: {text!r}", hint="for example --max-layer-size 500MB, or 2GiB")
+    return size
 
 
 def parse_limit(option: str, text: str | None) -> int | None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
@@ -32,10 +33,9 @@ from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
 from rechunk_podman.oci.write.image import LayerSpec, write_image
 from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.oci.write.stream import TarSource
+from rechunk_podman.planning.layout import Layout, lay_out
 from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
-from rechunk_podman.planning.on_base import plan_on_base
 from rechunk_podman.planning.on_kept import plan_on_kept
-from rechunk_podman.planning.plan import plan
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
 from rechunk_podman.units import human_size
@@ -73,12 +73,22 @@ class Prepared:
 
     tree: Tree
     assignment: Assignment
-    plan: Plan
+    layout: Layout
     config: ImageConfig
     created: int
     now: int
     max_layers: int
     kept: tuple[KeptLayer, ...] = ()
+
+    @property
+    def plan(self) -> Plan:
+        """The layers."""
+        return self.layout.plan
+
+    @property
+    def units(self) -> dict[ComponentId, Component]:
+        """The components, or units of parts of one, that the plan lays."""
+        return {unit.id: unit for unit in self.layout.units}
 
 
 def plan_only(source: Source, options: BuildOptions, reuse: Container[DiffId] = ()) -> Prepared:
@@ -190,10 +200,16 @@ def prepare(
     memory = [ledger for ledger in (source.previous, source.base) if ledger is not None]
     now = max(created, built, *(date for ledger in memory for date in ledger.dates[-1:]))
     kept: tuple[KeptLayer, ...] = ()
-    if source.base is not None:
-        made = plan_on_base(components, source.previous, source.base, max_layers=options.max_layers, now=now)
-    elif source.foreign is None:
-        made = plan(components, source.previous, max_layers=options.max_layers, now=now)
+    if source.base is not None or source.foreign is None:
+        layout = lay_out(
+            components,
+            source.previous,
+            source.base,
+            max_layers=options.max_layers,
+            now=now,
+            parts=options.parts,
+            max_layer_size=options.max_layer_size,
+        )
     else:
         kept = kept_layers(
             root,
@@ -213,12 +229,17 @@ def prepare(
             max_layers=options.max_layers,
             now=now,
         )
+        layout = Layout(made, components, source.previous)
+    made = layout.plan
+    in_parts = [unit for unit in layout.units if unit.id.part]
+    if in_parts:
+        log.info("plan: %d components in parts", len({unit.id.whole for unit in in_parts}))
     log.info("plan: %d layers, %s", len(made.layers), "from memory" if memory else "without memory")
     for note in made.notes:
         log.info("plan: %s", note)
     if source.previous is not None and source.base is None:
         _tell_of_kept_layers(made, source.previous, options, len(components))
-    return Prepared(tree, assignment, made, config, created, now, options.max_layers, kept)
+    return Prepared(tree, assignment, layout, config, created, now, options.max_layers, kept)
 
 
 def build(
@@ -247,7 +268,7 @@ def build(
     """
     with opened(source) as files, _workers(options) as workers, gc_paused():
         prepared = prepare(files, source, options, workers, reuse or {}, on_scan)
-        by_id = {component.id: component for component in prepared.assignment.components}
+        by_id = prepared.units
         expected = record.expected_layers(prepared.plan, reuse or {})
         kept = {layer.diff_id: layer.size for layer in prepared.kept}
         specs = [
@@ -276,7 +297,7 @@ def build(
             return _documents(source, options, prepared, by_id, layers, reuse or {})
 
         image = write_image(
-            TarSource(files.root, prepared.tree, prepared.assignment.mtimes, options.root_mode),
+            TarSource(files.root, prepared.tree, _mtimes(prepared), options.root_mode),
             specs,
             finish=finish,
             output=output,
@@ -289,6 +310,18 @@ def build(
         )
     log.info("write: %s, manifest %s", output, image.manifest_descriptor.digest)
     return image
+
+
+def _mtimes(prepared: Prepared) -> npt.NDArray[np.int64]:
+    """Return the mtime of each position in its layer."""
+    in_parts = [unit.positions for unit in prepared.layout.units if unit.id.part]
+    mtimes: npt.NDArray[np.int64] = prepared.assignment.mtimes
+    if not in_parts:
+        return mtimes
+    positions = np.concatenate(in_parts)
+    mtimes = np.array(mtimes)
+    mtimes[positions] = prepared.assignment.steady_mtimes[positions]
+    return mtimes
 
 
 def _size(tree: Tree, limit: int | None) -> int:
@@ -358,8 +391,8 @@ def _documents(
     if options.record:
         previous = source.base if source.previous is None else source.previous
         ledger = Ledger.advance(
-            previous,
-            prepared.assignment.components,
+            prepared.layout.memory,
+            prepared.layout.units,
             prepared.plan,
             [layer.diff_id for layer in layers],
             date=prepared.now,

@@ -25,8 +25,10 @@ from rechunk_podman.cli.options import (
     ManifestFormat,
     Map,
     MaxLayers,
+    MaxLayerSize,
     MaxSize,
     NoLedger,
+    NoParts,
     Output,
     PlanOnly,
     Pretty,
@@ -59,6 +61,8 @@ class ImageOptions:
     tag: Tag = None
     config: Config = None
     max_layers: MaxLayers = None
+    max_layer_size: MaxLayerSize = None
+    no_parts: NoParts = False
     label: Label = None
     compression: CompressionKind = None
     previous: Previous = None
@@ -100,6 +104,7 @@ class ImageOptions:
             BuildOptions,
             parse_clean,
             parse_limit,
+            parse_max_layer_size,
             parse_max_layers,
             parse_root_mode,
         )
@@ -119,6 +124,8 @@ class ImageOptions:
         usual = "none" if not pushed else "gzip" if is_docker else "zstd"
         return BuildOptions(
             max_layers=parse_max_layers(profile),
+            max_layer_size=parse_max_layer_size(self.max_layer_size),
+            parts=not self.no_parts,
             docker=profile == "docker",
             labels=tuple(self.label or ()),
             annotations=tuple(self.annotation or ()),

@@ -199,6 +199,16 @@ ManifestFormat = Annotated[
     ),
 ]
 CompressionLevel = Annotated[int | None, for_layers(metavar="N", help="gzip 0..9 (6), zstd 1..22 (3).")]
+MaxLayerSize = Annotated[
+    str | None,
+    for_layers(metavar="SIZE", help="Make no layer larger than SIZE (10GB), if no single file is larger."),
+]
+
+NoParts = Annotated[
+    bool,
+    for_layers("--no-parts", help="Lay every component as a whole, though only parts of it change."),
+]
+
 Fresh = Annotated[bool, for_layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
 NoLedger = Annotated[bool, for_layers("--no-ledger", help="Record nothing in the image for the next one.")]
 Adopt = Annotated[

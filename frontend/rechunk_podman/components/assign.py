@@ -271,6 +271,6 @@ def _parts(entries: _Entries, own: Positions) -> tuple[Part, ...]:
     if len(pieces) < 2:
         return ()
     return tuple(
-        Part(name, entries.tar_size(positions), entries.fingerprint(positions, entries.steady), positions)
-        for name, positions in pieces
+        Part(name, entries.tar_size(own), entries.fingerprint(own, entries.steady), kind, own)
+        for name, kind, own in pieces
     )

@@ -1,8 +1,8 @@
 """The mtime of every entry in a layer ("mtimes and determinism" in docs/architecture.md).
 
 Directories have 0, symlinks and special files 1. Files of a package: at most its build time. Files of no
-package, and of a package that is laid in parts: a hash of their content. Kept files: their own mtime. Hard links:
-the mtime of their leader.
+package, and of components that are laid in parts: a hash of their content. Kept files: their own mtime. Hard
+links: the mtime of their leader.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CONTENT_BITS = 28
 CONTENT_END = CONTENT_EPOCH + (1 << CONTENT_BITS)
 
 SOURCES_AND_COMPILED = (b".el", b".elc", b".scm", b".go")
-"""Ends of names of files that programs compare by time: Emacs Lisp and Guile, sources and what was compiled."""
+"""Ends of names of files whose times programs compare: Emacs Lisp and Guile, sources and compiled."""
 
 _NO_BUILD = (1 << 63) - 1
 
@@ -84,8 +84,8 @@ def layer_mtimes(board: Board) -> npt.NDArray[np.int64]:
 def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     """Return for each position the mtime in a layer that holds only some parts of a component.
 
-    A build of a package stamps most of its files with its own time, so that a file whose content did not change
-    would have another mtime in each version. Files that programs compare by time are excepted.
+    A build of a package stamps most of its files with its own time, so that a file of the same content would
+    have another mtime in each version. Files whose times programs compare are excepted.
 
     Args:
         mtimes: of layers that hold whole components.

@@ -6,7 +6,7 @@ The rule reads nothing but the component's own files, so an unchanged component 
 * The rest is cut by directory: a directory of more than MOST bytes gives each subdirectory of at least LEAST
   bytes away, and so on; what stays is a part, if necessary divided by the names of its files and small
   subdirectories, in two halves by a hash again and again. Names that begin alike stay together.
-* Programs and libraries are cut apart from all other files: a rebuild changes all of them, but little else.
+* Files of each PartKind are cut apart from the others: a new build changes all programs, but little else.
 
 Each decision is about one directory or one half. So if a size crosses a threshold, then one part is divided,
 and something in it has changed anyway; or two become one again, which costs at most MOST bytes once.
@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.model import ROOT, Kind, Positions, Tree
+from rechunk_podman.model import ROOT, Kind, PartKind, Positions, Tree
 
 CUT_FROM = 2 << 20
 """Bytes of the smallest component that has parts."""
@@ -38,6 +38,8 @@ MOST = 1 << 20
 LEAST = 256 << 10
 """Bytes of the smallest subdirectory that a divided directory gives away."""
 
+NOTES = "usr/share/doc"
+
 FAMILY_BITS, BITS = 12, 40
 """Halves are told apart by bits of a hash: the first of the name's family, the others of the name."""
 
@@ -50,9 +52,10 @@ Members = list[int]
 
 
 class Piece(NamedTuple):
-    """The files of a part. name: a path, `PATH (programs)`, or one of these and ` #` with a number."""
+    """The files of a part. name: a path, or `PATH #N`; `PATH (programs)` for what is beside other files."""
 
     name: str
+    kind: PartKind
     positions: Positions
 
 
@@ -74,21 +77,28 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
     }
     directories = tree.parent[leaders].astype(np.intp)
     caches = _caches(tree, directories)
-    kinds: tuple[dict[int, Members], ...] = (defaultdict(list), defaultdict(list))
-    columns = (leaders, directories, _are_programs(tree, leaders))
-    for index, (leader, parent, program) in enumerate(
+    files: dict[PartKind, dict[int, Members]] = {kind: defaultdict(list) for kind in PartKind}
+    kinds = _kinds(tree, leaders)
+    columns = (leaders, directories, kinds)
+    for index, (leader, parent, kind) in enumerate(
         zip(*(column.tolist() for column in columns), strict=True)
     ):
         if leader in alone:
             alone[leader].append(index)
         else:
-            kinds[program][caches.get(parent, parent)].append(index)
-    found = [(f"/{tree.paths[leader]}", members) for leader, members in alone.items()]
-    for files, mark in zip(kinds, ("", " (programs)"), strict=True):
-        if files:
-            kind = _Kind(tree, leaders, sizes.tolist(), files)
-            found += [(name + mark, members) for name, members in kind.parts()]
-    return tuple(Piece(name, own[np.sort(np.array(members, np.intp))]) for name, members in sorted(found))
+            files[PartKind(kind)][caches.get(parent, parent)].append(index)
+    found = [
+        (f"/{tree.paths[leader]}", PartKind(int(kinds[members[0]])), members)
+        for leader, members in alone.items()
+    ]
+    for chosen, some in files.items():
+        mark = " (programs)" if chosen is PartKind.PROGRAMS else ""
+        if some:
+            parts = _Directories(tree, leaders, sizes.tolist(), some).parts()
+            found += [(name + mark, chosen, members) for name, members in parts]
+    return tuple(
+        Piece(name, kind, own[np.sort(np.array(members, np.intp))]) for name, kind, members in sorted(found)
+    )
 
 
 def _leaders(tree: Tree, own: Positions) -> Positions:
@@ -111,19 +121,21 @@ def _caches(tree: Tree, directories: Positions) -> dict[int, int]:
     }
 
 
-def _are_programs(tree: Tree, positions: Positions) -> npt.NDArray[np.bool_]:
-    """Return True for each program or library, by its mode and name."""
-    modes = tree.column("mode")[positions]
+def _kinds(tree: Tree, positions: Positions) -> npt.NDArray[np.uint8]:
+    """Return the PartKind of each position, by mode and name."""
     text = tree.paths.joined(positions)
     ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
-    found: npt.NDArray[np.bool_] = (modes & 0o111) != 0
+    programs = (tree.column("mode")[positions] & 0o111) != 0
     matches = [match.end() - 1 for match in _PROGRAM.finditer(text)]
-    found[np.searchsorted(ends, np.array(matches, np.intp))] = True
-    found &= tree.column("kind")[positions] == Kind.FILE
-    return found
+    programs[np.searchsorted(ends, np.array(matches, np.intp))] = True
+    programs &= tree.column("kind")[positions] == Kind.FILE
+    kinds = np.where(programs, PartKind.PROGRAMS, PartKind.DATA).astype(np.uint8)
+    notes = tree.below(NOTES)
+    kinds[(positions >= notes.start) & (positions < notes.stop)] = PartKind.NOTES
+    return kinds
 
 
-class _Kind:
+class _Directories:
     """The files of one kind, by directory.
 
     An index is one among the component's positions, a directory a position in the tree.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import ComponentId
+from rechunk_podman.model import PART_SIGN, ComponentId
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.text import (
     GO_ZERO,
@@ -344,10 +344,13 @@ def layer_comment(components: Iterable[tuple[ComponentId, int]], diff_id: str, *
     """Return a history comment: the largest components, the number of others, 8 hex digits of the diff_id.
 
     Args:
-        components: (id, size in bytes) of each component of the layer.
+        components: (id, size in bytes) of each component of the layer, or of its parts.
         limit: the largest length in bytes (UTF-8); at least 40.
     """
-    names = [scrub(str(identity)) for identity, _ in sorted(components, key=lambda item: (-item[1], item[0]))]
+    names = [
+        scrub(str(identity).replace(PART_SIGN, PART_SIGN.strip()))
+        for identity, _ in sorted(components, key=lambda item: (-item[1], item[0]))
+    ]
     mark = f"[{diff_id.rpartition(':')[2][:8]}]"
     shown: list[str] = []
     for number, name in enumerate(names, 1):

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import PREFIX_BYTES, TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
 from rechunk_podman.planning.codec import BrokenTextError, Reader, Writer, seal, unseal
-from rechunk_podman.planning.marks import MARK_BYTES, joined_marks
+from rechunk_podman.planning.marks import joined_marks, width_of
 
 FORMAT = 2
 """The number of the encoding below."""
@@ -164,7 +164,7 @@ class Ledger:
                 component.version,
                 changes,
                 age,
-                joined_marks(component.parts),
+                joined_marks(component),
             )
         dates = previous.dates if previous is not None else ()
         if not same:
@@ -261,7 +261,7 @@ def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool, parts:
         names.text("" if ident.whole == last else ident.name)
         last = ident.whole
         marks = record.parts if parts else b""
-        divided.number(len(marks) // MARK_BYTES << 1 | bool(ident.part))
+        divided.number(len(marks) // width_of(ident) << 1 | bool(ident.part))
         if ident.part:
             divided.text(ident.part)
         raw += marks
@@ -299,7 +299,7 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
         name = naming.text(MAX_NAME_BYTES) or name
         number = dividing[0].number(MAX_PARTS << 1) if dividing else 0
         idents.append(ComponentId(source, name, dividing[0].text(MAX_NAME_BYTES) if number & 1 else ""))
-        marks.append(raw.bytes((number >> 1) * MARK_BYTES))
+        marks.append(raw.bytes((number >> 1) * width_of(idents[-1])))
         if not (source and name) or (len(idents) > 1 and idents[-2] >= idents[-1]):
             raise ValueError("component ids are empty or out of order")
     texts = [texting.text(MAX_NAME_BYTES) if versions else "" for _ in range(count)]

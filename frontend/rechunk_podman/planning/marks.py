@@ -1,41 +1,65 @@
 """Marks: the few bytes by which a Ledger knows a part.
 
-KEY_BYTES of them are a hash of its name, the rest is of its fingerprint. Parts of one component whose names have the same key are not told apart: they have one mark.
+A part of an undivided component has a plain mark, a hash of its name and fingerprint. A part of a unit has a keyed
+mark: a hash of its name, the key, and one of its fingerprint, so that a part that changed is found again. Names are
+hashed without version numbers. Parts of one component with the same key are not told apart: they have one mark.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from hashlib import blake2b
+from typing import NamedTuple
 
-from rechunk_podman.model import Part
+from rechunk_podman.model import Component, ComponentId, Part
 
 KEY_BYTES = 2
-MARK_BYTES = 4
+PLAIN_BYTES = 2
+KEYED_BYTES = 4
+
+_VERSION = re.compile(r"\d+(?:\.\d+)+(?:-\d+)?")
 
 
-def marked(parts: Iterable[Part]) -> dict[bytes, tuple[bytes, list[Part]]]:
-    """Return for each key the mark and the parts that have it."""
+class Marked(NamedTuple):
+    """Parts that have the same key."""
+
+    key: bytes
+    plain: bytes
+    keyed: bytes
+    parts: tuple[Part, ...]
+
+
+def marked(parts: Iterable[Part]) -> list[Marked]:
+    """Return the parts of a component by their keys, in order of keys."""
     groups: dict[bytes, list[Part]] = {}
     for part in parts:
-        key = blake2b(part.name.encode("utf-8", "surrogateescape"), digest_size=KEY_BYTES).digest()
-        groups.setdefault(key, []).append(part)
-    return {key: (key + _fingerprint(members), members) for key, members in groups.items()}
+        name = _VERSION.sub("#", part.name).encode("utf-8", "surrogateescape")
+        groups.setdefault(_hash(KEY_BYTES, name), []).append(part)
+    found = []
+    for key, members in sorted(groups.items()):
+        content = b"".join(sorted(part.fingerprint for part in members))
+        keyed = key + _hash(KEYED_BYTES - KEY_BYTES, content)
+        found.append(Marked(key, _hash(PLAIN_BYTES, key + content), keyed, tuple(members)))
+    return found
 
 
-def joined_marks(parts: Iterable[Part]) -> bytes:
-    """Return all marks of a component's parts, in order."""
-    return b"".join(sorted(mark for mark, _ in marked(parts).values()))
+def joined_marks(component: Component) -> bytes:
+    """Return the marks of a component's parts, in order: keyed ones if it is a unit of some parts."""
+    found = marked(component.parts)
+    return b"".join(sorted(one.keyed if component.id.part else one.plain for one in found))
 
 
-def single_marks(joined: bytes) -> list[bytes]:
+def width_of(ident: ComponentId) -> int:
+    """Return the bytes of a mark in the record of a unit, or of an undivided component."""
+    return KEYED_BYTES if ident.part else PLAIN_BYTES
+
+
+def single_marks(ident: ComponentId, joined: bytes) -> list[bytes]:
     """Return the marks that joined_marks() joined."""
-    return [joined[start : start + MARK_BYTES] for start in range(0, len(joined), MARK_BYTES)]
+    width = width_of(ident)
+    return [joined[start : start + width] for start in range(0, len(joined), width)]
 
 
-def _fingerprint(parts: list[Part]) -> bytes:
-    width = MARK_BYTES - KEY_BYTES
-    if len(parts) == 1:
-        return parts[0].fingerprint[:width]
-    joined = b"".join(sorted(part.fingerprint for part in parts))
-    return blake2b(joined, digest_size=width).digest()
+def _hash(size: int, data: bytes) -> bytes:
+    return blake2b(data, digest_size=size).digest()

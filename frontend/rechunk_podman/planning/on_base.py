@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from rechunk_podman.errors import UsageError
@@ -44,7 +44,7 @@ def plan_on_base(
             raise ValueError("two components of one id")
         present[component.id] = component
     shared_room(list(present.values()), max_layers)
-    pinned = _pinned(present, base, max_layers)
+    pinned = pinned_layers(present, base, max_layers)
     held = {ident for layer in pinned for ident in layer.components}
     rest = [component for ident, component in present.items() if ident not in held]
     if not rest:
@@ -66,7 +66,9 @@ def without_components(ledger: Ledger, held: Collection[ComponentId]) -> Ledger:
     return replace(ledger, layers=layers)
 
 
-def _pinned(present: dict[ComponentId, Component], base: Ledger, max_layers: int) -> list[PlannedLayer]:
+def pinned_layers(
+    present: Mapping[ComponentId, Component], base: Ledger, max_layers: int
+) -> list[PlannedLayer]:
     """Return the layers of the base to keep, in its order: at most max_layers, fewer if others follow."""
     if base.tar_format != TAR_FORMAT:
         return []

@@ -11,6 +11,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.model import TAR_FORMAT, Component, Placement, Plan, PlannedLayer
 from rechunk_podman.planning.bundles import bundles
 from rechunk_podman.planning.families import VOLATILE_SOURCES, stateless_layers
+from rechunk_podman.planning.kin import Families, joined, of_units, shares
 from rechunk_podman.planning.ledger import Ledger, quantized
 from rechunk_podman.planning.pack import CleanLayer, pack
 from rechunk_podman.planning.placement import obeys, shared_room, sorted_by_placement
@@ -175,11 +176,14 @@ def _clean_layers(ordered: Sequence[Component], previous: Ledger) -> dict[int, t
 
 
 def _forecast(ordered: Sequence[Component], previous: Ledger, now: int, tuning: Tuning) -> Forecast:
-    past = release_table(ordered, previous, now)
+    families = Families.of(ordered)
+    units = release_table(ordered, previous, now)
+    past = joined(units, families)
     weights = release_weights(past, tuning)
-    chances = rates(ordered, past, weights, now, tuning)
+    chances = rates([ordered[row] for row in families.first.tolist()], past, weights, now, tuning)
     sizes = np.array([float(max(component.size, 1)) for component in ordered])
-    return forecast(sizes, past, chances, weights, tuning)
+    future = forecast(np.add.reduceat(sizes, families.first), past, chances, weights, tuning)
+    return of_units(future, sizes, families, shares(ordered, units, families))
 
 
 def _odds_per_byte(size: float, change: float) -> float:

@@ -1,8 +1,8 @@
 """Units: what a plan moves as one: a component, until its record says that only some of its parts changed.
 
-The parts of a component (components/parts.py) that have the same record of changes are one unit. So a
+The parts of a component (components/parts.py) that have the same record of changes and are of one kind are one unit. So a
 component whose parts always change together is laid as a whole, and an update that changes some of its parts
-divides it: into those that changed and those that did not. The layer that held both must be downloaded anyway.
+divides it: into those that changed and those that did not. The layer that held both is downloaded anyway.
 
 The Ledger knows a part by its mark (marks.py).
 """
@@ -16,7 +16,7 @@ from hashlib import blake2b
 
 import numpy as np
 
-from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Part, Placement
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Part, PartKind, Placement
 from rechunk_podman.planning.ledger import ComponentRecord, Ledger
 from rechunk_podman.planning.marks import KEY_BYTES, marked, single_marks
 
@@ -48,7 +48,7 @@ def divide(components: Iterable[Component], previous: Ledger | None) -> Units:
     units: list[Component] = []
     if previous is None:
         for component in components:
-            units.append(component if component.size >= DIVIDED_FROM else _undivided(component))
+            units.append(component if component.size >= DIVIDED_FROM else undivided(component))
         return Units(tuple(units), None)
     recorded: dict[ComponentId, list[ComponentId]] = defaultdict(list)
     for ident, record in previous.components.items():
@@ -58,7 +58,7 @@ def divide(components: Iterable[Component], previous: Ledger | None) -> Units:
     for component in components:
         idents = recorded.get(component.id, [])
         if not idents and component.size < DIVIDED_FROM:
-            component = _undivided(component)
+            component = undivided(component)
         if not idents:
             units.append(component)
         elif not component.parts or component.placement is not Placement.SHARED:
@@ -97,12 +97,15 @@ def make_unit(component: Component, ident: ComponentId, parts: Iterable[Part]) -
     )
 
 
-def _undivided(component: Component) -> Component:
+def undivided(component: Component) -> Component:
+    """Return the component without its parts."""
     return replace(component, parts=()) if component.parts else component
 
 
-_Kin = tuple[bool, int, int]
-"""A record of changes: of this release, and changes and age of a ComponentRecord."""
+_PartsOf = dict[ComponentId, list[Part]]
+
+_Kin = tuple[bool, int, int, PartKind]
+"""A record of changes (of this release, and changes and age of a ComponentRecord), and a kind."""
 
 
 class _Rewriting:
@@ -134,9 +137,9 @@ class _Rewriting:
         changes = 0
         for record in records:
             changes |= record.changes
-        age = max(record.age for record in records)
-        self._remove(component.id, idents, {})
-        self._record(component, records[0], changes, age, stays=False)
+        self._remove(component.id, dict.fromkeys(idents, ()))
+        before = replace(records[0], changes=changes, age=max(record.age for record in records))
+        self._record(component, before, stays=False)
         return component
 
     def divide(self, component: Component, idents: Sequence[ComponentId]) -> list[Component]:
@@ -144,77 +147,91 @@ class _Rewriting:
         old = self.previous.components
         if idents == [component.id] and not self.previous.changed(component):
             return [component]
-        cells = marked(component.parts)
-        holders = {mark[:KEY_BYTES]: ident for ident in idents for mark in single_marks(old[ident].parts)}
-        known = {mark for ident in idents for mark in single_marks(old[ident].parts)}
-        comparable = self.previous.tar_format == TAR_FORMAT
-        fates = {key: not comparable or mark in known for key, (mark, _) in cells.items()}
-        if not any(fates.values()):
-            return [self.join(component, idents)]
-        touched = {holders[key] for key, stays in fates.items() if not stays and key in holders}
-        touched |= {ident for key, ident in holders.items() if key not in cells}
-        groups: dict[ComponentId, list[Part]] = defaultdict(list)
-        kin: dict[_Kin, list[bytes]] = defaultdict(list)
-        new: list[bytes] = []
-        for key, (_, parts) in cells.items():
-            holder = holders.get(key)
-            if holder is None:
-                new.append(key)
-            elif holder in touched:
-                kin[not fates[key], old[holder].changes, old[holder].age].append(key)
-            else:
-                groups[holder] += parts
-        if new:
+        stayed, changed, new, lost = self._compared(component, idents)
+        touched = changed.keys() | lost
+        kin: dict[_Kin, list[Part]] = defaultdict(list)
+        homes: dict[ComponentId, list[ComponentId]] = {ident: [] for ident in sorted(touched)}
+        first_of: dict[_Kin, ComponentId] = {}
+        for ident in homes:
+            for has_changed, parts in ((False, stayed.pop(ident, [])), (True, changed.get(ident, []))):
+                for part in parts:
+                    key = (has_changed, old[ident].changes, old[ident].age, part.kind)
+                    kin[key].append(part)
+                    first_of.setdefault(key, ident)
+        for part in new:
             # what is new is most like what changes most
-            busiest = max(
-                (key for key in kin if key[0]), key=lambda key: (key[1].bit_count(), key), default=None
+            busy = [key for key in first_of if key[0] and key[3] == part.kind]
+            kin[max(busy, key=lambda key: (key[1].bit_count(), key), default=(True, 0, 0, part.kind))].append(
+                part
             )
-            kin[(True, 0, 0) if busiest is None else busiest] += new
-        if len(groups) + len(kin) == 1 and (kin or len(idents) == 1):
+        if len({key[:3] for key in kin}) + len(stayed) == 1 and kin:
             return [self.join(component, idents)]
+        if idents == [component.id] and not kin:
+            # a new build of the same files, which units are free of
+            (parts,) = stayed.values()
+            for part in parts:
+                kin[False, old[component.id].changes, old[component.id].age, part.kind].append(part)
         units = []
-        for ident, parts in groups.items():
-            unit = make_unit(component, ident if ident.part else _named(component, parts), parts)
+        for ident, parts in stayed.items():
+            unit = make_unit(component, ident if ident.part else named_by(ident, parts), parts)
             units.append(unit)
             if unit.id != ident:
                 self.gone.add(ident)
                 self.homes[ident] = [unit.id]
-                self._record(unit, old[ident], old[ident].changes, old[ident].age, stays=comparable)
-        homes: dict[ComponentId, list[ComponentId]] = {ident: [] for ident in touched}
-        for (changed, changes, age), keys in kin.items():
-            parts = [part for key in keys for part in cells[key][1]]
-            unit = make_unit(component, _named(component, parts), parts)
+                self._record(unit, old[ident], stays=True)
+        for key, parts in kin.items():
+            unit = make_unit(component, named_by(component.id, parts), parts)
             units.append(unit)
-            held = sorted(holders[key] for key in keys if key in holders)
-            if held and age:
-                homes[held[0]].append(unit.id)
-                self._record(unit, old[held[0]], changes, age, stays=not changed)
-        self._remove(component.id, sorted(touched), homes)
+            if key in first_of:
+                homes[first_of[key]].append(unit.id)
+                self._record(unit, old[first_of[key]], stays=not key[0])
+        self._remove(component.id, homes)
         return units
 
-    def _record(
-        self, unit: Component, before: ComponentRecord, changes: int, age: int, *, stays: bool
-    ) -> None:
-        width = len(before.fingerprint)
-        fingerprint = unit.fingerprint[:width]
+    def _compared(
+        self, component: Component, idents: Sequence[ComponentId]
+    ) -> tuple[_PartsOf, _PartsOf, list[Part], set[ComponentId]]:
+        """Compare the parts of a component with those of units on record.
+
+        Returns:
+            The parts that each unit still has, its changed parts, new parts, and the units that lost some. If the
+            record and the component are not comparable, then nothing has changed.
+        """
+        marks = {ident: set(single_marks(ident, self.previous.components[ident].parts)) for ident in idents}
+        holders = {mark[:KEY_BYTES]: (ident, mark) for ident in idents if ident.part for mark in marks[ident]}
+        comparable = self.previous.tar_format == TAR_FORMAT
+        stayed: _PartsOf = defaultdict(list)
+        changed: _PartsOf = defaultdict(list)
+        new: list[Part] = []
+        for cell in marked(component.parts):
+            if cell.key in holders:
+                ident, before = holders[cell.key]
+                marks[ident].discard(before)
+                (stayed if before == cell.keyed or not comparable else changed)[ident].extend(cell.parts)
+            elif component.id in marks:
+                # of an undivided component, a changed part cannot be told from a new one
+                stays = cell.plain in marks[component.id] or not comparable
+                marks[component.id].discard(cell.plain)
+                (stayed if stays else changed)[component.id].extend(cell.parts)
+            else:
+                new += cell.parts
+        return stayed, changed, new, {ident for ident in idents if marks[ident] and comparable}
+
+    def _record(self, unit: Component, before: ComponentRecord, *, stays: bool) -> None:
+        fingerprint = unit.fingerprint[: len(before.fingerprint)]
         if not stays:
             fingerprint = bytes(byte ^ 0xFF for byte in fingerprint)
-        self.records[unit.id] = ComponentRecord(fingerprint, before.version, changes, age)
+        self.records[unit.id] = replace(before, fingerprint=fingerprint, parts=b"")
 
-    def _remove(
-        self,
-        whole: ComponentId,
-        idents: Sequence[ComponentId],
-        homes: Mapping[ComponentId, Sequence[ComponentId]],
-    ) -> None:
+    def _remove(self, whole: ComponentId, homes: Mapping[ComponentId, Sequence[ComponentId]]) -> None:
         """Replace units in their layers, each by some others and by a sign that the layer has changed."""
-        for number, ident in enumerate(idents):
+        for number, (ident, others) in enumerate(homes.items()):
             sign = whole._replace(part=f"{GONE}{number}")
             self.gone.add(ident)
-            self.homes[ident] = [*homes.get(ident, ()), sign]
+            self.homes[ident] = [*others, sign]
             self.records[sign] = ComponentRecord(b"\0")
 
 
-def _named(component: Component, parts: Iterable[Part]) -> ComponentId:
-    """Return the id of a unit, which has the name of its largest part."""
-    return component.id._replace(part=min(parts, key=lambda part: (-part.size, part.name)).name)
+def named_by(component: ComponentId, parts: Iterable[Part]) -> ComponentId:
+    """Return the id of a unit of some parts, which has the name of the largest."""
+    return component._replace(part=min(parts, key=lambda part: (-part.size, part.name)).name)

@@ -173,7 +173,7 @@ def test_versions_go_first_then_the_oldest_releases() -> None:
         ("hello", "nonsense"),
         ("RL1:!!!!", "nonsense"),
         ("RL1:AAAA", "truncated"),
-        ("RL2:AAAA", "other format"),
+        ("RL3:AAAA", "other format"),
         ("RL٣:AAAA", "nonsense"),
         ("R" * (2 << 20), "nonsense"),
     ],

@@ -1,0 +1,179 @@
+"""lay_out(): from components and Ledgers to layers of units, none larger than a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from hashlib import blake2b
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.model import Component, ComponentId, Part, Plan, PlannedLayer
+from rechunk_podman.planning.ledger import ComponentRecord, Ledger
+from rechunk_podman.planning.on_base import pinned_layers, plan_on_base
+from rechunk_podman.planning.plan import plan
+from rechunk_podman.planning.units import Units, divide, make_unit, named_by, rejoin, undivided
+from rechunk_podman.units import human_size
+
+LARGEST_LAYER = 10_000_000_000
+"""Bytes; common registries refuse larger blobs."""
+
+SPARE = 32
+"""One in SPARE of a layer's bytes is left for directories and long names, of which planning knows nothing."""
+
+_BITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A plan, the units that it lays, and the Ledger to advance from."""
+
+    plan: Plan
+    units: tuple[Component, ...]
+    memory: Ledger | None
+
+
+def lay_out(
+    components: Iterable[Component],
+    previous: Ledger | None,
+    base: Ledger | None = None,
+    *,
+    max_layers: int,
+    now: int,
+    parts: bool = True,
+    max_layer_size: int = LARGEST_LAYER,
+) -> Layout:
+    """Divide components into units and plan their layers. Pure, the same for any order of the components.
+
+    Args:
+        previous, base: as in plan_on_base(); base is None if the image is not derived from another.
+        parts: divide components by their record.
+        max_layer_size: bytes of the largest layer; only a layer of the base, or of one file, may be larger.
+
+    Raises:
+        UsageError: max_layers is too low. ValueError: two components of one id.
+    """
+    limit = max(max_layer_size - max_layer_size // SPARE, 1)
+    ordered = sorted(components, key=lambda component: component.id)
+    if len({component.id for component in ordered}) != len(ordered):
+        raise ValueError("two components of one id")
+    if not parts:
+        # a component that is larger than a layer may be has to be cut all the same
+        ordered = [component if component.size > limit else undivided(component) for component in ordered]
+    if base is None:
+        found = _limited(divide(ordered, previous), limit)
+
+        def make(room: int) -> Plan:
+            return plan(found.units, found.memory, max_layers=room, now=now)
+
+        made = _of_limited_layers(make, found.units, limit, max_layers, ())
+        return Layout(made, found.units, found.memory)
+    on_base = divide(ordered, base)
+    present = {unit.id: unit for unit in on_base.units}
+    memory = on_base.memory or base
+    pinned = pinned_layers(present, memory, max_layers)
+    held = {ident for layer in pinned for ident in layer.components}
+    rest = [unit for unit in on_base.units if unit.id not in held]
+    own = Units(tuple(rest), memory) if previous is None else divide(rejoin(rest), previous)
+    own = _limited(own, limit)
+    units = (*(present[ident] for ident in sorted(held)), *own.units)
+
+    def make_on_base(room: int) -> Plan:
+        return plan_on_base(units, None if previous is None else own.memory, memory, max_layers=room, now=now)
+
+    made = _of_limited_layers(make_on_base, units, limit, max_layers, [layer.prefix for layer in pinned])
+    return Layout(made, units, own.memory)
+
+
+def _limited(found: Units, limit: int) -> Units:
+    """Cut units that are larger than `limit` bytes and have several parts; the pieces inherit the record."""
+    units: list[Component] = []
+    records: dict[ComponentId, ComponentRecord] = {}
+    for unit in found.units:
+        if unit.size <= limit or len(unit.parts) < 2:
+            units.append(unit)
+            continue
+        before = None if found.memory is None else found.memory.components.get(unit.id)
+        for parts in _halves(unit.parts, limit):
+            piece = make_unit(unit, named_by(unit.id.whole, parts), parts)
+            units.append(piece)
+            if before is not None and found.memory is not None:
+                same = not found.memory.changed(unit)
+                fingerprint = piece.fingerprint if same else bytes(byte ^ 0xFF for byte in piece.fingerprint)
+                records[piece.id] = replace(before, fingerprint=fingerprint, parts=b"")
+    if found.memory is None or not records:
+        return Units(tuple(units), found.memory)
+    memory = replace(found.memory, components={**found.memory.components, **records})
+    return Units(tuple(units), memory)
+
+
+def _halves(parts: Sequence[Part], limit: int) -> list[list[Part]]:
+    """Divide parts by a hash of their names, in halves again and again, until each is within the limit."""
+    keys = {part.name: _hash(part.name) for part in parts}
+    found = []
+    todo = [(list(parts), _BITS)]
+    while todo:
+        some, bits = todo.pop()
+        if not bits or len(some) < 2 or sum(part.size for part in some) <= limit:
+            found.append(some)
+            continue
+        for bit in (0, 1):
+            half = [part for part in some if keys[part.name] >> (bits - 1) & 1 == bit]
+            if half:
+                todo.append((half, bits - 1))
+    return found
+
+
+def _hash(name: str) -> int:
+    return int.from_bytes(blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
+
+
+def _of_limited_layers(
+    make: Callable[[int], Plan],
+    units: Sequence[Component],
+    limit: int,
+    max_layers: int,
+    exempt: Sequence[bytes],
+) -> Plan:
+    """Return the plan of which no layer is larger than `limit`, except those with the prefixes `exempt`.
+
+    Args:
+        make: plans at most so many layers; then those that are too large are cut.
+    """
+    sizes = {unit.id: unit.size for unit in units}
+    room = max_layers
+    while True:
+        made = make(room)
+        layers: list[PlannedLayer] = []
+        for layer in made.layers:
+            layers += [layer] if layer.prefix in exempt else _cut(layer, sizes, limit)
+        if len(layers) <= max_layers:
+            return replace(made, layers=tuple(layers))
+        room -= len(layers) - max_layers
+        if room < 1:
+            raise UsageError(
+                f"{max_layers} layers of at most {human_size(limit)} cannot hold the image",
+                hint="raise --max-layers or --max-layer-size",
+            )
+
+
+def _cut(layer: PlannedLayer, sizes: Mapping[ComponentId, int], limit: int) -> list[PlannedLayer]:
+    """Cut a layer into pieces of at most `limit` bytes, as far as its units allow."""
+    if sum(sizes[ident] for ident in layer.components) <= limit:
+        return [layer]
+    pieces: list[list[ComponentId]] = []
+    held: list[int] = []
+    for ident in sorted(layer.components, key=lambda ident: (-sizes[ident], ident)):
+        fitting = (number for number, size in enumerate(held) if size + sizes[ident] <= limit)
+        number = next(fitting, len(pieces))
+        if number == len(pieces):
+            pieces.append([])
+            held.append(0)
+        pieces[number].append(ident)
+        held[number] += sizes[ident]
+    if len(pieces) == 1:
+        return [layer]
+    shares = [size / sum(held) for size in held]
+    return [
+        PlannedLayer(tuple(sorted(piece)), layer.rate, fee=layer.fee * share)
+        for piece, share in zip(pieces, shares, strict=True)
+    ]
