@@ -3,11 +3,12 @@
     python benchmarks/parts.py [--folder DIR] [--layers 64,120,400] [--versions N] [--alone] [--json]
 
 An image holds large packages, and the other packages of the Debian history among the tests' data. Its packages
-update one after the other, each to its next version, until none has a newer one. The packages come from Debian's
-archives by apt (debian_versions.py), some 2 GB; DIR keeps the lists of their files.
+update one after the other, each to its next version, until none has a newer one. The packages come from
+Debian's archives by apt (debian_versions.py), some 2 GB; DIR keeps the lists of their files.
 
-Bytes are sums of the new layers of each update (tar, uncompressed). The floor is the tar entries of new and changed
-files. A change of a file is one of its content, mode or path: layers of parts hold times that follow the content.
+Bytes are sums of the new layers of each update (tar, uncompressed). The floor is the tar entries of new and
+changed files. A change of a file is one of its content, mode or path: layers of parts hold times that follow
+the content.
 """
 
 from __future__ import annotations
@@ -223,12 +224,9 @@ def main() -> int:
         }
         document.append({"layers": max_layers, "seconds": seconds, "rows": rows})
         if not arguments.json:
-            print(
-                f"{max_layers} layers, {len(others) + len(chains)} components; {seconds[0]:.1f} s, {seconds[1]:.1f} s"
-            )
-            print(
-                "                                 updates  components  whole  in parts   floor   in parts / whole, floor"
-            )
+            components = len(others) + len(chains)
+            print(f"{max_layers} layers, {components} components; {seconds[0]:.1f} s, {seconds[1]:.1f} s")
+            print(f"  {'':31} updates components whole  in parts   floor   in parts / whole, / floor")
             for name, (a, b, floor, size, count) in rows.items():
                 mb = [f"{value / 1e6:8.1f}" for value in (size, a, b, floor)]
                 print(

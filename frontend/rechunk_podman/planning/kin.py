@@ -2,8 +2,8 @@
 
 An update of a component changes each of its units with a probability of its own: the share of the component's
 updates on record in which the unit changed, shrunk towards a prior. How often the component is updated is
-forecast as for any other. The forecast of its units is made of both: an update is one scenario more, so that
-layers of kin are known to be downloaded together.
+forecast as for any other. The forecast of its units is made of both. An update of a component is one scenario
+more, so that layers of kin are known to be downloaded together.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from rechunk_podman.model import Component, PartKind
 from rechunk_podman.planning.rates import Array, Ints, ReleaseTable
 from rechunk_podman.planning.scenarios import Forecast
 
-PRIORS = {PartKind.DATA: 0.45, PartKind.PROGRAMS: 0.75, PartKind.NOTES: 0.95}
+PRIORS = {PartKind.DATA: 0.7, PartKind.PROGRAMS: 0.9, PartKind.NOTES: 0.98}
 """The probability that an update changes a unit, before anything is known."""
 
-PRIOR_TRIALS = 2.0
+PRIOR_TRIALS = 3.0
 """The updates that PRIORS are worth."""
 
 LIKELY = 0.2
@@ -58,7 +58,7 @@ class Families:
 
 
 def joined(past: ReleaseTable, families: Families) -> ReleaseTable:
-    """Return the table of components from that of their units: a component changes if any of its units does."""
+    """Return the table of components from that of their units: they change if any of their units does."""
     return ReleaseTable(
         np.logical_or.reduceat(past.changed, families.first, axis=0),
         np.logical_or.reduceat(past.seen, families.first, axis=0),

@@ -1,8 +1,8 @@
 """Units: what a plan moves as one: a component, until its record says that only some of its parts changed.
 
-The parts of a component (components/parts.py) that have the same record of changes and are of one kind are one unit. So a
-component whose parts always change together is laid as a whole, and an update that changes some of its parts
-divides it: into those that changed and those that did not. The layer that held both is downloaded anyway.
+The parts of a component (components/parts.py) that have the same record of changes and are of one kind are one
+unit. So a component whose parts always change together is laid as a whole, and an update that changes some of
+its parts divides it. The layer that held all of them is downloaded anyway.
 
 The Ledger knows a part by its mark (marks.py).
 """
@@ -194,8 +194,8 @@ class _Rewriting:
         """Compare the parts of a component with those of units on record.
 
         Returns:
-            The parts that each unit still has, its changed parts, new parts, and the units that lost some. If the
-            record and the component are not comparable, then nothing has changed.
+            The parts that each unit still has, its changed parts, new parts, and the units that lost some. If
+            the record and the component are not comparable, then nothing has changed.
         """
         marks = {ident: set(single_marks(ident, self.previous.components[ident].parts)) for ident in idents}
         holders = {mark[:KEY_BYTES]: (ident, mark) for ident in idents if ident.part for mark in marks[ident]}
