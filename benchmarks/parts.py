@@ -2,7 +2,7 @@
 
     python benchmarks/parts.py [--folder DIR] [--layers 64,120,400] [--versions N] [--alone] [--json]
 
-An image holds large packages, and the other packages of the Debian history among the tests' data. Its packages
+An image holds large packages, and the others of the Debian history among the tests' data. Its large packages
 update one after the other, each to its next version, until none has a newer one. The packages come from
 Debian's archives by apt (debian_versions.py), some 2 GB; DIR keeps the lists of their files.
 

@@ -31,7 +31,7 @@ MOST_SCENARIOS = 64
 """The most components whose updates are scenarios of their own."""
 
 MOST_WEIGHT = 0.5
-"""The greatest weight of all scenarios of single components; the rest of their rates counts as independent."""
+"""The greatest weight of all scenarios of single components; the rest of their rates is independent."""
 
 
 @dataclass(frozen=True, slots=True)

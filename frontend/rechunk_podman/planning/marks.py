@@ -1,9 +1,9 @@
 """Marks: the few bytes by which a Ledger knows a part.
 
 A part of an undivided component has a plain mark, a hash of its name and fingerprint. A part of a unit has a
-keyed mark: a hash of its name, the key, and one of its fingerprint, so that a part that changed is found again.
-Names are hashed without version numbers. Parts of one component with the same key are not told apart: they have
-one mark.
+keyed mark: a hash of its name, the key, and one of its fingerprint. So a part that changed is found again.
+Names are hashed without version numbers. Parts of one component that have the same key are not told apart:
+they have one mark.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Units: what a plan moves as one: a component, until its record says that only some of its parts changed.
 
-The parts of a component (components/parts.py) that have the same record of changes and are of one kind are one
-unit. So a component whose parts always change together is laid as a whole, and an update that changes some of
+The parts of a component (components/parts.py) that have the same record of changes and one kind are one unit.
+So a component whose parts always change together is laid as a whole, and an update that changes some of
 its parts divides it. The layer that held all of them is downloaded anyway.
 
 The Ledger knows a part by its mark (marks.py).
@@ -148,7 +148,9 @@ class _Rewriting:
         if idents == [component.id] and not self.previous.changed(component):
             return [component]
         stayed, changed, new, lost = self._compared(component, idents)
-        touched = changed.keys() | lost
+        # a new build of the same files: from now on, it is laid free of the times of builds
+        rebuilt = idents == [component.id] and not (changed or lost or new)
+        touched = set(idents) if rebuilt else changed.keys() | lost
         kin: dict[_Kin, list[Part]] = defaultdict(list)
         homes: dict[ComponentId, list[ComponentId]] = {ident: [] for ident in sorted(touched)}
         first_of: dict[_Kin, ComponentId] = {}
@@ -164,13 +166,8 @@ class _Rewriting:
             kin[max(busy, key=lambda key: (key[1].bit_count(), key), default=(True, 0, 0, part.kind))].append(
                 part
             )
-        if len({key[:3] for key in kin}) + len(stayed) == 1 and kin:
+        if kin and not rebuilt and len({key[:3] for key in kin}) + len(stayed) == 1:
             return [self.join(component, idents)]
-        if idents == [component.id] and not kin:
-            # a new build of the same files, which units are free of
-            (parts,) = stayed.values()
-            for part in parts:
-                kin[False, old[component.id].changes, old[component.id].age, part.kind].append(part)
         units = []
         for ident, parts in stayed.items():
             unit = make_unit(component, ident if ident.part else named_by(ident, parts), parts)

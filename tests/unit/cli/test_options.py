@@ -106,6 +106,8 @@ def test_every_field_of_build_options_has_an_option() -> None:
     """Given another value each, no field keeps its default."""
     given = ImageOptions(
         max_layers="docker",
+        max_layer_size="2GB",
+        no_parts=True,
         label=["a=b"],
         annotation=["c=d"],
         arch="arm64",

@@ -1,0 +1,208 @@
+"""Units: an update of some parts divides a component; the Ledger carries what is known of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from hashlib import sha256
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rechunk_podman.errors import UsageError
+from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Part, PartKind, Placement
+from rechunk_podman.planning.layout import SPARE, Layout, lay_out
+from rechunk_podman.planning.ledger import Ledger, decode, encode
+
+MB = 1_000_000
+START, WEEK = 1_700_000_000, 604_800
+NAMES = tuple(f"/usr/lib/{name}" for name in ("amd", "intel", "nvidia", "qcom", "ti"))
+
+
+def digest(*words: object) -> bytes:
+    return sha256(repr(words).encode()).digest()[:8]
+
+
+def parted(
+    name: str, contents: Sequence[int], kinds: Sequence[PartKind] = (), size: int = 5 * MB
+) -> Component:
+    """Return a component whose parts have these contents; 0 is a part that is not there."""
+    parts = tuple(
+        Part(part, size, digest(part, content), kind)
+        for part, content, kind in zip(
+            NAMES, contents, kinds or [PartKind.DATA] * len(contents), strict=False
+        )
+        if content
+    )
+    whole = digest(name, contents)
+    return Component(ComponentId("rpm", name), size * len(parts), whole, version=str(contents), parts=parts)
+
+
+def plain(number: int) -> Component:
+    return Component(ComponentId("rpm", f"p{number:03}"), 100_000 + number, digest(number), version="1")
+
+
+OTHERS = [plain(number) for number in range(40)]
+
+
+def released(
+    image: Sequence[Component], previous: Ledger | None, number: int, max_layers: int = 30
+) -> tuple[Layout, Ledger]:
+    """Return the layout of a release and the Ledger of its image, as it is read from there."""
+    now = START + number * WEEK
+    layout = lay_out(image, previous, max_layers=max_layers, now=now)
+    units = {unit.id: unit for unit in layout.units}
+    diff_ids = [
+        "sha256:" + sha256(b"".join(units[ident].fingerprint for ident in layer.components)).hexdigest()
+        for layer in layout.plan.layers
+    ]
+    ledger = Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=now)
+    return layout, decode(encode(ledger))
+
+
+def names_of(layout: Layout, name: str) -> set[frozenset[str]]:
+    """Return the parts of each unit of a component."""
+    return {frozenset(part.name for part in unit.parts) for unit in layout.units if unit.id.name == name}
+
+
+def sets(*groups: str) -> set[frozenset[str]]:
+    return {frozenset(NAMES[int(number)] for number in group) for group in groups}
+
+
+def test_an_update_of_some_parts_divides_and_another_is_downloaded_alone() -> None:
+    image = [parted("fw", [1, 1, 1, 1, 1]), *OTHERS]
+    first, ledger = released(image, None, 0)
+    assert [unit.id.part for unit in first.units] == [""] * len(image)
+    assert first.plan == lay_out(image, None, max_layers=30, now=START, parts=False).plan
+    second, ledger = released([parted("fw", [2, 1, 1, 1, 1]), *OTHERS], ledger, 1)
+    assert names_of(second, "fw") == sets("0", "1234")
+    third, after = released([parted("fw", [3, 1, 1, 1, 1]), *OTHERS], ledger, 2)
+    assert names_of(third, "fw") == sets("0", "1234")
+    old = {layer.prefix for layer in ledger.layers}
+    new = [layer for layer in third.plan.layers if layer.prefix not in old]
+    held = [ident for layer in new for ident in layer.components if ident.name == "fw"]
+    assert [ident.part for ident in held] == [NAMES[0]]
+    record = after.components[ComponentId("rpm", "fw", NAMES[0])]
+    assert (record.changes, record.age) == (0b111, 3)
+    assert after.components[ComponentId("rpm", "fw", NAMES[1])].changes == 0b001 << 2
+    # the same again: nothing moves, the text is the same
+    again, same = released([parted("fw", [3, 1, 1, 1, 1]), *OTHERS], after, 3)
+    assert again.plan.layers == after.layers
+    assert encode(same) == encode(after)
+
+
+def test_parts_of_different_kinds_are_different_units() -> None:
+    kinds = [PartKind.PROGRAMS, PartKind.PROGRAMS, PartKind.DATA, PartKind.DATA, PartKind.NOTES]
+    _, ledger = released([parted("fw", [1] * 5, kinds), *OTHERS], None, 0)
+    second, ledger = released([parted("fw", [2, 2, 1, 1, 2], kinds), *OTHERS], ledger, 1)
+    assert names_of(second, "fw") == sets("01", "23", "4")
+
+
+def test_parts_that_always_change_together_stay_one_unit() -> None:
+    ledger = None
+    for number in range(4):
+        layout, ledger = released([parted("web", [number + 1] * 5), *OTHERS], ledger, number)
+        assert [unit.id.part for unit in layout.units if unit.id.name == "web"] == [""]
+
+
+def test_a_new_build_of_the_same_files_is_downloaded_once() -> None:
+    component = parted("fw", [1] * 5)
+    _, ledger = released([component, *OTHERS], None, 0)
+    for number in (1, 2, 3):
+        rebuilt = replace(component, fingerprint=digest(number), version=str(number))
+        layout, ledger = released([rebuilt, *OTHERS], ledger, number)
+    assert layout.plan.layers == ledger.layers
+    assert all(unit.id.part for unit in layout.units if unit.id.name == "fw")
+
+
+def test_parts_come_and_go() -> None:
+    _, ledger = released([parted("fw", [1, 1, 1, 1, 0]), *OTHERS], None, 0)
+    _, ledger = released([parted("fw", [2, 1, 1, 1, 0]), *OTHERS], ledger, 1)
+    layout, ledger = released([parted("fw", [2, 0, 1, 1, 1]), *OTHERS], ledger, 2)
+    assert names_of(layout, "fw") == sets("0", "23", "4")
+    kept = [layer for layer in layout.plan.layers if layer.prefix and layer.components[0].name == "fw"]
+    assert [layer.components[0].part for layer in kept] == [NAMES[0]]
+    # without parts the component is one unit again
+    layout, _ = released([replace(parted("fw", [2, 0, 1, 1, 1]), parts=()), *OTHERS], ledger, 3)
+    assert [unit.id.part for unit in layout.units if unit.id.name == "fw"] == [""]
+
+
+def test_a_component_that_must_be_alone_is_not_divided() -> None:
+    alone = replace(parted("fw", [1] * 5), placement=Placement.ALONE)
+    _, ledger = released([alone, *OTHERS], None, 0)
+    changed = replace(parted("fw", [2, 1, 1, 1, 1]), placement=Placement.ALONE)
+    layout, _ = released([changed, *OTHERS], ledger, 1)
+    assert [unit.id.part for unit in layout.units if unit.id.name == "fw"] == [""]
+
+
+def test_another_tar_format_keeps_the_units_and_their_records() -> None:
+    _, ledger = released([parted("fw", [1] * 5), *OTHERS], None, 0)
+    image = [parted("fw", [2, 1, 1, 1, 1]), *OTHERS]
+    _, ledger = released(image, ledger, 1)
+    layout, after = released(image, replace(ledger, tar_format=TAR_FORMAT + 1), 2)
+    assert names_of(layout, "fw") == sets("0", "1234")
+    assert after.components.keys() == ledger.components.keys()
+
+
+def test_a_derived_image_keeps_the_units_of_its_base() -> None:
+    _, base = released([parted("fw", [1] * 5), *OTHERS], None, 0)
+    image = [parted("fw", [2, 1, 1, 1, 1]), *OTHERS]
+    _, base = released(image, base, 1)
+    own = [*image, plain(100)]
+    layout = lay_out(own, None, base, max_layers=40, now=START + 2 * WEEK)
+    assert [layer.prefix for layer in layout.plan.layers[: len(base.layers)]] == [
+        x.prefix for x in base.layers
+    ]
+    diff_ids = [f"sha256:{number:064x}" for number in range(len(layout.plan.layers))]
+    previous = Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=START + 2 * WEEK)
+    _, base = released([parted("fw", [3, 1, 1, 1, 1]), *OTHERS], base, 2)
+    own[0] = parted("fw", [3, 1, 1, 1, 1])
+    layout = lay_out(own, previous, base, max_layers=40, now=START + 3 * WEEK)
+    assert [layer.prefix for layer in layout.plan.layers[: len(base.layers)]] == [
+        x.prefix for x in base.layers
+    ]
+
+
+@pytest.mark.parametrize("parts", [True, False])
+def test_no_layer_is_larger_than_the_limit(parts: bool) -> None:
+    image = [parted("fw", [1] * 5), *OTHERS, *(plain(number) for number in range(100, 140))]
+    limit = 11 * MB
+    layout = lay_out(image, None, max_layers=20, now=START, parts=parts, max_layer_size=limit)
+    sizes = {unit.id: unit.size for unit in layout.units}
+    assert max(sum(sizes[ident] for ident in layer.components) for layer in layout.plan.layers) <= limit
+    assert sum(sizes.values()) == sum(component.size for component in image)
+    # a part is never cut: it is one file, or small
+    single = lay_out(image, None, max_layers=20, now=START, max_layer_size=2 * MB)
+    assert max(unit.size for unit in single.units) == 5 * MB
+    with pytest.raises(UsageError, match="cannot hold the image"):
+        lay_out(image, None, max_layers=2, now=START, max_layer_size=limit)
+    assert limit // SPARE > 0
+
+
+contents = st.lists(st.integers(0, 2), min_size=5, max_size=5).filter(any)
+
+
+@given(series=st.lists(st.tuples(contents, contents), min_size=2, max_size=6), layers=st.integers(1, 30))
+@settings(max_examples=80, deadline=None)
+def test_every_part_is_in_one_unit_and_every_unit_in_one_layer(
+    series: list[tuple[list[int], list[int]]], layers: int
+) -> None:
+    ledger = None
+    for number, (one, other) in enumerate(series):
+        image = [parted("fw", one), parted("other", other), *OTHERS[:10]]
+        backwards = lay_out(image[::-1], ledger, max_layers=layers, now=START + number * WEEK)
+        layout, ledger = released(image, ledger, number, layers)
+        assert backwards == layout
+        for component in image[:2]:
+            units = [unit for unit in layout.units if unit.id.whole == component.id]
+            held = [part for unit in units for part in unit.parts]
+            assert sorted(held, key=lambda part: part.name) == list(component.parts)
+        planned = [ident for layer in layout.plan.layers for ident in layer.components]
+        assert sorted(planned) == sorted(unit.id for unit in layout.units)
+        assert len(layout.plan.layers) <= layers
+        assert set(ledger.components) == set(planned)
+        # the same image again
+        assert (
+            lay_out(image, ledger, max_layers=layers, now=START + number * WEEK).plan.layers == ledger.layers
+        )
