@@ -26,6 +26,9 @@ dockerd refuses more than 125 layers, containers/storage before 1.44 (podman 5.8
 container, newer 500; bootc before 1.9 128.
 """
 
+SELINUX = ("none", "keep", "policy")
+"""The values of BuildOptions.selinux."""
+
 DEFAULT_MAX_LAYERS = 64
 WARN_ABOVE = 120
 REFUSE_ABOVE = 500
@@ -56,7 +59,8 @@ class BuildOptions:
     map: paths of component maps (components/map_file.py): absolute, or relative to the directory of a job.
     groups: the same of groups files, or names of ready groups (components/group_file.py).
     keep_mtime: paths whose mtimes, and those of all files below them, are kept.
-    keep_selinux: record security.selinux.
+    selinux: the labels (security.selinux): "none", "keep" for those of the input, "policy" for those that the
+        policy in it gives.
     root_mode: permission bits of `/`.
     max_size: the largest sum of file sizes, in bytes; a larger sum is an error. None: no limit.
     bootc: the image is bootable, see labels.bootable_labels(); the content of /sysroot is left out.
@@ -87,7 +91,7 @@ class BuildOptions:
     map: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
     keep_mtime: tuple[str, ...] = ()
-    keep_selinux: bool = False
+    selinux: str = "none"
     root_mode: int = 0o755
     max_size: int | None = None
     bootc: bool = False
@@ -102,6 +106,8 @@ class BuildOptions:
         Compression.parse(self.compression.kind, self.compression.level)
         if self.format is Format.DOCKER and self.compression.kind == "zstd":
             raise UsageError("docker's format knows no zstd", hint="--compression gzip, or --format oci")
+        if self.selinux not in SELINUX:
+            raise UsageError(f"no such labels: {self.selinux}", hint=f"--selinux {'|'.join(SELINUX)}")
         for name in self.clean:
             if name not in LEFTOVERS:
                 hint = f"--clean, or --clean=LIST of {', '.join(LEFTOVERS)}"

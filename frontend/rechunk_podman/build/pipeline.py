@@ -38,6 +38,8 @@ from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
 from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
+from rechunk_podman.rootfs.selinux import label_tree
+from rechunk_podman.rootfs.selinux import load as load_file_contexts
 from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
 
@@ -157,7 +159,7 @@ def prepare(
     prune = (*options.prune, *_sysroot(root, options))
     databases = Databases(root, workers, prune=prune, strict=options.strict)
     begin_phase("scanning")
-    skip, selinux = options.skip_special_files, options.keep_selinux
+    skip, selinux = options.skip_special_files, options.selinux == "keep"
     if files.unpacked is None:
         tree = scan(root, prune=prune, skip_special_files=skip, keep_selinux=selinux, workers=workers)
     else:
@@ -167,6 +169,9 @@ def prepare(
     refuse_sealed(root, tree)
     if options.clean:
         tree = without_leftovers(root, tree, options.clean)
+    if options.selinux == "policy":
+        count = label_tree(tree, load_file_contexts(root))
+        log.info("selinux: %d of %d paths have a label", count, len(tree))
     size = _size(tree, options.max_size)
     log.info("scan: %d paths, %s", len(tree), human_size(size))
     if on_scan is not None:

@@ -19,7 +19,6 @@ from rechunk_podman.cli.options import (
     Groups,
     KeepLabel,
     KeepMtime,
-    KeepSelinux,
     Label,
     LabelLines,
     ManifestFormat,
@@ -37,6 +36,7 @@ from rechunk_podman.cli.options import (
     Reuse,
     Revision,
     RootMode,
+    Selinux,
     SkipSpecialFiles,
     SourceDateEpoch,
     State,
@@ -74,7 +74,7 @@ class ImageOptions:
     map: Map = None
     groups: Groups = None
     keep_mtime: KeepMtime = None
-    keep_selinux: KeepSelinux = False
+    selinux: Selinux = "none"
     root_mode: RootMode = None
     max_size: MaxSize = None
     arch: Arch = None
@@ -140,7 +140,7 @@ class ImageOptions:
             map=absolute_files(self.map),
             groups=absolute_files(self.groups),
             keep_mtime=tuple(self.keep_mtime or ()),
-            keep_selinux=self.keep_selinux,
+            selinux=self.selinux,
             root_mode=parse_root_mode(self.root_mode),
             max_size=parse_limit("--max-size", self.max_size),
             bootc=bool(self.bootc),

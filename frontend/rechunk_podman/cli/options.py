@@ -107,7 +107,14 @@ Groups = Annotated[
         "group (fonts, gnome, kde, kernel, llvm, mesa, qt). Repeatable.",
     ),
 ]
-KeepSelinux = Annotated[bool, for_input("--keep-selinux", help="Record security.selinux labels, too.")]
+Selinux = Annotated[
+    str,
+    for_input(
+        metavar="keep|policy|none",
+        help="Labels of SELinux: those that the files have; those that the image's own policy gives them "
+        "(user.selinux on a path wins); none (the default).",
+    ),
+]
 KeepMtime = Annotated[
     list[str] | None,
     for_input(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),

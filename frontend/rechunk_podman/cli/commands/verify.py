@@ -36,7 +36,7 @@ def verify(
             metavar="B", help="The image or directory to compare A with.", autocompletion=image_names
         ),
     ],
-    selinux: Annotated[bool, typer.Option("--selinux", help="Compare security.selinux, too.")] = False,
+    selinux: Annotated[bool, typer.Option("--with-selinux", help="Compare security.selinux, too.")] = False,
     ignore_prune: Annotated[
         list[str] | None,
         typer.Option(

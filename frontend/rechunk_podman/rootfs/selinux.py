@@ -1,0 +1,278 @@
+"""SELinux labels from the policy in a root filesystem: file_contexts and the files beside it.
+
+Sources: selabel_file(5) (the files, substitutions, file types, <<none>>), libselinux's label_file.c
+(expressions are anchored; the last one that matches wins). Lines without a metacharacter win over all others;
+of two for one path, as libselinux 3.8 does it, the one with a file type wins, then the first.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from rechunk_podman.errors import RootfsError
+from rechunk_podman.model import Kind, Tree
+from rechunk_podman.rootfs.root import Root
+
+log = logging.getLogger("rechunk_podman")
+
+_LABEL = "security.selinux"
+_OWN = "user.selinux"
+"""The attribute by which a path states its own label."""
+_NONE = b"<<none>>"
+_MAX_FILE = 32 << 20
+"""Bytes of the largest file_contexts."""
+_MAX_EXPRESSION = 4096
+_CONFIGS = ("etc/selinux", "usr/etc/selinux")
+_KINDS = {
+    b"--": Kind.FILE,
+    b"-d": Kind.DIRECTORY,
+    b"-l": Kind.SYMLINK,
+    b"-c": Kind.CHAR,
+    b"-b": Kind.BLOCK,
+    b"-p": Kind.FIFO,
+}
+_SOCKET = b"-s"
+_META = re.compile(rb"[.^$?*+|\[({]")
+_DOTTED = rb"(\.[^/]*)*"
+"""A usual end of an expression, which matches the same with `?` in place of the last `*`, in less time."""
+_NESTED = re.compile(rb"\([^()]*[*+][^()]*\)[*+{]")
+"""An expression that could take time beyond all bounds."""
+_CLASSES = {
+    b"[:alnum:]": b"0-9A-Za-z",
+    b"[:alpha:]": b"A-Za-z",
+    b"[:digit:]": b"0-9",
+    b"[:lower:]": b"a-z",
+    b"[:upper:]": b"A-Z",
+    b"[:xdigit:]": b"0-9A-Fa-f",
+    b"[:space:]": rb"\s",
+}
+
+
+class _Spec(NamedTuple):
+    """A line of file_contexts. order: the larger wins. prefix: begins every path that it matches.
+
+    covers: it matches the prefix and every path below it; if it ends in a slash, the latter alone.
+    expression: None for the prefix itself.
+    """
+
+    order: int
+    prefix: bytes
+    covers: bool
+    expression: re.Pattern[bytes] | None
+    kind: Kind | None
+    label: bytes
+
+
+class FileContexts:
+    """The labels of a policy.
+
+    Args:
+        contexts: the contents of file_contexts, .homedirs and .local, in this order.
+        local, distributed: the contents of .subs and .subs_dist.
+    """
+
+    def __init__(self, contexts: Sequence[bytes], local: bytes = b"", distributed: bytes = b"") -> None:
+        self._substitutions = [_substitutions(local), _substitutions(distributed)]
+        self._exact: dict[bytes, list[_Spec]] = {}
+        self._below: dict[bytes, list[_Spec]] = {}
+        self._directories: dict[bytes, tuple[list[_Spec], list[_Spec]]] = {}
+        for spec in _parse(contexts):
+            if spec.expression is None:
+                self._exact.setdefault(spec.prefix, []).append(spec)
+            else:
+                self._below.setdefault(spec.prefix.rpartition(b"/")[0], []).append(spec)
+
+        for several in self._exact.values():
+            several.sort(key=lambda spec: spec.kind is None)
+
+    def label(self, path: bytes, kind: Kind) -> bytes | None:
+        """Return the label of an absolute path, None if the policy gives it none."""
+        for several in self._substitutions:
+            path = _substituted(path, several)
+        for spec in self._exact.get(path, ()):
+            if spec.kind is None or spec.kind is kind:
+                return None if spec.label == _NONE else spec.label
+        for spec in self._candidates(path):
+            if (spec.kind is None or spec.kind is kind) and (
+                (spec.covers and path[len(spec.prefix) :][:1] in (b"/", b""))
+                or (spec.expression is not None and spec.expression.match(path))
+            ):
+                return None if spec.label == _NONE else spec.label
+        return None
+
+    def _candidates(self, path: bytes) -> Iterable[_Spec]:
+        """Return the lines that may match a path, the winning ones first."""
+        directory = path.rpartition(b"/")[0]
+        found = self._directories.get(directory)
+        if found is None:
+            found = self._of_directory(directory)
+            self._directories[directory] = found
+        within, above = found
+        own = [spec for spec in within if path.startswith(spec.prefix)]
+        return sorted([*own, *above], key=_order) if own else above
+
+    def _of_directory(self, directory: bytes) -> tuple[list[_Spec], list[_Spec]]:
+        """Return the lines that begin with a directory and part of a name, and those that begin with less."""
+        full = directory + b"/"
+        within = [spec for spec in self._below.get(directory, ()) if spec.prefix != full]
+        above = [spec for spec in self._below.get(directory, ()) if spec.prefix == full]
+        at = directory
+        while at:
+            at = at.rpartition(b"/")[0]
+            above += [spec for spec in self._below.get(at, ()) if full.startswith(spec.prefix)]
+        above.sort(key=_order)
+        for position, spec in enumerate(above):
+            if spec.covers and spec.kind is None and _is_below(full, spec.prefix):
+                return within, above[: position + 1]
+        return within, above
+
+
+def _order(spec: _Spec) -> int:
+    return -spec.order
+
+
+def _is_below(directory: bytes, prefix: bytes) -> bool:
+    return directory.startswith(prefix if prefix.endswith(b"/") else prefix + b"/")
+
+
+def _parse(contexts: Sequence[bytes]) -> list[_Spec]:
+    found = []
+    broken = []
+    lines = [line for text in contexts for line in text.splitlines()]
+    for order, line in enumerate(lines):
+        words = line.split()
+        if (
+            not words
+            or words[0].startswith(b"#")
+            or len(words) not in (2, 3)
+            or len(words[0]) > _MAX_EXPRESSION
+        ):
+            continue
+        kind = None
+        if len(words) == 3:
+            if words[1] == _SOCKET:
+                continue
+            kind = _KINDS.get(words[1])
+            if kind is None:
+                broken.append(words[0])
+                continue
+        text, label = words[0], words[-1]
+        prefix, rest = _fixed(text)
+        if not rest:
+            found.append(_Spec(order, prefix, False, None, kind, label))
+            continue
+        text = text.replace(_DOTTED, _DOTTED[:-1] + b"?")
+        for name, members in _CLASSES.items():
+            text = text.replace(name, members)
+        try:
+            if _NESTED.search(text):
+                raise re.error("nested repetition")
+            expression = re.compile(rb"(?:" + text + rb")\Z", re.DOTALL)
+        except (re.error, OverflowError, RecursionError):
+            broken.append(words[0])
+            continue
+        covers = rest == b"(/.*)?" or (rest == b".*" and prefix.endswith(b"/"))
+        found.append(_Spec(order, prefix, covers, expression, kind, label))
+    if broken:
+        shown = b", ".join(broken[:3]).decode("utf-8", "replace")
+        log.warning("file_contexts: %d lines are not understood: %s", len(broken), shown)
+    return found
+
+
+def _fixed(text: bytes) -> tuple[bytes, bytes]:
+    """Return the text that begins every match of an expression, and the rest of the expression."""
+    found = bytearray()
+    at = 0
+    while at < len(text):
+        if text[at : at + 1] == b"\\":
+            following = text[at + 1 : at + 2]
+            if not following or following.isalnum():
+                break
+            piece, size = following, 2
+        elif _META.match(text, at):
+            break
+        else:
+            piece, size = text[at : at + 1], 1
+        if text[at + size : at + size + 1] in (b"?", b"*", b"{"):
+            break
+        found += piece
+        at += size
+    rest = text[at:]
+    return (
+        (b"", text)
+        if b"|" in re.sub(rb"\([^()]*\)", b"", re.sub(rb"\([^()]*\)", b"", rest))
+        else (bytes(found), rest)
+    )
+
+
+def _substitutions(text: bytes) -> list[tuple[bytes, bytes]]:
+    """Return (path, its substitute), those of the last lines first."""
+    pairs = [line.split() for line in text.splitlines() if not line.lstrip().startswith(b"#")]
+    return [(pair[0], pair[1]) for pair in reversed(pairs) if len(pair) == 2]
+
+
+def _substituted(path: bytes, several: list[tuple[bytes, bytes]]) -> bytes:
+    for old, new in several:
+        if path.startswith(old) and path[len(old) : len(old) + 1] in (b"/", b""):
+            return (new.rstrip(b"/") + path[len(old) :]) or b"/"
+    return path
+
+
+def load(root: Root) -> FileContexts:
+    """Return the labels of the policy that /etc/selinux/config names.
+
+    Raises:
+        RootfsError: there is no policy.
+    """
+    for top in _CONFIGS:
+        config = _read(root, f"{top}/config")
+        named = re.search(rb"^\s*SELINUXTYPE\s*=\s*([\w.-]+)", config or b"", re.MULTILINE)
+        if named is None:
+            continue
+        base = f"{top}/{named[1].decode('ascii', 'replace')}/contexts/files/file_contexts"
+        contexts = _read(root, base)
+        if contexts is not None:
+            more = [
+                _read(root, f"{base}.{name}") or b"" for name in ("homedirs", "local", "subs", "subs_dist")
+            ]
+            return FileContexts([contexts, *more[:2]], more[2], more[3])
+    raise RootfsError(
+        "there is no SELinux policy: no /etc/selinux/config, or no file_contexts of the policy that it names",
+        hint="install the policy (selinux-policy-targeted, selinux-policy-default), or leave out the option",
+    )
+
+
+def _read(root: Root, path: str) -> bytes | None:
+    try:
+        return root.read(root.resolve(path), _MAX_FILE)
+    except RootfsError:
+        return None
+
+
+def label_tree(tree: Tree, contexts: FileContexts) -> int:
+    """Give every path of a Tree its label, in place of any that it has; return the number of labels.
+
+    The attribute user.selinux of a path wins.
+    """
+    kinds = tree.column("kind").tolist()
+    count = 0
+    known: dict[tuple[tuple[tuple[str, bytes], ...], bytes | None], tuple[tuple[str, bytes], ...]] = {}
+    for position, path in enumerate(tree.paths):
+        target, rdev, xattrs = tree.more.get(position, (None, None, ()))
+        own = next((value.rstrip(b"\0") for name, value in xattrs if name == _OWN), None)
+        label = own or contexts.label(b"/" + os.fsencode(path), Kind(kinds[position]))
+        count += label is not None
+        if (xattrs, label) not in known:
+            rest = [item for item in xattrs if item[0] != _LABEL]
+            labelled = [*rest, (_LABEL, label + b"\0")] if label is not None else rest
+            known[xattrs, label] = tuple(sorted(labelled))
+        new = known[xattrs, label]
+        if new or target is not None or rdev is not None:
+            tree.more[position] = (target, rdev, new)
+        else:
+            tree.more.pop(position, None)
+    return count
