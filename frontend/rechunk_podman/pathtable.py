@@ -17,7 +17,6 @@ NO_POSITIONS: Positions = np.empty(0, np.intp)
 
 T = TypeVar("T")
 _CHUNK = 1024
-_ROWS = 1 << 16
 
 
 class PathTable(Sequence[str]):
@@ -33,9 +32,10 @@ class PathTable(Sequence[str]):
         text: as the attribute; the paths have to be in byte order.
     """
 
-    __slots__ = ("starts", "text")
+    __slots__ = ("_last", "starts", "text")
 
     def __init__(self, text: bytes) -> None:
+        self._last: npt.NDArray[np.uint8] | None = None
         self.text = text
         self.starts: npt.NDArray[np.int64] = np.frombuffer(path_starts(text), np.int64)
 
@@ -115,16 +115,16 @@ class PathTable(Sequence[str]):
     def ending(self, suffix: bytes) -> Positions:
         """Return the positions of the paths that end in `suffix`, which is not empty, in order."""
         text = np.frombuffer(self.text, np.uint8)
-        found = [NO_POSITIONS]
-        for start in range(0, len(self), _ROWS):
-            starts = self.starts[start : start + _ROWS + 1]
-            chosen = np.flatnonzero(np.diff(starts) > len(suffix))
-            ends = starts[1:][chosen] - 1
-            for back, byte in enumerate(reversed(suffix), 1):
-                same = text[ends - back] == byte
-                chosen, ends = chosen[same], ends[same]
-            found.append(chosen + start)
-        return np.concatenate(found)
+        if self._last is None:
+            self._last = text[self.starts[1:] - 2]
+        # few paths end in the same byte; a path that is shorter than the suffix has a zero byte before it
+        chosen = np.flatnonzero(self._last == suffix[-1])
+        chosen = chosen[self.starts[chosen + 1] > len(suffix)]
+        ends = self.starts[chosen + 1] - 1
+        for back, byte in enumerate(reversed(suffix[:-1]), 2):
+            same = text[ends - back] == byte
+            chosen, ends = chosen[same], ends[same]
+        return chosen
 
 
 class PathPositions(Mapping[str, int]):

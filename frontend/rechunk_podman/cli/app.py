@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib import import_module
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Annotated, NoReturn
 
 import typer
@@ -54,6 +54,10 @@ The function of this name in the module of this name is the command; its docstri
 _ALONE = ("--help", "-h", "--version", "-V")
 """Options that need no command."""
 
+_HELP = frozenset(("--help", "-h"))
+_UNUSED = (("rich.markdown", "Markdown"), ("rich.traceback", "Traceback"))
+"""Modules, and a class of each, that typer's help imports for forms of help that this program has not."""
+
 _GLOBAL = re.compile(r"(-v+|--verbose|--trace-logfile(=.*)?)\Z", re.DOTALL)
 
 NAME = "rechunk-podman"
@@ -92,6 +96,8 @@ def main() -> NoReturn:
         if getattr(sys, name) is None:  # the caller closed it
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     set_up_streams()
+    if not arguments or not _HELP.isdisjoint(arguments):
+        load_help()
     try:
         guarded(lambda: application(arguments)(arguments, prog_name=NAME, standalone_mode=False))
     except SystemExit as leaving:
@@ -119,6 +125,24 @@ def with_clean_all(arguments: Sequence[str]) -> list[str]:
     """Return the arguments with `--clean=all` for `--clean` without a list, which takes no other argument."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     return ["--clean=all" if word == "--clean" else word for word in arguments[:end]] + list(arguments[end:])
+
+
+def load_help() -> None:
+    """Import typer's module for the help without the modules that it does not need here.
+
+    They would take more time than all the rest of `--help`.
+    """
+    placeholders = {}
+    for name, used in _UNUSED:
+        if name not in sys.modules:
+            placeholders[name] = ModuleType(name)
+            setattr(placeholders[name], used, type(used, (), {}))
+    sys.modules.update(placeholders)
+    # another version of typer may need more: then it imports all of it later
+    with suppress(ImportError):
+        import_module("typer.rich_utils")
+    for name in placeholders:
+        del sys.modules[name]
 
 
 def _nothing() -> None:

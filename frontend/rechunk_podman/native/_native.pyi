@@ -142,7 +142,8 @@ class TarStream:
 
     Args:
         root: handle (O_PATH) of the root filesystem; it has to outlive the stream, which never leaves it.
-        text, starts: of a PathTable (pathtable.py).
+        text, starts: of a PathTable (pathtable.py). The stream keeps these and the other columns, and makes
+            each member from them when it is read: nobody may change them meanwhile.
         numbers, more: of a Tree (model.py).
         positions: of the members in the Tree, in the order of the layer, 64 bits each; -1 is the root itself.
         mtimes: of all positions of the Tree, in the layer, 64 bits each.

@@ -13,6 +13,7 @@
 /* The type TarStream. The flags are read and set under the interpreter's lock; `in_use` is set while it is released. */
 typedef struct {
     PyObject_HEAD
+    PyObject *kept; /* the arguments, which own the columns */
     Tar tar;
     char broken; /* after an error: the stream cannot be read any more */
     char in_use;
@@ -45,13 +46,11 @@ PyObject *ustar(PyObject *module, PyObject *arguments)
 /* Raise the error of the target, if `writing`, or of the most recently begun member. */
 static void fail(Stream *self, int code, int writing)
 {
-    const Member *member = self->tar.members + self->tar.next - 1;
-
     self->broken = 1;
     if (writing)
         raise_code(code, NULL, 0);
     else
-        raise_code(code, self->tar.text.bytes + member->path, member->path_length);
+        raise_code(code, self->tar.member.path, self->tar.member.path_length);
 }
 
 static PyObject *stream_fill(PyObject *object, PyObject *arguments)
@@ -96,35 +95,35 @@ static PyObject *stream_fill(PyObject *object, PyObject *arguments)
     return PyLong_FromSize_t(filled);
 }
 
-/* Append bytes and a zero byte to the texts of members. Return 0, or -1 and an exception. */
+/* Append bytes, of Python, to the texts of the Tar. Return 0, or -1 and an exception. */
 static int add_bytes(Text *text, const char *bytes, size_t count, size_t *start, uint32_t *length)
 {
     if (count > INT32_MAX) {
-        PyErr_SetString(PyExc_ValueError, "a path is too long");
+        PyErr_SetString(PyExc_ValueError, "a path or a header is too long");
         return -1;
     }
     *start = text->used;
     *length = (uint32_t)count;
-    if (!text_add(text, bytes, count + 1))
+    if (!text_add(text, bytes, count))
         return 0;
     PyErr_NoMemory();
     return -1;
 }
 
-/* Append a text like add_bytes(). */
-static int add_text(Text *text, PyObject *given, size_t *start, uint32_t *length)
+/* Append the target of a link. Return 0, or -1 and an exception. */
+static int add_target(Text *text, PyObject *target, Rare *rare)
 {
     PyObject *owner;
     size_t count;
-    const char *bytes = path_bytes(given, &count, &owner);
-    int bad = !bytes || add_bytes(text, bytes, count, start, length);
+    const char *bytes = path_bytes(target, &count, &owner);
+    int bad = !bytes || add_bytes(text, bytes, count, &rare->head, &rare->target_length);
 
     Py_XDECREF(owner);
     return bad ? -1 : 0;
 }
 
-/* Read the rare fields of a member. Return 0, or -1 and an exception. */
-static int add_more(Text *text, Member *member, PyObject *more, int *attributed)
+/* Read the rare fields of an entry. Return 0, or -1 and an exception. */
+static int add_more(Text *text, PyObject *more, Rare *rare, int *has_attributes)
 {
     PyObject *target, *rdev;
 
@@ -134,34 +133,29 @@ static int add_more(Text *text, Member *member, PyObject *more, int *attributed)
     }
     target = PyTuple_GetItem(more, MORE_TARGET);
     rdev = PyTuple_GetItem(more, MORE_RDEV);
-    *attributed = PyObject_Size(PyTuple_GetItem(more, MORE_XATTRS)) != 0;
-    if (target != Py_None && member->type != HARD_LINK && add_text(text, target, &member->head, &member->target_length))
+    *has_attributes = PyObject_Size(PyTuple_GetItem(more, MORE_XATTRS)) != 0;
+    if (target != Py_None && !rare->is_hard_link && add_target(text, target, rare))
         return -1;
     if (rdev != Py_None && !PyTuple_Check(rdev))
         PyErr_SetString(PyExc_TypeError, "a device number is a pair");
     else if (rdev != Py_None)
-        PyArg_ParseTuple(rdev, "II", &member->major, &member->minor);
+        PyArg_ParseTuple(rdev, "II", &rare->major, &rare->minor);
     return PyErr_Occurred() ? -1 : 0;
 }
 
-/* Call Python to make the header of the member with this index. Return 0, or -1 and an exception. */
-static int add_header(Text *text, Member *member, size_t index, PyObject *make_header)
+/* Call Python to make the header of an entry. Return 0, or -1 and an exception. */
+static int add_header(Text *text, Rare *rare, PyObject *make_header)
 {
-    PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)index);
+    PyObject *head = PyObject_CallFunction(make_header, "n", (Py_ssize_t)rare->index);
     char *bytes;
     Py_ssize_t count;
     int bad = !head || PyBytes_AsStringAndSize(head, &bytes, &count);
 
-    if (!bad && (count < BLOCK || count > INT32_MAX)) {
-        PyErr_SetString(PyExc_ValueError, "a header has too few or too many bytes");
+    if (!bad && count < BLOCK) {
+        PyErr_SetString(PyExc_ValueError, "a header has too few bytes");
         bad = 1;
     }
-    if (!bad) {
-        member->head = text->used;
-        member->head_length = (uint32_t)count;
-        if ((bad = text_add(text, bytes, (size_t)count)))
-            PyErr_NoMemory();
-    }
+    bad = bad || add_bytes(text, bytes, (size_t)count, &rare->head, &rare->head_length);
     Py_XDECREF(head);
     return bad ? -1 : 0;
 }
@@ -178,83 +172,60 @@ static PyObject *item_at(PyObject *dictionary, size_t position)
     return found;
 }
 
-/* The arguments of TarStream. The caller owns them. */
+/* The arguments of TarStream that only the constructor needs. The caller owns them. */
 typedef struct {
-    Table paths;
     PyObject *more, *links, *make_header;
-    const char *numbers, *positions, *mtimes;
-    size_t count;
-} Columns;
+} Objects;
 
-/* Set *position to the position of the member with this index. Return its path, or NULL and an exception. */
-static const char *path_at(const Columns *columns, size_t index, long long *position, size_t *length)
+/* Return 1 if an entry can have these numbers. */
+static int is_possible(const long long row[ROW_COUNT])
 {
-    memcpy(position, columns->positions + index * sizeof *position, sizeof *position);
-    return table_path(&columns->paths, *position, length);
+    return row[ROW_KIND] >= 0 && row[ROW_KIND] < KIND_COUNT && row[ROW_MODE] >= 0 && row[ROW_MODE] <= 07777 &&
+           row[ROW_UID] >= 0 && row[ROW_UID] <= UINT32_MAX && row[ROW_GID] >= 0 && row[ROW_GID] <= UINT32_MAX &&
+           row[ROW_SIZE] >= 0;
 }
 
-/* Add the next member. Return 0, or -1 and an exception. */
-static int add_member(Tar *tar, const Columns *columns)
+/* Check the entry with this index, add its bytes to the total and keep what is rare about it. Return 0, or -1 and an
+ * exception. */
+static int add_entry(Tar *tar, size_t index, size_t paths, const Objects *objects)
 {
-    const size_t index = tar->count;
-    Member *member = tar->members + index;
-    long long row[ROW_COUNT] = {KIND_DIRECTORY}, position, mtime;
-    PyObject *more = NULL, *link = item_at(columns->links, index);
-    size_t length;
-    const char *path = PyErr_Occurred() ? NULL : path_at(columns, index, &position, &length);
-    int attributed = 0;
+    Rare rare = {.index = index};
+    PyObject *more = NULL, *link = item_at(objects->links, index);
+    long long row[ROW_COUNT], position;
+    int has_attributes = 0;
+    Member member;
 
-    if (!path)
+    memcpy(&position, tar->columns.positions + index * sizeof position, sizeof position);
+    if (position < -1 || position >= (long long)paths) {
+        PyErr_SetString(PyExc_ValueError, "a position is not in the tree");
         return -1;
-    memcpy(&mtime, columns->mtimes + index * sizeof mtime, sizeof mtime);
+    }
     if (position >= 0) {
-        memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
-        more = item_at(columns->more, (size_t)position);
-        if (PyErr_Occurred())
+        memcpy(row, tar->columns.numbers + (size_t)position * sizeof row, sizeof row);
+        if (!is_possible(row)) {
+            PyErr_SetString(PyExc_ValueError, "a number of an entry is impossible");
             return -1;
+        }
+        more = item_at(objects->more, (size_t)position);
     }
-    if (row[ROW_KIND] < 0 || row[ROW_KIND] >= KIND_COUNT || row[ROW_MODE] < 0 || row[ROW_MODE] > 07777 || row[ROW_UID] < 0 ||
-        row[ROW_UID] > UINT32_MAX || row[ROW_GID] < 0 || row[ROW_GID] > UINT32_MAX || row[ROW_SIZE] < 0) {
-        PyErr_SetString(PyExc_ValueError, "a number of an entry is impossible");
+    rare.is_hard_link = link != NULL;
+    if (PyErr_Occurred() || (link && add_target(&tar->text, link, &rare)) ||
+        (more && add_more(&tar->text, more, &rare, &has_attributes)))
         return -1;
+    member = tar_member(tar, index, &rare);
+    if (has_attributes || !tar_fits(tar, &member)) {
+        if (add_header(&tar->text, &rare, objects->make_header))
+            return -1;
+        member.rare = rare;
     }
-    *member = (Member){.type = link ? HARD_LINK : tar_type((int)row[ROW_KIND]), .size = link ? 0 : row[ROW_SIZE],
-                       .mtime = mtime, .seen = row[ROW_MTIME], .mode = (uint16_t)row[ROW_MODE],
-                       .uid = (uint32_t)row[ROW_UID], .gid = (uint32_t)row[ROW_GID]};
-    if (add_bytes(&tar->text, path, length, &member->path, &member->path_length) ||
-        (link && add_text(&tar->text, link, &member->head, &member->target_length)) ||
-        (more && add_more(&tar->text, member, more, &attributed)) ||
-        ((attributed || !tar_fits(tar, member)) && add_header(&tar->text, member, index, columns->make_header)))
-        return -1;
-    if (tar_count(tar, member)) {
+    if (tar_count(tar, &member)) {
         PyErr_SetString(PyExc_ValueError, "the layer is too large");
         return -1;
     }
-    tar->count++;
-    return 0;
-}
-
-/* Add all members. Return 0, or -1 and an exception. */
-static int add_members(Tar *tar, const Columns *columns)
-{
-    size_t index, room = BLOCK;
-
-    /* mostly sufficient: growing in small steps takes twice the memory */
-    for (index = 0; index < columns->count; index++) {
-        long long position;
-        size_t length;
-        if (!path_at(columns, index, &position, &length))
-            return -1;
-        room += length + 1;
-    }
-    tar->members = malloc((columns->count + 1) * sizeof *tar->members);
-    if (!tar->members || text_reserve(&tar->text, room)) {
+    if ((more || link || rare.head_length) && tar_add_rare(tar, &rare)) {
         PyErr_NoMemory();
         return -1;
     }
-    for (index = 0; index < columns->count; index++)
-        if (add_member(tar, columns))
-            return -1;
     return 0;
 }
 
@@ -264,6 +235,7 @@ static void stream_dealloc(PyObject *object)
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
 
     tar_end(&((Stream *)object)->tar);
+    Py_XDECREF(((Stream *)object)->kept);
     release(object);
     Py_DECREF(type);
 }
@@ -272,32 +244,44 @@ static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *k
 {
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     Columns columns;
-    const char *text, *starts;
+    Objects objects;
+    Table paths;
     Py_ssize_t text_length, starts_length, numbers_length, positions_length, mtimes_length;
+    const Py_ssize_t each = sizeof(long long);
     Stream *self;
+    size_t index;
     int root;
 
     if (keywords && PyDict_Size(keywords)) {
         PyErr_SetString(PyExc_TypeError, "TarStream takes no keywords");
         return NULL;
     }
-    if (!PyArg_ParseTuple(arguments, "iy#y#y#O!y#y#O!O", &root, &text, &text_length, &starts, &starts_length, &columns.numbers,
-                          &numbers_length, &PyDict_Type, &columns.more, &columns.positions, &positions_length, &columns.mtimes,
-                          &mtimes_length, &PyDict_Type, &columns.links, &columns.make_header) ||
-        table_open(&columns.paths, text, text_length, starts, starts_length))
+    if (!PyArg_ParseTuple(arguments, "iy#y#y#O!y#y#O!O", &root, &columns.text, &text_length, &columns.starts, &starts_length,
+                          &columns.numbers, &numbers_length, &PyDict_Type, &objects.more, &columns.positions,
+                          &positions_length, &columns.mtimes, &mtimes_length, &PyDict_Type, &objects.links,
+                          &objects.make_header) ||
+        table_open(&paths, columns.text, text_length, columns.starts, starts_length))
         return NULL;
-    columns.count = (size_t)mtimes_length / sizeof(long long);
-    if ((size_t)numbers_length != columns.paths.count * ROW_COUNT * sizeof(long long) ||
-        positions_length != mtimes_length || mtimes_length % (Py_ssize_t)sizeof(long long)) {
-        PyErr_SetString(PyExc_ValueError, "a row of numbers is expected for each path, a time for each position");
+    columns.count = (size_t)(positions_length / each);
+    if (numbers_length != (Py_ssize_t)paths.count * ROW_COUNT * each || mtimes_length != (Py_ssize_t)paths.count * each ||
+        positions_length % each) {
+        PyErr_SetString(PyExc_ValueError, "a row of numbers and a time are expected for each path");
         return NULL;
     }
     self = (Stream *)allocate(type, 0);
     if (!self)
         return NULL;
-    tar_start(&self->tar, root);
-    if (add_members(&self->tar, &columns))
-        Py_CLEAR(self);
+    self->kept = Py_NewRef(arguments);
+    tar_start(&self->tar, root, &columns);
+    if (text_reserve(&self->tar.text, BLOCK)) {
+        Py_DECREF(self);
+        return PyErr_NoMemory();
+    }
+    for (index = 0; index < columns.count; index++)
+        if (add_entry(&self->tar, index, paths.count, &objects)) {
+            Py_DECREF(self);
+            return NULL;
+        }
     return (PyObject *)self;
 }
 

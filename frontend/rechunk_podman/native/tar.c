@@ -42,9 +42,10 @@ void header_format(char block[BLOCK], const Header *header)
     octal(block + 148, 6, sum);
 }
 
-void tar_start(Tar *self, int root)
+void tar_start(Tar *self, int root, const Columns *columns)
 {
     memset(self, 0, sizeof *self);
+    self->columns = *columns;
     self->total = END;
     self->file.fd = -1;
     confined_start(&self->confined, root);
@@ -59,13 +60,58 @@ void tar_close(Tar *self)
 void tar_end(Tar *self)
 {
     tar_close(self);
-    free(self->members);
+    free(self->rares);
     free(self->text.bytes);
 }
 
 char tar_type(int kind)
 {
     return "052634"[kind];
+}
+
+static long long number_at(const char *column, size_t index)
+{
+    long long value;
+
+    memcpy(&value, column + index * sizeof value, sizeof value);
+    return value;
+}
+
+Member tar_member(const Tar *self, size_t index, const Rare *rare)
+{
+    const Columns *columns = &self->columns;
+    const long long position = number_at(columns->positions, index);
+    Member member = {.path = "", .type = tar_type(KIND_DIRECTORY), .rare = *rare};
+    long long row[ROW_COUNT], start;
+
+    if (position < 0)
+        return member;
+    memcpy(row, columns->numbers + (size_t)position * sizeof row, sizeof row);
+    start = number_at(columns->starts, (size_t)position);
+    member.path = columns->text + start;
+    member.path_length = (size_t)(number_at(columns->starts, (size_t)position + 1) - start - 1);
+    member.type = rare->is_hard_link ? HARD_LINK : tar_type((int)row[ROW_KIND]);
+    member.size = rare->is_hard_link ? 0 : row[ROW_SIZE];
+    member.mtime = number_at(columns->mtimes, (size_t)position);
+    member.seen = row[ROW_MTIME];
+    member.mode = row[ROW_MODE];
+    member.uid = row[ROW_UID];
+    member.gid = row[ROW_GID];
+    return member;
+}
+
+int tar_add_rare(Tar *self, const Rare *rare)
+{
+    if (self->rares_count == self->rares_room) {
+        const size_t room = self->rares_room + self->rares_room / 4 + 16;
+        Rare *grown = realloc(self->rares, room * sizeof *grown);
+        if (!grown)
+            return -1;
+        self->rares = grown;
+        self->rares_room = room;
+    }
+    self->rares[self->rares_count++] = *rare;
+    return 0;
 }
 
 static int is_ascii(const char *text, size_t length)
@@ -80,15 +126,16 @@ int tar_fits(const Tar *self, const Member *member)
 {
     const size_t length = member->path_length + (member->type == tar_type(KIND_DIRECTORY));
 
-    return member->path_length && length <= NAME && is_ascii(self->text.bytes + member->path, member->path_length) &&
-           member->target_length <= NAME && is_ascii(self->text.bytes + member->head, member->target_length) &&
+    return member->path_length && length <= NAME && is_ascii(member->path, member->path_length) &&
+           member->rare.target_length <= NAME &&
+           is_ascii(self->text.bytes + member->rare.head, member->rare.target_length) &&
            member->uid < MAX_ID && member->gid < MAX_ID && member->size < MAX_NUMBER && member->mtime >= 0 &&
            member->mtime < MAX_NUMBER;
 }
 
 int tar_count(Tar *self, const Member *member)
 {
-    const unsigned long long head = member->head_length ? member->head_length : BLOCK;
+    const unsigned long long head = member->rare.head_length ? member->rare.head_length : BLOCK;
     const unsigned long long size = (unsigned long long)member->size;
 
     if (head + size + BLOCK > LLONG_MAX - self->total)
@@ -100,21 +147,25 @@ int tar_count(Tar *self, const Member *member)
 /* Begin the next member. Return like tar_fill(). */
 static int begin(Tar *self)
 {
-    const Member *member = self->members + self->next++;
-    const char *path = self->text.bytes + member->path;
+    const int has_rare = self->next_rare < self->rares_count && self->rares[self->next_rare].index == self->next;
+    const Rare none = {0}, *rare = has_rare ? self->rares + self->next_rare : &none;
+    Member *member = &self->member;
     int code = 0;
 
-    if (member->head_length) {
-        self->rest = self->text.bytes + member->head;
-        self->rest_length = member->head_length;
+    *member = tar_member(self, self->next++, rare);
+    self->next_rare += (size_t)has_rare;
+    if (rare->head_length) {
+        self->rest = self->text.bytes + rare->head;
+        self->rest_length = rare->head_length;
     } else {
         char name[NAME];
-        Header header = {.name = path, .name_length = member->path_length, .target = self->text.bytes + member->head,
-                         .target_length = member->target_length, .size = (unsigned long long)member->size,
-                         .mtime = (unsigned long long)member->mtime, .mode = member->mode, .uid = member->uid,
-                         .gid = member->gid, .major = member->major, .minor = member->minor, .type = member->type};
+        Header header = {.name = member->path, .name_length = member->path_length, .target = self->text.bytes + rare->head,
+                         .target_length = rare->target_length, .size = (unsigned long long)member->size,
+                         .mtime = (unsigned long long)member->mtime, .mode = (unsigned int)member->mode,
+                         .uid = (unsigned int)member->uid, .gid = (unsigned int)member->gid, .major = rare->major,
+                         .minor = rare->minor, .type = member->type};
         if (member->type == tar_type(KIND_DIRECTORY)) {
-            memcpy(name, path, member->path_length);
+            memcpy(name, member->path, member->path_length);
             name[header.name_length++] = '/';
             header.name = name;
         }
@@ -123,7 +174,7 @@ static int begin(Tar *self)
         self->rest_length = BLOCK;
     }
     if (member->size) {
-        code = confined_open(&self->confined, path, member->path_length, member->size, member->seen, &self->file);
+        code = confined_open(&self->confined, member->path, member->path_length, member->size, member->seen, &self->file);
         self->zeros = (size_t)(-member->size & (BLOCK - 1));
     }
     return code;
@@ -148,7 +199,7 @@ int tar_fill(Tar *self, char *buffer, size_t limit, size_t *filled)
             part = self->zeros < room ? self->zeros : room;
             memset(buffer + used, 0, part);
             self->zeros -= part;
-        } else if (self->next < self->count) {
+        } else if (self->next < self->columns.count) {
             code = begin(self);
         } else if (!self->ended) {
             self->ended = 1;

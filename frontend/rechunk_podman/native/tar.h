@@ -37,25 +37,44 @@ typedef struct {
 /* Write the header into a block. */
 void header_format(char block[BLOCK], const Header *header);
 
-/* One entry of the layer; there are very many. Offsets are those in Tar.text. */
+/* The columns that entries are made from: those of a Tree (model.py), and the positions of the layer. Nobody changes them while
+ * there is a Tar of them. */
 typedef struct {
-    size_t path;               /* in the root filesystem, with a zero byte at its end */
-    size_t head;               /* of the header blocks that Python made; else of the target */
-    long long size, mtime, seen;
-    uint32_t path_length, head_length, target_length;
-    uint32_t uid, gid, major, minor;
-    uint16_t mode;
+    const char *text;           /* paths, a zero byte behind each */
+    const char *starts;         /* of each path in the text */
+    const char *numbers;        /* a row of ROW_COUNT for each path */
+    const char *mtimes;         /* of each path, in the layer */
+    const char *positions;      /* of the entries, in the order of the layer; -1 is the root */
+    size_t count;               /* of the positions */
+} Columns;
+
+/* What few entries have. Offsets are those in Tar.text. */
+typedef struct {
+    size_t index;               /* of the entry in the layer */
+    size_t head;                /* of the header blocks that Python made; else of the target */
+    uint32_t head_length, target_length, major, minor;
+    char is_hard_link;
+} Rare;
+
+/* One entry of the layer, made when it is needed. */
+typedef struct {
+    const char *path;           /* in the root filesystem, with a zero byte at its end */
+    size_t path_length;
+    long long size, mtime, seen, mode, uid, gid;
     char type;
+    Rare rare;
 } Member;
 
 typedef struct {
-    Member *members;            /* owned; there is room for all when the first is added */
-    size_t count;
+    Columns columns;
+    Rare *rares;                /* owned; in the order of their entries */
+    size_t rares_count, rares_room;
     Text text;
     unsigned long long total;   /* bytes of the whole tar */
     /* The position of the reader. */
     Confined confined;
-    size_t next;                /* the next member */
+    size_t next, next_rare;     /* the next entry, and the first of the rares that is not before it */
+    Member member;              /* the most recently begun one */
     const char *rest;           /* of a header */
     size_t rest_length;
     char block[BLOCK];
@@ -64,8 +83,8 @@ typedef struct {
     int ended;
 } Tar;
 
-/* Start without members, on a root that the caller owns. tar_end() frees all that the Tar owns. */
-void tar_start(Tar *self, int root);
+/* Start on a root and columns that the caller owns, without rares. tar_end() frees all that the Tar owns. */
+void tar_start(Tar *self, int root, const Columns *columns);
 void tar_end(Tar *self);
 
 /* Close the files that are open for reading. */
@@ -73,6 +92,12 @@ void tar_close(Tar *self);
 
 /* Return the type flag of a kind of entry. */
 char tar_type(int kind);
+
+/* Make the entry with this index, whose position and numbers are possible. */
+Member tar_member(const Tar *self, size_t index, const Rare *rare);
+
+/* Add what is rare about the entry behind all others. Return 0, or -1 if memory is short. */
+int tar_add_rare(Tar *self, const Rare *rare);
 
 /* Return 1 if a ustar header can hold the member, of which everything but the header is set. */
 int tar_fits(const Tar *self, const Member *member);
@@ -86,7 +111,7 @@ int tar_count(Tar *self, const Member *member);
 #define PIECE (1 << 15)
 
 /* Produce up to `limit` bytes, fewer only at the end. Return 0 and their number, or the error (confined.h) of the
- * member before `next`. */
+ * most recently begun member. */
 int tar_fill(Tar *self, char *buffer, size_t limit, size_t *filled);
 
 /* Like tar_fill(), and write the bytes into `target` from `offset` on, in pieces. Return 0, or the error of a member as

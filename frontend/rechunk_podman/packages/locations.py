@@ -80,13 +80,14 @@ def _matches(globs: Sequence[str], paths: Sequence[str], positions: Positions | 
         return []
     # the fixed ends of the globs leave few paths to match
     ends = tuple(glob.rpartition("*")[2] for glob in globs)
-    expression = matching(globs)
     if isinstance(paths, PathTable) and all(ends):
         found = np.unique(np.concatenate([paths.ending(path_key(end)) for end in ends]))
         paths = paths.at(found if positions is None else np.intersect1d(found, positions, assume_unique=True))
     elif isinstance(paths, PathTable) and positions is not None:
         paths = paths.at(positions)
-    return [path for path in paths if path.endswith(ends) and expression.match(path)]
+    paths = [path for path in paths if path.endswith(ends)]
+    match = matching(globs).match if paths else None
+    return [path for path in paths if match and match(path)]
 
 
 def matching(globs: Iterable[str]) -> re.Pattern[str]:

@@ -86,3 +86,27 @@ def test_help_and_version_are_data() -> None:
     assert run("--version").stdout.startswith("rechunk-podman ")
     done = run("lint", "--help")
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_help_looks_as_typer_makes_it_without_all_of_its_modules() -> None:
+    program = (
+        "import sys; {}; from rechunk_podman.cli import app; "
+        "app.os._exit = lambda code: sys.stderr.write(' '.join(sys.modules)); app.main()"
+    )
+    for arguments in (["--help"], ["lint", "-h"], []):
+        done, whole = (
+            subprocess.run(
+                [sys.executable, "-c", program.format(first), *arguments],
+                env={**os.environ, "COLUMNS": "100"},
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=120,
+            )
+            for first in ("pass", "import rich.traceback, rich.markdown, typer.rich_utils")
+        )
+        assert done.stdout == whole.stdout
+        assert "Usage" in done.stdout
+        assert "numpy" not in done.stderr.split()
+        assert "markdown_it" not in done.stderr.split()
+        assert "markdown_it" in whole.stderr.split()

@@ -260,7 +260,7 @@ def stream_of(root, rows, make_header=entry_header):
         np.array([entry[: len(NUMBERS)] for _, entry, *_ in inner], np.int64).tobytes(),
         {place: row[1][len(NUMBERS) :] for place, row in enumerate(inner)},
         np.array([at - 1 if row[0] else -1 for at, row in zip(positions, rows, strict=True)], np.int64),
-        np.array([mtime for _, _, mtime, _ in rows], np.int64).tobytes(),
+        np.array([mtime for _, _, mtime, _ in inner], np.int64).tobytes(),
         {place: row[3] for place, row in enumerate(rows) if row[3] is not None},
         lambda place: make_header(*rows[place]),
     )
@@ -548,12 +548,32 @@ def test_numbers_that_no_entry_has(root, changes):
 def test_sizes_whose_sum_no_file_can_have(root):
     row = tree_row(size=1 << 61)
     for count in (1, 2, 3):
-        stream = tar_stream(
-            root, ["a"], row, {}, bytes(8 * count), bytes(8 * count), {}, lambda _: bytes(512)
-        )
+        stream = tar_stream(root, ["a"], row, {}, bytes(8 * count), bytes(8), {}, lambda _: bytes(512))
         assert stream.size == count * (512 + (1 << 61)) + 1024
     with pytest.raises(ValueError, match="too large"):
-        tar_stream(root, ["a"], row, {}, bytes(8 * 4), bytes(8 * 4), {}, lambda _: bytes(512))
+        tar_stream(root, ["a"], row, {}, bytes(8 * 4), bytes(8), {}, lambda _: bytes(512))
+
+
+def resident_bytes():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_stream_takes_no_memory_for_each_entry(root):
+    count = 200_000
+    text = b"".join(b"some/directory/with-file-%06d\0" % number for number in range(count))
+    starts, numbers, zeros = path_starts(text), bytes(len(ROW) * count), bytes(8 * count)
+    positions = np.arange(count, dtype=np.int64)
+    before = resident_bytes()
+    stream = TarStream(root, text, starts, numbers, {}, positions, zeros, {}, broken)
+    grown = resident_bytes() - before
+    # the columns belong to the stream now
+    del text, starts, numbers, zeros, positions
+    assert stream.size == 512 * count + 1024
+    buffer = bytearray(512 * count)
+    assert stream.fill(buffer, len(buffer)) == len(buffer)
+    assert grown < 2 << 20
+    assert bytes(buffer[-512:]).startswith(b"some/directory/with-file-199999\0")
 
 
 def test_ustar_refuses_numbers_with_more_digits():

@@ -41,8 +41,6 @@ class TarSource:
         positions = np.union1d(placed, tree.ancestors(placed))
         if len(placed) < len(own):
             positions = np.insert(positions, 0, ROOT)
-        mtimes = self.mtimes[positions] if len(self.mtimes) else np.zeros(len(positions), np.int64)
-        mtimes[positions == ROOT] = 0
         links = _hard_links(tree, positions)
 
         def header(index: int) -> bytes:
@@ -51,13 +49,12 @@ class TarSource:
             if position == ROOT:
                 entry = make_entry([Kind.DIRECTORY, self.root_mode, *[0] * (len(NUMBERS) - 2)])
                 return entry_header("", entry, 0)
-            return entry_header(
-                tree.paths[position], tree.entry(position), int(mtimes[index]), links.get(index)
-            )
+            mtime = int(self.mtimes[position])
+            return entry_header(tree.paths[position], tree.entry(position), mtime, links.get(index))
 
         paths, numbers, more = tree.paths, tree.numbers, tree.more
         return TarStream(
-            self.root.fd, paths.text, paths.starts, numbers, more, positions, mtimes, links, header
+            self.root.fd, paths.text, paths.starts, numbers, more, positions, self.mtimes, links, header
         )
 
 
