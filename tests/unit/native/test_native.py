@@ -554,28 +554,6 @@ def test_sizes_whose_sum_no_file_can_have(root):
         tar_stream(root, ["a"], row, {}, bytes(8 * 4), bytes(8), {}, lambda _: bytes(512))
 
 
-def resident_bytes():
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-
-
-def test_a_stream_takes_no_memory_for_each_entry(root):
-    count = 200_000
-    text = b"".join(b"some/directory/with-file-%06d\0" % number for number in range(count))
-    starts, numbers, zeros = path_starts(text), bytes(len(ROW) * count), bytes(8 * count)
-    positions = np.arange(count, dtype=np.int64)
-    before = resident_bytes()
-    stream = TarStream(root, text, starts, numbers, {}, positions, zeros, {}, broken)
-    grown = resident_bytes() - before
-    # the columns belong to the stream now
-    del text, starts, numbers, zeros, positions
-    assert stream.size == 512 * count + 1024
-    buffer = bytearray(512 * count)
-    assert stream.fill(buffer, len(buffer)) == len(buffer)
-    assert grown < 2 << 20
-    assert bytes(buffer[-512:]).startswith(b"some/directory/with-file-199999\0")
-
-
 def test_ustar_refuses_numbers_with_more_digits():
     good = [0o7777777, 0o7777777, 0o7777777, 0o77777777777, 0o77777777777, 0o7777777, 0o7777777]
 
