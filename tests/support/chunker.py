@@ -24,7 +24,7 @@ def archive(repository: Path, storage: tools.Storage) -> Path:
         build_image(repository, storage)
         storage.copy(f"containers-storage:{NAME}", f"oci-archive:{folder}/chunker.oci-archive")
 
-    return cached("chunker", _state(repository), build) / "chunker.oci-archive"
+    return cached("chunker", state(repository), build) / "chunker.oci-archive"
 
 
 def build_image(repository: Path, storage: tools.Storage) -> None:
@@ -57,9 +57,10 @@ def provide(repository: Path, storage: tools.Storage) -> str:
     return NAME
 
 
-def _state(repository: Path) -> str:
+def state(repository: Path, *more: str) -> str:
+    """Return a name for the state of the sources, and of more files and folders of the repository."""
     digest = hashlib.sha256(debian.VERSION.encode())
-    for source in _SOURCES:
+    for source in (*_SOURCES, *more):
         top = repository / source
         for file in sorted([top] if top.is_file() else top.rglob("*")):
             if file.is_file() and "__pycache__" not in file.parts:
