@@ -30,6 +30,7 @@ PACKAGES = (
 EPOCH = "1700000000"
 """SOURCE_DATE_EPOCH of the reproducible archives."""
 
+# The module 99version copies os-release as dracut-systemd does, which needs more of systemd than is here.
 _FIELDS = 'OSTREE_VERSION="43.{build}.0"\nBUILD_ID={build}\n'
 _SCRIPT = """\
 set -eu
@@ -38,11 +39,17 @@ mkdir -p /out /usr/lib/firmware/amd-ucode
 echo microcode > /usr/lib/firmware/amd-ucode/microcode_amd.bin
 mkinitramfs -c gzip -o /out/tools.gzip "$kernel"
 for kind in zstd xz lz4; do SOURCE_DATE_EPOCH={epoch} mkinitramfs -c $kind -o /out/tools.$kind "$kernel"; done
+mkdir -p /usr/lib/dracut/modules.d/99version
+cat > /usr/lib/dracut/modules.d/99version/module-setup.sh << 'end'
+check() {{ return 255; }}
+install() {{ cp /usr/lib/os-release "$initdir/usr/lib/initrd-release"; }}
+end
+chmod +x /usr/lib/dracut/modules.d/99version/module-setup.sh
 cp /usr/lib/os-release /out/os-release
 for build in 20250101 20250108; do
     printf '{fields}' "$build" "$build" | cat /out/os-release - > /usr/lib/os-release
     SOURCE_DATE_EPOCH={epoch} dracut --quiet --force --reproducible --no-hostonly --early-microcode \\
-        --include /usr/lib/os-release /usr/lib/initrd-release --zstd --kver "$kernel" /out/dracut.$build
+        --add version --zstd --kver "$kernel" /out/dracut.$build
 done
 cp /out/os-release /usr/lib/os-release
 dracut --quiet --force --no-hostonly --gzip --kver "$kernel" /out/dracut.plain
