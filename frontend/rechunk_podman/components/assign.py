@@ -29,7 +29,7 @@ from rechunk_podman.components.sources import (
     unclaimed,
     xattr,
 )
-from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
+from rechunk_podman.model import NUMBERS, ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -193,8 +193,9 @@ class _Entries:
 
     def _heads(self, positions: Positions, mtimes: Ints) -> npt.NDArray[np.void]:
         heads = np.empty(len(positions), HEAD)
+        rows = self.board.tree.numbers[positions]
         for name in ("kind", "mode", "uid", "gid", "size"):
-            heads[name] = self.board.tree.column(name)[positions]
+            heads[name] = rows[:, NUMBERS.index(name)]
         heads["mtime"] = mtimes[positions]
         return heads
 

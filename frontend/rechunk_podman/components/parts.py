@@ -18,7 +18,9 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache, reduce
 from hashlib import blake2b
+from operator import or_
 from typing import NamedTuple
 
 import numpy as np
@@ -77,7 +79,7 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
     }
     directories = tree.parent[leaders].astype(np.intp)
     caches = _caches(tree, directories)
-    files: dict[PartKind, dict[int, Members]] = {kind: defaultdict(list) for kind in PartKind}
+    files: dict[int, dict[int, Members]] = {kind: defaultdict(list) for kind in PartKind}
     kinds = _kinds(tree, leaders)
     columns = (leaders, directories, kinds)
     for index, (leader, parent, kind) in enumerate(
@@ -86,12 +88,13 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
         if leader in alone:
             alone[leader].append(index)
         else:
-            files[PartKind(kind)][caches.get(parent, parent)].append(index)
+            files[kind][caches.get(parent, parent)].append(index)
     found = [
         (f"/{tree.paths[leader]}", PartKind(int(kinds[members[0]])), members)
         for leader, members in alone.items()
     ]
-    for chosen, some in files.items():
+    for chosen in PartKind:
+        some = files[chosen]
         mark = " (programs)" if chosen is PartKind.PROGRAMS else ""
         if some:
             parts = _Directories(tree, leaders, sizes.tolist(), some).parts()
@@ -210,17 +213,17 @@ class _Directories:
         paths = self.tree.paths_at(self.leaders[list(direct)]) + self.tree.paths_at(np.array(small, np.intp))
         sizes = [*(self.sizes[index] for index in direct), *(self.totals[child] for child in small)]
         keys = [_key(path.rpartition("/")[2]) for path in paths]
-        todo = [(1, BITS, list(range(len(paths))))]
+        todo = [(1, list(range(len(paths))))]
         while todo:
-            number, bits, items = todo.pop()
-            halves: tuple[Members, Members] = ([], [])
-            if bits and len(items) > 1 and sum(sizes[item] for item in items) > MOST:
+            number, items = todo.pop()
+            first = keys[items[0]]
+            if sum([sizes[item] for item in items]) > MOST and any(keys[item] != first for item in items):
+                # the first bit in which the keys differ
+                bit = reduce(or_, [keys[item] ^ first for item in items]).bit_length() - 1
+                halves: tuple[Members, Members] = ([], [])
                 for item in items:
-                    halves[keys[item] >> (bits - 1) & 1].append(item)
-                if all(halves):
-                    todo += [(2 * number + bit, bits - 1, half) for bit, half in enumerate(halves)]
-                else:
-                    todo.append((number, bits - 1, items))
+                    halves[keys[item] >> bit & 1].append(item)
+                todo += [(2 * number + side, half) for side, half in enumerate(halves)]
                 continue
             members: Members = []
             for item in items:
@@ -235,8 +238,13 @@ def _key(name: str) -> int:
     """Return BITS bits, of which the first are the same for names of one family."""
     family = _FAMILY.match(name)
     stem = name[:1] + name[1:].partition(".")[0]
-    first = _hash("" if family is None else family[0]) >> (BITS - FAMILY_BITS)
+    first = _family_hash("" if family is None else family[0]) >> (BITS - FAMILY_BITS)
     return first << (BITS - FAMILY_BITS) | _hash(stem) & (1 << BITS - FAMILY_BITS) - 1
+
+
+@lru_cache(maxsize=1 << 12)
+def _family_hash(family: str) -> int:
+    return _hash(family)
 
 
 def _hash(text: str) -> int:
