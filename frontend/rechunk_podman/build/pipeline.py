@@ -38,8 +38,7 @@ from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
 from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
-from rechunk_podman.rootfs.selinux import label_tree
-from rechunk_podman.rootfs.selinux import load as load_file_contexts
+from rechunk_podman.rootfs.selinux import label_by_policy
 from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
 
@@ -170,8 +169,7 @@ def prepare(
     if options.clean:
         tree = without_leftovers(root, tree, options.clean)
     if options.selinux == "policy":
-        count = label_tree(tree, load_file_contexts(root))
-        log.info("selinux: %d of %d paths have a label", count, len(tree))
+        label_by_policy(root, tree)
     size = _size(tree, options.max_size)
     log.info("scan: %d paths, %s", len(tree), human_size(size))
     if on_scan is not None:

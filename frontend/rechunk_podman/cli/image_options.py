@@ -5,24 +5,21 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rechunk_podman.cli.file_options import Clean, Groups, KeepMtime, Map, RootMode, Selinux
 from rechunk_podman.cli.options import (
     Adopt,
     Annotation,
     Arch,
     Bootc,
-    Clean,
     CompressionKind,
     CompressionLevel,
     Config,
     Description,
     Fresh,
-    Groups,
     KeepLabel,
-    KeepMtime,
     Label,
     LabelLines,
     ManifestFormat,
-    Map,
     MaxLayers,
     MaxLayerSize,
     MaxSize,
@@ -35,8 +32,6 @@ from rechunk_podman.cli.options import (
     Prune,
     Reuse,
     Revision,
-    RootMode,
-    Selinux,
     SkipSpecialFiles,
     SourceDateEpoch,
     State,

@@ -70,15 +70,6 @@ Previous = Annotated[
 Prune = Annotated[
     list[str] | None, for_input(metavar="PATH", help="Leave PATH out; PATH/ leaves out what it holds.")
 ]
-Clean = Annotated[
-    str | None,
-    for_input(
-        "--clean",
-        metavar="LIST",
-        help="Leave out what these checks of lint find: caches, logs, run-and-tmp, package-journals, "
-        "machine-id; --clean alone: all five.",
-    ),
-]
 Strict = Annotated[
     bool,
     for_input(
@@ -90,36 +81,6 @@ Strict = Annotated[
 SkipSpecialFiles = Annotated[
     bool, for_input("--skip-special-files", help="Leave out sockets, FIFOs and devices.")
 ]
-Map = Annotated[
-    list[str] | None,
-    for_input(
-        "--map",
-        metavar="FILE",
-        help="Component map, TSV, CSV or JSON: a path or glob, its component, maybe an interval. Repeatable.",
-    ),
-]
-Groups = Annotated[
-    list[str] | None,
-    for_input(
-        "--groups",
-        metavar="FILE|NAME",
-        help="Packages and paths that belong together or apart: YAML, hhd-dev/rechunk's meta.yml, or a ready "
-        "group (fonts, gnome, kde, kernel, llvm, mesa, qt). Repeatable.",
-    ),
-]
-Selinux = Annotated[
-    str,
-    for_input(
-        metavar="keep|policy|none",
-        help="Labels of SELinux: those that the files have; those that the image's own policy gives them "
-        "(user.selinux on a path wins); none (the default).",
-    ),
-]
-KeepMtime = Annotated[
-    list[str] | None,
-    for_input(metavar="PATH", help="Leave the times of PATH (and what is below it) as they are."),
-]
-RootMode = Annotated[str | None, for_input(metavar="OCTAL", help="Permissions of / in the image (0755).")]
 Bootc = Annotated[
     bool | None,
     typer.Option(

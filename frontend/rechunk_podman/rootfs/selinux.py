@@ -222,6 +222,12 @@ def _substituted(path: bytes, several: list[tuple[bytes, bytes]]) -> bytes:
     return path
 
 
+def label_by_policy(root: Root, tree: Tree) -> None:
+    """Give every path of a Tree the label of its policy; see label_tree() and load()."""
+    count = label_tree(tree, load(root))
+    log.info("selinux: %d of %d paths have a label", count, len(tree))
+
+
 def load(root: Root) -> FileContexts:
     """Return the labels of the policy that /etc/selinux/config names.
 

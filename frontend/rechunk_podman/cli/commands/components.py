@@ -8,8 +8,9 @@ import typer
 
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
+from rechunk_podman.cli.file_options import Groups, Map
 from rechunk_podman.cli.inputs import absolute_files
-from rechunk_podman.cli.options import Arch, Groups, Json, Map, Prune, Verbose
+from rechunk_podman.cli.options import Arch, Json, Prune, Verbose
 from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
