@@ -201,7 +201,9 @@ def table(root: Path) -> list[str]:
     rows = ["| source | components | files | bytes | the largest |", "|---|---|---|---|---|"]
     for source, members in sorted(sources.items(), key=lambda item: -sum(size for size, _, _ in item[1])):
         members.sort(reverse=True)
-        names = ", ".join(f"`{name}`" for _, name, _ in members[:SHOWN])
+        names = ", ".join(
+            f"`{name if len(name) < 48 else f'{name[:46]}…'}`" for _, name, _ in members[:SHOWN]
+        )
         size, files = sum(size for size, _, _ in members), sum(files for _, _, files in members)
         rows.append(f"| {source} | {len(members)} | {files} | {megabytes(size)} | {names} |")
     loose = found["unclaimed"]
