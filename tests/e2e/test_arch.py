@@ -19,7 +19,20 @@ from support.oci_material import Layout, archive_of, make_tar, member, sha256
 PLATFORMS = ("amd64", "arm64")
 PLACES = ("layout", "archive", "docker-archive", "registry", "registry-bare", "storage")
 
-HONOURED = {"build", "changelog", "diff", "inspect", "lint", "previous", "split", "verify"}
+HONOURED = {
+    *(
+        "build",
+        "changelog",
+        "components",
+        "diff",
+        "history",
+        "inspect",
+        "lint",
+        "previous",
+        "split",
+        "verify",
+    ),
+}
 
 STATUS = "Package: tool-{0}\nStatus: install ok installed\nArchitecture: {0}\nVersion: 1\n"
 
@@ -35,8 +48,13 @@ def two_platforms(folder: Path) -> Path:
     for arch in PLATFORMS:
         layouts[arch] = layout = Layout(folder / arch)
         layout.layer(layer_of(arch))
-        layout.config["architecture"] = arch
+        layout.config.update(architecture=arch, created="2026-01-02T03:04:05Z")
         layout.finish()
+        later = Layout(folder / f"later-{arch}")
+        later.layer(layer_of(arch))
+        later.layer(make_tar([member("etc/later", data=b"later")]))
+        later.config.update(architecture=arch, created="2026-02-03T04:05:06Z")
+        later.finish()
         entries.append({**layout.entry, "platform": {"os": "linux", "architecture": arch}})
     both = Layout(folder / "both")
     for layout in layouts.values():
@@ -142,6 +160,10 @@ def test_the_platform_that_is_asked_for(
     assert json.loads(done.out)["image"] == image
     report = json.loads(storage.rechunk("lint", other, image, *access, "--json").out)
     assert report["findings"] == []
+    history = tmp_path / "history.json"
+    later = other.replace(f"/{arch}", f"/later-{arch}")
+    storage.rechunk("history", image, later, *access, "--output", history)
+    assert sha256(layer_of(arch)) in history.read_text()
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -153,8 +175,11 @@ def test_a_platform_that_is_not_there(
     access = ("--tls-verify=false", "--arch", "s390x")
     calls = [("inspect", image), ("diff", image, image), ("changelog", image, image), ("lint", image, image)]
     calls += [("verify", image, places["DIR"]), ("lint", image)]
+    calls += [("history", image, image, "--output", str(tmp_path / "history.json"))]
+    calls += [("components", image)] if place == "storage" else []
     for command, *words in calls:
-        done = storage.rechunk(command, *words, *access, check=False)
+        words += access[1:] if command == "components" else access
+        done = storage.rechunk(command, *words, check=False)
         assert (done.code, done.out) == (2, ""), (command, done.err)
         assert "s390x" in done.err, done.err
     output = tmp_path / "out"
