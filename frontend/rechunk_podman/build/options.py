@@ -76,7 +76,7 @@ class BuildOptions:
 
     max_layers: int = DEFAULT_MAX_LAYERS
     max_layer_size: int = LARGEST_LAYER
-    parts: bool = True
+    parts: bool = False
     docker: bool = False
     labels: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()

@@ -24,8 +24,8 @@ from rechunk_podman.cli.options import (
     MaxLayerSize,
     MaxSize,
     NoLedger,
-    NoParts,
     Output,
+    Parts,
     PlanOnly,
     Pretty,
     Previous,
@@ -57,7 +57,7 @@ class ImageOptions:
     config: Config = None
     max_layers: MaxLayers = None
     max_layer_size: MaxLayerSize = None
-    no_parts: NoParts = False
+    parts: Parts = False
     label: Label = None
     compression: CompressionKind = None
     previous: Previous = None
@@ -120,7 +120,7 @@ class ImageOptions:
         return BuildOptions(
             max_layers=parse_max_layers(profile),
             max_layer_size=parse_max_layer_size(self.max_layer_size),
-            parts=not self.no_parts,
+            parts=self.parts,
             docker=profile == "docker",
             labels=tuple(self.label or ()),
             annotations=tuple(self.annotation or ()),

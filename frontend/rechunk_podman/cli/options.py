@@ -172,9 +172,9 @@ MaxLayerSize = Annotated[
     for_layers(metavar="SIZE", help="Make no layer larger than SIZE (10GB), if no single file is larger."),
 ]
 
-NoParts = Annotated[
+Parts = Annotated[
     bool,
-    for_layers("--no-parts", help="Lay every component as a whole, though only parts of it change."),
+    for_layers("--parts", help="Divide large components of which updates change only some parts."),
 ]
 
 Fresh = Annotated[bool, for_layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]
