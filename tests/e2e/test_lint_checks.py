@@ -12,8 +12,9 @@ from rechunk_podman.oci.validate.image import validate
 from support import tools
 from support.oci_material import Layout, directory, make_tar, member
 
-#: A file of 10 GB is no matter for a test: tests/unit/lint/test_lint_secrets_limits.py has it.
-NOT_HERE = {"layer-size"}
+#: A file of 10 GB is no matter for a test: tests/unit/lint/test_lint_secrets_limits.py has it. Files that
+#: boot a machine are in tests/unit/lint/test_lint_boot.py.
+NOT_HERE = {"initramfs-reproducible", "initramfs-version", "layer-size", "sealed"}
 
 KEY = f"-----BEGIN {'PRIVATE'} KEY-----\n{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 4}\n"
 WAL = b"SQLite format 3\0" + b"\x10\0\x02\x02" + bytes(80) + b"Packages"

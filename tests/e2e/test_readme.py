@@ -69,5 +69,5 @@ def test_replay(storage: tools.Storage, registry: tools.Registry, repository: Pa
     text = (repository / "README.md").read_text()
     found = re.search(r"`(rechunk-podman simulate [^`]+)`", text)
     assert found
-    done = run(found[1].replace("HISTORY.json.xz", str(history)), storage, registry, tmp_path)
+    done = run(found[1].replace("FILE", str(history)), storage, registry, tmp_path)
     assert "swag" in done.out
