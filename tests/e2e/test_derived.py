@@ -274,7 +274,7 @@ def test_workflow_twice(ground: Ground, bases: tuple[str, str], tmp_path: Path, 
     assert len(hosted.signed) == 4
     old, new = (layers_of(ground.json(f"acme/desktop@{digest}")) for digest in (one, two))
     changed = {digest: size for digest, size in new.items() if digest not in old}
-    assert 0 < sum(changed.values()) < sum(new.values()) / 2
+    assert 0 < len(changed) < len(new) / 2
     assert ground.uploads(before) == len(changed) + 1  # and the config
     assert sum(changed.values()) < sum(new.values()) * 2 / 3
     labels = ground.json(f"acme/desktop@{two}", "--config")["config"]["Labels"]
