@@ -29,9 +29,9 @@ import numpy as np
 from debian_versions import Archive, File, State
 from rechunk_podman.components.parts import cut
 from rechunk_podman.model import Component, ComponentId, Entry, Kind, Part, Tree
+from rechunk_podman.planning.history import parse_history
 from rechunk_podman.planning.layout import lay_out
 from rechunk_podman.planning.ledger import Ledger, decode, encode
-from rechunk_podman.planning.simulate import parse_history
 
 HISTORY = Path(__file__).resolve().parents[1] / "tests" / "data" / "histories" / "webtop-debian-xfce.json.xz"
 

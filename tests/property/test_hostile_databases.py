@@ -40,9 +40,10 @@ from rechunk_podman.packages.rpm.reader import _package as package_of
 from rechunk_podman.packages.ruby import reader as ruby
 from rechunk_podman.packages.xbps import reader as xbps
 from rechunk_podman.planning.codec import seal, unseal
+from rechunk_podman.planning.history import parse_history
 from rechunk_podman.planning.ledger import FORMAT, Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
-from rechunk_podman.planning.simulate import parse_history, replay
+from rechunk_podman.planning.simulate import replay
 from rechunk_podman.rootfs.root import Root
 from support.assigning import make
 from support.embedded import jar, program
