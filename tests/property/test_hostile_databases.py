@@ -191,7 +191,7 @@ def read_xbps(data: bytes) -> None:
 
 def read_ledger(data: bytes) -> None:
     """Decode a damaged text, and one whose checksum is right: the damaged columns of a sound Ledger."""
-    raw, columns = unseal(FORMAT, ledger())
+    _, raw, columns = unseal([FORMAT], ledger())
     chance = random.Random(zlib.crc32(data))
     chosen = chance.randrange(len(columns))
     columns[chosen] = damaged(columns[chosen], chance)
