@@ -266,12 +266,14 @@ def test_untagged_images_of_a_killed_split_go_and_others_stay(
         storage.run("podman", "untag", name)
     own, other, earlier = made
     config = storage.run("skopeo", "inspect", "--config", "--raw", f"containers-storage:@{own}").out
-    container, cut = (storage.run("buildah", "from", "--pull-never", small(1)).out.strip() for _ in range(2))
+    starts = (small(1), small(1), own)  # the last stage of a build begins with the result
+    container, *cut = (storage.run("buildah", "from", "--pull-never", name).out.strip() for name in starts)
     listed = json.loads(storage.run("buildah", "containers", "--json").out)
     ids = {item["containername"]: item["id"] for item in listed}
     # as buildah leaves it if it is killed before it has written down what it makes
     store = json.loads(storage.run("buildah", "info").out)["store"]["GraphRoot"]
-    Path(store, "overlay-containers", ids[cut], "userdata/buildah.json").unlink()
+    for name in cut:
+        Path(store, "overlay-containers", ids[name], "userdata/buildah.json").unlink()
     work = place.folder / "tmp/rechunk-podman.tmp-aaaaaaaa"
     work.mkdir(mode=0o700)
     record = {"split": True, "untagged": [earlier], "bases": [small(1)], "env": dict(storage.env)}
@@ -279,8 +281,10 @@ def test_untagged_images_of_a_killed_split_go_and_others_stay(
     (work / "result.json").write_text(json.dumps({"format": 1, "config": config}))
     try:
         done = tools.run(*tools.RECHUNK, "clean", env=place.env)
-        assert done.out.splitlines() == [
-            f"removed the working container {ids[cut][:12]}",
+        assert sorted(done.out.splitlines()[:2]) == sorted(
+            f"removed the working container {ids[name][:12]}" for name in cut
+        )
+        assert done.out.splitlines()[2:] == [
             f"removed the untagged image {own[:12]}",
             f"removed the directory {work}",
         ]

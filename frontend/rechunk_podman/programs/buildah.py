@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import re
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,21 +39,6 @@ def parse_version(text: str) -> Version:
     if match is None:
         raise ToolError("buildah does not tell its version", context=[text[:200]])
     return tuple(int(part) for part in match[1].split("."))
-
-
-@contextmanager
-def removing_containers(
-    volume: str, env: Mapping[str, str], before: Collection[str], images: Collection[str]
-) -> Iterator[None]:
-    """Remove the working containers that a build leaves behind; see remove_containers().
-
-    buildah 1.28 keeps, mounted, the containers of stages without instructions even when the build succeeds;
-    others stay when it is interrupted.
-    """
-    try:
-        yield
-    finally:
-        remove_containers(volume, env, before, images)
 
 
 def container_ids(env: Mapping[str, str]) -> tuple[str, ...]:

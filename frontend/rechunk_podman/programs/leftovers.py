@@ -162,12 +162,9 @@ def _undo(path: str) -> list[str]:
             unmount(changes.image, env)
             done.append(f"the mount of image {changes.image[:12]}")
         if changes.split:
-            if changes.bases and which("buildah") is not None:
-                left = buildah.remove_containers(path, env, changes.containers, changes.bases)
-                done += [f"the working container {name[:12]}" for name in left]
-            done += [
-                f"the untagged image {name[:12]}" for name in remove_untagged(path, changes.untagged, env)
-            ]
+            containers, images = _remove_made(path, changes, env)
+            done += [f"the working container {name[:12]}" for name in containers]
+            done += [f"the untagged image {name[:12]}" for name in images]
     except ToolError as error:
         log.warning("what a killed run left is still there: %s", "; ".join((error.message, *error.context)))
     return done
@@ -201,11 +198,17 @@ def split_recorded(
     containers: Sequence[str] = (),
     bases: Sequence[str] = (),
 ) -> Iterator[None]:
-    """Record that a split in the directory `work` makes an image; if it fails, remove its untagged images.
+    """Record that a split in the directory `work` makes an image, and remove what it leaves.
+
+    These are its working containers (buildah 1.28 keeps, mounted, those of stages without instructions, even
+    if the build succeeds) and, if it fails, its untagged images.
 
     Args:
         untagged: ids of the images that had no name before the split; they stay.
         containers, bases: see Changes.
+
+    Raises:
+        ToolError: the split succeeded, and buildah or podman cannot remove its working containers.
     """
     changes = Changes(split=True, untagged=tuple(untagged), containers=tuple(containers), bases=tuple(bases))
     changes.record(work)
@@ -213,10 +216,28 @@ def split_recorded(
         yield
     except BaseException:
         try:
-            remove_untagged(work, untagged, env)
+            _remove_made(work, changes, env)
         except ToolError as error:
-            log.warning("untagged images may be left behind: %s", error.message)
+            log.warning("containers or untagged images may be left behind: %s", error.message)
         raise
+    if bases:
+        buildah.remove_containers(work, env, containers, bases)
+
+
+def _remove_made(work: str, changes: Changes, env: Mapping[str, str]) -> tuple[list[str], list[str]]:
+    """Remove the working containers and untagged images of a split that failed; return their ids.
+
+    The containers go first, since an image stays while a container has it. The last stage begins with the
+    result itself, which may have no name yet.
+
+    Raises:
+        ToolError: podman or buildah failed.
+    """
+    images = _made_images(work, changes.untagged, env)
+    containers: list[str] = []
+    if changes.bases and which("buildah") is not None:
+        containers = buildah.remove_containers(work, env, changes.containers, (*changes.bases, *images))
+    return containers, _remove_images(images, env)
 
 
 def untagged_images(env: Mapping[str, str]) -> tuple[str, ...]:
@@ -227,13 +248,13 @@ def untagged_images(env: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.removeprefix("sha256:") for name in listed))
 
 
-def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """Remove the untagged images that a split in the directory `work` made; return their ids.
+def _made_images(work: str, before: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """Return the ids of the untagged images that a split in the directory `work` made.
 
     Such an image has the id of the result, or its layers and labels: buildah writes a config of its own.
 
     Args:
-        before: ids of images that stay in any case.
+        before: ids of images that are of others in any case.
 
     Raises:
         ToolError: podman failed.
@@ -245,10 +266,14 @@ def remove_untagged(work: str, before: Sequence[str], env: Mapping[str, str]) ->
     document = json.loads(config)
     layers = (document.get("rootfs") or {}).get("diff_ids")
     labels = _without_buildahs((document.get("config") or {}).get("Labels"))
+    new = set(untagged_images(env)) - set(before)
+    return sorted(name for name in new if name == own or _facts(name, env) == (layers, labels))
+
+
+def _remove_images(images: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """Remove images; return the ids of those that no container has and that have no name."""
     removed = []
-    for name in set(untagged_images(env)) - set(before):
-        if name != own and _facts(name, env) != (layers, labels):
-            continue
+    for name in images:
         try:
             with signals_deferred():
                 run(["podman", "image", "rm", name], env=env)

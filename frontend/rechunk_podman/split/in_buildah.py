@@ -92,10 +92,7 @@ def split_in_buildah(task: Task, progress: Progress, *, chunker: str, pull: bool
             output=f"oci-archive:{CONTEXT}/{containerfile.ARCHIVE_FILE}",
         )
         before, bases = buildah.container_ids(env), (task.image.id, chunker)
-        with (
-            split_recorded(context, task.untagged, env, containers=before, bases=bases),
-            buildah.removing_containers(context, env, before, bases),
-        ):
+        with split_recorded(context, task.untagged, env, containers=before, bases=bases):
             return _build(job, command, context, env, Meter(progress))
 
 
