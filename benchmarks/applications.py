@@ -1,4 +1,4 @@
-"""What an update of an application costs, by how its image is laid into layers.
+"""The bytes of an update of an application, for several ways to lay its image into layers.
 
     python benchmarks/applications.py [--kind node --kind python] [--layers 64] [--write]
 
@@ -28,6 +28,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
+from figures import write_figures
 from images import debian
 from images.cache import cached, call, need
 
@@ -244,9 +245,7 @@ def main() -> None:
             print(*found, sep="\n", flush=True)
             rows += found
     if options.write:
-        text = DOCUMENT.read_text()
-        before, rest = text.split(BEGIN)
-        DOCUMENT.write_text(f"{before}{BEGIN}{chr(10).join(rows)}\n{END}{rest.split(END)[1]}")
+        write_figures(DOCUMENT, BEGIN, END, "\n".join([*rows, ""]))
 
 
 if __name__ == "__main__":

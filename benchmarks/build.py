@@ -1,4 +1,4 @@
-"""What `rechunk-podman build` takes beside a program that only hashes and writes, and beside chunkah.
+"""Time and memory of `rechunk-podman build` beside a program that only hashes and writes, and beside chunkah.
 
     python benchmarks/build.py [--chunkah PROGRAM] [--runs 7] [--trees NAME,…] [--threads N] [--write]
 
@@ -38,6 +38,7 @@ from pathlib import Path
 
 import rechunk_podman
 import trees
+from figures import write_figures
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
@@ -54,7 +55,12 @@ GOAL_WALL, GOAL_PROCESSOR, GOAL_MEMORY = 0.6, 0.75, 1.5
 
 @dataclass(frozen=True)
 class Taken:
-    """One run: seconds, seconds of processors, MiB of memory."""
+    """The cost of a run.
+
+    wall: seconds.
+    processor: seconds of all processors.
+    memory: MiB at the peak.
+    """
 
     wall: float
     processor: float
@@ -62,7 +68,7 @@ class Taken:
 
 
 Runs = dict[str, list[Taken]]
-"""What was run -> its runs."""
+"""Name of a command -> the costs of its runs."""
 
 
 def commands(tree: Path, output: Path, threads: int, chunkah: Path | None) -> dict[str, list[str]]:
@@ -199,9 +205,7 @@ def main() -> int:
             text += f"\n{name}: {size / 1e9:.1f} GB, {paths:,} paths\n\n{head}{rows}\n{goals(runs)}"
     print(text)
     if options.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCUMENT.write_text(before + BEGIN + text + END + after)
+        write_figures(DOCUMENT, BEGIN, END, text)
     return 0
 
 

@@ -38,6 +38,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import plain
+from figures import write_figures
 from images import forky
 from images import storage as images_storage
 from images.cache import call
@@ -325,9 +326,7 @@ def main() -> int:
     )
     print(text)
     if options.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCUMENT.write_text(before + BEGIN + text + END + after)
+        write_figures(DOCUMENT, BEGIN, END, text)
     return 0
 
 

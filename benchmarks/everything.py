@@ -1,4 +1,4 @@
-"""One image with everything at once: who owns its files, and what an update of one thing of each kind costs.
+"""The owners of the files of an image with everything at once, and the bytes of an update of each kind.
 
     python benchmarks/everything.py [--layers 64] [--alpine minirootfs.tar.gz] [--write]
 
@@ -35,6 +35,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
 from applications import DOCUMENT, MODULES, UPDATES, WHEELS, application, build, compressed
+from figures import write_figures
 from images import debian
 from images.cache import cached, call, need
 from support.flatpak import Flatpak
@@ -284,9 +285,7 @@ def main() -> None:
     lines += ["| update | files that changed | bytes of these | layers that travel | ratio | how many |"]
     lines += ["|---|---|---|---|---|---|", *rows]
     if options.write:
-        text = DOCUMENT.read_text()
-        before, rest = text.split(BEGIN)
-        DOCUMENT.write_text(f"{before}{BEGIN}{chr(10).join(lines)}\n{END}{rest.split(END)[1]}")
+        write_figures(DOCUMENT, BEGIN, END, "\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,7 @@ from pathlib import Path
 from typing import Any
 
 import trees
+from figures import write_figures
 from images.cache import cached, call, need, pack
 from images.debian import MIRROR, SECURITY_MIRROR, SUITE, bootstrap
 from images.storage import import_tar
@@ -354,9 +355,7 @@ def main() -> int:
     text = table(runs, said, size, "ext4 on a loop device, registry on loopback")
     print(text)
     if options.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCUMENT.write_text(before + BEGIN + text + END + after)
+        write_figures(DOCUMENT, BEGIN, END, text)
     return 0
 
 

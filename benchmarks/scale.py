@@ -1,4 +1,4 @@
-"""Whether time and memory grow linearly with the number of files: `build` of trees of files of no package.
+"""Growth of the time and memory of `build` with the number of files, on trees of files of no package.
 
     python benchmarks/scale.py [--files 30000,300000,3000000] [--runs 3] [--plan-only] [--write]
 
@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import trees
+from figures import write_figures
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- scale figures: begin -->\n", "<!-- scale figures: end -->\n"
@@ -34,7 +35,7 @@ MOST = {60_000: 70, 300_000: 150, 3_000_000: 1024}
 
 @dataclass(frozen=True)
 class Cost:
-    """What a build took: seconds of wall time and of the processors, bytes at the peak."""
+    """The cost of a build: seconds of wall time and of all processors, and bytes of memory at the peak."""
 
     wall: float
     processor: float
@@ -117,9 +118,7 @@ def main() -> int:
     text = table(costs, start)
     print(text)
     if options.write:
-        before, _, rest = DOCUMENT.read_text().partition(BEGIN)
-        _, _, after = rest.partition(END)
-        DOCUMENT.write_text(before + BEGIN + text + END + after)
+        write_figures(DOCUMENT, BEGIN, END, text)
     return 0
 
 

@@ -21,7 +21,11 @@ _SHORT = 20
 
 
 class _Claim(NamedTuple):
-    """What a package records of a file that others list, too. algorithm: 0 if it records no digest."""
+    """The record of one package about a file that others list, too.
+
+    number: of the component of the package.
+    algorithm: the key of the digest in ALGORITHMS; 0 if the package records no digest.
+    """
 
     number: int
     algorithm: int
