@@ -362,6 +362,7 @@ class Component:
     built: epoch seconds, the newest build time of its packages; None if unknown.
     placement: the place that a user asks for; a Ledger does not record it.
     parts: every position is in exactly one of them; none if the component is not to be divided.
+    members: the components that this fold stands for (planning/folding.py); none if it is one itself.
     positions: of its paths in the Tree, in order, without ancestor directories that it shares with others.
     """
 
@@ -374,6 +375,7 @@ class Component:
     built: int | None = None
     placement: Placement = Placement.SHARED
     parts: tuple[Part, ...] = ()
+    members: tuple[Component, ...] = field(default=(), repr=False)
     positions: Positions = field(default_factory=lambda: NO_POSITIONS, repr=False, compare=False)
 
 

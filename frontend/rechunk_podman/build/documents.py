@@ -12,6 +12,7 @@ from rechunk_podman.build.image_ledger import expected_layers, stability_of
 from rechunk_podman.build.pipeline import Prepared
 from rechunk_podman.model import ComponentId
 from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.planning.folding import unfold
 
 
 def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
@@ -24,11 +25,12 @@ def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
     document = json.loads(manifest)
     # The last element is for the root directory, whose position is -1.
     sizes = np.append(prepared.tree.column("size"), 0)
+    by_id = prepared.units
     stability: dict[ComponentId, float] = {}
     for layer in prepared.plan.layers:
-        for ident in layer.components:
-            least = stability.get(ident.whole, 1.0)
-            stability[ident.whole] = min(least, stability_of(layer))
+        for unit in unfold(by_id[ident] for ident in layer.components):
+            least = stability.get(unit.id.whole, 1.0)
+            stability[unit.id.whole] = min(least, stability_of(layer))
     document["components"] = {
         str(component.id): {
             "file_count": len(component.positions),
@@ -57,7 +59,8 @@ def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, An
         if diff_id is not None:
             document["diff_id"] = diff_id
         document["fee"] = layer.fee
-        document["components"] = [{"id": str(ident), "size": by_id[ident].size} for ident in layer.components]
+        held = sorted(unfold(by_id[ident] for ident in layer.components), key=lambda unit: unit.id)
+        document["components"] = [{"id": str(unit.id), "size": unit.size} for unit in held]
         layers.append(document)
     return {
         "max_layers": prepared.max_layers,

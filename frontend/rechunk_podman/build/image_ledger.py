@@ -23,6 +23,7 @@ from rechunk_podman.oci.spec import (
     Layer,
 )
 from rechunk_podman.planning import ledger as ledgers
+from rechunk_podman.planning.folding import unfold
 from rechunk_podman.planning.ledger import Ledger, LedgerError
 
 log = logging.getLogger("rechunk_podman")
@@ -45,6 +46,16 @@ ANNOTATION_LIMIT = 1024
 CHUNKAH_LIMIT = 16 * 1024
 """The largest annotation in chunkah's form, in bytes. chunkah has no limit; scripts find packages in it."""
 
+CHUNKAH_TOTAL = 1 << 20
+"""The largest total of these annotations. Registries and clients refuse manifests of more than 4 MiB
+(distribution, registry/handlers/manifests.go; containers/image, internal/iolimits)."""
+
+COMMENTS = 12 * 1024
+"""The largest total of the comments of layers while each may have LEAST_COMMENT, in bytes."""
+
+LEAST_COMMENT, MOST_COMMENT = 32, 96
+"""Bounds of the largest comment of a layer, in bytes."""
+
 
 @dataclass(frozen=True, slots=True)
 class Found:
@@ -57,13 +68,19 @@ class Found:
     derived: bool
 
 
-def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component]) -> dict[str, str]:
+def layer_annotations(
+    layer: PlannedLayer, by_id: Mapping[ComponentId, Component], layers: int = 1
+) -> dict[str, str]:
     """Return a layer's annotations: its components, the largest first, and its stability (0..1).
+
+    Args:
+        layers: the number of layers of the image, which share CHUNKAH_TOTAL.
 
     Both are written twice, the second time in chunkah's form (its src/ocibuilder.rs): names separated by
     spaces, three decimals; there, parts have the name of their component.
     """
-    largest = sorted(layer.components, key=lambda ident: (-by_id[ident].size, ident))
+    held = unfold(by_id[ident] for ident in layer.components)
+    largest = [one.id for one in sorted(held, key=lambda one: (-one.size, one.id))]
     names = [str(ident).encode("utf-8", "replace").decode() for ident in largest]
     wholes = dict.fromkeys(str(ident.whole).encode("utf-8", "replace").decode() for ident in largest)
     single_words = ["_".join(name.split()) for name in wholes]
@@ -71,7 +88,7 @@ def layer_annotations(layer: PlannedLayer, by_id: Mapping[ComponentId, Component
     return {
         ANNOTATION_COMPONENT: ",".join(_fitting(names, ANNOTATION_LIMIT)),
         ANNOTATION_STABILITY: stability,
-        CHUNKAH_COMPONENT: " ".join(_fitting(single_words, CHUNKAH_LIMIT)),
+        CHUNKAH_COMPONENT: " ".join(_fitting(single_words, min(CHUNKAH_LIMIT, CHUNKAH_TOTAL // layers))),
         CHUNKAH_STABILITY: stability,
     }
 
@@ -99,11 +116,14 @@ def layer_history(
     Args:
         kept: diff_ids of the layers that another tool made.
     """
+    limit = min(max(COMMENTS // max(len(layers), 1), LEAST_COMMENT), MOST_COMMENT)
     return [
         HistoryEntry(
             created_by=KEPT_CREATED_BY if layer.diff_id in kept else CREATED_BY,
             comment=layer_comment(
-                [(ident, by_id[ident].size) for ident in planned.components], layer.diff_id
+                [(one.id, one.size) for one in unfold(by_id[ident] for ident in planned.components)],
+                layer.diff_id,
+                limit=limit,
             ),
         )
         for planned, layer in zip(plan.layers, layers, strict=True)

@@ -33,6 +33,7 @@ from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
 from rechunk_podman.oci.write.image import LayerSpec, write_image
 from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.oci.write.stream import TarSource
+from rechunk_podman.planning.folding import has_room
 from rechunk_podman.planning.layout import Layout, lay_out
 from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
 from rechunk_podman.planning.on_kept import plan_on_kept
@@ -203,7 +204,7 @@ def prepare(
     memory = [ledger for ledger in (source.previous, source.base) if ledger is not None]
     now = max(created, built, *(date for ledger in memory for date in ledger.dates[-1:]))
     kept: tuple[KeptLayer, ...] = ()
-    if source.base is not None or source.foreign is None:
+    if source.base is not None or source.foreign is None or not has_room(components, source.previous):
         layout = lay_out(
             components,
             source.previous,
@@ -237,6 +238,10 @@ def prepare(
     in_parts = [unit for unit in layout.units if unit.id.part]
     if in_parts:
         log.info("plan: %d components in parts", len({unit.id.whole for unit in in_parts}))
+    folds = [unit for unit in layout.units if unit.members]
+    if folds:
+        folded = sum(len(unit.members) for unit in folds)
+        log.info("plan: %d components folded into %d, for the Ledger's size", folded, len(folds))
     log.info("plan: %d layers, %s", len(made.layers), "from memory" if memory else "without memory")
     for note in made.notes:
         log.info("plan: %s", note)
@@ -278,7 +283,7 @@ def build(
             LayerSpec(
                 np.concatenate([by_id[ident].positions for ident in layer.components]),
                 sum(by_id[ident].size for ident in layer.components),
-                record.layer_annotations(layer, by_id),
+                record.layer_annotations(layer, by_id, len(expected)),
                 diff_id,
                 None if diff_id is None else kept.get(diff_id),
             )

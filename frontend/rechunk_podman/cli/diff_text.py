@@ -14,7 +14,6 @@ from rechunk_podman.explain.download import (
     RECOMPRESSED,
     UNCHANGED,
     UNKNOWN,
-    ComponentUpdate,
     LayerUpdate,
     Update,
 )
@@ -28,9 +27,10 @@ CHANGES = 40
 
 def contents(layer: LayerFacts) -> str:
     """Return the first components of a layer; if they are unknown, the command that made the layer."""
-    if not layer.components:
-        return layer.created_by or "(nothing is said of it)"
-    return first_of(layer.components, layer.more)
+    if not layer.held:
+        more = plural(layer.more, "component")
+        return more if layer.more else layer.created_by or "(nothing is said of it)"
+    return first_of([held.text for held in layer.held], layer.more)
 
 
 def reason(entry: LayerUpdate) -> str:
@@ -40,16 +40,16 @@ def reason(entry: LayerUpdate) -> str:
     if not entry.components:
         return f"new layer: {contents(entry.layer)}"
     parts = [
-        f"{status}: {first_of([change_text(component) for component in found])}"
+        f"{status}: {first_of([component.text for component in found])}"
         for status in (CHANGED, NEW)
         if (found := entry.of(status))
     ]
     if entry.removed:
         parts.append(f"removed: {first_of(entry.removed)}")
-    unknown = _names(entry.of(UNKNOWN))
+    unknown = [component.held.text for component in entry.of(UNKNOWN)]
     if unknown or entry.layer.more:
         parts.append(f"something in: {first_of(unknown, entry.layer.more)}")
-    riders = _names(entry.of(UNCHANGED))
+    riders = [component.held.folded for component in entry.of(UNCHANGED)]
     if riders:
         text = f"along for the ride{_ride(entry)}: {first_of(riders)}"
         if not parts:
@@ -60,22 +60,10 @@ def reason(entry: LayerUpdate) -> str:
     return "; ".join(parts)
 
 
-def _names(components: Sequence[ComponentUpdate]) -> list[str]:
-    return [component.name for component in components]
-
-
 def _ride(entry: LayerUpdate) -> str:
     if entry.ride_known:
         return f" ({human_size(entry.ride_bytes)})"
     return f" (at least {human_size(entry.ride_bytes)})" if entry.ride_bytes else ""
-
-
-def change_text(component: ComponentUpdate) -> str:
-    """Return the name of a component, and its versions if they are known."""
-    old, new = component.old_version, component.new_version
-    if old and new and old != new:
-        return f"{component.name} {old} → {new}"
-    return f"{component.name} {new or old}".rstrip()
 
 
 def change_lines(update: Update) -> list[str]:
@@ -89,7 +77,7 @@ def change_lines(update: Update) -> list[str]:
     for title, found in groups.items():
         if found:
             lines.append(f"{title}: {len(found)}")
-            lines += shortened([change_text(c) for c in found], CHANGES, "--json prints all")
+            lines += shortened([component.text for component in found], CHANGES, "--json prints all")
     return lines
 
 

@@ -20,7 +20,7 @@ COLUMNS = ("layer", "size", "components")
 def storage_document(result: SplitResult) -> dict[str, Any]:
     """Return the result of split to storage or a file, for --json."""
     (image,) = result.images
-    keys = ("diff_id", "size", "components", "more")
+    keys = ("diff_id", "size", "components", "more", "parts")
     layers = [{key: layer[key] for key in keys} for layer in _layers(image)]
     document = {
         "image": result.name,
@@ -54,6 +54,7 @@ def _pushed(image: SplitImage) -> dict[str, Any]:
 
 
 def _layers(image: SplitImage) -> list[dict[str, Any]]:
+    from rechunk_podman.explain.held import whole_of
     from rechunk_podman.explain.inspect import describe
 
     return [
@@ -62,8 +63,9 @@ def _layers(image: SplitImage) -> list[dict[str, Any]]:
             "digest": layer.descriptor.digest,
             "size": layer.descriptor.size,
             "reused": layer.descriptor.digest in image.reused,
-            "components": _largest_first(facts, layer),
+            "components": list(dict.fromkeys(map(whole_of, _largest_first(facts, layer)))),
             "more": facts.more,
+            "parts": {held.id: list(held.parts) for held in facts.held if held.parts},
         }
         for facts, layer in zip(describe(image.record).layers, image.record.layers, strict=True)
         if layer.descriptor is not None
@@ -71,7 +73,7 @@ def _layers(image: SplitImage) -> list[dict[str, Any]]:
 
 
 def _largest_first(facts: LayerFacts, layer: LayerRecord) -> list[str]:
-    """Return the ids of a layer's components; the largest (named in its comment) come first."""
+    """Return the names of a layer's units; the largest (named in its comment) come first."""
     from rechunk_podman.explain.inspect import parse_comment
 
     comment = "" if layer.history is None else layer.history.comment
@@ -79,10 +81,18 @@ def _largest_first(facts: LayerFacts, layer: LayerRecord) -> list[str]:
     return [*named, *(name for name in facts.components if name not in named)]
 
 
+def _with_parts(layer: dict[str, Any]) -> list[str]:
+    """Return the ids of a layer's components, each with the names of the parts that are there."""
+    parts = layer["parts"]
+    return [
+        f"{ident}: {first_of(parts[ident])}" if ident in parts else ident for ident in layer["components"]
+    ]
+
+
 def print_layers(document: dict[str, Any]) -> None:
     """Print a storage_document() as a table: layer, size, components, and a total."""
     rows = [
-        (str(number), human_size(layer["size"]), first_of(layer["components"], layer["more"]))
+        (str(number), human_size(layer["size"]), first_of(_with_parts(layer), layer["more"]))
         for number, layer in enumerate(document["layers"], 1)
     ]
     total = (str(len(rows)), human_size(document["size"]), f"{len(rows)} layers in all")

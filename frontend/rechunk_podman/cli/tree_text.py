@@ -10,13 +10,13 @@ from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
 
 def tree_lines(facts: ImageFacts) -> Iterator[str]:
     """Yield the lines: the image, below it each layer, below each layer its components."""
-    versions = {} if facts.ledger is None else {str(i): e.version for i, e in facts.ledger.components.items()}
+    versions = facts.units.versions
     yield f"{facts.name}  {size_of(facts.size, '')}".rstrip()
     for layer in facts.layers:
         last = layer is facts.layers[-1]
         yield f"{'└─' if last else '├─'} {_layer(layer)}"
         below = "   " if last else "│  "
-        leaves = [f"{name}  {versions.get(name, '')}".rstrip() for name in layer.components]
+        leaves = [f"{held.text}  {versions.get(held.id, '')}".rstrip() for held in layer.held]
         if layer.more:
             leaves.append(f"and {layer.more} more")
         for number, leaf in enumerate(leaves, 1):

@@ -14,7 +14,7 @@ from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Rule
 from rechunk_podman.components.content import digest_missing
 from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint
 from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, steady_mtimes, will_change
-from rechunk_podman.components.parts import cut
+from rechunk_podman.components.parts import Piece, cut
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import (
     bigfiles,
@@ -165,6 +165,18 @@ def _learn_changes(board: Board) -> None:
         board.drafts[owner].changes = board.drafts[package].changes
 
 
+def tar_sizes(board: Board, positions: Positions) -> Ints:
+    """Estimate the bytes of each tar entry: a header, padded content, and PAX records of xattrs."""
+    contents = np.where(board.leader[positions] != positions, 0, board.size[positions])
+    return np.asarray(512 * (1 + -(-contents // 512)) + 1024 * board.attributed[positions])
+
+
+def pieces(board: Board, own: Positions) -> tuple[Piece, ...]:
+    """Return the parts of the component at these positions; none if they would be less than two."""
+    found = cut(board.tree, own, tar_sizes(board, own))
+    return found if len(found) > 1 else ()
+
+
 def _root_component(tree: Tree, mode: int) -> Component:
     entry = tree.root._replace(kind=Kind.DIRECTORY, mode=mode, uid=0, gid=0, size=0, xattrs=())
     hasher = new_fingerprint()
@@ -225,14 +237,9 @@ class _Entries:
                 hasher.update(self._block(positions[start : start + _PATHS_AT_ONCE], mtimes))
         return hasher.digest()
 
-    def tar_sizes(self, positions: Positions) -> Ints:
-        """Estimate the bytes of each tar entry: a header, padded content, and PAX records of xattrs."""
-        contents = np.where(self.is_link[positions], 0, self.board.size[positions])
-        return np.asarray(512 * (1 + -(-contents // 512)) + 1024 * self.board.attributed[positions])
-
     def tar_size(self, positions: Positions) -> int:
         """Estimate the bytes of the tar entries at these positions."""
-        return int(self.tar_sizes(positions).sum())
+        return int(tar_sizes(self.board, positions).sum())
 
 
 def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]:
@@ -268,10 +275,7 @@ def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
 
 
 def _parts(entries: _Entries, own: Positions) -> tuple[Part, ...]:
-    pieces = cut(entries.board.tree, own, entries.tar_sizes(own))
-    if len(pieces) < 2:
-        return ()
     return tuple(
         Part(name, entries.tar_size(own), entries.fingerprint(own, entries.steady), kind, own)
-        for name, kind, own in pieces
+        for name, kind, own in pieces(entries.board, own)
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rechunk_podman.components.assign import ROOT_ID, SOURCES, claim_all
+import numpy as np
+
+from rechunk_podman.components.assign import ROOT_ID, SOURCES, claim_all, pieces
 from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Rules, Source
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import xattr
@@ -24,6 +26,7 @@ class Why:
     records: the records that decided, the outermost first: a file or database, a group or package, …
     follows: other paths that decide for this one: the first name of a hard link, the .py of byte code.
     package: id of the component whose package describes the file; "" if none does.
+    part: the name of the part of the component that holds it; "" if the component has no parts.
     """
 
     path: str
@@ -32,6 +35,7 @@ class Why:
     records: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
     package: str = ""
+    part: str = ""
 
 
 class WatchingBoard(Board):
@@ -107,7 +111,10 @@ def _why(board: WatchingBoard, path: str, follows: Sequence[str]) -> Why:
             records.append(f"the group has all of {board.drafts[number].id}")
     describing = int(board.described_by[board.watched])
     package = "" if describing == NOBODY else str(board.drafts[describing].id)
-    return Why(path, str(ident), rule, tuple(records), tuple(follows), package)
+    own = np.flatnonzero((board.owner == owner) & ~board.inner)
+    position = board.position[path]
+    part = next((piece.name for piece in pieces(board, own) if position in piece.positions), "")
+    return Why(path, str(ident), rule, tuple(records), tuple(follows), package, part)
 
 
 def _marked(board: Board) -> str:

@@ -21,6 +21,7 @@ from rechunk_podman.explain.download import (
     Update,
 )
 from rechunk_podman.explain.files import Differences
+from rechunk_podman.explain.held import Held
 from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
 from rechunk_podman.oci.text import format_time
 from rechunk_podman.oci.validate.image import Report
@@ -30,7 +31,7 @@ from rechunk_podman.planning.ledger import FORMAT, Ledger
 def image_document(facts: ImageFacts) -> dict[str, Any]:
     """Return the document of `inspect`."""
     config, ledger, problem = facts.record.config, facts.ledger, facts.problem
-    versions = {} if ledger is None else {str(i): entry.version for i, entry in ledger.components.items()}
+    versions = facts.units.versions
     return {
         "name": facts.name,
         "digest": facts.record.digest,
@@ -44,7 +45,10 @@ def image_document(facts: ImageFacts) -> dict[str, Any]:
                 **_blob(layer),
                 "media_type": layer.media_type,
                 "compressed": layer.compressed,
-                "components": [{"id": n, "version": versions.get(n, "")} for n in layer.components],
+                "components": [
+                    {"id": held.id, "version": versions.get(held.id, ""), **_parts(held)}
+                    for held in layer.held
+                ],
                 "rate": layer.rate,
                 "expected_bytes": layer.expected,
             }
@@ -60,7 +64,7 @@ def _ledger(facts: ImageFacts, ledger: Ledger) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "bytes": facts.ledger_bytes,
-        "components": len(ledger.components),
+        "components": facts.components,
         "layers": len(ledger.layers),
         "derived": facts.derived,
         "tar_format": ledger.tar_format,
@@ -163,7 +167,13 @@ def _component(component: ComponentUpdate) -> dict[str, Any]:
         "id": component.name,
         "old_version": component.old_version,
         "new_version": component.new_version,
+        **_parts(component.held),
     }
+
+
+def _parts(held: Held) -> dict[str, list[str]]:
+    """Return the key `parts` if not all of a component is meant."""
+    return {"parts": list(held.parts)} if held.parts else {}
 
 
 def files_document(found: Differences) -> dict[str, Any]:

@@ -6,9 +6,10 @@ anew) counts as downloaded: containers/storage recognises it only if it has reco
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
+from rechunk_podman.explain.held import Held, whole_of
 from rechunk_podman.explain.inspect import ImageFacts, LayerFacts
 from rechunk_podman.planning.ledger import ComponentRecord
 
@@ -22,12 +23,30 @@ NEW, UNCHANGED, UNKNOWN = "new", "unchanged", "unknown"
 
 @dataclass(frozen=True, slots=True)
 class ComponentUpdate:
-    """A component. status: CHANGED, NEW, UNCHANGED, UNKNOWN or "removed". Versions are "" if unknown."""
+    """A component, or those of its parts that have one status.
 
-    name: str
+    status: CHANGED, NEW, UNCHANGED, UNKNOWN or "removed".
+    old_version, new_version: "" if unknown.
+    """
+
+    held: Held
     status: str
     old_version: str = ""
     new_version: str = ""
+
+    @property
+    def name(self) -> str:
+        """The id of the component."""
+        return self.held.id
+
+    @property
+    def text(self) -> str:
+        """Its name, versions if they are known, and its parts."""
+        old, new = self.old_version, self.new_version
+        versions = f"{old} → {new}" if old and new and old != new else new or old
+        held = self.held
+        parts = f" ({replace(held, id='').text.removeprefix(': ')})" if held.parts else ""
+        return f"{self.name} {versions}".rstrip() + parts
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,10 +121,35 @@ class Update:
         return 0 if first is None else sum(entry.layer.size or 0 for entry in self.layers[first - 1 :])
 
     def components(self, status: str) -> list[ComponentUpdate]:
-        """Return the components of one status in the whole image, sorted by name."""
-        return sorted(
-            (component for entry in self.layers for component in entry.of(status)), key=lambda c: c.name
-        )
+        """Return the components of one status in the whole image, sorted by name.
+
+        A component has the first status of _RANKS that any of its parts has; only those parts are told.
+        """
+        found: dict[str, list[ComponentUpdate]] = {}
+        for entry in self.layers:
+            for component in entry.components:
+                found.setdefault(component.name, []).append(component)
+        return [
+            _joined([member for member in members if member.status == status])
+            for _, members in sorted(found.items())
+            if status == min((member.status for member in members), key=_RANKS.index)
+        ]
+
+
+_RANKS = (CHANGED, NEW, UNKNOWN, UNCHANGED)
+
+
+def _joined(members: Sequence[ComponentUpdate]) -> ComponentUpdate:
+    """Return parts of one component and one status as one."""
+    held = [member.held for member in members]
+    joined = Held(
+        held[0].id,
+        tuple(part for one in sorted(held, key=lambda one: -one.size) for part in one.parts),
+        sum(one.count for one in held),
+        sum(one.size for one in held) if all(one.size for one in held) else 0,
+        held[0].whole,
+    )
+    return replace(members[0], held=joined)
 
 
 def compare(old: ImageFacts, new: ImageFacts) -> Update:
@@ -175,37 +219,55 @@ class _Changes:
     def __init__(self, old: ImageFacts, new: ImageFacts, holders: Mapping[str, int]) -> None:
         self.old = old
         self.holders = holders
-        self.before = _records(old)
-        self.now = _records(new)
+        self.before = old.units.records
+        self.now = new.units.records
+        self.units = (old.units, new.units)
+        self.since = _releases_since(old, new)
         self.both = old.ledger is not None and new.ledger is not None
         self.same_format = self.both and old.ledger.tar_format == new.ledger.tar_format  # type: ignore[union-attr]
         self.complete = bool(old.layers) and all(layer.complete for layer in old.layers)
         self.alone = {
             layer.components[0] for layer in old.layers if layer.complete and len(layer.components) == 1
         }
-        present = _holders(new)
+        self.layers_of: dict[str, set[int]] = {}
+        for name, number in holders.items():
+            self.layers_of.setdefault(whole_of(name), set()).add(number)
+        present = set(map(whole_of, _holders(new)))
         complete = bool(new.layers) and all(layer.complete for layer in new.layers)
-        gone = sorted(set(holders) - set(present)) if complete else []
+        gone = sorted(self.layers_of.keys() - present) if complete else []
         self.removed = tuple(
-            ComponentUpdate(name, "removed", old_version=self._version(self.before, name)) for name in gone
+            ComponentUpdate(Held(name), "removed", old_version=old.units.versions.get(name, ""))
+            for name in gone
         )
 
     def layer(
         self, layer: LayerFacts, status: str, number: int | None, ancestors: tuple[int, ...]
     ) -> LayerUpdate:
         """Return the update of one layer. ancestors: the old layers whose heir it is."""
-        components = tuple(self._component(name, layer, status) for name in layer.components)
+        statuses = {name: self._status(name, layer, status) for name in layer.components}
+        components = tuple(self._components(statuses))
         if status not in (CHANGED, RECOMPRESSED):
             return LayerUpdate(layer, status, number, components)
-        removed = tuple(c.name for c in self.removed if self.holders[c.name] in ancestors)
-        riders = {component.name for component in components if component.status == UNCHANGED}
-        came_from = tuple(sorted({self.holders[name] for name in riders if name in self.holders}))
+        removed = tuple(c.name for c in self.removed if max(self.layers_of[c.name]) in ancestors)
+        riders = {name for name, found in statuses.items() if found == UNCHANGED}
+        came_from = tuple(sorted({number for name in riders for number in self._came_from(name)}))
         ride_bytes, ride_known = self._ride(layer, riders, came_from)
         return LayerUpdate(layer, status, number, components, removed, came_from, ride_bytes, ride_known)
 
-    def _component(self, name: str, layer: LayerFacts, status: str) -> ComponentUpdate:
-        versions = self._version(self.before, name), self._version(self.now, name)
-        return ComponentUpdate(name, self._status(name, layer, status), *versions)
+    def _components(self, statuses: Mapping[str, str]) -> Iterator[ComponentUpdate]:
+        """Yield what a layer holds, by component and status."""
+        before, now = self.units
+        groups: dict[tuple[str, str], list[str]] = {}
+        for name, status in statuses.items():
+            groups.setdefault((whole_of(name), status), []).append(name)
+        for (component, status), names in groups.items():
+            (held,) = now.held(names)
+            versions = before.versions.get(component, ""), now.versions.get(component, "")
+            yield ComponentUpdate(held, status, *versions)
+
+    def _came_from(self, name: str) -> set[int]:
+        """Return the old layers that held a unit, or else parts of its component."""
+        return {self.holders[name]} if name in self.holders else self.layers_of.get(whole_of(name), set())
 
     def _status(self, name: str, layer: LayerFacts, status: str) -> str:
         if status in (KEPT, RECOMPRESSED):
@@ -215,14 +277,20 @@ class _Changes:
             if self.same_format or not (before.version and now.version):
                 return UNCHANGED if _same_fingerprint(before, now) else CHANGED
             return UNCHANGED if before.version == now.version else CHANGED
+        if now is not None and whole_of(name) in self.layers_of and name not in self.holders:
+            return self._status_by_record(name, now)
         if name not in self.holders:
             return NEW if self.complete else UNKNOWN
         if layer.complete and len(layer.components) == 1 and name in self.alone:
             return CHANGED
         return UNKNOWN
 
-    def _version(self, table: Mapping[str, ComponentRecord], name: str) -> str:
-        return table[name].version if name in table else ""
+    def _status_by_record(self, name: str, now: ComponentRecord) -> str:
+        """Return the status of a unit that was divided in another way in the old image."""
+        if self.since is not None:
+            return CHANGED if now.changes & ((1 << self.since) - 1) else UNCHANGED
+        before, after = (units.versions.get(whole_of(name), "") for units in self.units)
+        return CHANGED if before and after and before != after else UNKNOWN
 
     def _ride(self, layer: LayerFacts, riders: set[str], came_from: tuple[int, ...]) -> tuple[int, bool]:
         if layer.complete and len(riders) == len(layer.components):
@@ -236,10 +304,12 @@ class _Changes:
         return total, not riders
 
 
-def _records(facts: ImageFacts) -> dict[str, ComponentRecord]:
-    if facts.ledger is None:
-        return {}
-    return {str(ident): entry for ident, entry in facts.ledger.components.items()}
+def _releases_since(old: ImageFacts, new: ImageFacts) -> int | None:
+    """Return the number of releases on record after the old image; None if it is not on record itself."""
+    if old.ledger is None or new.ledger is None or old.ledger.dates[-1:] == ():
+        return None
+    last = old.ledger.dates[-1]
+    return next((back for back, date in enumerate(reversed(new.ledger.dates)) if date == last), None)
 
 
 def _same_fingerprint(one: ComponentRecord, other: ComponentRecord) -> bool:

@@ -11,11 +11,13 @@ import re
 from dataclasses import dataclass, field
 
 from rechunk_podman.build import image_ledger as records
+from rechunk_podman.explain.held import Held, Units
+from rechunk_podman.model import PART_SIGN, ComponentId, PlannedLayer
 from rechunk_podman.oci.config import CREATED_BY
 from rechunk_podman.oci.documents import LAYER_COMPRESSION, ImageRecord, LayerRecord
 from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.spec import ANNOTATION_COMPONENT, CHUNKAH_COMPONENT, DiffId, Digest
-from rechunk_podman.planning.ledger import Ledger, LedgerError
+from rechunk_podman.planning.ledger import FOLDED, Ledger, LedgerError
 
 ANNOTATIONS = ((ANNOTATION_COMPONENT, ","), (CHUNKAH_COMPONENT, " "), ("ostree.components", ","))
 """Layer annotations that name components, each with the separator of the names."""
@@ -26,6 +28,7 @@ LEDGER, ANNOTATION, COMMENT, CREATED = "ledger", "annotation", "comment", "creat
 """The record that names a layer's components; `created_by`: no record does."""
 
 _REST = re.compile(r"\+(\d{1,9})\Z")
+_BESIDE = re.compile("·(?=/)")
 _MARK = re.compile(r"\[[0-9a-f]{8}\]\Z")
 
 
@@ -36,7 +39,8 @@ class LayerFacts:
     number: from 1, the bottom.
     digest, size, media_type: of the blob, from the manifest (size in bytes); None without a manifest.
     described_by: LEDGER, ANNOTATION, COMMENT or CREATED.
-    components: the names that are known. more: the number of further components.
+    components: the names of units that are known. more: the number of further components.
+    held: what these units are of which components.
     compression: as in LayerRecord.
     rate: the recorded share (0..1) of updates in which the layer changes; None if it is not recorded.
     """
@@ -49,6 +53,7 @@ class LayerFacts:
     created_by: str
     described_by: str
     components: tuple[str, ...] = ()
+    held: tuple[Held, ...] = ()
     more: int = 0
     rate: float | None = None
     compression: str | None = None
@@ -72,7 +77,7 @@ class LayerFacts:
 
 @dataclass(frozen=True, slots=True)
 class ReleaseFacts:
-    """A recorded release. date: epoch seconds. changed, new: numbers of components."""
+    """A recorded release. date: epoch seconds. changed, new: numbers of components; a fold counts as one."""
 
     date: int
     changed: int
@@ -86,6 +91,7 @@ class ImageFacts:
     ledger: the Ledger that describes its layers; None if it has none, and `problem` is the reason.
     derived: further layers lie above those that the Ledger describes.
     ledger_bytes: the length of the Ledger's text.
+    units: the units on record.
     """
 
     record: ImageRecord
@@ -94,6 +100,7 @@ class ImageFacts:
     derived: bool
     ledger_bytes: int
     problem: LedgerError | None
+    units: Units = field(default_factory=Units, repr=False)
 
     @property
     def name(self) -> str:
@@ -113,13 +120,25 @@ class ImageFacts:
         return sum(known) if known else None
 
     @property
+    def components(self) -> int:
+        """The number of components that the Ledger records; 0 without one."""
+        if self.ledger is None:
+            return 0
+        folded = sum(entry.count for entry in self.ledger.components.values())
+        return folded + len({ident.whole for ident in self.ledger.components if ident.source != FOLDED})
+
+    @property
     def releases(self) -> tuple[ReleaseFacts, ...]:
         """The recorded releases, oldest first."""
         if self.ledger is None:
             return ()
+        components: dict[ComponentId, tuple[int, int]] = {}
+        for ident, entry in self.ledger.components.items():
+            changes, age = components.get(ident.whole, (0, 0))
+            components[ident.whole] = (changes | entry.changes, max(age, entry.age))
         found = []
         for back, date in enumerate(reversed(self.ledger.dates)):
-            hit = [entry.age for entry in self.ledger.components.values() if entry.changes >> back & 1]
+            hit = [age for changes, age in components.values() if changes >> back & 1]
             new = sum(age == back + 1 for age in hit)
             found.append(ReleaseFacts(date, len(hit) - new, new))
         return tuple(reversed(found))
@@ -135,22 +154,37 @@ def describe(record: ImageRecord) -> ImageFacts:
         problem = error
     texts = [e.comment for e in record.config.history if e.created_by == records.LEDGER_CREATED_BY]
     layers = []
+    units = Units.of(ledger)
+    # A first plan records no rates: its layers are not layers that never change.
+    rated = ledger is not None and any(entry.rate for entry in ledger.layers)
     for place, layer in enumerate(record.layers):
         if ledger is not None and place < len(ledger.layers):
             recorded = ledger.layers[place]
-            names = tuple(str(ident) for ident in recorded.components)
-            # A first plan records no rates: its layers are not layers that never change.
-            rate = recorded.rate if any(entry.rate for entry in ledger.layers) else None
-            layers.append(_layer(place, layer, LEDGER, names, 0, rate))
+            told = _recorded(layer, ledger, recorded)
+            layers.append(_layer(place, layer, units, *told, recorded.rate if rated else None))
         else:
-            layers.append(_layer(place, layer, *_named(layer)))
+            layers.append(_layer(place, layer, units, *_named(layer)))
     size = len(texts[-1]) if texts else 0
-    return ImageFacts(record, tuple(layers), ledger, derived, size, problem)
+    return ImageFacts(record, tuple(layers), ledger, derived, size, problem, units)
+
+
+def _recorded(layer: LayerRecord, ledger: Ledger, recorded: PlannedLayer) -> tuple[str, tuple[str, ...], int]:
+    """Return (source, component names, number of further ones) of a layer that the Ledger describes.
+
+    The Ledger has no names of folded components; annotation or comment have some of them.
+    """
+    names = tuple(str(ident) for ident in recorded.components if ident.source != FOLDED)
+    folded = sum(ledger.components[ident].count for ident in recorded.components if ident.source == FOLDED)
+    if names or not folded:
+        return LEDGER, names, folded
+    described_by, names, _ = _named(layer)
+    return described_by, names, max(folded - len(names), 0)
 
 
 def _layer(
     place: int,
     layer: LayerRecord,
+    units: Units,
     described_by: str,
     names: tuple[str, ...],
     more: int,
@@ -166,6 +200,7 @@ def _layer(
         "" if layer.history is None else layer.history.created_by,
         described_by,
         names,
+        units.held(names),
         more,
         rate,
         layer.compression,
@@ -205,4 +240,5 @@ def parse_comment(text: str, *, ours: bool) -> tuple[tuple[str, ...], int]:
         if rest is not None:
             more = int(rest[1])
             words.pop()
+        words = [_BESIDE.sub(PART_SIGN, word) for word in words]
     return tuple(words), more

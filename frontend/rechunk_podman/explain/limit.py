@@ -35,12 +35,7 @@ def require_at_most(update: Update, limit: int) -> None:
 def _cause(entry: LayerUpdate) -> str:
     """Return the size of a layer, and the components for which it is downloaded."""
     changed = [*entry.of(CHANGED), *entry.of(NEW)]
-    names = [
-        f"{one.name} {one.old_version} → {one.new_version}"
-        if one.old_version and one.new_version and one.old_version != one.new_version
-        else one.name
-        for one in changed or entry.components
-    ]
+    names = [one.text for one in changed or entry.components]
     more = len(names) - NAMED
     text = ", ".join(names[:NAMED]) + (f" and {more} more" if more > 0 else "")
     return f"{human_size(entry.layer.size or 0)}, layer {entry.layer.number}: {text or entry.status}"

@@ -61,7 +61,7 @@ def update_markdown(update: Update) -> str:
             _table(("layer", "download", "changed", "came along"), cells, numbers=2),
         )
     packages = [
-        (escape(component.name), escape(component.old_version), escape(component.new_version))
+        (escape(component.held.text), escape(component.old_version), escape(component.new_version))
         for component in (*update.components(CHANGED), *update.components(NEW), *update.removed)
     ]
     if packages:
@@ -76,11 +76,11 @@ def _layer(entry: LayerUpdate) -> tuple[str, str, str, str]:
     if entry.status == RECOMPRESSED:
         changed = "nothing: compressed anew"
     else:
-        names = [component.name for status in (CHANGED, NEW) for component in entry.of(status)]
+        names = [component.held.text for status in (CHANGED, NEW) for component in entry.of(status)]
         names += [f"{name} (removed)" for name in entry.removed]
-        names += [f"something in {component.name}" for component in entry.of(UNKNOWN)]
+        names += [f"something in {component.held.text}" for component in entry.of(UNKNOWN)]
         changed = _first(names, entry.layer.more) or (entry.layer.created_by if not entry.components else "")
-    riders = _first([component.name for component in entry.of(UNCHANGED)])
+    riders = _first([component.held.folded for component in entry.of(UNCHANGED)])
     return str(entry.layer.number), size, escape(changed), escape(riders)
 
 

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rechunk_podman.components import group_file
-from rechunk_podman.components.assign import claim_all
+from rechunk_podman.components.assign import claim_all, pieces
 from rechunk_podman.components.board import NO_RULES, Board, Rules
+from rechunk_podman.components.parts import CUT_FROM
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import bigfiles, unclaimed
 from rechunk_podman.components.why import Why, explain
@@ -31,7 +32,10 @@ NOBODYS = (bigfiles.name, unclaimed.name)
 
 @dataclass(frozen=True, slots=True)
 class Owned:
-    """A component and what it owns. size: bytes of its files, each hard-link group once."""
+    """A component and what it owns. size: bytes of its files, each hard-link group once.
+
+    parts: the names of its parts, if it is large enough to have several.
+    """
 
     id: str
     version: str
@@ -40,6 +44,7 @@ class Owned:
     interval: float | None
     placement: Placement
     is_claimed: bool
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +129,12 @@ def _owners(name: str, board: Board) -> Owners:
     count = len(board.drafts)
     files = np.bincount(own, minlength=count).tolist()
     total = np.bincount(own, weights=sizes[needed], minlength=count).astype(np.int64).tolist()
+    positions = np.flatnonzero(needed)
+    parts = {
+        number: tuple(piece.name for piece in pieces(board, positions[own == number]))
+        for number, size in enumerate(total)
+        if size >= CUT_FROM
+    }
     found = [
         Owned(
             str(draft.id),
@@ -133,6 +144,7 @@ def _owners(name: str, board: Board) -> Owners:
             draft.interval,
             draft.placement,
             draft.id.source not in NOBODYS,
+            parts.get(number, ()),
         )
         for number, draft in enumerate(board.drafts)
         if files[number]
@@ -166,6 +178,7 @@ def owners_document(found: Owners) -> dict[str, Any]:
                 "interval": component.interval,
                 "placement": component.placement.name.lower(),
                 "claimed": component.is_claimed,
+                **({"parts": list(component.parts)} if component.parts else {}),
             }
             for component in found.components
         ],
@@ -182,4 +195,5 @@ def why_document(name: str, found: Why) -> dict[str, Any]:
         "records": list(found.records),
         "follows": [f"/{path}" for path in found.follows],
         "package": found.package or None,
+        "part": found.part or None,
     }

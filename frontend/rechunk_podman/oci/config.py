@@ -345,7 +345,7 @@ def layer_comment(components: Iterable[tuple[ComponentId, int]], diff_id: str, *
 
     Args:
         components: (id, size in bytes) of each component of the layer, or of its parts.
-        limit: the largest length in bytes (UTF-8); at least 40.
+        limit: the largest length in bytes (UTF-8); at least 32.
     """
     names = [
         scrub(str(identity).replace(PART_SIGN, PART_SIGN.strip()))

@@ -8,6 +8,7 @@ from hashlib import blake2b
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Component, ComponentId, Part, Plan, PlannedLayer
+from rechunk_podman.planning.folding import fold
 from rechunk_podman.planning.ledger import ComponentRecord, Ledger
 from rechunk_podman.planning.on_base import pinned_layers, plan_on_base
 from rechunk_podman.planning.plan import plan
@@ -44,6 +45,8 @@ def lay_out(
 ) -> Layout:
     """Divide components into units and plan their layers. Pure, the same for any order of the components.
 
+    If there are more components than a Ledger has room for, some units are folds of several (folding.py).
+
     Args:
         previous, base: as in plan_on_base(); base is None if the image is not derived from another.
         parts: divide components by their record.
@@ -56,6 +59,7 @@ def lay_out(
     ordered = sorted(components, key=lambda component: component.id)
     if len({component.id for component in ordered}) != len(ordered):
         raise ValueError("two components of one id")
+    ordered = fold(ordered, previous, base, limit)
     if not parts:
         # a component that is larger than a layer may be has to be cut all the same
         ordered = [component if component.size > limit else undivided(component) for component in ordered]

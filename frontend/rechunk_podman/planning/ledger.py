@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.model import PREFIX_BYTES, TAR_FORMAT, Component, ComponentId, Plan, PlannedLayer
@@ -19,6 +20,9 @@ FORMAT = 2
 
 COLUMNS = {1: 5, FORMAT: 6}
 """Number of an encoding that decode() reads -> the number of its columns. The first had no parts."""
+
+FOLDED = "folded"
+"""The source in the ids of folds, each of which stands for several components (folding.py)."""
 
 BUDGET = 34 * 1024
 """Bytes of an encoded Ledger by default; with the comments of the layers it stays below 40 KiB."""
@@ -36,8 +40,15 @@ SHORT_FINGERPRINT_BYTES = 4
 RATE_STEPS = 255
 MAX_COMPONENTS = 50_000
 MAX_LAYERS = 1_000
-MAX_PARTS = 50_000
-"""The most parts of one component."""
+MAX_MEMBERS = 1 << 24
+"""The most parts of one component, or members of one fold."""
+
+FURTHER_NAMES = 3
+"""The most parts of a unit that are named beside the one in its id."""
+
+SIZE_STEP = 1 << 10
+MAX_SIZE = 1 << 40
+"""The largest size that is recorded, in SIZE_STEP bytes."""
 
 MAX_NAME_BYTES = 4_096
 MAX_DATE = 1 << 40
@@ -64,6 +75,9 @@ class ComponentRecord:
     changes: bit i is set if it changed, or was new, in the i-th release counted back from the newest.
     age: the number of consecutive releases that have it, up to and with the newest, at least 1.
     parts: the marks of its parts (marks.py), if it has any.
+    count: of a fold, the number of its members; else 0.
+    size: of a unit of some parts, its bytes, rounded up to SIZE_STEP; else 0.
+    names: of such a unit, the names of its largest parts but the one in its id; dropped with versions.
     """
 
     fingerprint: bytes
@@ -71,6 +85,9 @@ class ComponentRecord:
     changes: int = 0
     age: int = 1
     parts: bytes = b""
+    count: int = 0
+    size: int = 0
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,11 +182,20 @@ class Ledger:
                 changes,
                 age,
                 joined_marks(component),
+                len(component.members),
+                -(-component.size // SIZE_STEP) * SIZE_STEP if ident.part else 0,
+                _further_names(component) if ident.part else (),
             )
         dates = previous.dates if previous is not None else ()
         if not same:
             dates = (*dates, date)[-MAX_RELEASES:]
         return Ledger(records, dates, layers, tar_format, compressor)
+
+
+def _further_names(unit: Component) -> tuple[str, ...]:
+    """Return the names of the largest parts of a unit but that in its id."""
+    ranked = sorted(unit.parts, key=lambda part: (-part.size, part.name))
+    return tuple(part.name for part in ranked if part.name != unit.id.part)[:FURTHER_NAMES]
 
 
 def _differs(before: ComponentRecord | None, component: Component, comparable: bool) -> bool:
@@ -199,19 +225,21 @@ def quantized(rate: float) -> float:
 def encode(ledger: Ledger, budget: int = BUDGET) -> str:
     """Return the Ledger as one line of ASCII, equal for equal Ledgers on any machine.
 
-    If it would be longer than `budget` bytes, versions are left out first, then half of each fingerprint,
-    then the oldest releases, and the parts before half of the releases. The rest may still exceed it.
+    If it would be longer than `budget` bytes, versions are left out first, then a third of each fingerprint,
+    then step by step the marks of parts and the oldest releases. The rest may still exceed it, if names of
+    components and parts are very long.
     """
     count = len(ledger.dates)
-    text = _encode(ledger, count, FINGERPRINT_BYTES, versions=True, parts=True)
+    marks = sum(len(record.parts) for record in ledger.components.values())
+    text = _encode(ledger, count, FINGERPRINT_BYTES, versions=True, marks=marks)
     if len(text) > budget:
-        text = _encode(ledger, count, FINGERPRINT_BYTES, versions=False, parts=True)
+        text = _encode(ledger, count, FINGERPRINT_BYTES, versions=False, marks=marks)
     releases = count
     while len(text) > budget:
-        text = _encode(ledger, releases, SHORT_FINGERPRINT_BYTES, versions=False, parts=2 * releases > count)
-        if releases <= 1:
+        text = _encode(ledger, releases, SHORT_FINGERPRINT_BYTES, versions=False, marks=marks)
+        if releases <= 1 and not marks:
             break
-        releases = releases * 3 // 4
+        releases, marks = max(releases * 3 // 4, 1), marks * 3 // 4
     return text
 
 
@@ -232,9 +260,10 @@ def decode(text: str) -> Ledger:
         raise LedgerError("nonsense", str(error)) from error
 
 
-def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool, parts: bool) -> str:
+def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool, marks: int) -> str:
     idents = sorted(ledger.components)
     records = [ledger.components[ident] for ident in idents]
+    marked = _kept_marks(ledger.components, marks)
     width = min([width, *(len(record.fingerprint) for record in records)])
     raw = b"".join(record.fingerprint[:width] for record in records)
     raw += b"".join(layer.prefix for layer in ledger.layers)
@@ -260,15 +289,39 @@ def _encode(ledger: Ledger, releases: int, width: int, *, versions: bool, parts:
         names.text("" if ident.source == last.source else ident.source)
         names.text("" if ident.whole == last else ident.name)
         last = ident.whole
-        marks = record.parts if parts else b""
-        divided.number(len(marks) // width_of(ident) << 1 | bool(ident.part))
+        parts = record.parts if ident in marked else b""
+        number = record.count if ident.source == FOLDED else len(parts) // width_of(ident)
+        divided.number(number << 1 | bool(ident.part))
         if ident.part:
             divided.text(ident.part)
-        raw += marks
+            divided.number(record.size // SIZE_STEP)
+            names_of = record.names if versions else ()
+            divided.number(len(names_of))
+            for name in names_of:
+                divided.text(name)
+        raw += parts
     if versions:
         for record in records:
             texts.text(record.version)
     return seal(FORMAT, raw, [bytes(out.data) for out in (head, owners, changes, names, texts, divided)])
+
+
+def _kept_marks(records: Mapping[ComponentId, ComponentRecord], room: int) -> set[ComponentId]:
+    """Return the units whose marks are recorded, of at most `room` bytes.
+
+    Units of some parts come first: without its marks, all parts of such a unit would count as new. A whole
+    component without marks can only not be divided by the next update; those that change most follow.
+    """
+    ranked = sorted(
+        (ident for ident, record in records.items() if record.parts),
+        key=lambda ident: (
+            not ident.part,
+            -(records[ident].changes.bit_count() / records[ident].age),
+            ident,
+        ),
+    )
+    sums = accumulate(len(records[ident].parts) for ident in ranked)
+    return {ident for ident, total in zip(ranked, sums, strict=True) if total <= room}
 
 
 def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
@@ -293,13 +346,21 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
     changes = [_changes(changing, len(dates)) for _ in range(count)]
     idents: list[ComponentId] = []
     marks: list[bytes] = []
+    counts: list[int] = []
+    sizes: list[int] = []
+    others: list[tuple[str, ...]] = []
     source = name = ""
     for _ in range(count):
         source = naming.text(MAX_NAME_BYTES) or source
         name = naming.text(MAX_NAME_BYTES) or name
-        number = dividing[0].number(MAX_PARTS << 1) if dividing else 0
-        idents.append(ComponentId(source, name, dividing[0].text(MAX_NAME_BYTES) if number & 1 else ""))
-        marks.append(raw.bytes((number >> 1) * width_of(idents[-1])))
+        number = dividing[0].number(MAX_MEMBERS << 1) if dividing else 0
+        part = dividing[0].text(MAX_NAME_BYTES) if number & 1 else ""
+        sizes.append(dividing[0].number(MAX_SIZE) * SIZE_STEP if part else 0)
+        further = dividing[0].number(FURTHER_NAMES) if part else 0
+        others.append(tuple(dividing[0].text(MAX_NAME_BYTES) for _ in range(further)))
+        idents.append(ComponentId(source, name, part))
+        counts.append(number >> 1 if source == FOLDED else 0)
+        marks.append(raw.bytes((number >> 1) * width_of(idents[-1]) if source != FOLDED else 0))
         if not (source and name) or (len(idents) > 1 and idents[-2] >= idents[-1]):
             raise ValueError("component ids are empty or out of order")
     texts = [texting.text(MAX_NAME_BYTES) if versions else "" for _ in range(count)]
@@ -315,9 +376,9 @@ def _decode(raw: Reader, columns: Sequence[Reader]) -> Ledger:
         for prefix, inside, rate in zip(prefixes, members, rates, strict=True)
     )
     records = {
-        ident: ComponentRecord(fingerprint, text, change, max(age, 1), parts)
-        for ident, fingerprint, text, change, age, parts in zip(
-            idents, fingerprints, texts, changes, ages, marks, strict=True
+        ident: ComponentRecord(fingerprint, text, change, max(age, 1), parts, number, size, names)
+        for ident, fingerprint, text, change, age, parts, number, size, names in zip(
+            idents, fingerprints, texts, changes, ages, marks, counts, sizes, others, strict=True
         )
     }
     return Ledger(records, tuple(dates), layers, tar_format, compressor)

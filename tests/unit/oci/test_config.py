@@ -318,7 +318,7 @@ def test_comment_names_the_largest_first():
 
 @given(
     st.lists(st.tuples(st.text(min_size=1), st.integers(min_value=0)), min_size=1, max_size=30),
-    st.integers(min_value=40, max_value=120),
+    st.integers(min_value=32, max_value=120),
 )
 def test_comment_never_exceeds_its_limit(parts, limit):
     components = [(ComponentId("s", name), size) for name, size in parts]

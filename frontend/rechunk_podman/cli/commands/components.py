@@ -60,11 +60,17 @@ def _show(found: Owners) -> None:
     from rechunk_podman.cli.tables import print_lines, print_table
 
     rows = [
-        [component.id, component.version.split(" ")[-1], str(component.files), human_size(component.size)]
+        [
+            component.id,
+            component.version.split(" ")[-1],
+            str(component.files),
+            human_size(component.size),
+            str(len(component.parts) or ""),
+        ]
         for component in found.components
     ]
-    columns = ["component", "version", "files", "size"]
-    print_table(found.name, columns, rows, numbers=["files", "size"])
+    columns = ["component", "version", "files", "size", "parts"]
+    print_table(found.name, columns, rows, numbers=["files", "size", "parts"])
     share = found.unclaimed_size / found.size if found.size else 0.0
     lines = [
         f"{len(found.components)} components, {human_size(found.size)}; "
@@ -81,7 +87,9 @@ def _explain(found: Why) -> None:
 
     lines = [f"path       /{found.path}"]
     lines += [f"follows    /{path}" for path in found.follows]
-    lines += [f"component  {found.component or 'none'}", f"rule       {found.rule}"]
+    lines += [f"component  {found.component or 'none'}"]
+    lines += [f"part       {found.part}"] if found.part else []
+    lines += [f"rule       {found.rule}"]
     lines += [f"record     {', '.join(found.records)}"] if found.records else []
     lines += [f"package    {found.package}"] if found.package else []
     print_lines(lines)

@@ -99,7 +99,7 @@ def _summary(facts: ImageFacts, rated: bool) -> list[str]:
     expected = facts.expected
     unknown = "unknown without sizes" if rated else "not known before the second release"
     lines.append("expected per update: " + (unknown if expected is None else human_size(expected)))
-    about = f"ledger: {len(ledger.components)} components in {len(ledger.layers)} layers"
+    about = f"ledger: {facts.components} components in {len(ledger.layers)} layers"
     lines.append(f"{about}, {facts.ledger_bytes} bytes")
     if facts.derived:
         above = len(facts.layers) - len(ledger.layers)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 
+from rechunk_podman.explain.held import Held, whole_of
 from rechunk_podman.explain.inspect import ImageFacts
 from rechunk_podman.explain.report.chart import dots
 from rechunk_podman.explain.report.page import Cell, Page, Row, Section, size_cell
 from rechunk_podman.explain.report.treemap import Leaf, treemap
 from rechunk_podman.history.release import Contents
+from rechunk_podman.model import PART_SIGN
 from rechunk_podman.planning.ledger import ComponentRecord
 from rechunk_podman.units import human_size, plural
 
@@ -35,19 +38,23 @@ def image_page(facts: ImageFacts, contents: Contents) -> Page:
     Raises:
         UsageError: as treemap().
     """
-    ledger = facts.ledger
-    records = {} if ledger is None else {str(ident): entry for ident, entry in ledger.components.items()}
+    records = _by_component(facts.units.records)
+    held = {(layer.number, one.id): one for layer in facts.layers for one in layer.held if one.parts}
     versions = {str(c.id): c.version for c in contents.components}
     layers: dict[int, list[Leaf]] = {}
     rows = []
     for index, placed in contents.placed.items():
         for ident, size in placed.items():
             name = str(ident)
-            heat, told = _heat(records.get(name))
+            parts = held.get((index + 1, name))
+            heat, told = _heat(records.get(name) if parts is None else _of_parts(parts, facts))
             label = f"{name} {versions[name]}, {human_size(size)} in layer {index + 1}{told}"
-            layers.setdefault(index + 1, []).append(Leaf(name, name, label, size, heat))
+            short = name
+            if parts is not None:
+                label, short = f"{label}: {parts.names}", f"{name}: {parts.parts[0]}"
+            layers.setdefault(index + 1, []).append(Leaf(name, short, label, size, heat))
             cells = (
-                Cell(name),
+                Cell(name if parts is None else f"{name}: {parts.names}"),
                 Cell(versions[name]),
                 size_cell(size),
                 Cell(str(index + 1), index + 1),
@@ -87,6 +94,24 @@ def _layer_rows(facts: ImageFacts, layers: Mapping[int, Sequence[Leaf]]) -> list
         )
         rows.append(Row(cells))
     return rows
+
+
+def _by_component(units: Mapping[str, ComponentRecord]) -> dict[str, ComponentRecord]:
+    """Return a record for each component: it changed wherever any of its units did."""
+    found: dict[str, ComponentRecord] = {}
+    for name, record in units.items():
+        before = found.setdefault(whole_of(name), record)
+        found[whole_of(name)] = replace(
+            before, changes=before.changes | record.changes, age=max(before.age, record.age)
+        )
+    return found
+
+
+def _of_parts(held: Held, facts: ImageFacts) -> ComponentRecord | None:
+    """Return the record of the parts that a layer holds of a component."""
+    names = [f"{held.id}{PART_SIGN}{part}" for part in held.parts]
+    units = {name: facts.units.records[name] for name in names if name in facts.units.records}
+    return _by_component(units).get(held.id)
 
 
 def _heat(record: ComponentRecord | None) -> tuple[float | None, str]:

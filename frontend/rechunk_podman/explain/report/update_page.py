@@ -29,7 +29,7 @@ def update_page(update: Update, metadata: Sequence[tuple[int, str, str]]) -> Pag
     most = max((cause.bytes for cause in found), default=0) or 1
     downloads = sorted((e for e in update.layers if e.downloaded), key=lambda e: -(e.layer.size or 0))
     components = [
-        Row((Cell(c.name), Cell(status), Cell(c.old_version), Cell(c.new_version)))
+        Row((Cell(c.held.text), Cell(status), Cell(c.old_version), Cell(c.new_version)))
         for status, those in (
             ("changed", update.components(CHANGED)),
             ("new", update.components(NEW)),
@@ -91,16 +91,13 @@ def update_page(update: Update, metadata: Sequence[tuple[int, str, str]]) -> Pag
 
 
 def _layer(entry: LayerUpdate) -> Row:
-    names = [
-        f"{c.name} {c.old_version} → {c.new_version}" if c.old_version != c.new_version else c.name
-        for c in entry.of(CHANGED)
-    ]
-    names += [f"{c.name} {c.new_version} (new)" for c in entry.of(NEW)]
+    names = [component.text for component in entry.of(CHANGED)]
+    names += [f"{component.text} (new)" for component in entry.of(NEW)]
     names += [f"{name} (removed)" for name in entry.removed]
-    names += [f"something in {c.name}" for c in entry.of(UNKNOWN)]
+    names += [f"something in {component.held.text}" for component in entry.of(UNKNOWN)]
     if entry.status == RECOMPRESSED:
         names = ["nothing: compressed anew"]
-    riders = [c.name for c in entry.of(UNCHANGED)]
+    riders = [component.held.folded for component in entry.of(UNCHANGED)]
     along = f"{plural(len(riders), 'component')}: {', '.join(riders)}" if riders else ""
     number = entry.layer.number
     made = "; ".join(names) or ("nothing: packed anew" if entry.components else entry.layer.created_by)

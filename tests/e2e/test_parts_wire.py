@@ -1,0 +1,125 @@
+"""Parts on the wire: an update of some files of large packages downloads the parts that hold them."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+from support import pushing, tools
+from support.pushing import Client, Uploads
+
+KB, MB = 1000, 1_000_000
+
+VENDORS = ("amdgpu", "ath10k", "i915", "iwlwifi", "mediatek", "qcom")
+"""Directories of the firmware package, each below the size at which a directory is divided."""
+
+VENDOR_BYTES = 900 * KB
+PART = 1 << 20
+"""Bytes of the largest part of several files."""
+
+MODULES = ("CPAN.pm", "perl5db.pl")
+"""Files of perl's modules."""
+
+
+def firmware(folder: Path, version: int) -> Path:
+    """Write what dpkg-deb packs: random data, of which each version has another `amdgpu`."""
+    control = folder / "firmware/DEBIAN/control"
+    control.parent.mkdir(parents=True)
+    control.write_text(
+        f"Package: firmware-like\nVersion: 1.{version}\nArchitecture: all\n"
+        "Maintainer: Nobody <nobody@example.com>\nDescription: data for devices\n"
+    )
+    for vendor in VENDORS:
+        for number in range(3):
+            path = folder / "firmware/usr/lib/firmware" / vendor / f"device{number}.bin"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            seed = f"{vendor}-{number}-{version if vendor == 'amdgpu' else 0}"
+            path.write_bytes(random.Random(seed).randbytes(VENDOR_BYTES // 3))
+    return folder
+
+
+def release(storage: tools.Storage, before: str, number: int, folder: Path) -> str:
+    """Build the next release: a new version of the firmware, and one line more in two files of perl."""
+    edits = " ".join(
+        f"&& find /usr/share/perl -name {name} -exec sh -c 'echo \"# {number}\" >> $1' sh {{}} +"
+        for name in (MODULES if number else ())
+    )
+    containerfile = folder / "Containerfile"
+    firmware(folder, number)
+    containerfile.write_text(
+        f"FROM {before}\nCOPY firmware /tmp/firmware\n"
+        "RUN dpkg-deb --build /tmp/firmware /tmp/firmware.deb && dpkg --install /tmp/firmware.deb "
+        f"&& rm -rf /tmp/firmware /tmp/firmware.deb {edits}\n"
+    )
+    name = f"localhost/parts:{number}"
+    storage.run(
+        *("buildah", "build", "--isolation=chroot", "--quiet", "--pull-never", "-t", name),
+        *("-f", str(containerfile), str(folder)),
+    )
+    return name
+
+
+def part_of(storage: tools.Storage, image: str, path: str) -> tuple[str, str]:
+    """Return the component that holds a path, and the name of the part."""
+    found = json.loads(storage.rechunk("components", image, "--why", path, "--json").out)
+    return found["component"], found["part"]
+
+
+def told_of(changed: list[dict[str, Any]], ident: str) -> list[str]:
+    """Return the parts that `diff` names of a component."""
+    (parts,) = [component["parts"] for component in changed if component["id"] == ident]
+    return list(parts)
+
+
+def test_an_update_of_two_files_and_a_directory(
+    storage: tools.Storage, client: Client, registry: tools.Registry, debian_image: str, tmp_path: Path
+) -> None:
+    repository = f"{registry.address}/wire/parts"
+    name, fetched = debian_image, {}
+    for number in range(3):
+        name = release(storage, name, number, tmp_path / str(number))
+        previous = ("--previous", f"docker://{repository}:{number - 1}") if number else ()
+        pushing.push(storage, name, "--parts", "--push", f"docker://{repository}:{number}", *previous)
+        fetched = client.pull(f"{repository}:{number}")
+        fetched.pop(json.loads(pushing.document(f"{repository}:{number}"))["config"]["digest"])
+    old, new = (f"docker://{repository}:{number}" for number in (1, 2))
+    said = json.loads(storage.rechunk("diff", "--json", "--tls-verify=false", old, new).out)
+    assert said["download"]["bytes"] == sum(fetched.values())
+    changed = said["components"]["changed"]
+    ids = {component["id"] for component in changed}
+    own = {"dpkg/perl", "dpkg/firmware-like"}
+    # dpkg's database and log tell of the installation
+    others = ids - own
+    assert own <= ids
+    assert all(ident.startswith(("database/", "unclaimed/")) for ident in others), others
+    # The bound: a part of each file, the directory, and the files about the installation.
+    assert sum(fetched.values()) < len(MODULES) * PART + VENDOR_BYTES + MB
+    perl = told_of(changed, "dpkg/perl")
+    paths = [storage.container(name, "find", "/usr/share/perl", "-name", module).out for module in MODULES]
+    for path in paths:
+        ident, part = part_of(storage, name, path.strip())
+        assert ident == "dpkg/perl"
+        assert part in perl, (part, perl)
+    ident, part = part_of(storage, name, "/usr/lib/firmware/amdgpu/device1.bin")
+    assert ident == "dpkg/firmware-like"
+    assert part in told_of(changed, ident)
+    assert not any("ath10k" in part for part in told_of(changed, ident))
+    text = storage.rechunk("diff", "--tls-verify=false", old, new).out
+    assert "dpkg/firmware-like 1.1 → 1.2 (" in text
+    assert "/usr/lib/firmware/amdgpu" in text
+    shown = json.loads(storage.rechunk("inspect", "--json", "--tls-verify=false", new).out)
+    ids = {component["id"] for layer in shown["layers"] for component in layer["components"]}
+    assert not any(" · " in ident for ident in ids)
+    # the same image again: nothing is uploaded
+    uploads = Uploads(registry)
+    again = json.loads(
+        pushing.push(
+            *(storage, name, "--parts", "--json", "--push", f"docker://{repository}:3"),
+            *("--previous", f"docker://{repository}:2"),
+        ).out
+    )
+    assert again["new"] == 0
+    assert uploads.new <= {again["digest"]}
+    assert pushing.digest_of(f"{repository}:3") == pushing.digest_of(f"{repository}:2")
