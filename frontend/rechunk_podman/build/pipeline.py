@@ -235,13 +235,10 @@ def prepare(
         )
         layout = Layout(made, components, source.previous)
     made = layout.plan
-    in_parts = [unit for unit in layout.units if unit.id.part]
-    if in_parts:
-        log.info("plan: %d components in parts", len({unit.id.whole for unit in in_parts}))
-    folds = [unit for unit in layout.units if unit.members]
-    if folds:
-        folded = sum(len(unit.members) for unit in folds)
-        log.info("plan: %d components folded into %d, for the Ledger's size", folded, len(folds))
+    in_parts = {unit.id.whole for unit in layout.units if unit.id.part}
+    folded = sum(len(unit.members) for unit in layout.units)
+    if in_parts or folded:
+        log.info("plan: %d components in parts, %d folded", len(in_parts), folded)
     log.info("plan: %d layers, %s", len(made.layers), "from memory" if memory else "without memory")
     for note in made.notes:
         log.info("plan: %s", note)
