@@ -288,7 +288,6 @@ def build(
         ]
         if on_plan is not None:
             on_plan(prepared, sum(spec.size for spec in specs if spec.expected is None))
-
         all_expected = all(spec.expected is not None for spec in specs)
         plain = "hashing" if all_expected else "writing layers"
         begin_phase(
