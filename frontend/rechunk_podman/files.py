@@ -2,7 +2,7 @@
 
 * A symlink is followed, and the file that it names is replaced.
 * A new file has the mode 0666 (0777 if it is executable) minus the umask, whatever mode the old file had.
-* A pipe, a FIFO or a device (/dev/stderr) is written directly.
+* A pipe, a FIFO or a character device (/dev/stderr) is written directly; a block device or a socket, never.
 * With `durable` the bytes are on the disk before the rename: a crash leaves the old or the new file.
 """
 
@@ -15,6 +15,7 @@ import re
 import secrets
 import stat
 import tempfile
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -46,12 +47,48 @@ def write_file(
 
 
 def is_stream(path: str | os.PathLike[str]) -> bool:
-    """Return True if the path is a pipe, a FIFO or a device, neither a file nor a directory."""
+    """Return True if the path is a pipe, a FIFO or a character device."""
+    return _kind(path) in (stat.S_IFIFO, stat.S_IFCHR)
+
+
+def _kind(path: str | os.PathLike[str]) -> int:
+    """Return the file type (inode(7)) of what the path leads to; 0 if that is nothing."""
     try:
-        mode = Path(path).stat().st_mode
+        return stat.S_IFMT(Path(path).stat().st_mode)
     except OSError:
-        return False
-    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+        return 0
+
+
+def refuse_device(path: str | os.PathLike[str], option: str | None = None) -> None:
+    """Raise UsageError, before anything is opened, if a path is a block device or a socket.
+
+    Args:
+        option: the option with the path, for the message.
+    """
+    what = {stat.S_IFBLK: "a block device", stat.S_IFSOCK: "a socket"}.get(_kind(path))
+    if what is not None:
+        shown = os.fspath(path) if option is None else f"{option} {os.fspath(path)}"
+        raise UsageError(f"{shown} is {what}: it is not written over", hint="name a file")
+
+
+def require_distinct(outputs: Mapping[str, str | os.PathLike[str] | None]) -> None:
+    """Raise UsageError if two outputs are the same file, or one is to lie in the layout that another is.
+
+    Args:
+        outputs: option -> path, or None. A stream may take several outputs.
+    """
+    known: dict[str, str] = {}
+    for option, path in outputs.items():
+        if path is None or is_stream(path):
+            continue
+        real = os.path.realpath(path)
+        for other, place in known.items():
+            if real == place or real.startswith(f"{place}/") or place.startswith(f"{real}/"):
+                raise UsageError(
+                    f"{other} and {option} name the same place: {os.fspath(path)}",
+                    hint="one would overwrite the other: name another file",
+                )
+        known[option] = real
 
 
 def require_writable(path: str | os.PathLike[str], option: str) -> None:
@@ -61,8 +98,10 @@ def require_writable(path: str | os.PathLike[str], option: str) -> None:
         option: the option with the path, for the message.
 
     Raises:
-        UsageError: the path is a directory, its directory is missing, or this user may not write there.
+        UsageError: the path is a directory, a block device or a socket, its directory is missing, or this
+            user may not write there.
     """
+    refuse_device(path, option)
     folder = Path(path).absolute().parent
     if Path(path).is_dir():
         reason = "it is a directory"
@@ -135,6 +174,7 @@ class OutputFile:
         target = Path(os.path.realpath(path))
         self.directory = str(target.parent)
         try:
+            refuse_device(path)
             # open the given path: a resolved pipe of /proc/self/fd names no file
             kind = stat.S_IFMT(Path(path).stat().st_mode)
         except FileNotFoundError:

@@ -587,6 +587,9 @@ def test_no_room(
         (["--push=docker://r.example/x:1", "--digestfile=/absent/x"], "--digestfile /absent/x: there is no"),
         (["--push=docker://r.example/x:1", "--state=/absent/x"], "--state /absent/x: there is no"),
         (["--push=docker://r.example/x:1", "--digestfile=/tmp"], "/tmp: it is a directory"),
+        (["--push=docker://r.example/x:1", "--digestfile=x", "--state=./x"], "name the same place: ./x"),
+        (["--output=oci:x", "--state=x/index.json"], "name the same place: x/index.json"),
+        (["--push=docker://r.example/x:1", "--state=/dev/null"], "/dev/null is no file"),
     ],
 )
 def test_wrong_calls(storage: tools.Storage, options: list[str], what: str) -> None:

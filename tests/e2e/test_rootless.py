@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from support import tools
+from support import holding, tools
 from support.pushing import digest_of
 
 #: Makes the oddities in a working container, and commits it.
@@ -79,42 +79,40 @@ def test_a_kill_ends_what_runs_in_the_namespace(
     temporary = ordinary_user.home / tool
     temporary.mkdir()
     shutil.chown(temporary, ordinary_user.name, ordinary_user.name)
-    command = ("split", odd_image, "--tag", "localhost/killed:1", "--engine", "native", "--max-layers", "8")
+    name = f"localhost/killed:{tool}"
+    command = ("split", odd_image, "--tag", name, "--engine", "native", "--max-layers", "8")
     more = {"TMPDIR": str(temporary)}
     if tool == "podman":
         more["PATH"] = tools.path_without("buildah", ordinary_user.home / "bin")
-    variables = [f"{key}={value}" for key, value in {**ordinary_user.env, **more}.items()]
     user = ("--reuid", ordinary_user.name, "--regid", ordinary_user.name, "--init-groups")
-    with subprocess.Popen(
-        [
-            "setpriv",
-            *user,
-            "env",
-            "-i",
-            *variables,
-            ordinary_user.python,
-            "-m",
-            "rechunk_podman",
-            *command,
-            "-v",
-        ],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        cwd=ordinary_user.home,
-        text=True,
-    ) as process:
-        assert process.stderr is not None
-        while "scan: " not in process.stderr.readline():
-            assert process.poll() is None
-        started = processes(str(temporary))
-        assert len(started) > 1
-        process.kill()
-        for watch in started:
-            assert select.select([watch], [], [], 60)[0]
-            os.close(watch)
+    with holding.held(ordinary_user.home / f"hold-{tool}") as hold:
+        variables = hold.env({**ordinary_user.env, **more}).items()
+        process = subprocess.Popen(
+            [
+                "setpriv",
+                *user,
+                "env",
+                "-i",
+                *(f"{key}={value}" for key, value in variables),
+                ordinary_user.python,
+                "-m",
+                "rechunk_podman",
+                *command,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            cwd=ordinary_user.home,
+        )
+        with hold.wait():
+            started = processes(str(temporary))
+            process.kill()
+            process.wait()
+            for watch in started:
+                assert select.select([watch], [], [], 60)[0]
+                os.close(watch)
+    assert len(started) > 2  # of the tool, the one inside, and its chunker
     assert list(temporary.iterdir()) == []
-    assert ordinary_user.run("podman", "image", "exists", "localhost/killed:1", check=False).code == 1
+    assert ordinary_user.run("podman", "image", "exists", name, check=False).code == 1
 
 
 def processes(temporary: str) -> list[int]:

@@ -18,7 +18,7 @@ import pytest
 
 from images import debian
 from images.storage import oci_layout
-from support import chunker, compare, tools
+from support import chunker, compare, holding, tools
 from support.documents import check_document
 from support.needs import require
 from support.pushing import small_tar
@@ -491,36 +491,48 @@ def test_a_denied_mount(storage: tools.Storage, oddities_image: str, temporary: 
 @pytest.mark.parametrize("way", [signal.SIGINT, signal.SIGTERM])
 def test_an_interruption(
     storage: tools.Storage,
-    debian_image: str,
+    oddities_image: str,
     chunker_image: str,
     temporary: Path,
     traces: Traces,
+    tmp_path: Path,
     engine: str,
     way: signal.Signals,
 ) -> None:
     """The chunker is interrupted at work. A terminal signals the whole group, kill one process."""
-    process = subprocess.Popen(
-        [*tools.RECHUNK, "split", debian_image, "-t", "localhost/interrupted", "--engine", engine, "-v"],
-        env=settings(storage, temporary),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if line.startswith("scan: "):
-            break
-    if way is signal.SIGINT:
-        os.killpg(process.pid, way)
-    else:
-        process.send_signal(way)
-    said += process.stderr.read()
-    process.stderr.close()
+    at = holding.BEFORE_LAYOUT if engine == "native" else holding.BEFORE_ARCHIVE
+    words = [*tools.RECHUNK, "split", oddities_image, "-t", "localhost/interrupted", "--engine", engine]
+    with holding.held(tmp_path / "hold", at) as hold:
+        if engine == "buildah":
+            words += ["--chunker", held_chunker(storage, chunker_image, hold)]
+        process = subprocess.Popen(
+            words,
+            env=hold.env(settings(storage, temporary)),
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        assert process.stderr is not None
+        with hold.wait():
+            if way is signal.SIGINT:
+                os.killpg(process.pid, way)
+            else:
+                process.send_signal(way)
+            said = process.stderr.read()
+        process.stderr.close()
     assert process.wait(60) == 130, said
     assert list(commands(str(temporary))) == []
     assert storage.run("podman", "image", "exists", "localhost/interrupted", check=False).code == 1
+    storage.run("podman", "rmi", "--ignore", "localhost/held:1")
+
+
+def held_chunker(storage: tools.Storage, chunker_image: str, hold: holding.Hold) -> str:
+    """Make a chunker image that waits for the test: its name."""
+    container = storage.run("buildah", "from", "--pull-never", chunker_image).out.strip()
+    storage.run("buildah", "copy", "--quiet", container, str(hold.folder), "/opt/hold")
+    storage.run("buildah", "config", "--env", "PYTHONPATH=/opt/hold", container)
+    storage.run("buildah", "commit", "--quiet", "--rm", container, "localhost/held:1")
+    return "localhost/held:1"
 
 
 @pytest.mark.parametrize(
@@ -558,26 +570,24 @@ def test_a_chunker_image_without_a_result(
     says(done, 1, what, hint)
 
 
-def test_a_killed_child(storage: tools.Storage, debian_image: str, temporary: Path, traces: Traces) -> None:
+def test_a_killed_child(
+    storage: tools.Storage, oddities_image: str, temporary: Path, traces: Traces, tmp_path: Path
+) -> None:
     """The engine native says what became of its chunker, and leaves nothing behind."""
-    process = subprocess.Popen(
-        [*tools.RECHUNK, "split", debian_image, "-t", TAG, "--engine", "native", "-v"],
-        env=settings(storage, temporary),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr is not None
-    said = ""
-    for line in process.stderr:
-        said += line
-        if line.startswith("scan: "):
-            break
-    for child in commands("build\0--job\0"):
-        if f"PPid:\t{process.pid}\n" in Path(f"/proc/{child}/status").read_text():
-            os.kill(int(child), signal.SIGKILL)
-    out, err = process.communicate(timeout=60)
-    says(tools.Done(process.returncode, out, said + err), 1, "the chunker was killed", "memory")
+    with holding.held(tmp_path / "hold") as hold:
+        process = subprocess.Popen(
+            [*tools.RECHUNK, "split", oddities_image, "-t", TAG, "--engine", "native"],
+            env=hold.env(settings(storage, temporary)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with hold.wait():
+            for child in commands("build\0--job\0"):
+                if f"PPid:\t{process.pid}\n" in Path(f"/proc/{child}/status").read_text():
+                    os.kill(int(child), signal.SIGKILL)
+            out, err = process.communicate(timeout=60)
+    says(tools.Done(process.returncode, out, err), 1, "the chunker was killed", "memory")
 
 
 def test_a_plan_without_an_image(

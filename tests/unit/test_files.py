@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from rechunk_podman.errors import RechunkError, UsageError
-from rechunk_podman.files import OutputFile, is_stream, require_writable, write_file
+from rechunk_podman.files import OutputFile, is_stream, require_distinct, require_writable, write_file
 
 
 @pytest.fixture(autouse=True)
@@ -16,6 +16,14 @@ def _umask():
     before = os.umask(0o027)
     yield
     os.umask(before)
+
+
+def test_distinct_outputs(tmp_path):
+    (tmp_path / "link").symlink_to("file")
+    with pytest.raises(UsageError, match="--a and --c name the same place"):
+        require_distinct({"--a": tmp_path / "file", "--b": None, "--c": tmp_path / "link"})
+    require_distinct({"--a": tmp_path / "file", "--b": tmp_path / "file2"})
+    require_distinct({"--a": "/dev/null", "--b": "/dev/null"})
 
 
 @pytest.mark.parametrize("durable", [False, True])

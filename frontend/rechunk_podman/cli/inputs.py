@@ -47,6 +47,14 @@ class BuildFiles:
         Path | None, for_work(metavar="FILE", help="Write the messages of -vv to FILE.")
     ] = None
 
+    def written(self) -> dict[str, Path | None]:
+        """Return the files to write, by their options."""
+        return {
+            "--write-manifest-to": self.write_manifest_to,
+            "--write-peak-mem-to": self.write_peak_mem_to,
+            "--trace-logfile": self.trace_logfile,
+        }
+
     def compression(self, kind: str | None) -> str | None:
         """Return the compression that --compressed and `--compression KIND` ask for.
 

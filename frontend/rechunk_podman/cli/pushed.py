@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from rechunk_podman.cli.console import write_line
 from rechunk_podman.errors import UsageError
-from rechunk_podman.files import require_writable, write_file
+from rechunk_podman.files import require_distinct, require_writable, write_file
 from rechunk_podman.oci.reference import DOCKER
 from rechunk_podman.units import human_size
 
@@ -66,7 +66,7 @@ def require_writable_files(**files: Path | str | None) -> None:
         files: name of the option, without its dashes -> file.
 
     Raises:
-        UsageError: as require_writable(); or TMPDIR is not a directory.
+        UsageError: as require_writable(), require_distinct(); or TMPDIR is not a directory.
     """
     temporary = os.environ.get("TMPDIR")
     if temporary and not Path(temporary).is_dir():
@@ -74,6 +74,7 @@ def require_writable_files(**files: Path | str | None) -> None:
     for option, file in files.items():
         if file is not None:
             require_writable(Path(file), f"--{option}")
+    require_distinct({f"--{option}": file for option, file in files.items()})
 
 
 def finish_push(

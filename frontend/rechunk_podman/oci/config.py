@@ -314,6 +314,8 @@ def _operate(values: Mapping[str, str], operations: Iterable[str], what: str) ->
     result = dict(values)
     for operation in operations:
         key, equals, value = operation.partition("=")
+        if scrub(operation) != operation:
+            raise UsageError(f"this {what} is not UTF-8: {operation!r}", hint="images hold UTF-8 alone")
         if equals and key:
             result[key] = value
         elif operation == "-":

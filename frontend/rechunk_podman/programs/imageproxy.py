@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from rechunk_podman.errors import RechunkError, ToolError
 from rechunk_podman.oci.spec import Descriptor
-from rechunk_podman.programs.process import TAIL_LINES, end, failure, find, following, redact
+from rechunk_podman.programs.process import TAIL_LINES, child, end, failure, find, following, redact
 
 MAX_PACKET = 32 * 1024
 """The most bytes of a request or reply (proxy.go)."""
@@ -219,16 +219,19 @@ def proxy(
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, tempfile.TemporaryFile() as talk:
         ours.settimeout(SILENCE_SECONDS)
-        with theirs:
-            process = subprocess.Popen(
-                command,
-                env=None if env is None else dict(env),
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=talk,
-                preexec_fn=following(),
-            )
-        try:
+
+        def start() -> subprocess.Popen[bytes]:
+            with theirs:
+                return subprocess.Popen(
+                    command,
+                    env=None if env is None else dict(env),
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=talk,
+                    preexec_fn=following(),
+                )
+
+        with child(start) as process:
             try:
                 connection = ImageProxy(ours, secrets, hint, on_silence)
             except ToolError as error:
@@ -237,8 +240,6 @@ def proxy(
             yield connection
             if process.poll() is None:
                 connection.shutdown()
-        finally:
-            end(process)
 
 
 def _explained(status: int, talk: IO[bytes], secrets: Sequence[str], hint: str) -> ToolError | None:

@@ -33,6 +33,7 @@ from rechunk_podman.programs.process import (
     MOUNT_HINT,
     TAIL_LINES,
     CommandError,
+    child,
     end_group,
     failure,
     find,
@@ -313,22 +314,23 @@ def _service() -> Iterator[str]:
     """Start a private service, yield the path of its socket, and stop the service in every case."""
     with work_directory(_socket_parent()) as folder, tempfile.TemporaryFile(dir=folder) as talk:
         path = os.path.join(folder, "podman.sock")
-        # In a session of its own, Ctrl-C does not reach it; this process stops it in order.
-        process = subprocess.Popen(
-            [find("podman"), "system", "service", "--time=0", f"unix://{path}"],
-            env=local_environment(),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=talk,
-            start_new_session=True,
-            preexec_fn=following(),
-        )
-        try:
+
+        def start() -> subprocess.Popen[bytes]:
+            # In a session of its own, Ctrl-C does not reach it; this process stops it in order.
+            return subprocess.Popen(
+                [find("podman"), "system", "service", "--time=0", f"unix://{path}"],
+                env=local_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=talk,
+                start_new_session=True,
+                preexec_fn=following(),
+            )
+
+        with child(start, end_group) as process:
             _wait_for(process, path, talk.fileno())
             log.debug("started a podman service at %s", path)
             yield path
-        finally:
-            end_group(process)
 
 
 def _socket_parent() -> str:

@@ -15,7 +15,7 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
 
@@ -150,8 +150,11 @@ def run(
     command = [find(argv[0], env), *argv[1:]]
     shown = redact(shlex.join(argv), secrets)
     log.debug("running %s", shown)
-    with _environment_errors(argv[0]):
-        process = subprocess.Popen(
+    stdout: list[bytes] = []
+    tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             command,
             env=None if env is None else dict(env),
             cwd=cwd,
@@ -162,8 +165,6 @@ def run(
             pass_fds=() if lock is None else (lock,),
             start_new_session=lock is not None,
         )
-    stdout: list[bytes] = []
-    tail: deque[str] = deque(maxlen=TAIL_LINES)
 
     def talk(line: str) -> None:
         line = redact(line, secrets)
@@ -174,18 +175,13 @@ def run(
         else:
             log.debug("%s: %s", argv[0], line)
 
-    try:
+    with ExitStack() as stack:
+        with _environment_errors(argv[0]):
+            process = stack.enter_context(child(start))
         if started is not None:
             started(process.pid)
         _drain(process, None if merged else stdout.append, talk, tick)
         status = process.wait()
-    except BaseException:
-        end(process)
-        raise
-    finally:
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
     if status != 0:
         raise failure(argv[0], shown, status, tuple(tail), hint)
     return Result(b"".join(stdout))
@@ -279,6 +275,22 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
     end(process)
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
+
+
+@contextmanager
+def child(
+    start: Callable[[], subprocess.Popen[bytes]],
+    stop: Callable[[subprocess.Popen[bytes]], None] = end,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process and yield it; when the block ends, in any way, stop the process and close its pipes.
+
+    A signal that comes while the process starts waits until its id is known: else it would run on.
+    """
+    with ExitStack() as stack:
+        with signals_deferred():
+            process = stack.enter_context(start())
+            stack.callback(stop, process)
+        yield process
 
 
 def redact(text: str, secrets: Sequence[str] = ()) -> str:

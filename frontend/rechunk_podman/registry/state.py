@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from rechunk_podman.errors import ImageError, UsageError
-from rechunk_podman.files import write_file
+from rechunk_podman.files import is_stream, write_file
 from rechunk_podman.oci import spec
 
 VERSION = 1
@@ -63,6 +63,8 @@ def load(path: str | None) -> State:
     """
     if path is None:
         return State()
+    if is_stream(path):
+        raise UsageError(f"{path} is no file", hint="name a file with --state: it is read, and replaced")
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

@@ -4,6 +4,8 @@ import json
 import os
 import pty
 import signal
+import socket
+import stat
 import subprocess
 import sys
 
@@ -181,6 +183,68 @@ def test_a_side_file_that_cannot_be_written_is_refused_before_the_work(top, tmp_
     assert done.stderr.startswith(b"error: " + option.encode())
     assert b"\nhint: " in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["root"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("-o", "{}/x", "--write-manifest-to", "{}/x"),
+        ("-o", "oci:{}/x", "--write-manifest-to", "{}/x/index.json"),
+        ("-o", "oci-archive:{}/x", "--state", "{}/root/../x"),
+        ("-o", "{}/x", "--trace-logfile", "{}/y", "--write-peak-mem-to", "{}/y"),
+        ("--write-manifest-to", "{}/stdout"),
+    ],
+)
+def test_two_outputs_at_one_place_are_refused_before_anything_is_written(top, tmp_path, arguments):
+    words = [sys.executable, "-m", "rechunk_podman", "build", "--rootfs", str(top)]
+    with (tmp_path / "stdout").open("wb") as stdout:
+        done = subprocess.run(
+            [*words, *(word.format(tmp_path) for word in arguments)],
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert b"name the same place" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "stdout"]
+    assert (tmp_path / "stdout").read_bytes() == b""
+
+
+@pytest.mark.parametrize(
+    "option", ["--output", "--write-manifest-to", "--write-peak-mem-to", "--trace-logfile"]
+)
+@pytest.mark.parametrize("kind", ["a socket", "a block device"])
+def test_a_device_is_not_written_over(top, tmp_path, option, kind):
+    path = tmp_path / "there"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "a socket":
+            server.bind(str(path))
+        else:
+            try:
+                os.mknod(path, stat.S_IFBLK | 0o600, os.makedev(7, 255))
+            except PermissionError:
+                pytest.skip("needs root, to make a device")
+        done = run("--rootfs", top, *(["-o", tmp_path / "out"] if option != "--output" else []), option, path)
+    assert done.returncode == 2
+    assert f"error: {option} {path} is {kind}" in done.stderr.decode()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["root", "there"]
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: path.touch()])
+def test_a_layout_where_there_is_no_directory(top, tmp_path, make):
+    make(tmp_path / "out")
+    done = run("--rootfs", top, "-o", f"oci:{tmp_path / 'out'}")
+    assert done.returncode == 2
+    assert b"is no directory" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--label", "--annotation"])
+def test_bytes_that_are_not_utf_8(top, tmp_path, option):
+    done = run("--rootfs", top, "-o", tmp_path / "out", option, b"key=\xff".decode(errors="surrogateescape"))
+    assert done.returncode == 2
+    assert f"error: this {option[2:]} is not UTF-8: 'key=\\udcff'" in done.stderr.decode()
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_output_within_the_root_filesystem_is_said(top):

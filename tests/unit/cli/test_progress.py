@@ -57,16 +57,27 @@ def test_the_chunker_says_which_phase_begins(top: Path, tmp_path: Path, kind: st
     )
 
 
-def test_bytes_of_children_and_of_theirs_count(top: Path) -> None:
+def test_bytes_of_children_and_of_theirs_count(top: Path, tmp_path: Path) -> None:
     """They count after their end, too, so that the sum never falls."""
     before = bytes_read()
-    seen = []
-    command = f"cat {top}/etc/large >/dev/null; (sleep 0.6; cat {top}/etc/large >/dev/null); sleep 0.6"
-    run(["sh", "-c", command], tick=lambda: seen.append(bytes_read() - before))
+    seen: list[int] = []
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    read = f"cat {top}/etc/large >/dev/null"
+    wait = f"read _ <{fifo}"
+
+    def tick() -> None:
+        seen.append(bytes_read() - before)
+        if len(reached) < 2 and seen[-1] >= 3 * MB * (len(reached) + 1):
+            reached.append(seen[-1])
+            fifo.write_text("go on\n")
+
+    reached: list[int] = []
+    run(["sh", "-c", f"{read}; {wait}; ({read}; :); {wait}"], tick=tick)
     seen.append(bytes_read() - before)
     assert seen == sorted(seen)
-    assert any(3 * MB <= moved < 6 * MB for moved in seen)
-    assert 6 * MB <= seen[-1] < 8 * MB
+    assert 3 * MB <= reached[0] < 6 * MB
+    assert 6 * MB <= reached[1] <= seen[-1] < 8 * MB
 
 
 def test_the_meter_reports_at_most_the_total(top: Path) -> None:

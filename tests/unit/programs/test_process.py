@@ -157,6 +157,21 @@ def test_an_interruption_ends_the_child(way: signal.Signals) -> None:
         os.kill(inner, 0)
 
 
+def test_a_signal_while_a_child_starts_ends_it(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It comes between fork and exec, when the parent does not know the child yet."""
+    parent, known = os.getpid(), tmp_path / "child"
+
+    def follow() -> None:
+        known.write_text(str(os.getpid()))
+        os.kill(parent, signal.SIGINT)
+
+    monkeypatch.setattr(process, "following", lambda: follow)
+    with pytest.raises(KeyboardInterrupt):
+        process.run(python("import signal; signal.pause()"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(known.read_text()), 0)
+
+
 def test_a_stubborn_child_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(process, "GRACE_SECONDS", 0.2)
     code = (

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
+import subprocess
 import sys
 
 import pytest
 
 from rechunk_podman.log import NOTE
 from rechunk_podman.programs.process import run
+from rechunk_podman.registry import waiting
 from rechunk_podman.registry.answers import SilentError
 from rechunk_podman.registry.waiting import Wait
 
-MOVING = "import time\nfor _ in range(20):\n open('/dev/null', 'wb').write(bytes(4096)); time.sleep(0.1)"
+MOVING = "import os\nwhile data := os.read(0, 4096): os.write(1, b'x' * (len(data) == 4096))"
 
 
 def test_a_note_after_twice_the_time_each(caplog):
@@ -38,6 +41,24 @@ def test_a_silent_process_is_ended(caplog):
     assert ticks
 
 
-def test_a_process_that_moves_bytes_is_not():
-    wait = Wait("r.example/a", "push", 0.9)
-    run([sys.executable, "-c", MOVING], tick=wait.tick, started=wait.started)
+def test_a_process_that_moves_bytes_is_not(monkeypatch):
+    """A second goes by at each tick, and the process reads when it is told to."""
+    clock = itertools.count()
+    monkeypatch.setattr(waiting.time, "monotonic", lambda: float(next(clock)))
+    with subprocess.Popen(
+        [sys.executable, "-c", MOVING], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        wait = Wait("r.example/a", "push", 2.5)
+        wait.started(process.pid)
+        for _ in range(20):
+            process.stdin.write(bytes(4096))
+            process.stdin.flush()
+            assert process.stdout.read(1)
+            wait.tick()
+        wait.tick()
+        wait.tick()
+        with pytest.raises(SilentError):
+            wait.tick()
+        process.stdin.close()

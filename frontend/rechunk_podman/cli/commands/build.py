@@ -23,7 +23,7 @@ from rechunk_podman.cli.layers import print_plan
 from rechunk_podman.cli.options import Access, Json, Verbose, command, for_work
 from rechunk_podman.cli.progress import build_progress
 from rechunk_podman.errors import UsageError
-from rechunk_podman.files import require_writable, write_file
+from rechunk_podman.files import refuse_device, require_distinct, require_writable, write_file
 from rechunk_podman.oci.write.output import named_output, require_format
 
 
@@ -45,6 +45,12 @@ def build(
     verbose: Verbose = 0,
 ) -> None:
     """Write the files of a root filesystem as an image in content-based, reproducible layers."""
+    output, tag = named_output(image.output, image.tag)
+    written = {"--output": output.path or (None if job else "/dev/stdout"), **files.written()}
+    for option, path in written.items():
+        if path is not None:
+            refuse_device(path, option)
+    require_distinct({**written, "--state": image.state})
     set_up_logging(verbose, files.trace_logfile)
     from rechunk_podman.build.documents import manifest_document
     from rechunk_podman.build.job import Job
@@ -57,13 +63,12 @@ def build(
     if as_json and not image.plan_only:
         raise UsageError("--json goes with --plan-only", hint="--write-manifest-to FILE gives the manifest")
     options = replace(image, compression=files.compression(image.compression)).build_options()
-    output, tag = named_output(image.output, image.tag)
     require_format(output, options.format, tag)
     if output.path is None and not image.plan_only and sys.stdout.isatty():
         raise UsageError("standard output is a terminal", hint="redirect it, or give --output PATH")
-    for option, path in (("manifest", files.write_manifest_to), ("peak-mem", files.write_peak_mem_to)):
-        if path is not None:
-            require_writable(path, f"--write-{option}-to")
+    for option, file in files.written().items():
+        if file is not None:
+            require_writable(file, option)
     source = find_rootfs(files.rootfs)
     if not image.plan_only:
         warn_of_output_within(source, output)

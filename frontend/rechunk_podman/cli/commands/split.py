@@ -28,6 +28,7 @@ from rechunk_podman.cli.options import (
 from rechunk_podman.cli.progress import progress_bar
 from rechunk_podman.cli.pushed import finish_push, require_writable_files
 from rechunk_podman.errors import UsageError
+from rechunk_podman.files import refuse_device, require_distinct
 from rechunk_podman.oci.write.output import named_output
 
 
@@ -93,6 +94,8 @@ def split(
         place, tag = named_output(image.output, tag)
         if place.path is None:
             raise UsageError("split writes no image to standard output", hint="--output oci-archive:FILE")
+        refuse_device(place.path, "--output")
+        require_distinct({"--output": place.path, "--state": image.state})
         output = str(place.absolute())
     request = SplitRequest(
         name or "",

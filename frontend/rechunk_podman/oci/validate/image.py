@@ -44,7 +44,8 @@ from rechunk_podman.oci.read.stores import Store, blob_name, read_document
 from rechunk_podman.oci.reference import DOCKER_ARCHIVE, PathReference, parse_path
 from rechunk_podman.oci.sparse import SPARSE_FILE, parse_sparse
 from rechunk_podman.oci.spec import Descriptor, Digest
-from rechunk_podman.oci.validate.tar import LowerLinks, check_tar
+from rechunk_podman.oci.validate.lower import LowerLayers
+from rechunk_podman.oci.validate.tar import check_tar
 
 _REF_NAME = re.compile(
     r"[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*(?:/[A-Za-z0-9]+(?:(?:[-._:@+]|--)[A-Za-z0-9]+)*)*"
@@ -135,7 +136,7 @@ class _Validator:
         self.sizes = store.sizes()
         self.visited: set[str] = set()
         self.layers: dict[tuple[str, str, int], Digest | None] = {}
-        self.below = LowerLinks()
+        self.below = LowerLayers()
         for name in store.duplicates:
             self.problem("duplicate-member", name, "the archive holds it twice")
 
@@ -316,16 +317,15 @@ class _Validator:
     def _layer(self, file: str, descriptor: Descriptor | None, diff_id: Digest | None, number: int) -> None:
         where = f"layer {number + 1} ({file})"
         self.visited.add(file)
+        self.below.enter(file, number)
         if file not in self.sizes:
             if descriptor is None or descriptor.digest not in self.report.elsewhere:
                 self.problem("missing-blob", where, "it is missing")
             return
-        self.below.enter(file, number)
         key = (file, descriptor.media_type, descriptor.size) if descriptor is not None else (file, "", 0)
         if key not in self.layers:
             self.layers[key] = self._read_layer(file, descriptor, where)
-        found = self.layers[key]
-        if diff_id is not None and found is not None and found != diff_id:
+        if diff_id is not None and (found := self.layers[key]) not in (None, diff_id):
             self.problem("diff-id", where, f"its tar is {found}, the config says {diff_id}")
 
     def _read_layer(self, file: str, descriptor: Descriptor | None, where: str) -> Digest | None:

@@ -8,15 +8,16 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any, BinaryIO, NamedTuple
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.flatten import OPAQUE, WHITEOUT
 from rechunk_podman.oci.read.tar import Member, members
+from rechunk_podman.oci.validate.lower import LayerPaths, LowerLayers, hashes
 
 _REFUSED = "podman refuses the layer"
-_REPLACED = "some clients replace it by a directory, some follow it"
 SHOWN = 5
 """The number of problems of one kind in a layer that are reported one by one."""
 
@@ -29,43 +30,11 @@ class TarProblem(NamedTuple):
     strict: bool = True
 
 
-class LowerLinks:
-    """The symlinks in the layers below the one that is read, of one image after the other.
-
-    Clients that unpack a layer by itself (podman, docker with overlay2) replace such a symlink by a directory
-    where an entry lies below it; those that unpack into the tree (umoci, containerd) follow it.
-    """
-
-    def __init__(self) -> None:
-        self.paths: set[str] = set()
-        self._layer = ""
-        self._changes: dict[str, tuple[set[str], set[str]]] = {}
-
-    def enter(self, layer: str, number: int) -> None:
-        """Begin a layer, named by its file; 0 begins an image. Apply the changes of a layer that was read."""
-        if number == 0:
-            self.paths = set()
-        self._layer = layer
-        if layer in self._changes:
-            self.change(*self._changes[layer])
-
-    def change(self, gone: set[str], new: set[str]) -> None:
-        """Apply the changes that the current layer makes, and keep them for images that share it."""
-        self._changes[self._layer] = gone, new
-        self.paths = (self.paths - gone) | new
-
-    def above(self, path: str) -> str | None:
-        """Return the symlink that is the path or an ancestor of it, or None."""
-        while path and path not in self.paths:
-            path = path.rpartition("/")[0]
-        return path or None
-
-
-def check_tar(stream: BinaryIO, name: str, below: LowerLinks | None = None) -> list[TarProblem]:
+def check_tar(stream: BinaryIO, name: str, below: LowerLayers | None = None) -> list[TarProblem]:
     """Read an uncompressed layer to its end; return its problems.
 
     Args:
-        below: what the layers below hold; it is changed to what they and this layer hold.
+        below: the layers below; it gets the paths of this layer, too.
 
     Raises:
         ImageError: the tar cannot be read to its end.
@@ -73,12 +42,14 @@ def check_tar(stream: BinaryIO, name: str, below: LowerLinks | None = None) -> l
     found: list[TarProblem] = []
     counts: Counter[str] = Counter()
     tail = _Tail(stream)
-    checker = _Checker(below or LowerLinks())
-    for problem in checker.run(io.BufferedReader(tail, 1 << 20), name):
+    below = below or LowerLayers()
+    checker = _Checker()
+    stream = io.BufferedReader(tail, 1 << 20)
+    for problem in chain(checker.run(stream, name), checker.obstructed(below)):
         counts[problem.code] += 1
         if counts[problem.code] <= SHOWN:
             found.append(problem)
-    checker.below.change(checker.gone(), checker.symlinks)
+    below.keep(checker.paths())
     if tail.size % 512 or tail.last != bytes(1024):
         found.append(TarProblem("tar-end", "the tar does not end in two blocks of zeros"))
     for code, count in counts.items():
@@ -107,14 +78,14 @@ class _Tail(io.RawIOBase):
 
 
 class _Checker:
-    def __init__(self, below: LowerLinks) -> None:
-        self.below = below
+    def __init__(self) -> None:
         self.symlinks: set[str] = set()
         self.opaque: set[str] = set()
         self.directories = {""}
         self.files: dict[str, int] = {}
         self.whiteouts: set[str] = set()
-        self.complained: set[str] = set()
+        self.orphans: dict[str, str] = {}
+        """Directory that this layer does not hold -> the first entry in it, for messages."""
         self.globals: list[str] = []
         self.root_seen = False
 
@@ -149,12 +120,9 @@ class _Checker:
             yield TarProblem("whiteout", text, strict=False)
         if parent in self.files:
             yield TarProblem("parent", f"{shown} lies below something that is no directory", strict=False)
-        elif parent not in self.directories and parent not in self.complained:
-            self.complained.add(parent)
+        elif parent not in self.directories and parent not in self.orphans:
+            self.orphans[parent] = shown
             yield TarProblem("parent", f"{shown} has no directory before it")
-            if link := self.below.above(parent):
-                text = f"{shown} lies below {link!r}, a symlink of a lower layer: {_REPLACED}"
-                yield TarProblem("parent", text, strict=False)
         if member.mtime < 0:
             yield TarProblem("mtime", f"{shown} has a time before 1970, which some clients set to 1970")
         if member.link is not None:
@@ -169,21 +137,28 @@ class _Checker:
             if member.kind is Kind.SYMLINK:
                 self.symlinks.add(path)
 
-    def gone(self) -> set[str]:
-        """Return the symlinks below that this layer replaces or hides."""
-        paths = self.below.paths
-        found = (paths & self.directories) | (paths & self.files.keys())
-        if self.whiteouts or self.opaque:
-            found |= {path for path in paths if self._is_hidden(path)}
-        return found
+    def obstructed(self, below: LowerLayers) -> Iterator[TarProblem]:
+        """Yield the entries below something that is no directory in the layers below."""
+        above = {parent: list(_ancestors(parent)) for parent in self.orphans}
+        obstacles = below.obstacles({path for paths in above.values() for path in paths})
+        for parent, paths in above.items():
+            found = next((path for path in paths if path in obstacles), None)
+            if found is None:
+                continue
+            what, others = ("a symlink", "follow it") if obstacles[found] else ("no directory", "refuse it")
+            text = f"{self.orphans[parent]} lies below {found!r}, {what} of a lower layer"
+            text += f": some clients replace it by a directory, some {others}"
+            yield TarProblem("obstacle", text, strict=False)
 
-    def _is_hidden(self, path: str) -> bool:
-        while path:
-            parent = path.rpartition("/")[0]
-            if path in self.whiteouts or parent in self.opaque:
-                return True
-            path = parent
-        return False
+    def paths(self) -> LayerPaths:
+        """Return the paths that were read."""
+        return LayerPaths(
+            hashes(self.files),
+            hashes(self.directories),
+            frozenset(self.symlinks),
+            frozenset(self.whiteouts),
+            frozenset(self.opaque),
+        )
 
     def _whiteout(self, parent: str, base: str, shown: str) -> Iterator[TarProblem]:
         yield TarProblem("whiteout", f"{shown} is a whiteout")
@@ -208,6 +183,13 @@ class _Checker:
         elif self.files[target] != _metadata(member):
             text = f"{shown} has another owner, mode, time or attributes than its target {target!r}"
             yield TarProblem("link-metadata", text)
+
+
+def _ancestors(path: str) -> Iterator[str]:
+    """Yield the path and its ancestors but the root, the deepest first."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]
 
 
 def _name(member: Member, shown: str) -> Iterator[TarProblem]:

@@ -30,7 +30,7 @@ class LayoutWriter:
     point), the files are moved into it at the end, index.json last. Files of killed runs are removed.
 
     Raises:
-        UsageError: the directory is not empty.
+        UsageError: the path is no directory, or not an empty one.
         RechunkError: the layout cannot be written.
     """
 
@@ -41,6 +41,9 @@ class LayoutWriter:
         self._done = False
         self._lock: int | None = None
         try:
+            if self._path.exists() and not self._path.is_dir():
+                hint = "an OCI layout is a directory; oci-archive:PATH writes a file"
+                raise UsageError(f"{path} is no directory", hint=hint)
             if self._path.exists():
                 _clear(self._path)
                 if any(self._path.iterdir()):
