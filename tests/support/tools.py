@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 from images import storage as images_storage
 from support.needs import unavailable
@@ -318,31 +319,47 @@ def loopback_registry(folder: Path, settings: str = "", *, trusted: Path | None 
     settings: more of its configuration, as YAML; it begins within `http`. trusted: the authority's
     certificate where it speaks TLS.
     """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    address = f"127.0.0.1:{port}"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yml").write_text(
-        "version: 0.1\nlog:\n  level: info\n"
-        f"storage:\n  filesystem:\n    rootdirectory: {folder}/content\n  delete:\n    enabled: true\n"
-        f"http:\n  addr: {address}\n{settings}"
-    )
     log = folder / "log"
     with log.open("wb") as output:
+        process, address = _serving(folder, settings, output, trusted)
+        try:
+            yield Registry(address, log)
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _serving(
+    folder: Path, settings: str, output: IO[bytes], trusted: Path | None
+) -> tuple[subprocess.Popen[bytes], str]:
+    """Starts a registry that answers. Another process may take the free port first: then it ends, at once."""
+    for last in (False, False, False, True):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            address = f"127.0.0.1:{probe.getsockname()[1]}"
+        (folder / "config.yml").write_text(
+            "version: 0.1\nlog:\n  level: info\n"
+            f"storage:\n  filesystem:\n    rootdirectory: {folder}/content\n  delete:\n    enabled: true\n"
+            f"http:\n  addr: {address}\n{settings}"
+        )
         process = subprocess.Popen(
             ["docker-registry", "serve", str(folder / "config.yml")],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
+        scheme = "http" if trusted is None else "https"
         try:
-            scheme = "http" if trusted is None else "https"
-            _until_it_answers(process, f"{scheme}://{address}/v2/", log, trusted)
-            yield Registry(address, log)
-        finally:
-            process.terminate()
-            process.wait(timeout=30)
+            _until_it_answers(process, f"{scheme}://{address}/v2/", folder / "log", trusted)
+        except AssertionError:
+            process.kill()
+            process.wait()
+            if last or "address already in use" not in (folder / "log").read_text():
+                raise
+        else:
+            break
+    return process, address
 
 
 def _until_it_answers(

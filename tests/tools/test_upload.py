@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -165,8 +164,7 @@ def test_uploads_are_tried_again(
 
 @pytest.mark.parametrize("fault", [403, STALL])
 def test_uploads_that_cannot_be(registry: tools.Registry, tmp_path: Path, fault: int) -> None:
-    """They end, within the time limit, and raise nothing."""
-    started = time.monotonic()
+    """They end, after few attempts, and raise nothing."""
     with front_of(registry.address) as front:
         front.fault = lambda method, where: fault if method == "POST" else None
         with Uploads(f"{front.address}/upload/never", Registry(tls_verify=False, timeout=1)) as uploads:
@@ -176,4 +174,3 @@ def test_uploads_that_cannot_be(registry: tools.Registry, tmp_path: Path, fault:
             uploads.add(str(blob(tmp_path, 5000)[0]), "")
         assert uploads.bytes_sent() == 0
         assert 1 <= sum(method == "POST" for method, _ in front.asked) <= 4
-    assert time.monotonic() - started < 30
