@@ -16,11 +16,12 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 
 from rechunk_podman.errors import RechunkError, UsageError
+from rechunk_podman.signals import signals_deferred
 from rechunk_podman.temporary import dead
 
 _CHUNK = 1 << 20
@@ -188,8 +189,12 @@ class OutputFile:
                 self._open_stream(os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOCTTY))
                 return
             remove_partial(target)
-            self.fd, self._aside = _open_nameless(target, mode)
-            self._path = target
+            with ExitStack() as stack:
+                with signals_deferred():
+                    self.fd, self._aside = _open_nameless(target, mode)
+                    self._path = target
+                    stack.callback(self._discard)
+                stack.pop_all()
         except OSError as error:
             raise output_error(path, error) from error
 
@@ -207,8 +212,9 @@ class OutputFile:
         self._stream = stream
         self._shown, self.name = self.name, f"{self.name}, by way of {self.directory}"
         try:
-            self.fd, path = tempfile.mkstemp(prefix="rechunk-podman-", dir=self.directory)
-            Path(path).unlink()
+            with signals_deferred():
+                self.fd, path = tempfile.mkstemp(prefix="rechunk-podman-", dir=self.directory)
+                Path(path).unlink()
         except OSError as error:
             os.close(stream)
             raise output_error(self.directory, error) from error
@@ -241,9 +247,8 @@ class OutputFile:
             elif durable:
                 os.fsync(self.fd)
             if self._path is not None and self._aside is None:
-                aside = partial_path(self._path)
-                _give_name(self.fd, aside)
-                self._aside = aside
+                self._aside = partial_path(self._path)
+                _give_name(self.fd, self._aside)
             held = os.dup(self.fd)  # keeps the lock until the file has its name
             try:
                 fd, self.fd = self.fd, -1
@@ -260,7 +265,7 @@ class OutputFile:
 
     def _discard(self) -> None:
         if self._aside is not None:
-            self._aside.unlink()
+            self._aside.unlink(missing_ok=True)
         elif self._stream is not None:
             os.close(self._stream)
         elif self._path is None and self.fd >= 0:

@@ -7,6 +7,7 @@ run left, and does not touch files in use. On a file system without locks, all f
 
 from __future__ import annotations
 
+import atexit
 import fcntl
 import os
 import re
@@ -14,9 +15,11 @@ import secrets
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from rechunk_podman.signals import signals_deferred
 
 PREFIX = "rechunk-podman.tmp-"
 """The prefix of the names of temporary directories. No other file has one, followed by 8 hex digits."""
@@ -42,6 +45,34 @@ def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Ite
         OSError: the directory cannot be made.
     """
     folder = os.path.realpath(parent or tempfile.gettempdir())
+    with ExitStack() as stack:
+        with signals_deferred():
+            held = _new(folder, prefix)
+            stack.callback(_release, held)
+        yield held
+
+
+def _release(held: Held) -> None:
+    """Remove a directory of this process as a whole: a signal waits."""
+    with signals_deferred():
+        shutil.rmtree(held.path, ignore_errors=True)
+        os.close(held.lock)
+        _own.pop(held.path, None)
+
+
+_own: dict[str, int] = {}
+"""Path of each directory of private_directory() that is there -> the process that made it."""
+
+
+@atexit.register
+def remove_own() -> None:
+    """Remove the directories of this process whose removal a signal prevented, before it began."""
+    for path in [path for path, process in _own.items() if process == os.getpid()]:
+        shutil.rmtree(path, ignore_errors=True)
+        _own.pop(path, None)
+
+
+def _new(folder: str, prefix: str) -> Held:
     while True:
         path = os.path.join(folder, prefix + secrets.token_hex(4))
         try:
@@ -50,12 +81,8 @@ def private_directory(parent: str | None = None, *, prefix: str = PREFIX) -> Ite
             continue
         fd = hold(path)
         if fd is not None:
-            break
-    try:
-        yield Held(path, fd)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        os.close(fd)
+            _own[path] = os.getpid()
+            return Held(path, fd)
 
 
 def hold(path: str | os.PathLike[str]) -> int | None:

@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-VALUES = {"errors", "pathtable", "model", "log", "units", "files", "temporary", "workers"}
+VALUES = {"errors", "pathtable", "model", "log", "units", "files", "signals", "temporary", "workers"}
 """The modules that every folder may use."""
 
 ALLOWED = {
@@ -17,8 +17,9 @@ ALLOWED = {
     "model": {"errors", "native", "pathtable"},
     "log": set(),
     "units": set(),
-    "files": {"errors", "temporary"},
-    "temporary": set(),
+    "files": {"errors", "signals", "temporary"},
+    "signals": set(),
+    "temporary": {"signals"},
     "workers": set(),
     "native": {"model", "native"},
     "rootfs": VALUES | {"native", "rootfs"},

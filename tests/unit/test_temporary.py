@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,6 +55,22 @@ def test_the_dead_and_the_living(tmp_path: Path) -> None:
         assert sorted(os.listdir(tmp_path)) == sorted([Path(stays).name, "rechunk-podman-abcdefgh"])
     finally:
         end(living)
+
+
+@pytest.mark.parametrize("moment", ["hold", "shutil.rmtree"])
+def test_a_signal_waits_until_a_directory_is_made_or_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    real = temporary.hold if moment == "hold" else shutil.rmtree
+
+    def interrupted(*arguments: Any, **named: Any) -> Any:
+        signal.raise_signal(signal.SIGINT)
+        return real(*arguments, **named)
+
+    monkeypatch.setattr(f"rechunk_podman.temporary.{moment}", interrupted)
+    with pytest.raises(KeyboardInterrupt), temporary.private_directory(str(tmp_path)):
+        assert os.listdir(tmp_path)
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_child_that_inherits_the_lock_holds_it(tmp_path: Path) -> None:

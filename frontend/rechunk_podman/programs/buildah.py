@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from rechunk_podman.errors import ToolError
-from rechunk_podman.programs.process import redact, run, signals_deferred
+from rechunk_podman.programs.process import redact, run
+from rechunk_podman.signals import signals_deferred
 
 log = logging.getLogger(__name__)
 

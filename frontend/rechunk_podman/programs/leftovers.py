@@ -21,7 +21,8 @@ from rechunk_podman.errors import ToolError
 from rechunk_podman.files import spool_directory
 from rechunk_podman.log import NOTE
 from rechunk_podman.programs import buildah
-from rechunk_podman.programs.process import CommandError, local_environment, run, signals_deferred, which
+from rechunk_podman.programs.process import CommandError, local_environment, run, which
+from rechunk_podman.signals import signals_deferred
 from rechunk_podman.temporary import dead
 
 log = logging.getLogger(__name__)

@@ -40,9 +40,9 @@ from rechunk_podman.programs.process import (
     following,
     local_environment,
     run,
-    signals_deferred,
 )
 from rechunk_podman.programs.work import locked_directory, work_directory
+from rechunk_podman.signals import signals_deferred
 from rechunk_podman.temporary import PREFIX
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ import shlex
 import shutil
 import signal
 import subprocess
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -20,15 +19,13 @@ from dataclasses import dataclass
 from typing import IO
 
 from rechunk_podman.errors import ToolError
+from rechunk_podman.signals import signals_deferred
 
 log = logging.getLogger(__name__)
 
 _PRCTL = ctypes.CDLL(None).prctl
 _PR_SET_PDEATHSIG = 1
 """prctl(2): the signal that a process gets when its parent is gone."""
-
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""The signals that end a run in order."""
 
 TAIL_LINES = 12
 _MOST_LINE = 64 << 10
@@ -200,30 +197,6 @@ def following() -> Callable[[], None]:
             os._exit(1)
 
     return follow
-
-
-@contextmanager
-def signals_deferred() -> Iterator[None]:
-    """Defer the signals that end a run until the end of the block, in which short commands change storage.
-
-    Do nothing outside the main thread, since signals interrupt no other thread.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    came: list[int] = []
-    # a handler that was not set from Python cannot be put back
-    before = {number: handler for number in _SIGNALS if (handler := signal.getsignal(number)) is not None}
-    for number, handler in before.items():
-        if handler is not signal.SIG_IGN:
-            signal.signal(number, lambda number, _: came.append(number))
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        for late in came[:1]:
-            signal.raise_signal(late)
 
 
 def failure(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -25,6 +26,7 @@ from rechunk_podman.oci.write.image import write_image
 from rechunk_podman.oci.write.layers import write_layer
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.temporary import remove_own
 from rechunk_podman.workers import Workers
 from support.writing import finish, make_sizes, spec, specs, tar_source, write
 
@@ -372,6 +374,50 @@ def test_files_that_came_after_a_killed_run_stay(repository, top, place):
     with pytest.raises(UsageError, match="not empty"):
         write(top, f"oci:{target}")
     assert (target / "blobs/mine").read_text() == "precious"
+
+
+WRITERS = tuple(f"/rechunk_podman/{name}.py" for name in ("files", "temporary", "oci/write/layout"))
+
+
+@pytest.mark.parametrize("name", ["oci:image", "oci:there", "oci-archive:image", "docker-archive:image"])
+def test_a_signal_at_any_moment(tmp_path, place, name):
+    """At each call by the code that makes and removes files, one run for each: all is there, or nothing."""
+    top = tmp_path / "few"
+    top.mkdir()
+    (top / "file").write_text("x")
+    left = [0]
+
+    def interrupt(frame, event, argument):
+        if event != "return" and frame.f_code.co_filename.endswith(WRITERS):
+            left[0] -= 1
+            if not left[0]:
+                signal.raise_signal(signal.SIGINT)
+
+    kind, _, path = name.partition(":")
+    compression = Compression.parse("none" if kind == "docker-archive" else "gzip")
+    moments = 0
+    while left[0] <= 0:
+        moments += 1
+        left[0] = moments
+        if path == "there":
+            (place / path).mkdir()
+        interrupted = False
+        sys.setprofile(interrupt)
+        try:
+            write(top, f"{kind}:{place}/{path}", compression=compression)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            sys.setprofile(None)
+        remove_own()  # as at the end of the process
+        found = place / path
+        if not interrupted or found.is_file() or (found.is_dir() and os.listdir(found)):
+            validate(f"{kind}:{found}").check()
+            shutil.rmtree(found) if found.is_dir() else found.unlink()
+        if path == "there" and found.exists():
+            found.rmdir()
+        assert os.listdir(place) == []
+    assert moments > 50
 
 
 @pytest.mark.parametrize("name", ["oci:image", "oci-archive:image"])

@@ -15,6 +15,7 @@ import pytest
 
 from rechunk_podman.errors import ToolError
 from rechunk_podman.programs import process
+from rechunk_podman.signals import signals_deferred
 from rechunk_podman.temporary import dead, wait_for_holder
 
 
@@ -260,7 +261,7 @@ def test_signals_wait_for_a_short_block() -> None:
     seen = []
 
     def interrupted() -> None:
-        with process.signals_deferred():
+        with signals_deferred():
             signal.raise_signal(signal.SIGINT)
             seen.append("the rest of the block")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +18,7 @@ from rechunk_podman.oci.sparse import SPARSE_FILE, sparse_document
 from rechunk_podman.oci.spec import Layer
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
 from rechunk_podman.oci.write.layers import BlobFile
+from rechunk_podman.signals import signals_deferred
 from rechunk_podman.temporary import dead, hold, remove
 
 _BEFORE_INDEX = ("blobs", SPARSE_FILE, "oci-layout")
@@ -40,6 +42,12 @@ class LayoutWriter:
         self._inside = False
         self._done = False
         self._lock: int | None = None
+        with ExitStack() as stack:
+            self._make(stack)
+            stack.pop_all()
+
+    def _make(self, stack: ExitStack) -> None:
+        path = self.path
         try:
             if self._path.exists() and not self._path.is_dir():
                 hint = "an OCI layout is a directory; oci-archive:PATH writes a file"
@@ -53,10 +61,12 @@ class LayoutWriter:
                 self._inside = True
             final = self._path / "layout" if self._inside else self._path
             remove_partial(final)
-            while self._lock is None:
-                self._staging = partial_path(final)
-                self._staging.mkdir()
-                self._lock = hold(self._staging)
+            with signals_deferred():
+                while self._lock is None:
+                    self._staging = partial_path(final)
+                    self._staging.mkdir()
+                    self._lock = hold(self._staging)
+                stack.callback(self.__exit__, None, None, None)
             self._blob("").mkdir(parents=True)
         except OSError as error:
             raise output_error(path, error) from error
@@ -70,11 +80,12 @@ class LayoutWriter:
         value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if not self._done:
-            shutil.rmtree(self._staging, ignore_errors=True)
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        with signals_deferred():
+            if not self._done:
+                shutil.rmtree(self._staging, ignore_errors=True)
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def blob_file(self, index: int, size: int) -> BlobFile:
         """See Destination."""
@@ -98,15 +109,19 @@ class LayoutWriter:
             write_file(self._staging / SPARSE_FILE, sparse_document(image.elsewhere, image.origin))
         write_file(self._staging / "index.json", image.index)
         try:
-            if self._inside:
-                for name in (*_BEFORE_INDEX, "index.json"):
-                    if name != SPARSE_FILE or image.elsewhere:
-                        (self._staging / name).rename(self._path / name)
-                self._staging.rmdir()
-            else:
-                self._staging.rename(self._path)
+            with signals_deferred():
+                self._publish(has_sparse_file=bool(image.elsewhere))
         except OSError as error:
             raise output_error(self.path, error) from error
+
+    def _publish(self, *, has_sparse_file: bool) -> None:
+        if self._inside:
+            for name in (*_BEFORE_INDEX, "index.json"):
+                if name != SPARSE_FILE or has_sparse_file:
+                    (self._staging / name).rename(self._path / name)
+            self._staging.rmdir()
+        else:
+            self._staging.rename(self._path)
         self._done = True
 
 
