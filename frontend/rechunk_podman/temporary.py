@@ -64,12 +64,14 @@ _own: dict[str, int] = {}
 """Path of each directory of private_directory() that is there -> the process that made it."""
 
 
-@atexit.register
 def remove_own() -> None:
     """Remove the directories of this process whose removal a signal prevented, before it began."""
     for path in [path for path, process in _own.items() if process == os.getpid()]:
         shutil.rmtree(path, ignore_errors=True)
         _own.pop(path, None)
+
+
+atexit.register(remove_own)
 
 
 def _new(folder: str, prefix: str) -> Held:
