@@ -1,6 +1,7 @@
 # make test    every check, with all its own set-up (Debian 12 as root; elsewhere it says what is missing)
 # make demo    splits a real image and shows the result: IMG=NAME, else one built from the distribution's packages
 # make unit lint types    need a C compiler and Python's headers, but neither root nor podman
+# make fuzz    tries every parser of untrusted bytes for a minute
 # make tools e2e compat bench, each with its set-up
 
 BIN := .venv/bin
@@ -11,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-
 # make unit ARGS='-k rpm'
 ARGS ?=
 
-.PHONY: test setup packages lint format types docs unit tools e2e compat bench demo clean
+.PHONY: test setup packages lint format types docs unit fuzz tools e2e compat bench demo clean
 
 test: setup lint types docs
 	$(PYTEST) -m "not compat" $(ARGS)
@@ -46,6 +47,10 @@ docs: $(BIN)/.dev
 
 unit: $(BIN)/.dev
 	$(PYTEST) tests/unit tests/property $(ARGS)
+
+fuzz: export RECHUNK_FUZZ_SECONDS ?= 60
+fuzz: $(BIN)/.dev
+	$(PYTEST) --dist load tests/property/test_parsers.py $(ARGS)
 
 tools: setup
 	$(PYTEST) tests/tools $(ARGS)

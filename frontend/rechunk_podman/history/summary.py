@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +34,14 @@ FORMAT = 1
 
 ALGORITHMS = ("md5", "sha1", "sha256")
 """The digests of each content, by which package databases may know it."""
+
+_DAMAGE = (
+    *(zipfile.BadZipFile, zlib.error, OSError, EOFError, struct.error),
+    # a compression that zipfile does not know, an encrypted member
+    *(NotImplementedError, RuntimeError),
+    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+)
+"""The errors that reading a damaged summary raises."""
 
 _ENTRIES = "entries"
 _PROGRAM = "program"
@@ -89,7 +99,7 @@ class FileSummary:
             return None
         try:
             return self.archive.read(str(self.kept))
-        except (KeyError, zipfile.BadZipFile, OSError) as error:
+        except _DAMAGE as error:
             raise ImageError(f"{self.archive.filename} is damaged", hint="remove it") from error
 
 
@@ -215,13 +225,13 @@ class Summary:
     others: after members(), the bytes of each entry that is no regular file, in a compressed layer.
 
     Raises:
-        ImageError: the file is damaged. OSError: it cannot be opened.
+        ImageError: the file is damaged, or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
-        except zipfile.BadZipFile as error:
+        except _DAMAGE as error:
             raise ImageError(f"{path} is damaged", hint="remove it") from error
         self.others: list[int] = []
 
@@ -246,7 +256,7 @@ class Summary:
                     on_global(values[0])
                 else:
                     yield self._member(values, scale)
-        except (KeyError, IndexError, TypeError, ValueError, zipfile.BadZipFile, OSError) as error:
+        except _DAMAGE as error:
             raise ImageError(f"{self._archive.filename} is damaged", hint="remove it") from error
 
     def _member(self, values: list[Any], scale: float) -> tuple[Member, FileSummary | None]:

@@ -47,7 +47,7 @@ class State:
             found = cls(str(document["template"]), str(document["version"]), dict(answers), dict(files))
             if not all(isinstance(value, str) for value in (*found.answers.values(), *found.files.values())):
                 raise TypeError("not text")
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise RechunkError(
                 f"{STATE} is damaged",
                 context=[f"{type(error).__name__}: {error}"],

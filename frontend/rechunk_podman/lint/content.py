@@ -63,7 +63,7 @@ _DULL_SUFFIXES += (".h", ".hpp", ".c", ".woff2", ".jar", ".zip", ".elc", ".go", 
 
 _PEM = re.compile(
     rb"-----BEGIN ((?:[A-Z0-9]+ )*PRIVATE KEY(?: BLOCK)?)-----\r?\n"
-    rb"(?:[A-Za-z-]+: [^\n]*\r?\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
+    rb"(?:[A-Za-z-]+: [^\n]*\n|\r?\n)*[A-Za-z0-9+/=]{16,}"
 )
 # Kind of token; literals, one of which each token contains, for a quick search; pattern of the token.
 _TOKENS = tuple(
@@ -99,11 +99,11 @@ _CREDENTIALS: tuple[tuple[re.Pattern[str], re.Pattern[bytes] | None, str], ...] 
             "Azure login",
         ),
         (r"\.kube/config", rb"(?:token|client-key-data|password)\s*:\s*\S", "Kubernetes login"),
-        (r"\.git-credentials", rb"://[^/\s:]+:[^@\s]+@", "git password"),
+        (r"\.git-credentials", rb"://[^/\s:]{1,255}:[^@\s]{1,1000}@", "git password"),
         (r"\.?npmrc", rb"_(?:authToken|password|auth)\s*=\s*(?!\$)\S", "npm login"),
-        (r"\.pypirc", rb"(?m)^\s*password\s*[:=]\s*\S", "PyPI login"),
+        (r"\.pypirc", rb"(?m)^[ \t]*password\s*[:=]\s*\S", "PyPI login"),
         (r"\.pgpass", rb":[^:\s]+\s*$", "PostgreSQL password"),
-        (r"\.my\.cnf", rb"(?m)^\s*password\s*=\s*\S", "MySQL password"),
+        (r"\.my\.cnf", rb"(?m)^[ \t]*password\s*=\s*\S", "MySQL password"),
         (r"\.config/gh/hosts\.yml", rb"oauth_token\s*:\s*\S", "GitHub login"),
         (r"\.cargo/credentials(?:\.toml)?", rb"token\s*=\s*\S", "crates.io token"),
         (r"\.vault-token", rb"\S", "Vault token"),

@@ -36,7 +36,7 @@ def parse_version(text: str) -> Version:
     Raises:
         ToolError: there is no version in it.
     """
-    match = re.search(r"version v?(\d+(?:\.\d+)*)", text)
+    match = re.search(r"version v?(\d{1,9}(?:\.\d{1,9})*)", text)
     if match is None:
         raise ToolError("buildah does not tell its version", context=[text[:200]])
     return tuple(int(part) for part in match[1].split("."))

@@ -22,9 +22,10 @@ import requests
 from podman import PodmanClient
 from podman.errors import APIError, ImageNotFound, PodmanError
 
-from rechunk_podman.errors import ImageError, ToolError, UsageError
+from rechunk_podman.errors import ToolError, UsageError
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.documents import parse_object
 from rechunk_podman.oci.platform import fitting, platform_of, require_platform
 from rechunk_podman.programs import skopeo
 from rechunk_podman.programs.leftovers import MOUNTED, Changes, mount_points, unmount
@@ -71,21 +72,19 @@ class Image:
 
     @property
     def annotations(self) -> Mapping[str, str]:
-        """The manifest's annotations."""
+        """The manifest's annotations; ImageError if it is not a JSON object."""
         if not self.manifest:
             return {}
-        found = json.loads(self.manifest).get("annotations") or {}
-        return {str(key): str(value) for key, value in found.items()}
+        found = parse_object(self.manifest, f"the manifest of image {self.id[:12]}").get("annotations")
+        return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 
     def document(self) -> bytes:
         """Return the config with the manifest's annotations at its top, as `build --config` takes it.
 
         Raises:
-            ImageError: the config is not a JSON object.
+            ImageError: the config or the manifest is not a JSON object.
         """
-        document = json.loads(self.config)
-        if not isinstance(document, dict):
-            raise ImageError(f"the config of image {self.id[:12]} is not a JSON object")
+        document = parse_object(self.config, f"the config of image {self.id[:12]}")
         if self.annotations:
             document = {**document, "annotations": dict(self.annotations)}
         return json.dumps(document, ensure_ascii=True).encode()

@@ -64,8 +64,12 @@ def find(document: Any, repository: str) -> str | None:
             continue
         if entry.get("identitytoken"):
             raise OnlySkopeoError(f"there is an identity token for {host}")
-        if isinstance(entry.get("auth"), str) and entry["auth"]:
-            return str(entry["auth"])
+        secret = entry.get("auth")
+        if isinstance(secret, str) and secret:
+            # it goes into a header of HTTP as it is
+            if not (secret.isascii() and secret.isprintable()):
+                raise OnlySkopeoError(f"the credentials for {host} are not in base64")
+            return secret
     return None
 
 

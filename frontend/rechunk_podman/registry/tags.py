@@ -6,7 +6,6 @@ distribution-spec v1.1 ("Referrers Tag Schema": ALGORITHM-HEX).
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from rechunk_podman.errors import MissingImageError, RechunkError, ToolError, Us
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.oci.reference import DOCKER, Target
+from rechunk_podman.oci.text import load_json
 from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
 from rechunk_podman.registry.answers import DeniedError
 from rechunk_podman.registry.documents import image_documents
@@ -27,7 +27,9 @@ _ATTACHED = re.compile(r"sha(?:256|384|512)-[0-9a-f]{32,128}(?:\.[A-Za-z0-9._-]+
 _LONG_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-._]?)(\d\d)\2(\d\d)(?!\d)")
 _SHORT_DATE = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?!\d)")
 _COUNTER = re.compile(r"[.-](\d{1,4})(?!\d)")
-_NUMBER = re.compile(r"\d+")
+_TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
+"""A tag, by the distribution specification ("Pulling manifests")."""
+_NUMBER = re.compile(r"\d+", re.ASCII)
 
 MAX_UNDATED = 20
 """The largest number of undated tags whose images' times are fetched to guess a series."""
@@ -181,12 +183,19 @@ def list_tags(repository: str, registry: Registry = DEFAULT) -> list[str]:
         raise UsageError(
             f"a repository has no tag or digest: {repository}", hint=f"docker://{parsed.repository}"
         )
-    printed = ask_skopeo(["list-tags"], repository, repository, registry)
-    try:
-        found = json.loads(printed)["Tags"] or []
-    except (ValueError, KeyError, TypeError) as error:
-        raise ToolError("skopeo list-tags printed something else than tags", context=[str(error)]) from error
-    return [str(tag) for tag in found]
+    return parse_tags(ask_skopeo(["list-tags"], repository, repository, registry))
+
+
+def parse_tags(printed: bytes) -> list[str]:
+    """Return the tags in the output of `skopeo list-tags`, without those that no reference can name.
+
+    Raises:
+        ToolError: it is something else.
+    """
+    document = load_json(printed, "the output of skopeo list-tags", ToolError)
+    if not isinstance(document, dict) or not isinstance(document.get("Tags", ""), list | None):
+        raise ToolError("skopeo list-tags printed something else than tags")
+    return [tag for tag in document["Tags"] or () if isinstance(tag, str) and _TAG.match(tag)]
 
 
 def previous_tag(
@@ -238,7 +247,8 @@ def newest_beside(target: Target, registry: Registry = DEFAULT) -> Dated | None:
 
 def natural_key(tag: str) -> list[tuple[int, str]]:
     """Return a key that orders numbers in tags by their value."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", tag)]
+    parts = re.split(r"([0-9]+)", tag)
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
 class _Images:

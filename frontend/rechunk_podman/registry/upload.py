@@ -7,7 +7,6 @@ docs/content/spec/auth/token.md, for tokens; RFC 7235 for challenges.
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import re
 import ssl
@@ -21,6 +20,7 @@ from urllib.parse import urlencode, urljoin, urlsplit
 
 from rechunk_podman.oci.reference import host_of
 from rechunk_podman.oci.spec import Digest
+from rechunk_podman.oci.text import load_json
 from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.answers import DeniedError, UnreachableError
 from rechunk_podman.registry.configured import require_direct, tls_context
@@ -31,7 +31,11 @@ _MAX_ANSWER = 1 << 20
 _DOCKER_HUB = "registry-1.docker.io"
 _EARLY = 30.0
 """Seconds before its end at which a token is renewed."""
+_LONGEST = 3600.0
+"""Seconds after which a token is renewed at the latest."""
 _PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_PRINTABLE = re.compile(r"[!-~]*\Z")
+"""The characters of addresses and tokens (RFC 3986, RFC 6750): no spaces, line ends, other scripts."""
 
 
 class PassingError(UnreachableError):
@@ -120,7 +124,7 @@ class Repository:
                         raise
                     continue
                 if answer.status == 401:
-                    self._challenge = _challenge(answer)
+                    self._challenge = challenge_of(answer.headers)
                 elif answer.status != 200:
                     raise _unexpected("GET /v2/", answer)
                 self._base = base
@@ -131,8 +135,9 @@ class Repository:
 
         Raises:
             OnlySkopeoError: it is on another host, which credentials must not be sent to.
+            UnreachableError: it is no address.
         """
-        place = urljoin(base, answer.headers.get("Location", ""))
+        place = address(answer.headers.get("Location", ""), base)
         if urlsplit(place)[:2] != urlsplit(base)[:2]:
             raise OnlySkopeoError(f"{self._authority} takes uploads at another address")
         return place
@@ -170,7 +175,7 @@ class Repository:
 
     def _token(self, parameters: Mapping[str, str]) -> tuple[str, float]:
         """Return a header with a new token, and when it has to be renewed."""
-        realm = parameters.get("realm", "")
+        realm = address(parameters.get("realm", ""))
         if not realm.startswith(("https://", "http://" if self._base is None else self._base)):
             raise OnlySkopeoError(f"{self._authority} wants tokens of {realm}")
         query = {"scope": f"repository:{self._path}:pull,push"}
@@ -182,12 +187,7 @@ class Repository:
         answer = self._send("GET", realm + separator + urlencode(query), headers)
         if answer.status != 200:
             raise _unexpected("GET a token", answer)
-        try:
-            document = json.loads(answer.body)
-            token = document.get("token") or document["access_token"]
-            seconds = float(document.get("expires_in") or 60)
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise UnreachableError(f"{realm} gave no token", context=[str(error)]) from error
+        token, seconds = token_of(answer.body, realm)
         return f"Bearer {token}", started + max(seconds - _EARLY, seconds / 2)
 
     def _send(
@@ -258,14 +258,49 @@ def _exchange(
         raise
 
 
-def _challenge(answer: _Answer) -> _Challenge:
-    """Return the challenge of an answer 401: a token if there is a choice.
+def address(text: str, base: str = "") -> str:
+    """Return an address that a registry names, which may be relative to `base`. Pure.
+
+    Raises:
+        UnreachableError: it is no address, or has characters that none has.
+    """
+    try:
+        found = urljoin(base, text)
+        urlsplit(found)
+    except ValueError as error:
+        raise UnreachableError(
+            "the registry names no address", context=[f"{text!r:.200}: {error}"]
+        ) from error
+    if not _PRINTABLE.match(found):
+        raise UnreachableError("the registry names no address", context=[f"{text!r:.200}"])
+    return found
+
+
+def token_of(body: bytes, realm: str) -> tuple[str, float]:
+    """Return the token in an answer, and the seconds for which it is valid. Pure.
+
+    Args:
+        realm: the address that answered, for messages.
+
+    Raises:
+        UnreachableError: there is no token.
+    """
+    document = load_json(body, f"the answer of {realm}", UnreachableError)
+    found = document if isinstance(document, dict) else {}
+    token, seconds = found.get("token") or found.get("access_token"), found.get("expires_in") or 60
+    if not (token and isinstance(token, str) and _PRINTABLE.match(token)):
+        raise UnreachableError(f"{realm} gave no token")
+    return token, float(seconds) if type(seconds) in (int, float) and seconds < _LONGEST else _LONGEST
+
+
+def challenge_of(headers: http.client.HTTPMessage) -> _Challenge:
+    """Return the challenge of an answer 401: a token if there is a choice. Pure.
 
     Raises:
         OnlySkopeoError: neither tokens nor passwords are wanted.
     """
     found: dict[str, _Challenge] = {}
-    for line in answer.headers.get_all("WWW-Authenticate", []):
+    for line in headers.get_all("WWW-Authenticate", []):
         scheme, _, rest = line.partition(" ")
         parameters = {key.lower(): value for key, value in _PARAMETER.findall(rest)}
         found[scheme.lower()] = _Challenge(scheme.lower(), parameters)

@@ -114,7 +114,7 @@ class Root:
 
     def _directory(self, path: str) -> int:
         """Return the handle like directory(), but raise OSError if it cannot be opened."""
-        self._check_hidden(path)
+        self._check_path(path)
         if not path:
             return self.fd
         if path != self._dir_path:
@@ -127,11 +127,11 @@ class Root:
             self._dir_path, self._dir_fd = path, fd
         return self._dir_fd
 
-    def _check_hidden(self, path: str) -> None:
-        """Raise FileNotFoundError for a hidden path."""
-        for hidden in self._hidden:
-            if path == hidden or path.startswith(f"{hidden}/"):
-                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+    def _check_path(self, path: str) -> None:
+        """Raise FileNotFoundError for a hidden path, and for a text that cannot be a path."""
+        is_hidden = any(path == hidden or path.startswith(f"{hidden}/") for hidden in self._hidden)
+        if is_hidden or not _can_exist(path):
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
 
     def open(self, path: str) -> int:
         """Return a read-only descriptor of the regular file at exactly this path; the caller closes it.
@@ -144,7 +144,7 @@ class Root:
         if name in _NO_NAMES:
             raise RootfsError(f"not a file of the root filesystem: {path!r}")
         try:
-            self._check_hidden(path)
+            self._check_path(path)
             # Even to open a device can have an effect.
             if not stat.S_ISREG(os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode):
                 raise self._irregular(path)
@@ -233,7 +233,7 @@ class Root:
         if not name:
             return os.fstat(self.directory(path))
         try:
-            self._check_hidden(path)
+            self._check_path(path)
             return os.stat(name, dir_fd=self.directory(head), follow_symlinks=False)
         except OSError as error:
             raise self.error(path, error) from error
@@ -251,7 +251,7 @@ class Root:
 
     def _target(self, path: str) -> str:
         """Return the target like readlink(), but raise OSError: EINVAL if the path is not a symlink."""
-        self._check_hidden(path)
+        self._check_path(path)
         head, _, name = path.rpartition("/")
         return os.readlink(name, dir_fd=self._directory(head))
 
@@ -296,7 +296,9 @@ class Root:
     def show(self, path: str) -> str:
         """Return the path for messages: absolute within the root, with unprintable bytes escaped."""
         text = "/" + path
-        return text if text.isprintable() else repr(os.fsencode(text))[2:-1]
+        if text.isprintable():
+            return text
+        return repr(os.fsencode(text))[2:-1] if _can_exist(text) else ascii(text)[1:-1]
 
     def read_error(self, error: OSError | LookupError) -> RootfsError:
         """Return the RootfsError for an error of the module _native; raise it from `error`."""
@@ -332,6 +334,14 @@ class Root:
             context=[f"in the root filesystem {self.path}"],
             hint=hint,
         )
+
+
+def _can_exist(path: str) -> bool:
+    """Return False for a text that no path of a file system can be: databases may hold any text."""
+    try:
+        return b"\0" not in os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
 
 
 def _is_found(entry: os.DirEntry[str]) -> bool:

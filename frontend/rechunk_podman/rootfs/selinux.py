@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -23,9 +24,14 @@ _LABEL = "security.selinux"
 _OWN = "user.selinux"
 """The attribute by which a path states its own label."""
 _NONE = b"<<none>>"
-_MAX_FILE = 32 << 20
-"""Bytes of the largest file_contexts."""
-_MAX_EXPRESSION = 4096
+_MAX_FILE = 4 << 20
+"""Bytes of the largest file_contexts; that of Fedora has 0.4 MB."""
+_MAX_EXPRESSION = 1024
+_MAX_EXPRESSIONS = 30_000
+_MAX_TEXT = 1 << 20
+"""Bytes of all expressions together: each takes much longer to compile than to read."""
+_MAX_STEPS = 100_000_000
+"""Steps that the comparison of one path with one expression may take; other paths do not match it."""
 _CONFIGS = ("etc/selinux", "usr/etc/selinux")
 _KINDS = {
     b"--": Kind.FILE,
@@ -39,8 +45,10 @@ _SOCKET = b"-s"
 _META = re.compile(rb"[.^$?*+|\[({]")
 _DOTTED = rb"(\.[^/]*)*"
 """A usual end of an expression, which matches the same with `?` in place of the last `*`, in less time."""
-_NESTED = re.compile(rb"\([^()]*[*+][^()]*\)[*+{]")
-"""An expression that could take time beyond all bounds."""
+_TOKEN = re.compile(rb"(\\.|\[\^?\]?[^\]]*\]|.)((?:[*+?]|\{[0-9,]*\})\??)?", re.DOTALL)
+"""A part of an expression, and its quantifier."""
+_LEVELS = (b"(/.*)?", b"(.*/)?")
+"""Parts that begin or end at a slash."""
 _CLASSES = {
     b"[:alnum:]": b"0-9A-Za-z",
     b"[:alpha:]": b"A-Za-z",
@@ -52,11 +60,41 @@ _CLASSES = {
 }
 
 
+class _Cost(NamedTuple):
+    """The estimated cost of the comparison of a path with an expression, at most.
+
+    steps: without repetitions: each optional part doubles them, the alternatives of a group multiply them.
+    anywhere, levels, names: the number of repetitions that end anywhere, at a slash, within a name.
+    """
+
+    steps: int
+    anywhere: int = 0
+    levels: int = 0
+    names: int = 0
+
+    def longest(self) -> int:
+        """Return the length of paths that take at most _MAX_STEPS steps, whatever they are."""
+        count = self.anywhere + self.levels + self.names
+        return int((_MAX_STEPS / self.steps) ** (1 / count)) if count else _MAX_FILE
+
+    def allows(self, path: bytes) -> bool:
+        """Return True if the comparison with a path takes at most _MAX_STEPS steps."""
+        parts = path.split(b"/")
+        size: int = (
+            len(path) ** self.anywhere * len(parts) ** self.levels * max(map(len, parts)) ** self.names
+        )
+        return self.steps * size <= _MAX_STEPS
+
+
+_NO_COST = _Cost(1)
+
+
 class _Spec(NamedTuple):
     """A line of file_contexts. order: the larger wins. prefix: begins every path that it matches.
 
     covers: it matches the prefix and every path below it; if it ends in a slash, the latter alone.
     expression: None for the prefix itself.
+    cost: of the expression. longest: cost.longest().
     """
 
     order: int
@@ -65,6 +103,8 @@ class _Spec(NamedTuple):
     expression: re.Pattern[bytes] | None
     kind: Kind | None
     label: bytes
+    cost: _Cost = _NO_COST
+    longest: int = _MAX_FILE
 
 
 class FileContexts:
@@ -99,7 +139,11 @@ class FileContexts:
         for spec in self._candidates(path):
             if (spec.kind is None or spec.kind is kind) and (
                 (spec.covers and path[len(spec.prefix) :][:1] in (b"/", b""))
-                or (spec.expression is not None and spec.expression.match(path))
+                or (
+                    spec.expression is not None
+                    and (len(path) <= spec.longest or spec.cost.allows(path))
+                    and spec.expression.match(path)
+                )
             ):
                 return None if spec.label == _NONE else spec.label
         return None
@@ -143,6 +187,7 @@ def _parse(contexts: Sequence[bytes]) -> list[_Spec]:
     found = []
     broken = []
     lines = [line for text in contexts for line in text.splitlines()]
+    count = size = 0
     for order, line in enumerate(lines):
         words = line.split()
         if (
@@ -168,19 +213,64 @@ def _parse(contexts: Sequence[bytes]) -> list[_Spec]:
         text = text.replace(_DOTTED, _DOTTED[:-1] + b"?")
         for name, members in _CLASSES.items():
             text = text.replace(name, members)
+        cost = _cost(text)
+        count, size = count + 1, size + len(text)
+        if cost is None or count > _MAX_EXPRESSIONS or size > _MAX_TEXT:
+            broken.append(words[0])
+            continue
         try:
-            if _NESTED.search(text):
-                raise re.error("nested repetition")
-            expression = re.compile(rb"(?:" + text + rb")\Z", re.DOTALL)
+            with warnings.catch_warnings():
+                # of sets that a later Python may read in another way
+                warnings.simplefilter("ignore", FutureWarning)
+                expression = re.compile(rb"(?:" + text + rb")\Z", re.DOTALL)
         except (re.error, OverflowError, RecursionError):
             broken.append(words[0])
             continue
         covers = rest == b"(/.*)?" or (rest == b".*" and prefix.endswith(b"/"))
-        found.append(_Spec(order, prefix, covers, expression, kind, label))
+        found.append(_Spec(order, prefix, covers, expression, kind, label, cost, cost.longest()))
     if broken:
         shown = b", ".join(broken[:3]).decode("utf-8", "replace")
         log.warning("file_contexts: %d lines are not understood: %s", len(broken), shown)
     return found
+
+
+def _cost(text: bytes) -> _Cost | None:
+    """Return the cost of an expression; None if there is no bound, or it has extensions of Perl.
+
+    There is no bound if a repeated part can match texts of several lengths.
+    """
+    levels = 0
+    for part in _LEVELS:
+        levels += text.count(part)
+        text = text.replace(part, b"")
+    steps, anywhere, names = 1 << min(levels, 30), 0, 0
+    # of each open group: its alternatives, and whether it can match texts of several lengths
+    alternatives, varies = [1], [False]
+    for token, quantifier in _TOKEN.findall(text):
+        repeated = quantifier[:1] in (b"*", b"+", b"{") and not quantifier[1:-1].isdigit()
+        inner = False
+        if token == b"(":
+            if quantifier:
+                return None
+            alternatives.append(1)
+            varies.append(False)
+        elif token == b"|":
+            alternatives[-1] += 1
+            varies[-1] = True
+        elif token == b")" and len(varies) > 1:
+            steps *= alternatives.pop()
+            inner = varies.pop()
+        if quantifier and inner and quantifier[:1] != b"?":
+            return None
+        steps *= 2 if quantifier[:1] == b"?" else 1
+        anywhere += repeated and token != b"[^/]"
+        names += repeated and token == b"[^/]"
+        varies[-1] |= inner or repeated or quantifier[:1] == b"?"
+        if steps > _MAX_STEPS:
+            return None
+    # a repetition at the end takes what is left
+    anywhere -= text.endswith((b".*", b".*)", b".*)?"))
+    return _Cost(steps * alternatives[0], max(anywhere, 0), levels, names)
 
 
 def _fixed(text: bytes) -> tuple[bytes, bytes]:
@@ -236,7 +326,7 @@ def load(root: Root) -> FileContexts:
     """
     for top in _CONFIGS:
         config = _read(root, f"{top}/config")
-        named = re.search(rb"^\s*SELINUXTYPE\s*=\s*([\w.-]+)", config or b"", re.MULTILINE)
+        named = re.search(rb"^[ \t]*SELINUXTYPE[ \t]*=[ \t]*([\w.-]+)", config or b"", re.MULTILINE)
         if named is None:
             continue
         base = f"{top}/{named[1].decode('ascii', 'replace')}/contexts/files/file_contexts"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import shutil
@@ -10,14 +9,19 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from rechunk_podman.build.job import JOB, LOG, RESULT, Job, Result
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
+from rechunk_podman.oci.text import load_json
 from rechunk_podman.programs.process import SPACE_HINT, CommandError, run, speaks_of_space
 from rechunk_podman.programs.work import write
 
 UNKNOWN_OPTION = 2
 """The exit code of a chunker that does not know the option --job."""
+
+_RECORD: Mapping[str, type] = {"level": int, "message": str, "phase": str, "total": int, "blob": str}
+"""The fields of a record in the chunker's log."""
 
 _package = logging.getLogger("rechunk_podman")
 
@@ -68,7 +72,7 @@ def run_chunker(
             nonlocal begun
             *lines, begun = (begun + records.read()).split(b"\n")
             for line in lines:
-                record = json.loads(line)
+                record = parse_record(line)
                 if on_phase is not None and "phase" in record:
                     on_phase(record["phase"], record["total"])
                 if on_blob is not None and "blob" in record:
@@ -100,6 +104,20 @@ def run_chunker(
     if failed is not None:
         raise failed
     return result
+
+
+def parse_record(line: bytes) -> dict[str, Any]:
+    """Return a record of the chunker's log (build/job.py, log.py). Pure.
+
+    Raises:
+        ToolError: the line is none.
+    """
+    record = load_json(line, LOG, ToolError)
+    found = record if isinstance(record, dict) else {}
+    needed = {"level", "message", *(("phase", "total") if "phase" in found else ())}
+    if not needed <= found.keys() or not all(type(found[key]) is _RECORD.get(key) for key in found):
+        raise ToolError(f"{LOG} of the chunker has a line that is no record", context=[repr(line[:200])])
+    return found
 
 
 def _copied(files: Sequence[str], work: str, kind: str) -> tuple[str, ...]:

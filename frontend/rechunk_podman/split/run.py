@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import time
@@ -16,8 +15,11 @@ from rechunk_podman.build.previous import Previous, pushed_before, resolve
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import spool_directory
 from rechunk_podman.log import NOTE, note
+from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import image_record
+from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.reference import LocationKind, default_tag, normalised_tag
+from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.output import Output, OutputKind
 from rechunk_podman.programs import podman, space
 from rechunk_podman.programs.leftovers import clear_once
@@ -277,9 +279,9 @@ def _task(
     if request.options.fresh and request.previous not in (None, AUTO):
         identity = identity.counting_on(request.previous, registry)
     labels = identity.operations(config, None if before is None else before.record.config.labels, today())
-    held = ()
+    held: tuple[DiffId, ...] = ()
     if replaced is not None and request.options.compression.kind == "none":
-        held = tuple(json.loads(replaced.config)["rootfs"]["diff_ids"])
+        held = tuple(map(DiffId, _parsed(replaced).diff_ids))
     tag = request.options.tag
     if request.output is None:
         tag = None
@@ -304,10 +306,11 @@ def _task(
 
 def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registry:
     """Return a Registry that chooses from an index the image of this image's platform."""
-    config = json.loads(image.config)
-    parts = (config.get("os") or "linux", config.get("architecture"), config.get("variant"))
-    own = "/".join(part for part in parts if part) if parts[1] else None
-    return replace(registry, platform=arch or own)
+    return replace(registry, platform=arch or platform_name(_parsed(image)) or None)
+
+
+def _parsed(image: Image) -> ImageConfig:
+    return ImageConfig.parse(image.config, name=f"the config of image {image.id[:12]}")
 
 
 def _previous(

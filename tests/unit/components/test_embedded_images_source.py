@@ -5,19 +5,15 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import logging
 import os
-import random
 import shutil
 import subprocess
 import tarfile
-import time
 from pathlib import Path
 
 import pytest
 
 from support.assigning import assigned, make
-from support.fuzzing import SECONDS, damaged
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
@@ -144,18 +140,3 @@ def test_names_with_paths_and_a_cycle(tmp_path: Path) -> None:
     owner = assigned(top).owner
     assert owner[f"{store}/overlay/b/diff/file"] == "images/good"
     assert owner["etc/passwd"] == "unclaimed/etc"
-
-
-def test_damage_is_no_error(tmp_path: Path) -> None:
-    top = layout(tmp_path / "root/srv/layout")
-    manifests = [path for path in (top / "blobs/sha256").iterdir() if b"layers" in path.read_bytes()[:500]]
-    files = {path: path.read_bytes() for path in (top / "index.json", *manifests)}
-    chance = random.Random(3)
-    logging.disable()
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        path = chance.choice(list(files))
-        path.write_bytes(damaged(files[path], chance))
-        assigned(tmp_path / "root")
-        path.write_bytes(files[path])
-    logging.disable(logging.NOTSET)

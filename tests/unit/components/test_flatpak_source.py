@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import shutil
-import time
 from pathlib import Path
 
 import pytest
@@ -14,7 +12,6 @@ from hypothesis import strategies as st
 from rechunk_podman.components.sources.flatpak import commit_tree, dirtree
 from support.assigning import Result, assigned
 from support.flatpak import TOP, Flatpak
-from support.fuzzing import SECONDS, damaged
 
 
 @pytest.fixture(scope="module")
@@ -79,17 +76,9 @@ def test_any_bytes_are_an_object_or_refused(data: bytes) -> None:
             continue
 
 
-def test_damaged_objects_are_read_or_refused(flatpak: Flatpak) -> None:
+def test_objects_that_flatpak_wrote(flatpak: Flatpak) -> None:
     objects = flatpak.root / TOP / "repo/objects"
     sound = [path.read_bytes() for path in objects.glob("*/*.dirtree")]
     commits = [path.read_bytes() for path in objects.glob("*/*.commit")]
     assert all(len(commit_tree(data)[0]) == 64 for data in commits)
     assert sum(len(dirtree(data)[0]) for data in sound) >= 9
-    chance = random.Random(5)
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        try:
-            dirtree(damaged(chance.choice(sound), chance))
-            commit_tree(damaged(chance.choice(commits), chance))
-        except ValueError:
-            continue

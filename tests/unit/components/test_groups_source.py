@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import random
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
@@ -21,7 +19,6 @@ from rechunk_podman.components.sources.groups import _pieces
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Placement
 from support.assigning import Result, assigned, make
-from support.fuzzing import SECONDS, damaged, tried
 
 PACKAGES = {"mesa-a": "mesa", "mesa-b": "mesa", "qt6-base": "qt6", "bash": "bash"}
 
@@ -229,11 +226,3 @@ def test_an_enormous_file_is_not_read(tmp_path: Path) -> None:
         load([str(tmp_path / "g.yml")])
     with pytest.raises(UsageError, match="cannot read"):
         load([str(tmp_path / "none")])
-
-
-def test_damage_is_no_other_error() -> None:
-    sound = META.encode(), b"use: [kde]\ngroups:\n  a: {packages: [x], pin: top, interval: 3}\n"
-    chance = random.Random(1)
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        tried(lambda data: parse(data.decode("latin-1"), "x"), damaged(chance.choice(sound), chance))

@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import os
-import random
 import resource
 import time
 from collections.abc import Iterator
@@ -22,7 +21,6 @@ from rechunk_podman.components.map_file import LONGEST, Broken, Item, Record, pa
 from rechunk_podman.components.sources import component_map
 from rechunk_podman.errors import UsageError
 from support.assigning import Result, assigned, make
-from support.fuzzing import SECONDS, damaged, tried
 
 FILES = {
     "opt/app/bin/app": "1",
@@ -205,16 +203,3 @@ def test_a_json_map_reads_back(names: dict[str, int]) -> None:
     wanted = {f"/x{name}": f"c{number}" for name, number in names.items()}
     items = read(json.dumps(wanted, indent=1), "json")
     assert {item.path: item.component for item in items if isinstance(item, Record)} == wanted
-
-
-@pytest.mark.parametrize("form", ["tsv", "csv", "json"])
-def test_damage_is_no_other_error(form: str) -> None:
-    sound = {
-        "tsv": "path\tcomponent\tinterval\n/a\tb\t3\n/c*\td\n",
-        "csv": 'path,component\n"/a ""b""",c,daily\n/d,e\n',
-        "json": '{"/a": "b", "/c": {"component": "d", "interval": "weekly"}, "/e": null}',
-    }[form].encode()
-    chance = random.Random(form)
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        tried(lambda data: read(data.decode("utf-8", "surrogateescape"), form), damaged(sound, chance))

@@ -26,7 +26,7 @@ _MOST = 256 << 10
 _MOST_PROGRAMS = 8 << 10
 """Bytes of the list of programs."""
 _STUB = re.compile(rb"^# stub: (\S+) (\S+) (\S+) ", re.MULTILINE)
-_EXECUTABLES = re.compile(rb"^\s*s\.executables = \[([^\]]*)\]", re.MULTILINE)
+_EXECUTABLES = re.compile(rb"^[ \t]*s\.executables = \[([^\]]*)\]", re.MULTILINE)
 _TEXT = re.compile(rb'"([^"/\\]+)"')
 
 
