@@ -84,8 +84,9 @@ class _Checker:
         self.directories = {""}
         self.files: dict[str, int] = {}
         self.whiteouts: set[str] = set()
+        self.complained: set[str] = set()
         self.orphans: dict[str, str] = {}
-        """Directory that this layer does not hold -> the first entry in it, for messages."""
+        """Parent that is no directory of this layer so far -> the first entry in it, for messages."""
         self.globals: list[str] = []
         self.root_seen = False
 
@@ -107,6 +108,8 @@ class _Checker:
         path, shown = member.path, repr(member.name)
         parent, _, base = path.rpartition("/")
         yield from _name(member, shown)
+        if parent not in self.directories:
+            self.orphans.setdefault(parent, shown)
         if base.startswith(".wh."):
             yield from self._whiteout(parent, base, shown)
             return
@@ -120,8 +123,8 @@ class _Checker:
             yield TarProblem("whiteout", text, strict=False)
         if parent in self.files:
             yield TarProblem("parent", f"{shown} lies below something that is no directory", strict=False)
-        elif parent not in self.directories and parent not in self.orphans:
-            self.orphans[parent] = shown
+        elif parent not in self.directories and parent not in self.complained:
+            self.complained.add(parent)
             yield TarProblem("parent", f"{shown} has no directory before it")
         if member.mtime < 0:
             yield TarProblem("mtime", f"{shown} has a time before 1970, which some clients set to 1970")
