@@ -15,6 +15,20 @@ INPUTS: dict[str, tuple[str, bytes]] = {
         b"=== etc/pacman.conf\n[options]\nDBPath = /var/lib\0/x\n",
     ),
     "a record of `init` that is nested deeply": ("state of init", b'{"format": ' + b"[" * 5000),
+    "a parameter of a challenge with a name of very many letters": (
+        "answers",
+        b"WWW-Authenticate: Bearer " + b"a" * 60_000 + b"\r\n\r\n",
+    ),
+    "a directory of pacman's database with very many spaces in its name": (
+        "alpm texts",
+        b"DBPath = /" + b" " * 250_000 + b"x\t!\n",
+    ),
+    "a path of a Go package with very many dots and slashes": (
+        "go build info text",
+        b"path\t" + b"./" * 20_000 + b"\t\n",
+    ),
+    "an os-release of spaces": ("os-release", b"VERSION=" + b" " * 60_000 + b"x1\n"),
+    "a component whose name has very many digits": ("paces", b"lib" + b"1" * 60_000 + b"x"),
     "a config in storage that is nested deeply, and that podman pulls": (
         "image in storage",
         b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}\n{}",

@@ -37,7 +37,7 @@ from rechunk_podman.packages.versions import join_versions
 from rechunk_podman.packages.xbps import reader as xbps
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
-from support.embedded import jar, program
+from support.embedded import TEXT, jar, program
 from support.fuzzing import Parser, bundle, in_directory
 from support.rpm_headers import package, sqlite_database
 
@@ -303,6 +303,7 @@ PARSERS: dict[str, Parser] = {
         lambda data: buildinfo.module(data[:64], lambda length, offset: data[offset : offset + length]),
         [program(size=8192), program(size=8192, pointers=True, section=False)],
     ),
+    "go build info text": Parser(buildinfo.parse, [TEXT.encode(), b"path\texample.com/a/b\n"]),
     "versions": Parser(_compare_versions, [VERSIONS]),
     **{
         f"files of {name}": Parser(in_directory(_load(name)), [bundle(files)])

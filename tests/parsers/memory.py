@@ -21,9 +21,11 @@ from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.planning.codec import seal, unseal
+from rechunk_podman.planning.families import family
 from rechunk_podman.planning.history import parse_history
 from rechunk_podman.planning.ledger import FORMAT, Ledger, decode, encode
 from rechunk_podman.planning.plan import plan
+from rechunk_podman.planning.reputation import reputation
 from rechunk_podman.planning.simulate import replay
 from rechunk_podman.registry import state, verified
 from support.fuzzing import Parser, damaged
@@ -134,6 +136,13 @@ def summary() -> bytes:
         return path.read_bytes()
 
 
+def _pace(data: bytes) -> None:
+    """Estimate the pace of a component by its name, in the forms that a Ledger and a part may have."""
+    name = data.decode("utf-8", "surrogateescape")
+    reputation(ComponentId("rpm", name))
+    family(ComponentId("rpm", name))
+
+
 def _verified(data: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file:
         file.write(data)
@@ -168,6 +177,7 @@ PARSERS: dict[str, Parser] = {
     "job": Parser(Job.from_json, [JOB]),
     "result": Parser(Result.from_json, RESULTS),
     "state": Parser(lambda data: state.parse(data, "state"), [STATE]),
+    "paces": Parser(_pace, [b"python3-libfoo-1.2", b"gcc-12-base"]),
     "verified blobs": Parser(_verified, [f"{DIFF_IDS[0]} {DIFF_IDS[1]}\n".encode()]),
     "summary": Parser(_summary, [summary()]),
 }

@@ -22,6 +22,7 @@ from rechunk_podman.components.intervals import days_of
 from rechunk_podman.components.sources import bytecode, flatpak, xattr
 from rechunk_podman.init.migrate import migrate
 from rechunk_podman.init.state import State
+from rechunk_podman.lint import boot
 from rechunk_podman.lint.content import SMALL, facts_of
 from rechunk_podman.model import Kind
 from rechunk_podman.rootfs.selinux import FileContexts
@@ -219,6 +220,10 @@ PARSERS: dict[str, Parser] = {
     "repositories": Parser(
         in_directory(lambda top: migrate(Path(top), version="1.0").patch()),
         [bundle({".github/workflows/build.yml": WORKFLOW, "Justfile": RECIPES, "Containerfile": RECIPES})],
+    ),
+    "os-release": Parser(
+        lambda data: boot._versions(data.decode("utf-8", "replace")),
+        [b'VERSION="41.20250101 dracut-059"\nBUILD_ID=1\nVERSION_ID=41\n'],
     ),
     "state of init": Parser(lambda data: State.parse(data.decode("utf-8", "replace")), [STATE]),
 }

@@ -85,7 +85,9 @@ VALUES: tuple[Any, ...] = (
 """Values that take the place of any value in a JSON document."""
 
 _NUMBERS = (0, 1, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF, 0xFFFFFFFFFFFFFFFF)
-_REPEATS = (2, 20, 300, 5000)
+_REPEATS = (2, 2, 20, 20, 300, 5000)
+_MANY = 100_000
+"""So many repetitions that work which grows with their square takes more than LIMIT_SECONDS."""
 
 
 class Parser(NamedTuple):
@@ -124,9 +126,9 @@ def damaged(data: bytes, chance: random.Random, others: Sequence[bytes] = ()) ->
             _put_number(changed, at, chance)
         elif action == 5:
             _move_line(changed, at, chance)
-        elif action == 6 and chance.randrange(8) == 0:
-            piece = bytes(changed[at : min(to, at + 12)])
-            changed[at:at] = piece * chance.choice(_REPEATS)
+        elif action == 6:
+            piece = bytes(changed[at : min(to, at + 12)]) or chance.choice((b" ", b"\n", b"0", b"/"))
+            changed[at:at] = piece * (_MANY if chance.randrange(60) == 0 else chance.choice(_REPEATS))
         elif action == 7 and others:
             other = chance.choice(others)
             start = chance.randrange(len(other) + 1)

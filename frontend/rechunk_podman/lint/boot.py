@@ -22,7 +22,7 @@ _BELOW = tuple(f"{directory}/" for directory in DIRECTORIES)
 _RELEASE = re.compile(r"(?:usr/lib|etc)/(?:os|initrd)-release\Z")
 _IDS = ("OSTREE_VERSION", "IMAGE_VERSION", "BUILD_ID", "VERSION")
 _FIELD = re.compile(rf"^({'|'.join(_IDS)}|VERSION_ID)=[\"']?([^\"'\n]*)", re.MULTILINE)
-_OF_DRACUT = re.compile(r"\s*\bdracut-\S+")
+_OF_DRACUT = re.compile(r"(?<!\s)\s*\bdracut-\S+")
 _NUMBER = 4
 """Digits, besides those of VERSION_ID, of a VERSION that has the number or the date of a build."""
 _LONG = 6

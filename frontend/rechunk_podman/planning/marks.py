@@ -19,7 +19,7 @@ KEY_BYTES = 2
 PLAIN_BYTES = 2
 KEYED_BYTES = 4
 
-_VERSION = re.compile(r"\d+(?:\.\d+)+(?:-\d+)?")
+_VERSION = re.compile(r"(?<!\d)\d+(?:\.\d+)+(?:-\d+)?")
 
 
 class Marked(NamedTuple):

@@ -107,13 +107,16 @@ WORDS = {
 }
 """Paces of single words of a name, for names that are not in NAMES."""
 
+_LONGEST_NAME = 255
+"""Characters of a name that may be known; no file has a longer one."""
 _VERSION = re.compile(r"[-_.]?v?\d[\d.]*$")
 _SPLIT = re.compile(r"[^a-z0-9+]+")
 
 
 def reputation(ident: ComponentId) -> float:
     """Return a package's expected changes, by its name, as a multiple of an ordinary one's; 1 if unknown."""
-    return _pace(ident.name.rpartition("/")[2]) if ident.source in PACKAGE_SOURCES else ORDINARY
+    name = ident.name.rpartition("/")[2]
+    return _pace(name) if ident.source in PACKAGE_SOURCES and len(name) <= _LONGEST_NAME else ORDINARY
 
 
 @lru_cache(maxsize=1 << 14)

@@ -33,7 +33,7 @@ _EARLY = 30.0
 """Seconds before its end at which a token is renewed."""
 _LONGEST = 3600.0
 """Seconds after which a token is renewed at the latest."""
-_PARAMETER = re.compile(r'(\w+)="([^"]*)"')
+_PARAMETER = re.compile(r'(?<!\w)(\w+)="([^"]*)"')
 _PRINTABLE = re.compile(r"[!-~]*\Z")
 """The characters of addresses and tokens (RFC 3986, RFC 6750): no spaces, line ends, other scripts."""
 

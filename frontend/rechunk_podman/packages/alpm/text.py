@@ -14,7 +14,6 @@ from typing import NamedTuple
 from rechunk_podman.packages.budget import MOST_NAMES
 
 _ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
-_DB_PATH = re.compile(r"^[ \t]*DBPath[ \t]*=[ \t]*(/[^\n#]*?)[ \t]*(?:#.*)?$", re.MULTILINE)
 
 
 class Listed(NamedTuple):
@@ -34,8 +33,11 @@ class Listed(NamedTuple):
 
 def database_path(config: bytes) -> str | None:
     """Return DBPath of a pacman.conf, without slashes around it; None if it names none."""
-    found = _DB_PATH.search(config.decode("utf-8", "surrogateescape"))
-    return found[1].strip("/") if found else None
+    for line in config.decode("utf-8", "surrogateescape").split("\n"):
+        key, _, value = line.partition("#")[0].partition("=")
+        if key.strip(" \t") == "DBPath" and value.strip(" \t").startswith("/"):
+            return value.strip(" \t").strip("/")
+    return None
 
 
 def sections(data: bytes) -> dict[str, list[str]]:

@@ -78,13 +78,18 @@ def parse(text: bytes) -> Module | None:
     A program that was built without modules has the path of its main package alone (`path`, TAB, path).
     """
     match = re.search(rb"^mod\t([^\t\n]+)\t([^\t\n]*)", text, re.MULTILINE)
-    match = match or re.search(rb"^path\t([^\t\n]+\.[^\t\n]+/[^\t\n]+)()$", text, re.MULTILINE)
-    if match is None:
+    match = match or re.search(rb"^path\t([^\t\n]+)()$", text, re.MULTILINE)
+    if match is None or (match[0].startswith(b"path\t") and not _has_host(match[1])):
         return None
     path, version = match[1].decode("latin-1"), match[2].decode("latin-1")
     if not _PLAIN.match(path):
         return None
     return Module(path, version if _PLAIN.match(version) and version != "(devel)" else "")
+
+
+def _has_host(path: bytes) -> bool:
+    """Return True for the path of a package that is fetched: HOST.DOMAIN/PATH."""
+    return 0 < path.find(b".", 1) < path.rfind(b"/", 0, -1) - 1
 
 
 def _parsed(header: bytes, read_at: ReadAt) -> _Elf:
