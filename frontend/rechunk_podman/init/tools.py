@@ -79,13 +79,15 @@ USED = re.compile(
     rf"{_HHD}\b|quay\.io/(?:coreos|jlebon)/chunkah|/chunkah/\S*Containerfile\.splitter|{_SCRIPT.pattern}"
     r"|build-chunked-oci|(?<![\w./$-])chunkah build\b|bootc-base-imagectl rechunk"
     r"|bootc-build/(?:rechunk|chunka)\b"
-    r"|^\s*(?:rechunk|build_chunked_oci):\s*[\"']?(?:true\b|\$\{\{)"
-    r"|\bbluebuild\b.*\s--(?:rechunk|build-chunked-oci)\b|\bBB_BUILD_(?:RECHUNK|CHUNKED_OCI)\b"
+    r"|^\s*(?:rechunk|chunkah|build_chunked_oci):\s*[\"']?(?:true\b|\$\{\{)"
+    r"|\bbluebuild\b.*\s--(?:rechunk|chunkah|build-chunked-oci)\b"
+    r"|\bBB_BUILD_(?:RECHUNK|CHUNKAH|CHUNKED_OCI)\b"
 )
 """Text that marks a line as a call of another rechunker.
 
 BlueBuild rechunks between its build and its push, by an input of its action, an option or a variable
-(blue-build 0.9, src/commands/build.rs), so that nothing can stand in for it there.
+(blue-build/cli 0.9.37, src/commands/build.rs; blue-build/github-action 1.12, action.yml), so that nothing
+can stand in for it there.
 """
 
 

@@ -321,6 +321,8 @@ CHUNKED = "          build_chunked_oci: 'true'\n"
         (WORKFLOW, HEAD + "        with:\n          rechunk: ${{ inputs.rechunk }}\n", "rechunk: "),
         ("build.sh", "bluebuild build --push --rechunk recipes/recipe.yml\n", "bluebuild build"),
         ("build.sh", "export BB_BUILD_RECHUNK=true\n", "BB_BUILD_RECHUNK"),
+        ("build.sh", "bluebuild build --chunkah recipes/recipe.yml\n", "--chunkah"),
+        (WORKFLOW, HEAD + "        with:\n          chunkah: true\n", "chunkah: "),
     ],
 )
 def test_lines_that_are_left_are_named(path, text, said, tmp_path):
