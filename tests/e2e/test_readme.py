@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from support import tools
@@ -71,3 +73,41 @@ def test_replay(storage: tools.Storage, registry: tools.Registry, repository: Pa
     assert found
     done = run(found[1].replace("FILE", str(history)), storage, registry, tmp_path)
     assert "swag" in done.out
+
+
+def test_would_it_help(
+    storage: tools.Storage,
+    registry: tools.Registry,
+    small: Callable[[int], str],
+    repository: Path,
+    tmp_path: Path,
+) -> None:
+    """The history of a repository, and its replay."""
+    place = f"{registry.address}/would"
+    for seed in (1, 2):
+        storage.run("podman", "push", "--tls-verify=false", small(seed), f"{place}/desktop:{seed}")
+    script = block(repository, "Would it help me? Ten minutes").replace("ghcr.io/example", place)
+    done = run(script, storage, registry, tmp_path)
+    assert "with 120 layers" in done.out
+
+
+def test_layers_that_remember(
+    storage: tools.Storage,
+    registry: tools.Registry,
+    small: Callable[[int], str],
+    repository: Path,
+    tmp_path: Path,
+) -> None:
+    """The image before is in the registry and, for `diff`, in storage; both blocks split the next one."""
+    place = f"{registry.address}/remember"
+    storage.rechunk("split", small(1), "-t", f"{place}/desktop:41")
+    storage.run("podman", "push", "--tls-verify=false", f"{place}/desktop:41")
+    blocks = block(repository, "Layers that remember") + block(repository, "Ship only what changed")
+    script = re.sub(r"\bIMG\b", small(2), blocks.replace("quay.io/example", place))
+    done = run(script, storage, registry, tmp_path)
+    assert "download: 1.1 MB of 8.4 MB, 1 of 9 layers" in done.out
+    digest = (tmp_path / "digest").read_text()
+    for tag in ("42", "latest"):
+        raw = storage.run("skopeo", "inspect", "--tls-verify=false", f"docker://{place}/desktop:{tag}").out
+        assert json.loads(raw)["Digest"] == digest.strip()
+    storage.run("podman", "rmi", f"{place}/desktop:41", f"{place}/desktop:42")

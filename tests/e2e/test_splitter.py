@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from support import chunker, compare, tools
+from support.pushing import small_tar
 
 
 @pytest.fixture(scope="session")
@@ -148,3 +152,31 @@ def test_inside_an_own_containerfile(
     )
     assert "note: no image config is given" in done.out + done.err
     assert storage.container("localhost/own:latest").out == "hello\n"
+
+
+def test_containerfile_of_the_release_needs_no_clone(
+    storage: tools.Storage, chunker_image: str, repository: Path, tmp_path: Path
+) -> None:
+    """`buildah build --from IMG URL` reads the file of the release from an HTTP server."""
+    pinned = f"{chunker_image.partition(':')[0]}@{storage.inspect(chunker_image)['Digest']}"
+    served, empty = tmp_path / "served", tmp_path / "empty"
+    served.mkdir()
+    empty.mkdir()
+    text = tools.run(repository / "tools/release", "containerfile", pinned).out
+    (served / "Containerfile.splitter").write_text(text)
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(served))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever).start()
+    storage.import_tar(small_tar(tmp_path / "small.tar", 4), "localhost/served:latest")
+    try:
+        storage.run(
+            *("buildah", "build", "--skip-unused-stages=false", "--from", "localhost/served:latest"),
+            *("-v", f"{empty}:/run/src", "--security-opt", "label=disable"),
+            *("-t", "localhost/served:chunked"),
+            f"http://127.0.0.1:{server.server_port}/Containerfile.splitter",
+            cwd=empty,
+        )
+    finally:
+        server.shutdown()
+        server.server_close()
+    storage.rechunk("verify", "localhost/served:latest", "localhost/served:chunked")

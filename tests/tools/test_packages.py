@@ -1,7 +1,8 @@
 """The packages of packaging/, built by the real tools, and installed into fresh root filesystems.
 
-Each root is one that the tests build (images/): it has a Python and no compiler. Another test installs the
-wheel there. In each of them the installed command makes an image, which is validated out here.
+Each root is one that the tests build (images/): it has a Python, no compiler and no podman. Another test
+installs the wheel there. In each of them the installed command builds an image and splits it; the result is
+validated and compared out here.
 """
 
 from __future__ import annotations
@@ -9,41 +10,22 @@ from __future__ import annotations
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from images import debian, rpm
-from images.cache import cached, unpack
+from images.cache import unpack
 from rechunk_podman import __version__
 from rechunk_podman.oci.validate.image import validate
-from support import chunker, tools
+from support import packages, tools
 from support.needs import require, unavailable
+from support.packages import built
 
 PAGES = {"rechunk-podman.1", "rechunk-podman-split.1"}
 SPEC = "packaging/rechunk-podman.spec"
 BOTH = ("packaging/install", "packaging/man", "packaging/completions")
-
-
-def built(repository: Path, name: str, build: Callable[[Path, Path], None], *more: str) -> Path:
-    """Return the folder that `build(sources, folder)` filled, from the cache for the same sources.
-
-    sources: an unpacked sdist. more: files and folders, beside the package itself, that it reads.
-    """
-
-    def make(folder: Path) -> None:
-        build(unpacked_sdist(repository, folder / "sdist"), folder)
-
-    return cached(f"package-{name}", chunker.state(repository, *more), make)
-
-
-def unpacked_sdist(repository: Path, folder: Path) -> Path:
-    """Make an sdist and unpack it; return the folder with the sources. The archive stays beside it."""
-    tools.run(sys.executable, "-m", "build", "--sdist", "--outdir", folder, repository)
-    (archive,) = folder.glob("*.tar.gz")
-    tools.run("tar", "-xf", archive, "-C", folder)
-    return folder / archive.name.removesuffix(".tar.gz")
 
 
 def build_deb(sources: Path, folder: Path) -> None:
@@ -67,12 +49,6 @@ def build_rpm(sources: Path, folder: Path) -> None:
     shutil.rmtree(folder / "sdist")
 
 
-def build_wheels(sources: Path, folder: Path) -> None:
-    """The wheel, and all wheels that it needs: what a release and PyPI offer together."""
-    tools.run(sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, sources, timeout=600)
-    shutil.rmtree(folder / "sdist")
-
-
 @pytest.fixture
 def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder in memory for a root filesystem."""
@@ -86,17 +62,23 @@ def unpack_root(archive: Path, root: Path) -> None:
     root.mkdir()
     unpack(archive, root)
     assert not list((root / "usr/bin").glob("*gcc*"))
-    (root / "srv/app/opt").mkdir(parents=True)
-    (root / "srv/app/opt/file").write_text("content\n")
 
 
-def prove(root: Path, command: str) -> None:
-    """The command in the root knows its version, and makes a valid image."""
+def prove(root: Path, command: str, database: str, component: str) -> None:
+    """The command in the root knows its version, makes an image of some of the files, and splits it."""
     assert tools.run("chroot", root, command, "--version").out == f"rechunk-podman {__version__}\n"
-    script = f"mount -t proc proc {root}/proc && exec chroot {root} {command} build"
-    options = "--rootfs /srv/app --output oci:/srv/image"
-    tools.run("unshare", "--mount", "sh", "-c", f"{script} {options}")
-    validate(f"oci:{root}/srv/image").check()
+    (root / "srv/app").mkdir()
+    script = (
+        f"mount -t proc proc {root}/proc\n"
+        f"mount --rbind /dev {root}/dev\n"
+        f"chroot {root} cp --archive --parents /etc /usr/bin {database} /srv/app\n"
+        f"chroot {root} {command} build --rootfs /srv/app --max-layers 1 --output oci:/srv/image\n"
+        f"chroot {root} {command} split oci:/srv/image --workdir /srv --output oci:/srv/split\n"
+    )
+    tools.run("unshare", "--mount", "sh", "-euc", script)
+    validate(f"oci:{root}/srv/split").check()
+    tools.run(*tools.RECHUNK, "verify", f"oci:{root}/srv/image", f"oci:{root}/srv/split")
+    assert component in tools.run(*tools.RECHUNK, "inspect", "--json", f"oci:{root}/srv/split").out
 
 
 def test_deb(repository: Path, root: Path) -> None:
@@ -106,7 +88,7 @@ def test_deb(repository: Path, root: Path) -> None:
     unpack_root(debian.tar("release"), root)
     shutil.copy(package, root / "srv/package.deb")
     tools.run("chroot", root, "dpkg", "--install", "/srv/package.deb")
-    prove(root, "rechunk-podman")
+    prove(root, "rechunk-podman", "/var/lib/dpkg", "dpkg/perl")
     listed = tools.run("chroot", root, "dpkg", "--listfiles", "rechunk-podman").out.split()
     assert {f"/usr/share/man/man1/{page}.gz" for page in PAGES} <= set(listed)
     assert "/usr/share/bash-completion/completions/rechunk-podman" in listed
@@ -122,7 +104,7 @@ def test_rpm(repository: Path, root: Path) -> None:
     shutil.copy(package, root / "srv/package.rpm")
     call = ("rpm", "--root", root, "--dbpath", rpm.DBPATH)
     tools.run(*call, "--install", "--ignorearch", root / "srv/package.rpm")
-    prove(root, "rechunk-podman")
+    prove(root, "rechunk-podman", rpm.DBPATH, "rpm/")
     listed = tools.run(*call, "--query", "--list", "rechunk-podman").out.split()
     assert {f"/usr/share/man/man1/{page}" for page in PAGES} <= {name.removesuffix(".gz") for name in listed}
     assert "/usr/share/zsh/site-functions/_rechunk-podman" in listed
@@ -134,7 +116,7 @@ def test_wheel_where_no_compiler_is(repository: Path, root: Path) -> None:
     pip = "/usr/share/python-wheels"
     if not Path(pip).is_dir():
         unavailable("the wheel of pip is not installed (python3-pip-whl)")
-    wheels = built(repository, "wheels", build_wheels)
+    wheels = packages.wheels(repository)
     unpack_root(debian.tar("release"), root)
     shutil.copytree(wheels, root / "srv/wheels")
     (wheel,) = Path(pip).glob("pip-*.whl")
@@ -147,14 +129,14 @@ def test_wheel_where_no_compiler_is(repository: Path, root: Path) -> None:
     launcher = root / "usr/local/bin/run"
     launcher.write_text('#!/bin/sh\nPYTHONPATH=/opt/tool exec python3 -m rechunk_podman "$@"\n')
     launcher.chmod(0o755)
-    prove(root, "run")
+    prove(root, "run", "/var/lib/dpkg", "dpkg/perl")
 
 
 def test_uvx(repository: Path, tmp_path: Path) -> None:
     """`uvx --from WHEEL` runs the command in an environment that it makes."""
     uvx = Path(sys.executable).with_name("uvx")
     require(str(uvx))
-    (wheel,) = built(repository, "wheels", build_wheels).glob("rechunk_podman-*.whl")
+    wheel = packages.wheel(repository)
     done = tools.run(
         *(uvx, "--quiet", "--no-config", "--offline", "--no-index", "--find-links", wheel.parent),
         *("--python", sys.executable, "--from", wheel, "rechunk-podman", "--version"),
