@@ -29,6 +29,10 @@ INPUTS: dict[str, tuple[str, bytes]] = {
     ),
     "an os-release of spaces": ("os-release", b"VERSION=" + b" " * 60_000 + b"x1\n"),
     "a component whose name has very many digits": ("paces", b"lib" + b"1" * 60_000 + b"x"),
+    "a member of an initramfs with a negative mode": (
+        "initramfs",
+        b"070701" + b"00000001" + b"-0000001" + b"00000001" * 11 + b"a\0",
+    ),
     "a config in storage that is nested deeply, and that podman pulls": (
         "image in storage",
         b'{"x": ' + b"[" * 5000 + b"]" * 5000 + b"}\n{}",

@@ -34,6 +34,8 @@ _MAX_SEGMENTS = 4096
 _HEADER = 110
 _MAGICS = (b"070701", b"070702")
 _TRAILER = "TRAILER!!!"
+_NUMBERS = re.compile(rb"[0-9A-Fa-f]{104}")
+"""The numbers of a header; int() would take signs, spaces and underscores, too."""
 
 
 class Member(NamedTuple):
@@ -162,12 +164,11 @@ def _header(source: Reader) -> tuple[str, list[int]]:
     """Return the name and the 12 numbers behind the magic of a member's header."""
     at = source.at
     head = source.take(_HEADER)
-    try:
-        numbers = [int(head[start : start + 8], 16) for start in range(6, _HEADER - 8, 8)]
-        length = int(head[_HEADER - 16 : _HEADER - 8], 16)
-    except ValueError as error:
-        raise FormatError(f"no header of a member at byte {at}") from error
-    if len(head) < _HEADER or not 0 < length <= _MAX_NAME:
+    if not _NUMBERS.match(head, 6):
+        raise FormatError(f"no header of a member at byte {at}")
+    numbers = [int(head[start : start + 8], 16) for start in range(6, _HEADER - 8, 8)]
+    length = int(head[_HEADER - 16 : _HEADER - 8], 16)
+    if not 0 < length <= _MAX_NAME:
         raise FormatError(f"no header of a member at byte {at}")
     name = source.take(length)
     if len(name) < length:

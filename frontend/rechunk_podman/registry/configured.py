@@ -15,7 +15,7 @@ from rechunk_podman.oci.reference import host_of
 from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.credentials import OnlySkopeoError
 
-_RULES = re.compile(r"^\s*\[(?:\[\s*registry\s*\]|registries\.(?:insecure|block)\])", re.MULTILINE)
+_RULES = re.compile(r"^[ \t]*\[(?:\[\s*registry\s*\]|registries\.(?:insecure|block)\])", re.MULTILINE)
 """The beginning of a rule for one registry: another location, a mirror, HTTP, or a block."""
 
 
