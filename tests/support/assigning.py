@@ -29,12 +29,14 @@ class Result:
     """An Assignment, looked up by path and by component; two can be compared.
 
     mtimes: path -> mtime in a layer, of everything but `/` itself.
+    steady: the same in a layer that holds only some parts of the component.
     paths: component -> its paths.
     owner: path -> component.
     """
 
     def __init__(self, tree: Tree, assignment: Assignment) -> None:
         self.mtimes = dict(zip(tree, assignment.mtimes.tolist(), strict=True))
+        self.steady = dict(zip(tree, assignment.steady_mtimes.tolist(), strict=True))
         self.components = {str(component.id): component for component in assignment.components}
         self.paths = {str(c.id): tree.paths_at(c.positions) for c in assignment.components}
         self.owner = {path: ident for ident, paths in self.paths.items() for path in paths}

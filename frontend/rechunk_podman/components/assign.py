@@ -110,7 +110,7 @@ def assign(
     digest_missing(root, board, workers)
     release_memory()
     mtimes = layer_mtimes(board)
-    steady = steady_mtimes(board, mtimes)
+    steady = steady_mtimes(board, mtimes, bytecode.compiled_sources(board))
     components = [_root_component(tree, root_mode), *_components(board, mtimes, steady)]
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes, steady)
 

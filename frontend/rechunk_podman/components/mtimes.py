@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import Board, Flags
-from rechunk_podman.model import Kind
+from rechunk_podman.model import Kind, Positions
 
 log = logging.getLogger("rechunk_podman")
 
@@ -81,7 +81,7 @@ def layer_mtimes(board: Board) -> npt.NDArray[np.int64]:
     return np.asarray(times[board.leader])
 
 
-def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64], compiled: Positions) -> npt.NDArray[np.int64]:
     """Return for each position the mtime in a layer that holds only some parts of a component.
 
     A build of a package stamps most of its files with its own time, so that a file of the same content would
@@ -89,8 +89,10 @@ def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64]) -> npt.NDArray[np
 
     Args:
         mtimes: of layers that hold whole components.
+        compiled: positions of sources whose byte code may record their times.
     """
     steady = board.regular & ~board.keep
+    steady[compiled] = False
     for end in SOURCES_AND_COMPILED:
         steady[board.paths.ending(end)] = False
     times = mtimes.copy()

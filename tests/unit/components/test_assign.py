@@ -219,6 +219,22 @@ def test_a_source_whose_time_its_byte_code_records_keeps_it(top, owned):
         assert mtimes.get(f"usr/lib/py/{name}", BUILT) not in (INSTALLED, INSTALLED + 9)
 
 
+@pytest.mark.parametrize("link", [False, True])
+def test_a_source_with_byte_code_has_no_other_time_in_a_layer_of_parts(top, link):
+    """The package's time, which its byte code records, does not change in a layer of the whole component."""
+    make(top, {"usr/lib/py/m.py": "x = 1\n", "usr/lib/py/alone.py": "x = 2\n"}, BUILT - 9)
+    if link:
+        (top / "usr/lib/py/m.py").rename(top / "usr/lib/real.py")
+        (top / "usr/lib/py/m.py").symlink_to("../real.py")
+    py_compile.compile(str(top / "usr/lib/py/m.py"))
+    source = "usr/lib/real.py" if link else "usr/lib/py/m.py"
+    packaged(top, [f"/{source}", "/usr/lib/py/alone.py"])
+    result = assigned(top)
+    assert result.steady[source] == result.mtimes[source] == BUILT - 9
+    assert CONTENT_EPOCH <= result.steady["usr/lib/py/alone.py"] < CONTENT_END
+    assert result.mtimes["usr/lib/py/alone.py"] == BUILT - 9
+
+
 def test_a_source_behind_a_symlink_keeps_the_time_that_byte_code_records(top):
     make(top, {"opt/app/m.py": "x = 1\n"})
     (top / "usr/lib/py").mkdir(parents=True)

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from rechunk_podman.components.board import Board, Flags
-from rechunk_podman.model import Kind, path_key
+from rechunk_podman.model import Kind, Positions, path_key
 from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
 
@@ -89,6 +89,12 @@ def _followed(board: Board, position: int) -> int:
     except (KeyError, OSError):
         return position
     return board.position.get(path, position)
+
+
+def compiled_sources(board: Board) -> Positions:
+    """Return the positions of the files whose times a .pyc may record."""
+    found = {int(board.leader[_followed(board, source)]) for _, source in pairs(board)}
+    return np.array(sorted(found), np.intp)
 
 
 def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
