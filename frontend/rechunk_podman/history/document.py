@@ -70,4 +70,12 @@ def _details(component: Component, contents: Contents) -> dict[str, Any]:
         found["changes"] = list(component.changes)
     if component.interval is not None:
         found["interval"] = component.interval
+    if component.parts:
+        found["parts"] = {
+            part.name.encode("utf-8", "backslashreplace").decode(): (
+                f"{part.kind:d} {part.size} {contents.parts[component.id._replace(part=part.name)]} "
+                f"{part.fingerprint.hex()}"
+            )
+            for part in component.parts
+        }
     return found

@@ -30,11 +30,13 @@ class Contents:
     """The components of a release, and the bytes that each takes in a compressed layer.
 
     placed: the same bytes for each layer of the image itself, by its index.
+    parts: the same bytes of each part.
     """
 
     components: tuple[Component, ...]
     packed: Mapping[ComponentId, int]
     placed: Mapping[int, Mapping[ComponentId, int]] = field(default_factory=dict)
+    parts: Mapping[ComponentId, int] = field(default_factory=dict)
 
 
 def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
@@ -78,6 +80,11 @@ def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
         assignment.components,
         {c.id: round(float(packed[c.positions].sum())) for c in assignment.components},
         placed,
+        {
+            c.id._replace(part=part.name): round(float(packed[part.positions].sum()))
+            for c in assignment.components
+            for part in c.parts
+        },
     )
 
 

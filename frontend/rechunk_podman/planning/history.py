@@ -13,9 +13,10 @@ for all of them, or `set` and `del` for the difference from the release before i
   content is the versions of its packages, its size the sum of theirs over the whole series. A release that
   holds the same as the one before it is dropped.
 * In a measured history (of images, `rechunk-podman history`) NAME is the id of a component. Each release has
-  `details`: {NAME: {"size", "packed", "fingerprint", "changes", "interval"}} of the components that differ
-  from the release before it, and `layers`: [[DIGEST, BYTES], …], the blobs of the image itself. `size` is the
-  bytes in a tar, `packed` those in a compressed layer.
+  `details`: {NAME: {"size", "packed", "fingerprint", "changes", "interval", "parts"}} of the components that
+  differ from the release before it, and `layers`: [[DIGEST, BYTES], …], the blobs of the image itself. `size`
+  is the bytes in a tar, `packed` those in a compressed layer. `parts`, of a component that has some, is
+  {NAME: "KIND SIZE PACKED FINGERPRINT"}, with the number of a PartKind.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.model import Component, ComponentId
+from rechunk_podman.model import Component, ComponentId, Part, PartKind
 
 UNKNOWN_SIZE = 50_000
 """Bytes of a package whose size the history lacks."""
@@ -41,7 +42,7 @@ MAX_VALUES = 1_000_000
 """The most values in the JSON document."""
 
 MAX_HELD = 500_000
-"""The most packages of all releases together."""
+"""The most packages, and parts of components, of all releases together."""
 
 MAX_KNOWN = 8_000_000
 """The most times of changes of all releases together."""
@@ -63,7 +64,8 @@ class HistoryError(RechunkError):
 class Release:
     """One release: its date (epoch seconds) and components.
 
-    packed: bytes of each component in a compressed layer; of a component that is missing, its size counts.
+    packed: bytes of each component and of each part in a compressed layer; of one that is missing, its size
+        counts.
     layers: (digest, bytes) of the blobs that the image itself has; none if that is unknown.
     """
 
@@ -74,8 +76,16 @@ class Release:
     layers: tuple[tuple[str, int], ...] = ()
 
     def download(self, component: Component) -> int:
-        """Return the bytes that clients download for a component."""
+        """Return the bytes that clients download for a component, a unit of parts, or a fold."""
+        if component.members:
+            return sum(self.download(member) for member in component.members)
+        if component.id.part:
+            return sum(self.download_of_part(component.id, part) for part in component.parts)
         return self.packed.get(component.id, component.size)
+
+    def download_of_part(self, ident: ComponentId, part: Part) -> int:
+        """Return the bytes that clients download for a part of the component `ident`."""
+        return self.packed.get(ident._replace(part=part.name), part.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +196,7 @@ def _states(releases: list[dict[str, Any]]) -> Iterator[_State]:
         if measured:
             details = {**details, **release["details"]}
             details = {name: details[name] for name in held}
+            total += sum(len(details[name].get("parts", ())) for name in held)
         total += len(held) + 1
         if total > MAX_HELD:
             raise ValueError(f"more than {MAX_HELD} packages of releases")
@@ -256,13 +267,27 @@ def _measured(state: _State, details: Mapping[str, Mapping[str, Any]]) -> Releas
     for name, version in state.held.items():
         of = details[name]
         interval = of.get("interval")
+        ident = ComponentId.parse(_text(name))
+        parts = []
+        for part, text in of.get("parts", {}).items():
+            kind, size, bytes_packed, fingerprint = text.split(" ")
+            parts.append(
+                Part(
+                    _text(part),
+                    max(_number(size, MAX_SIZE), 1),
+                    bytes.fromhex(fingerprint),
+                    PartKind(int(kind)),
+                )
+            )
+            packed[ident._replace(part=part)] = max(_number(bytes_packed, MAX_SIZE), 1)
         component = Component(
-            ComponentId.parse(_text(name)),
+            ident,
             max(_number(of["size"], MAX_SIZE), 1),
             bytes.fromhex(of["fingerprint"]),
             version=_text(version),
             changes=tuple(_number(when, MAX_DATE) for when in of.get("changes", ())),
             interval=None if interval is None else float(interval),
+            parts=tuple(parts),
         )
         components.append(component)
         packed[component.id] = max(_number(of["packed"], MAX_SIZE), 1)

@@ -1,4 +1,4 @@
-"""Replay the release history of an image through plan() and the Ledger, and count what clients download.
+"""Replay the release history of an image through lay_out() and the Ledger, and count what clients download.
 
 Releases are replayed in order of date (history.py). A layer is identified by the (component, content) pairs
 in it. The planner sees nothing of the future.
@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, NamedTuple
 
-from rechunk_podman.model import ComponentId, Plan
+from rechunk_podman.model import ComponentId
 from rechunk_podman.planning.history import History, HistoryError, Release
+from rechunk_podman.planning.layout import Layout, lay_out
 from rechunk_podman.planning.ledger import Ledger, decode, encode
-from rechunk_podman.planning.plan import plan
 from rechunk_podman.units import human_size
 
 SPANS = (1, 2, 4)
@@ -29,7 +29,7 @@ class Update(NamedTuple):
     """The download of one update.
 
     name, date: of the release that it leads to; epoch seconds.
-    bytes, bound: as planned, and if every component were a layer of its own.
+    bytes, bound: as planned, and if every part, and every component without parts, were a layer of its own.
     own: with the layers that the images themselves have; None if that is unknown.
     """
 
@@ -96,6 +96,7 @@ def replay(
     stateless: bool = False,
     progress: Callable[[int, int], None] | None = None,
     fresh_at: Collection[int] = (),
+    parts: bool = False,
 ) -> Replay:
     """Plan every release of `history` with the Ledger of the one before, and count the downloads.
 
@@ -103,6 +104,7 @@ def replay(
         stateless: no release sees a Ledger.
         progress: called with (done, total) after each release.
         fresh_at: the indices of releases that are planned without a Ledger, as `--fresh` does.
+        parts: divide components by their record, as a build does that has the same option.
 
     Raises:
         HistoryError: fewer than two releases.
@@ -116,13 +118,13 @@ def replay(
     for index, release in enumerate(releases):
         previous = decode(text) if text and not stateless and index not in fresh_at else None
         started = time.perf_counter()
-        planned = plan(release.components, previous, max_layers=max_layers, now=release.date)
+        layout = lay_out(release.components, previous, max_layers=max_layers, now=release.date, parts=parts)
         seconds += time.perf_counter() - started
-        layers.append(layer_contents(release, planned))
-        contents.append({(c.id, c.fingerprint): release.download(c) for c in release.components})
+        layers.append(layer_contents(release, layout))
+        contents.append(_pieces(release, parts=parts))
         if not stateless:
             diff_ids = [f"sha256:{digest}" for digest, _ in layers[-1]]
-            ledger = Ledger.advance(previous, release.components, planned, diff_ids, date=release.date)
+            ledger = Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=release.date)
             text = encode(ledger)
             largest = max(largest, len(text))
         if progress is not None:
@@ -178,14 +180,27 @@ def every(history: History, days: int) -> frozenset[int]:
     return frozenset(indices)
 
 
-def layer_contents(release: Release, planned: Plan) -> list[tuple[str, int]]:
+def _pieces(release: Release, *, parts: bool) -> dict[tuple[ComponentId, bytes], int]:
+    """Return the bytes of each piece that no layer divides: a part, or a component without parts."""
+    found = {}
+    for component in release.components:
+        for part in component.parts if parts else ():
+            ident = component.id._replace(part=part.name)
+            found[ident, part.fingerprint] = release.download_of_part(component.id, part)
+        if not (parts and component.parts):
+            found[component.id, component.fingerprint] = release.download(component)
+    return found
+
+
+def layer_contents(release: Release, layout: Layout) -> list[tuple[str, int]]:
     """Return (identity, bytes) of each layer; the identity replaces the diff_id."""
-    known = {component.id: component for component in release.components}
+    known = {unit.id: unit for unit in layout.units}
     layers = []
-    for layer in planned.layers:
+    for layer in layout.plan.layers:
         digest, size = sha256(), 0
         for ident in sorted(layer.components):
-            digest.update(f"{ident}\0".encode() + known[ident].fingerprint)
+            # parts have other times in a layer of some of them than in one that holds the whole component
+            digest.update(f"{ident.whole}\0{bool(ident.part):d}".encode() + known[ident].fingerprint)
             size += release.download(known[ident])
         layers.append((digest.hexdigest(), size))
     return layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -9,8 +10,11 @@ import pytest
 
 from images.cache import pack
 from rechunk_podman.errors import ImageError
+from rechunk_podman.history.document import MeasuredRelease, history_document
 from rechunk_podman.history.release import Contents, read_contents
 from rechunk_podman.history.summary import write_summary
+from rechunk_podman.planning.history import parse_history
+from rechunk_podman.planning.simulate import replay
 from support.assigning import assigned, make
 from support.embedded import jar, program
 from support.everything import FILES
@@ -92,6 +96,26 @@ def test_packed_sizes_add_up_to_the_layer(tmp_path: Path) -> None:
     assert packed["unclaimed/opt/a"] < len(text) / 3
     run("zstd", "--quiet", "-3", tar)
     assert sum(packed.values()) == pytest.approx(tar.with_suffix(".tar.zst").stat().st_size, rel=0.02)
+
+
+def test_parts_travel_in_the_document(tmp_path: Path) -> None:
+    """A replay divides a component as a split does, which has its files."""
+    top = tmp_path / "root"
+    releases = []
+    for number in range(3):
+        make(top, {f"opt/app/{name}": os.urandom(900_000) for name in "abcdef" if name == "a" or not number})
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        found = summarised(folder, tar_of(top, folder / "layer.tar"))
+        releases.append(MeasuredRelease(str(number), "", 1_700_000_000 + number * 604_800, found, ()))
+    history = parse_history(json.dumps(history_document("s", releases)).encode())
+    for release, measured in zip(history.releases, releases, strict=True):
+        components = measured.contents.components
+        assert [(c.id, c.parts) for c in release.components] == [(c.id, c.parts) for c in components]
+    assert len(next(c for c in history.releases[0].components if c.parts).parts) > 2
+    first, second = replay(history, max_layers=9, parts=True).per_update
+    assert first.bytes > 5_000_000
+    assert second.bytes == second.bound == pytest.approx(900_000, rel=0.01)
 
 
 def test_a_damaged_summary_is_an_error(tmp_path: Path) -> None:
