@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from itertools import groupby
 from typing import Any
 
 import numpy as np
 
 from rechunk_podman.build.image_ledger import expected_layers, stability_of
 from rechunk_podman.build.pipeline import Prepared
-from rechunk_podman.model import ComponentId
+from rechunk_podman.model import Component, ComponentId
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.planning.folding import unfold
 
@@ -46,7 +47,8 @@ def manifest_document(manifest: bytes, prepared: Prepared) -> bytes:
 def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, Any]:
     """Return the plan: layers bottom first, each with its components, sizes (bytes) and rate.
 
-    A layer also has the key diff_id if it is expected to be one of the known layers.
+    A component of which a layer holds only some parts has their names as `parts`. A layer also has the key
+    diff_id if it is expected to be one of the known layers.
     """
     by_id = prepared.units
     expected = expected_layers(prepared.plan, known)
@@ -60,7 +62,9 @@ def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, An
             document["diff_id"] = diff_id
         document["fee"] = layer.fee
         held = sorted(unfold(by_id[ident] for ident in layer.components), key=lambda unit: unit.id)
-        document["components"] = [{"id": str(unit.id), "size": unit.size} for unit in held]
+        document["components"] = [
+            _component(ident, list(units)) for ident, units in groupby(held, key=lambda unit: unit.id.whole)
+        ]
         layers.append(document)
     return {
         "max_layers": prepared.max_layers,
@@ -68,3 +72,11 @@ def plan_document(prepared: Prepared, known: Collection[DiffId]) -> dict[str, An
         "layers": layers,
         "notes": list(prepared.plan.notes),
     }
+
+
+def _component(ident: ComponentId, units: Sequence[Component]) -> dict[str, Any]:
+    """Return what a layer holds of a component; with the names of the parts if that is not all of it."""
+    document: dict[str, Any] = {"id": str(ident), "size": sum(unit.size for unit in units)}
+    if units[0].id.part:
+        document["parts"] = sorted(part.name for unit in units for part in unit.parts)
+    return document

@@ -34,9 +34,8 @@ from rechunk_podman.oci.write.image import LayerSpec, write_image
 from rechunk_podman.oci.write.output import Format, Output
 from rechunk_podman.oci.write.stream import TarSource
 from rechunk_podman.planning.folding import has_room
-from rechunk_podman.planning.layout import Layout, lay_out
+from rechunk_podman.planning.layout import Kept, Layout, lay_out
 from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
-from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
 from rechunk_podman.rootfs.selinux import label_by_policy
@@ -204,17 +203,8 @@ def prepare(
     memory = [ledger for ledger in (source.previous, source.base) if ledger is not None]
     now = max(created, built, *(date for ledger in memory for date in ledger.dates[-1:]))
     kept: tuple[KeptLayer, ...] = ()
-    if source.base is not None or source.foreign is None or not has_room(components, source.previous):
-        layout = lay_out(
-            components,
-            source.previous,
-            source.base,
-            max_layers=options.max_layers,
-            now=now,
-            parts=options.parts,
-            max_layer_size=options.max_layer_size,
-        )
-    else:
+    among = None
+    if source.base is None and source.foreign is not None and has_room(components, source.previous):
         kept = kept_layers(
             root,
             tree,
@@ -225,15 +215,19 @@ def prepare(
             max_layers=options.max_layers,
             workers=workers,
         )
-        made = plan_on_kept(
-            components,
-            source.previous,
-            [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept],
-            source.foreign.prefixes,
-            max_layers=options.max_layers,
-            now=now,
+        among = Kept(
+            [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept], source.foreign.prefixes
         )
-        layout = Layout(made, components, source.previous)
+    layout = lay_out(
+        components,
+        source.previous,
+        source.base,
+        among,
+        max_layers=options.max_layers,
+        now=now,
+        parts=options.parts,
+        max_layer_size=options.max_layer_size,
+    )
     made = layout.plan
     in_parts = {unit.id.whole for unit in layout.units if unit.id.part}
     folded = sum(len(unit.members) for unit in layout.units)

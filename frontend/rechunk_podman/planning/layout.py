@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import blake2b
 
@@ -10,7 +10,8 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Component, ComponentId, Part, Plan, PlannedLayer
 from rechunk_podman.planning.folding import fold
 from rechunk_podman.planning.ledger import ComponentRecord, Ledger
-from rechunk_podman.planning.on_base import pinned_layers, plan_on_base
+from rechunk_podman.planning.on_base import OWN_SHARE, pinned_layers, plan_on_base
+from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.planning.plan import plan
 from rechunk_podman.planning.units import Units, divide, make_unit, named_by, rejoin, undivided
 from rechunk_podman.units import human_size
@@ -33,10 +34,23 @@ class Layout:
     memory: Ledger | None
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """Layers of the previous image that another tool made; see plan_on_kept().
+
+    layers: prefix of the diff_id and components of each that stays.
+    foreign: prefixes of all of them.
+    """
+
+    layers: Sequence[tuple[bytes, tuple[ComponentId, ...]]]
+    foreign: Collection[bytes]
+
+
 def lay_out(
     components: Iterable[Component],
     previous: Ledger | None,
     base: Ledger | None = None,
+    kept: Kept | None = None,
     *,
     max_layers: int,
     now: int,
@@ -46,11 +60,14 @@ def lay_out(
     """Divide components into units and plan their layers. Pure, the same for any order of the components.
 
     If there are more components than a Ledger has room for, some units are folds of several (folding.py).
+    Layers of the base, and kept ones, are never divided.
 
     Args:
         previous, base: as in plan_on_base(); base is None if the image is not derived from another.
+        kept: None unless the previous image has layers of other tools, and base is None.
         parts: divide components by their record.
-        max_layer_size: bytes of the largest layer; only a layer of the base, or of one file, may be larger.
+        max_layer_size: bytes of the largest layer; only a layer of the base, a kept one, or one of a single
+            file may be larger.
 
     Raises:
         UsageError: max_layers is too low. ValueError: two components of one id.
@@ -63,29 +80,107 @@ def lay_out(
     if not parts:
         # a component that is larger than a layer may be has to be cut all the same
         ordered = [component if component.size > limit else undivided(component) for component in ordered]
-    if base is None:
-        found = _limited(divide(ordered, previous), limit)
+    if base is not None:
+        return _on_base(ordered, previous, base, limit, max_layers, now)
+    held = set() if kept is None else {ident for _, members in kept.layers for ident in members}
+    fixed = [undivided(component) for component in ordered if component.id in held]
+    others = [component for component in ordered if component.id not in held]
 
-        def make(room: int) -> Plan:
-            return plan(found.units, found.memory, max_layers=room, now=now)
+    def make(units: Units, room: int, closed: Collection[bytes]) -> Plan:
+        if kept is None:
+            return plan(units.units, units.memory, max_layers=room, now=now, closed=closed)
+        return plan_on_kept(
+            (*fixed, *units.units),
+            units.memory,
+            kept.layers,
+            kept.foreign,
+            max_layers=room,
+            now=now,
+            closed=closed,
+        )
 
-        made = _of_limited_layers(make, found.units, limit, max_layers, ())
-        return Layout(made, found.units, found.memory)
+    found, whole = (_limited(divide(others, previous, anew=anew), limit) for anew in (True, False))
+    units = (*fixed, *found.units)
+    exempt = [] if kept is None else [prefix for prefix, _ in kept.layers]
+    most = _most_layers(found, len(ordered), max_layers)
+    made = _of_limited_layers(_carefully(make, found, whole, most), units, limit, max_layers, exempt)
+    return Layout(made, units, found.memory)
+
+
+def _on_base(
+    ordered: Sequence[Component],
+    previous: Ledger | None,
+    base: Ledger,
+    limit: int,
+    max_layers: int,
+    now: int,
+) -> Layout:
+    """Lay out an image that is derived from another; see lay_out()."""
     on_base = divide(ordered, base)
     present = {unit.id: unit for unit in on_base.units}
     memory = on_base.memory or base
     pinned = pinned_layers(present, memory, max_layers)
     held = {ident for layer in pinned for ident in layer.components}
+    fixed = [present[ident] for ident in sorted(held)]
     rest = [unit for unit in on_base.units if unit.id not in held]
-    own = Units(tuple(rest), memory) if previous is None else divide(rejoin(rest), previous)
-    own = _limited(own, limit)
-    units = (*(present[ident] for ident in sorted(held)), *own.units)
+    if previous is None:
+        found = whole = _limited(Units(tuple(rest), memory), limit)
+    else:
+        joined = rejoin(rest)
+        found, whole = (_limited(divide(joined, previous, anew=anew), limit) for anew in (True, False))
 
-    def make_on_base(room: int) -> Plan:
-        return plan_on_base(units, None if previous is None else own.memory, memory, max_layers=room, now=now)
+    def make(units: Units, room: int, closed: Collection[bytes]) -> Plan:
+        own = None if previous is None else units.memory
+        return plan_on_base((*fixed, *units.units), own, memory, max_layers=room, now=now, closed=closed)
 
-    made = _of_limited_layers(make_on_base, units, limit, max_layers, [layer.prefix for layer in pinned])
-    return Layout(made, units, own.memory)
+    exempt = [layer.prefix for layer in pinned]
+    units = (*fixed, *found.units)
+    made = _of_limited_layers(_carefully(make, found, whole), units, limit, max_layers, exempt)
+    return Layout(made, units, found.memory)
+
+
+def _carefully(
+    make: Callable[[Units, int, Collection[bytes]], Plan], found: Units, whole: Units, most: int | None = None
+) -> Callable[[int], Plan]:
+    """Return a function that plans units in at most so many layers.
+
+    One update is little evidence. The parts of a component that is divided for the first time share out the
+    layers that are downloaded anyway: they open no clean layer that the component as a whole would not open,
+    and take no further layers, but for those up to one in OWN_SHARE.
+
+    Args:
+        make: plans units in at most so many layers, of which some are closed.
+        found: the units to plan.
+        whole: the units if no component were divided for the first time.
+        most: layers that units of parts may fill; None: all, for a smaller number would keep fewer layers of
+            the base.
+    """
+    known = [unit.id for unit in found.units] == [unit.id for unit in whole.units]
+
+    def plan_both(room: int) -> Plan:
+        spared = room - room // OWN_SHARE
+        if most is not None:
+            room = min(room, most)
+        if known:
+            return make(found, room, ())
+        planned = make(whole, room, ()).layers
+        if most is not None:
+            room = min(room, max(len(planned), spared))
+        return make(found, room, {layer.prefix for layer in planned} - {b""})
+
+    return plan_both
+
+
+def _most_layers(units: Units, components: int, max_layers: int) -> int:
+    """Return the number of layers that units may fill: parts leave one in OWN_SHARE to derived images.
+
+    Args:
+        components: the number of components; as many layers may be filled without parts.
+    """
+    if not any(unit.id.part for unit in units.units) or units.memory is None:
+        return max_layers
+    spared = max_layers - max_layers // OWN_SHARE
+    return min(max_layers, max(components, spared, len(units.memory.layers)))
 
 
 def _limited(found: Units, limit: int) -> Units:

@@ -16,7 +16,13 @@ OWN_SHARE = 8
 
 
 def plan_on_base(
-    components: Iterable[Component], previous: Ledger | None, base: Ledger, *, max_layers: int, now: int
+    components: Iterable[Component],
+    previous: Ledger | None,
+    base: Ledger,
+    *,
+    max_layers: int,
+    now: int,
+    closed: Collection[bytes] = (),
 ) -> Plan:
     """Plan like plan(), but put the unchanged layers of the base image first, as they are and in its order.
 
@@ -28,7 +34,7 @@ def plan_on_base(
         previous: the Ledger of the image's own predecessor; None if there was none.
         base: the Ledger of the image that this one is derived from.
         max_layers: at least 1.
-        now: epoch seconds of this release.
+        now, closed: as in plan().
 
     Pure: the same arguments, in any order of the components, give the same Plan.
 
@@ -50,7 +56,7 @@ def plan_on_base(
     if not rest:
         return Plan(tuple(pinned))
     memory = without_components(base if previous is None else previous, held)
-    own = plan(rest, memory, max_layers=max_layers - len(pinned), now=now)
+    own = plan(rest, memory, max_layers=max_layers - len(pinned), now=now, closed=closed)
     if not pinned:
         return own
     return Plan((*pinned, *own.layers), (f"{len(pinned)} layers are those of the base image", *own.notes))

@@ -27,6 +27,7 @@ def plan_on_kept(
     *,
     max_layers: int,
     now: int,
+    closed: Collection[bytes] = (),
 ) -> Plan:
     """Plan like plan(), but put kept layers first, in their order.
 
@@ -36,7 +37,7 @@ def plan_on_kept(
         foreign: prefixes of all layers of the previous image that another tool made. Those that are not kept
             are planned anew, as if everything in them had changed.
         max_layers: more than the number of kept layers, unless they hold all components.
-        now: epoch seconds of this release.
+        now, closed: as in plan().
 
     Pure: the same arguments, in any order of the components, give the same Plan.
 
@@ -56,7 +57,7 @@ def plan_on_kept(
     if previous is not None:
         own = tuple(layer for layer in previous.layers if layer.prefix not in foreign)
         memory = without_components(replace(previous, layers=own), held)
-    planned = plan(rest, memory, max_layers=max_layers - len(layers), now=now)
+    planned = plan(rest, memory, max_layers=max_layers - len(layers), now=now, closed=closed)
     return replace(planned, layers=(*layers, *planned.layers))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -27,6 +27,7 @@ def plan(
     *,
     max_layers: int,
     now: int,
+    closed: Collection[bytes] = (),
     tuning: Tuning = TUNING,
 ) -> Plan:
     """Assign every component to exactly one of at most `max_layers` layers.
@@ -35,6 +36,7 @@ def plan(
         previous: the Ledger of the previous image; None for a plan without memory.
         max_layers: at least 1.
         now: epoch seconds of this release; later changes are ignored.
+        closed: prefixes of clean layers that are not opened for a fee; there are fewer than max_layers.
 
     Layers of the previous image in which nothing changed come first, in their old order. If one was opened
     for a fee, a note names it, and the layers that now hold its components have the fee. The other components
@@ -55,7 +57,7 @@ def plan(
     room = shared_room(ordered, max_layers)
     if previous is None:
         return _without_memory(ordered, room)
-    return _with_memory(ordered, previous, max_layers, now, tuning)
+    return _with_memory(ordered, previous, max_layers, now, closed, tuning)
 
 
 def _without_memory(ordered: Sequence[Component], room: int) -> Plan:
@@ -84,7 +86,12 @@ def _without_memory(ordered: Sequence[Component], room: int) -> Plan:
 
 
 def _with_memory(
-    ordered: Sequence[Component], previous: Ledger, max_layers: int, now: int, tuning: Tuning
+    ordered: Sequence[Component],
+    previous: Ledger,
+    max_layers: int,
+    now: int,
+    closed: Collection[bytes],
+    tuning: Tuning,
 ) -> Plan:
     clean = _clean_layers(ordered, previous)
     if len(clean) == len(previous.layers) <= max_layers and sum(map(len, clean.values())) == len(ordered):
@@ -95,7 +102,8 @@ def _with_memory(
         size, change = _size_and_change(future, members)
         # a saving lasts until the layer would have been repacked for free, or as long as we look ahead
         layers.append(CleanLayer(members, size * max(1.0 / tuning.horizon, tuning.wait * change)))
-    groups = _packed(ordered, future, layers, max_layers, tuning)
+    shut = [members for index, members in clean.items() if previous.layers[index].prefix in closed]
+    groups = _packed(ordered, future, layers, max_layers, tuning, shut)
     kept = {members: index for index, members in clean.items() if members in groups}
     fees = np.zeros(len(ordered))
     notes = []
@@ -131,21 +139,28 @@ def _packed(
     clean: Sequence[CleanLayer],
     max_layers: int,
     tuning: Tuning,
+    shut: Sequence[tuple[int, ...]] = (),
 ) -> list[tuple[int, ...]]:
-    """Return the rows of each layer, packed bundle by bundle; rows that are not SHARED are alone."""
-    alone = [row for row, component in enumerate(ordered) if component.placement is not Placement.SHARED]
-    if alone:
-        shared = [row for row, component in enumerate(ordered) if component.placement is Placement.SHARED]
-        row_of = {row: index for index, row in enumerate(shared)}
+    """Return the rows of each layer, packed bundle by bundle; rows that are not SHARED are alone.
+
+    Args:
+        shut: rows of layers that stay as they are.
+    """
+    alone = [(row,) for row, component in enumerate(ordered) if component.placement is not Placement.SHARED]
+    apart = list(dict.fromkeys([*alone, *shut]))
+    if apart:
+        outside = {row for members in apart for row in members}
+        others = [row for row in range(len(ordered)) if row not in outside]
+        row_of = {row: index for index, row in enumerate(others)}
         local = [
             CleanLayer(tuple(row_of[row] for row in layer.members), layer.fee)
             for layer in clean
             if layer.members[0] in row_of
         ]
-        among = [ordered[row] for row in shared]
-        room = max_layers - len(alone)
-        groups = _packed(among, future.of(shared), local, room, tuning) if shared else []
-        return [*((row,) for row in alone), *(tuple(shared[index] for index in group) for group in groups)]
+        among = [ordered[row] for row in others]
+        room = max_layers - len(apart)
+        groups = _packed(among, future.of(others), local, room, tuning) if others else []
+        return [*apart, *(tuple(others[index] for index in group) for group in groups)]
     found = bundles(ordered, future, clean, tuning.most_bundles)
     bundle_of = {row: number for number, bundle in enumerate(found) for row in bundle}
     layers = [

@@ -40,10 +40,13 @@ class Units:
     memory: Ledger | None
 
 
-def divide(components: Iterable[Component], previous: Ledger | None) -> Units:
+def divide(components: Iterable[Component], previous: Ledger | None, *, anew: bool = True) -> Units:
     """Divide components into units, by the record of the changes of their parts. Pure.
 
     Components that must be alone in a layer are not divided.
+
+    Args:
+        anew: divide components that were one unit until now.
     """
     units: list[Component] = []
     if previous is None:
@@ -54,7 +57,7 @@ def divide(components: Iterable[Component], previous: Ledger | None) -> Units:
     for ident, record in previous.components.items():
         if record.parts or ident.part:
             recorded[ident.whole].append(ident)
-    changed = _Rewriting(previous)
+    changed = _Rewriting(previous, anew)
     for component in components:
         idents = recorded.get(component.id, [])
         if not idents and component.size < DIVIDED_FROM:
@@ -111,8 +114,9 @@ _Kin = tuple[bool, int, int, PartKind]
 class _Rewriting:
     """Replacement of units in a Ledger by those that are planned now."""
 
-    def __init__(self, previous: Ledger) -> None:
+    def __init__(self, previous: Ledger, anew: bool) -> None:
         self.previous = previous
+        self.anew = anew
         self.records: dict[ComponentId, ComponentRecord] = {}
         self.gone: set[ComponentId] = set()
         self.homes: dict[ComponentId, list[ComponentId]] = {}
@@ -145,7 +149,7 @@ class _Rewriting:
     def divide(self, component: Component, idents: Sequence[ComponentId]) -> list[Component]:
         """Return the units of a component whose parts are on record in the units `idents`."""
         old = self.previous.components
-        if idents == [component.id] and not self.previous.changed(component):
+        if idents == [component.id] and not (self.anew and self.previous.changed(component)):
             return [component]
         stayed, changed, new, lost = self._compared(component, idents)
         # a new build of the same files: from now on, it is laid free of the times of builds

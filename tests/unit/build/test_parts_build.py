@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from rechunk_podman.build.documents import plan_document
 from rechunk_podman.build.image_ledger import find_ledger
 from rechunk_podman.build.options import BuildOptions
-from rechunk_podman.build.pipeline import Source, build
+from rechunk_podman.build.pipeline import Source, build, plan_only
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.output import Output
@@ -72,6 +73,13 @@ def test_an_update_of_one_file_downloads_its_part(root: Path, tmp_path: Path) ->
     assert "unclaimed/opt/app·/opt/app/data" in text
     chunkah = json.loads(document(again, "manifest"))["layers"][-1]["annotations"]["org.chunkah.component"]
     assert chunkah == "unclaimed/opt/app"
+    source = Source(str(root), previous=find_ledger(ImageConfig.parse(document(images[2], "config"))).ledger)
+    planned = plan_document(plan_only(source, USUAL), ())
+    held = [component for layer in planned["layers"] for component in layer["components"]]
+    parts = [component["parts"] for component in held if component["id"] == "unclaimed/opt/app"]
+    assert len(parts) == 2
+    assert all(name.startswith("/opt/app/") for names in parts for name in names)
+    assert not set(parts[0]) & set(parts[1])
     whole = built(root, tmp_path / "4", images[2], BuildOptions(parts=False))
     assert len(layers(whole)) == len(layers(images[0]))
 

@@ -11,8 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rechunk_podman.errors import UsageError
-from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Part, PartKind, Placement
-from rechunk_podman.planning.layout import SPARE, Layout, lay_out
+from rechunk_podman.model import (
+    TAR_FORMAT,
+    Component,
+    ComponentId,
+    Part,
+    PartKind,
+    Placement,
+    PlannedLayer,
+)
+from rechunk_podman.planning.layout import SPARE, Kept, Layout, lay_out
 from rechunk_podman.planning.ledger import Ledger, decode, encode
 
 MB = 1_000_000
@@ -162,6 +170,54 @@ def test_a_derived_image_keeps_the_units_of_its_base() -> None:
     assert [layer.prefix for layer in layout.plan.layers[: len(base.layers)]] == [
         x.prefix for x in base.layers
     ]
+
+
+@pytest.mark.parametrize("max_layers", [8, 12, 20, 30, 40, 64])
+def test_a_first_division_moves_no_more_than_whole_components(max_layers: int) -> None:
+    """It keeps the layers that whole components would keep, and makes no more of them."""
+    before = [parted(f"fw{number}", [1] * 5) for number in range(6)]
+    after = [parted(f"fw{number}", [2, 1, 1, 1, 1]) for number in range(6)]
+    _, ledger = released([*before, *OTHERS], None, 0, max_layers)
+    image = [*after, *OTHERS[:-3], *(plain(number) for number in range(100, 103))]
+    now = START + WEEK
+    whole = lay_out(image, ledger, max_layers=max_layers, now=now, parts=False)
+    found = lay_out(image, ledger, max_layers=max_layers, now=now)
+    assert any(unit.id.part for unit in found.units)
+    kept, kept_whole = ({layer.prefix for layer in layout.plan.layers} for layout in (found, whole))
+    assert kept_whole <= kept
+    assert len(found.plan.layers) <= max(len(whole.plan.layers), max_layers - max_layers // 8)
+
+
+def test_parts_leave_layers_to_derived_images() -> None:
+    """If there are fewer components than layers, an image that is derived keeps all layers of its base."""
+    max_layers, ledger = 16, None
+    for number in range(6):
+        contents = [[1 + (number + step) // (step + 1) for step in range(5)], [1 + number, 1, 1, 1, 1]]
+        image = [*(parted(f"fw{index}", some) for index, some in enumerate(contents)), *OTHERS[:8]]
+        layout, ledger = released(image, ledger, number, max_layers)
+    assert sum(bool(unit.id.part) for unit in layout.units) > 4
+    assert 10 < len(layout.plan.layers) <= 14
+    derived = lay_out([*image, plain(100)], None, ledger, max_layers=max_layers, now=START + 7 * WEEK)
+    prefixes = [layer.prefix for layer in ledger.layers]
+    assert [layer.prefix for layer in derived.plan.layers] == [*prefixes, b""]
+
+
+def test_kept_layers_are_not_divided_and_what_is_above_them_is() -> None:
+    own, foreign = parted("own", [1] * 5), parted("foreign", [1] * 5)
+    kept = Kept([(b"foreign!", (foreign.id,))], [b"foreign!"])
+
+    def planned(image: list[Component], previous: Ledger | None, number: int) -> tuple[Layout, Ledger]:
+        now = START + number * WEEK
+        layout = lay_out(image, previous, kept=kept, max_layers=12, now=now, max_layer_size=30 * MB)
+        diff_ids = [f"sha256:{(layer.prefix or bytes(8)).hex()}{number:048x}" for layer in layout.plan.layers]
+        return layout, Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=now)
+
+    layout, ledger = planned([own, foreign, *OTHERS], None, 0)
+    assert layout.plan.layers[0].components == (foreign.id,)
+    layout, ledger = planned([parted("own", [2, 1, 1, 1, 1]), foreign, *OTHERS], ledger, 1)
+    assert layout.plan.layers[0] == PlannedLayer((foreign.id,), layout.plan.layers[0].rate, b"foreign!")
+    assert names_of(layout, "own") == sets("0", "1234")
+    assert names_of(layout, "foreign") == {frozenset()}
 
 
 @pytest.mark.parametrize("parts", [True, False])
