@@ -1,4 +1,4 @@
-"""Open an image or a root filesystem by reference: its files (`open_root`), or its layers (`open_layers`).
+"""Open an image or a root filesystem by reference: its files (`open_root`, `open_unpacked`), or its layers.
 
 `locate()` in oci/reference.py says what a reference may be. Layers of an image in a registry are fetched when
 they are read.
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.log import note
+from rechunk_podman.model import Tree
 from rechunk_podman.oci.documents import ImageRecord, image_record
 from rechunk_podman.oci.read.image import ImageSource, open_image
 from rechunk_podman.oci.reference import LocationKind, locate
@@ -84,6 +85,31 @@ def open_root(reference: str, registry: Registry = DEFAULT, *, is_image: bool = 
             yield OpenRoot(reference, source, source.record)
     else:
         raise _without_files(reference)
+
+
+@contextmanager
+def open_unpacked(reference: str, registry: Registry = DEFAULT) -> Iterator[tuple[Root, Tree | None]]:
+    """Open the files that a reference names; unpack an image that is not in storage into a private directory.
+
+    Yield the files, and the Tree with the metadata that the layers state. It is None where the files
+    themselves have their metadata: in a directory and in a mounted image. Unpacking needs no root.
+
+    Raises:
+        RechunkError: as open_root(). ImageError, ToolError: as unpack() and work_directory().
+    """
+    with open_root(reference, registry) as opened:
+        if isinstance(opened.files, Root):
+            yield opened.files, None
+            return
+        from rechunk_podman.oci.read.unpack import unpack
+        from rechunk_podman.programs.work import work_directory
+
+        with work_directory() as folder:
+            top = Path(folder, "rootfs")
+            top.mkdir(mode=0o700)
+            tree = unpack(opened.files, str(top))
+            with Root(top) as root:
+                yield root, tree
 
 
 @contextmanager

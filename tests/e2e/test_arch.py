@@ -14,6 +14,7 @@ import pytest
 from rechunk_podman.cli.app import COMMANDS
 from rechunk_podman.oci import spec
 from support import tools
+from support.assigning import make
 from support.oci_material import Layout, archive_of, make_tar, member, sha256
 
 PLATFORMS = ("amd64", "arm64")
@@ -37,9 +38,15 @@ HONOURED = {
 STATUS = "Package: tool-{0}\nStatus: install ok installed\nArchitecture: {0}\nVersion: 1\n"
 
 
+def files_of(arch: str) -> dict[str, str]:
+    """Path -> text."""
+    folder = "var/lib/dpkg"
+    return {f"{folder}/status": STATUS.format(arch), f"{folder}/info/tool-{arch}.list": "/.\n"}
+
+
 def layer_of(arch: str) -> bytes:
     """The only layer of the image for a platform: a package that it alone has."""
-    return make_tar([member("var/lib/dpkg/status", data=STATUS.format(arch).encode())])
+    return make_tar([member(path, data=text.encode()) for path, text in files_of(arch).items()])
 
 
 def two_platforms(folder: Path) -> Path:
@@ -109,8 +116,7 @@ def places(
     storage.rechunk("index", *members, "--push", f"docker://{name}", "--tls-verify=false")
     bare = f"docker://{registry.address}/arch/bare:1"
     storage.run(*copy, "--all", f"oci:{without_platforms(both, folder / 'bare')}", bare)
-    (folder / "root/var/lib/dpkg").mkdir(parents=True)
-    (folder / "root/var/lib/dpkg/status").write_text(STATUS.format("arm64"))
+    make(folder / "root", files_of("arm64"))
     yield {
         "layout": f"oci:{both}",
         "archive": f"oci-archive:{folder / 'both.tar'}",
@@ -153,6 +159,8 @@ def test_the_platform_that_is_asked_for(
     if not place.startswith("registry"):
         changes = json.loads(storage.rechunk("changelog", other, image, *access, "--json").out)["packages"]
         assert (changes["level"], changes["changes"]) == ("binary", [])
+    shown = json.loads(storage.rechunk("components", image, *access, "--json").out)
+    assert f"dpkg/tool-{arch}" in {component["id"] for component in shown["components"]}
     done = storage.rechunk("verify", image, places["DIR"], *access, check=False)
     assert done.code == (0 if arch == "arm64" else 1), done.out + done.err
     assert ("is fetched: " in done.err) == place.startswith("registry")
@@ -176,10 +184,9 @@ def test_a_platform_that_is_not_there(
     calls = [("inspect", image), ("diff", image, image), ("changelog", image, image), ("lint", image, image)]
     calls += [("verify", image, places["DIR"]), ("lint", image)]
     calls += [("history", image, image, "--output", str(tmp_path / "history.json"))]
-    calls += [("components", image)] if place == "storage" else []
+    calls += [("components", image)]
     for command, *words in calls:
-        words += access[1:] if command == "components" else access
-        done = storage.rechunk(command, *words, check=False)
+        done = storage.rechunk(command, *words, *access, check=False)
         assert (done.code, done.out) == (2, ""), (command, done.err)
         assert "s390x" in done.err, done.err
     output = tmp_path / "out"

@@ -55,7 +55,7 @@ Rootfs = Annotated[
         "--rootfs",
         metavar="DIR",
         help="The root filesystem. build: else RECHUNK_ROOTFS, CHUNKAH_ROOTFS, /chunkah or /rootfs; "
-        "split: in place of IMG.",
+        "split, components: in place of IMG.",
     ),
 ]
 Previous = Annotated[

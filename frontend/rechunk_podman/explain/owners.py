@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,11 @@ from rechunk_podman.components.parts import CUT_FROM
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import bigfiles, unclaimed
 from rechunk_podman.components.why import Why, explain
-from rechunk_podman.errors import UsageError
-from rechunk_podman.images import open_root
+from rechunk_podman.images import open_unpacked
 from rechunk_podman.model import Placement, Tree
-from rechunk_podman.registry.access import DEFAULT
+from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.root import Root
-from rechunk_podman.rootfs.scan import scan
+from rechunk_podman.rootfs.scan import described_scan, scan
 
 MOST_FILES = 1000
 """The largest number of unclaimed files that are listed."""
@@ -79,15 +78,24 @@ def rules_of(maps: Sequence[str] = (), groups: Sequence[str] = ()) -> Rules:
 
 
 def owners(
-    reference: str, rules: Rules = NO_RULES, *, platform: str | None = None, prune: Sequence[str] = ()
+    reference: str,
+    rules: Rules = NO_RULES,
+    *,
+    registry: Registry = DEFAULT,
+    prune: Sequence[str] = (),
+    is_rootfs: bool = False,
 ) -> Owners:
-    """Return the components of an image in storage or of a directory.
+    """Return the components of an image or a directory.
+
+    Args:
+        registry: as `images.open_root()` takes it.
+        is_rootfs: the reference is the path of a root filesystem.
 
     Raises:
-        UsageError: the image has to be unpacked first, or a map cannot be read.
-        RechunkError: as `images.open_root()` and `assign()`.
+        UsageError: a map cannot be read.
+        RechunkError: as `images.open_unpacked()` and `assign()`.
     """
-    with _opened(reference, platform, prune) as (root, tree):
+    with _opened(reference, registry, prune, is_rootfs=is_rootfs) as (root, tree):
         board = Board(tree, Databases(root, prune=prune), rules)
         claim_all(root, board)
         return _owners(reference, board)
@@ -98,27 +106,37 @@ def why(
     path: str,
     rules: Rules = NO_RULES,
     *,
-    platform: str | None = None,
+    registry: Registry = DEFAULT,
     prune: Sequence[str] = (),
+    is_rootfs: bool = False,
 ) -> Why:
     """Return why a path of an image is in its component.
+
+    Args:
+        registry, is_rootfs: as owners() takes them.
 
     Raises:
         UsageError: as owners(), or there is no such path.
         RechunkError: as owners().
     """
-    with _opened(reference, platform, prune) as (root, tree):
+    with _opened(reference, registry, prune, is_rootfs=is_rootfs) as (root, tree):
         return explain(root, tree, path, rules, Databases(root, prune=prune))
 
 
 @contextmanager
-def _opened(reference: str, platform: str | None, prune: Sequence[str]) -> Iterator[tuple[Root, Tree]]:
-    with open_root(reference, replace(DEFAULT, platform=platform)) as opened:
-        if not isinstance(opened.files, Root):
-            raise UsageError(
-                f"the files of {reference} are packed in layers", hint="podman load -i FILE, or podman pull"
-            )
-        yield opened.files, scan(opened.files, prune=prune, skip_special_files=True)
+def _opened(
+    reference: str, registry: Registry, prune: Sequence[str], *, is_rootfs: bool
+) -> Iterator[tuple[Root, Tree]]:
+    with ExitStack() as stack:
+        unpacked = None
+        if is_rootfs:
+            root = stack.enter_context(Root(reference))
+        else:
+            root, unpacked = stack.enter_context(open_unpacked(reference, registry))
+        if unpacked is None:
+            yield root, scan(root, prune=prune, skip_special_files=True)
+        else:
+            yield root, described_scan(root, unpacked, prune=prune, skip_special_files=True)
 
 
 def _owners(name: str, board: Board) -> Owners:

@@ -10,7 +10,8 @@ from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
 from rechunk_podman.cli.file_options import Groups, Map
 from rechunk_podman.cli.inputs import absolute_files
-from rechunk_podman.cli.options import Arch, Json, Prune, Verbose
+from rechunk_podman.cli.options import Access, Arch, Json, Prune, Rootfs, Verbose, command
+from rechunk_podman.errors import UsageError
 from rechunk_podman.units import human_size
 
 if TYPE_CHECKING:
@@ -21,13 +22,20 @@ SHOWN = 20
 """The number of unclaimed files that are shown."""
 
 
+@command
 def components(
+    *,
     image: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="IMG", help="Name of a local image, or a directory.", autocompletion=image_names
+            metavar="IMG",
+            help="A local image, docker://NAME, oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE or a "
+            "directory.",
+            autocompletion=image_names,
         ),
-    ],
+    ] = None,
+    access: Access,
+    rootfs: Rootfs = None,
     why: Annotated[
         str | None,
         typer.Option(metavar="PATH", help="Say which source, rule and record decided for this path."),
@@ -41,19 +49,29 @@ def components(
 ) -> None:
     """List the components of an image: what they are, how large, and which files no source claims.
 
-    The components are those that build and split would make with the same --map, --groups and --prune.
+    The components are those that build and split would make with the same --map, --groups and --prune. An
+    image that is not in local storage is unpacked into a temporary directory (below TMPDIR, else /var/tmp).
     """
     set_up_logging(verbose)
     from rechunk_podman.explain.owners import owners, owners_document, rules_of, why_document
     from rechunk_podman.explain.owners import why as why_of
 
+    name = image if rootfs is None else rootfs
+    if name is None or (image is not None and rootfs is not None):
+        raise UsageError(
+            "components takes an image or --rootfs, one of both",
+            hint="rechunk-podman components IMG; or --rootfs DIR",
+        )
+    if rootfs is not None and arch is not None:
+        raise UsageError(f"a directory has no platform: {rootfs}", hint="leave out --arch")
     rules = rules_of(absolute_files(map_), absolute_files(groups))
+    registry, is_rootfs = access.registry(name, platform=arch), rootfs is not None
     if why is None:
-        found = owners(image, rules, platform=arch, prune=prune or ())
+        found = owners(name, rules, registry=registry, prune=prune or (), is_rootfs=is_rootfs)
         print_json(owners_document(found)) if as_json else _show(found)
     else:
-        reason = why_of(image, why, rules, platform=arch, prune=prune or ())
-        print_json(why_document(image, reason)) if as_json else _explain(reason)
+        reason = why_of(name, why, rules, registry=registry, prune=prune or (), is_rootfs=is_rootfs)
+        print_json(why_document(name, reason)) if as_json else _explain(reason)
 
 
 def _show(found: Owners) -> None:
