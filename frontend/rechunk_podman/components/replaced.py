@@ -65,6 +65,11 @@ class Contested:
             digest = padded_digest(digests[index].tobytes())
             claims.append(_Claim(number, algorithm if known[index] else 0, digest))
 
+    @property
+    def leaders(self) -> list[int]:
+        """The positions of the files."""
+        return list(self._claims)
+
     def of(self, board: Board, leader: int) -> list[_Claim]:
         """Return the claims to a file, those of the lowest component id first."""
         return sorted(self._claims.get(leader, ()), key=lambda claim: board.drafts[claim.number].id)
@@ -79,7 +84,10 @@ def release_replaced(root: Root, board: Board, contested: Contested) -> None:
         RootfsError: a file cannot be read.
     """
     leads = board.leader == np.arange(len(board.leader))
-    doubtful = board.regular & leads & (board.algorithm != 0) & ~board.has_digest
+    compared = board.algorithm != 0
+    # another package than the one that describes it may record the content
+    compared[contested.leaders] = True
+    doubtful = board.regular & leads & compared & ~board.has_digest
     positions = np.flatnonzero(doubtful)
     if not len(positions):
         return
@@ -116,7 +124,7 @@ def _are_same(digests: npt.NDArray[np.uint8], recorded: npt.NDArray[np.uint8]) -
 
 
 def _rightful(root: Root, board: Board, leader: int, claims: list[_Claim]) -> _Claim | None:
-    """Return the claim that records the content of a file, or None.
+    """Return the claim that records the content of a file, else one that records no digest, or None.
 
     Raises:
         RootfsError: the file cannot be read.
@@ -127,7 +135,7 @@ def _rightful(root: Root, board: Board, leader: int, claims: list[_Claim]) -> _C
             digest = padded_digest(digest_file(root, path, size, mtime, claim.algorithm))
             if _are_same(_row(digest), _row(claim.digest))[0]:
                 return claim
-    return None
+    return next((claim for claim in claims if not claim.algorithm), None)
 
 
 def _row(digest: bytes) -> npt.NDArray[np.uint8]:

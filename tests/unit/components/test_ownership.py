@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shutil
 
 import pytest
 
@@ -12,6 +13,7 @@ from rechunk_podman.components import moved
 from rechunk_podman.components.mtimes import CONTENT_END, CONTENT_EPOCH
 from rechunk_podman.packages.rpm import header
 from support.assigning import INSTALLED, assigned, make
+from support.embedded import jar
 from support.rpm_headers import package, sqlite_database
 
 BUILT = 1_700_000_000
@@ -61,6 +63,18 @@ def test_a_file_of_two_packages_is_of_the_one_whose_content_it_has(top):
     assert result.owner["usr/lib/both"] == "dpkg/b"
     make(top, {"usr/lib/both": "nobody's"}, mtime=INSTALLED)
     assert assigned(top).owner["usr/lib/both"] == "unclaimed/usr/lib"
+
+
+@pytest.mark.parametrize("content", ["of b", "of neither"])
+@pytest.mark.parametrize("without", ["a", "b"])
+def test_a_package_that_records_no_digest_yields_to_the_one_with_the_content(top, content, without):
+    make(top, {"usr/lib/both": content, "usr/lib/a": "a", "usr/lib/b": "b"}, mtime=INSTALLED)
+    other = "b" if without == "a" else "a"
+    lists = {name: {"usr/lib/both": "of b", f"usr/lib/{name}": name} for name in ("a", "b")}
+    debs(top, **lists)
+    make(top, {f"{DPKG}/info/{without}.md5sums": ""})
+    wanted = other if content == "of b" else without
+    assert assigned(top).owner["usr/lib/both"] == f"dpkg/{wanted}"
 
 
 def test_directories_of_many_packages_have_no_owner_but_empty_ones(top):
@@ -127,6 +141,43 @@ def test_ambiguous_empty_and_ghost_files_are_not_found_elsewhere(top):
     (top / "b/two").unlink()
     result = assigned(top)
     assert {result.owner[f"n/{number}"] for number in range(3)} == {"unclaimed/n"}
+
+
+def test_of_several_that_miss_a_content_its_base_name_decides(top):
+    make(top, {"a/one": "same", "b/two": "same", "usr/lib/x": "x"}, mtime=BUILT)
+    rpms(top, a=["/a/one"], b=["/b/two", "/usr/lib/x"])
+    (top / "n").mkdir()
+    (top / "b/two").rename(top / "n/two")
+    (top / "a/one").unlink()
+    assert assigned(top).owner["n/two"] == "rpm/b"
+
+
+def test_a_file_that_another_package_manager_lists_was_not_moved(top):
+    """Not the licence of an rpm whose distribution pip replaced, but what nobody lists."""
+    site = "usr/lib/python3.11/site-packages"
+    text, old, new = "The licence", f"{site}/idna-3.6.dist-info", f"{site}/idna-3.7.dist-info"
+    make(top, {f"{old}/LICENSE": text, "usr/lib/kept": "kept"}, mtime=BUILT)
+    rpms(top, idna=[f"/{old}/LICENSE", "/usr/lib/kept"])
+    shutil.rmtree(top / old)
+    digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).decode().rstrip("=")
+    record = f"idna-3.7.dist-info/LICENSE,sha256={digest},{len(text)}\n"
+    make(top, {f"{new}/LICENSE": text, f"{new}/RECORD": record, "opt/LICENSE": text})
+    owner = assigned(top).owner
+    assert owner[f"{new}/LICENSE"] == "python/usr/idna"
+    assert owner["opt/LICENSE"] == "rpm/idna"
+
+
+def test_a_moved_archive_is_not_the_artifact_it_says(top):
+    """Archives and programs are asked for their own records last."""
+    content = jar({"META-INF/maven/o/tool/pom.properties": "groupId=o\nartifactId=tool\nversion=1\n"})
+    make(top, {"usr/share/java/tool.jar": content, "usr/lib/x": "x"}, mtime=BUILT)
+    rpms(top, jtool=["/usr/share/java/tool.jar", "/usr/lib/x"])
+    (top / "opt").mkdir()
+    (top / "usr/share/java/tool.jar").rename(top / "opt/tool.jar")
+    make(top, {"opt/other.jar": content + b"\0"}, mtime=BUILT)
+    owner = assigned(top).owner
+    assert owner["opt/tool.jar"] == "rpm/jtool"
+    assert owner["opt/other.jar"].startswith("jvm/")
 
 
 def test_moved_files_of_databases_without_sizes_are_found_by_their_contents(top, monkeypatch):

@@ -43,10 +43,23 @@ def claim(root: Root, board: Board, ecosystems: Sequence[Ecosystem] = ECOSYSTEMS
         DatabaseError: as Databases.load().
         RootfsError: a file that may be a moved or replaced one cannot be read.
     """
+    missing: list[tuple[Ecosystem, Missing]] = []
     for ecosystem in ecosystems:
+        if ecosystem.locations.embedded:
+            # it reads the files that nobody has
+            _claim_moved(root, board, missing)
         database = board.databases.load(ecosystem, _records(board, ecosystem.locations))
         if database is not None:
-            _claim(root, board, ecosystem, database)
+            missing.append((ecosystem, _claim(root, board, ecosystem, database)))
+    _claim_moved(root, board, missing)
+
+
+def _claim_moved(root: Root, board: Board, missing: list[tuple[Ecosystem, Missing]]) -> None:
+    """Claim what packages miss at its path and no package lists elsewhere; empty the list."""
+    for ecosystem, files in missing:
+        board.because("a package lists a file of this size and digest elsewhere", ecosystem.name)
+        files.claim(root, board)
+    missing.clear()
 
 
 def _records(board: Board, locations: Locations) -> list[str]:
@@ -62,7 +75,8 @@ def _records(board: Board, locations: Locations) -> list[str]:
     return found
 
 
-def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -> None:
+def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -> Missing:
+    """Claim and describe what a database lists; return the files that are not at their paths."""
     locations = ecosystem.locations
     own = board.component("database", ecosystem.name)
     board.drafts[own].interval = EVERY_BUILD
@@ -86,10 +100,9 @@ def _claim(root: Root, board: Board, ecosystem: Ecosystem, database: Database) -
         # the database's own directories may hold packages, and packages may hold such directories
         _claim_trees(board, [*trees, *((directory, own) for directory in database.directories)])
     board.claim_below(directories, own)
-    board.because("a package lists a file of this size and digest elsewhere", ecosystem.name)
-    doubts.missing.claim(root, board)
     board.because("of the packages that list the path this one has the content", ecosystem.name)
     release_replaced(root, board, doubts.contested)
+    return doubts.missing
 
 
 def _claim_source(
