@@ -1,4 +1,7 @@
-"""The databases of portage and xbps and the store of Nix, made after their documentation."""
+"""The databases of portage and xbps and the store of Nix, made after their documentation.
+
+What portage and Nix themselves write is in tests/tools/test_updates_of_systems.py; xbps cannot be had.
+"""
 
 from __future__ import annotations
 
@@ -150,6 +153,7 @@ def voidlinux(tmp_path):
         tmp_path,
         zlib=("1.3.1_1", {"sourcepkg": "zlib"}, {"usr/lib/libz.so": "z"}),
         minizip=("1.3.1_1", {"source-revisions": "zlib:0123abc"}, {"usr/lib/libminizip.so": "m"}),
+        untgz=("1.3.1_1", {"sourcepkg": "zlib-1.3.1_1"}, {"usr/lib/untgz": "u"}),
         tool=("2.0rc1_3", {}, {"usr/bin/tool": "tool"}),
     )
     (tmp_path / "usr/bin/tool-link").symlink_to("x")
@@ -161,7 +165,9 @@ def test_xbps(voidlinux):
     assert result.paths["xbps/zlib"] == [
         "usr/lib/libminizip.so",
         "usr/lib/libz.so",
+        "usr/lib/untgz",
         f"{XBPS}/.minizip-files.plist",
+        f"{XBPS}/.untgz-files.plist",
         f"{XBPS}/.zlib-files.plist",
     ]
     assert (result["xbps/zlib"].version, result["xbps/zlib"].built) == ("1.3.1_1", BUILT)

@@ -1,9 +1,10 @@
 """The reader of xbps's database: var/db/xbps/pkgdb-0.38.plist, and .PACKAGE-files.plist beside it.
 
 Format: xbps's lib/pkgdb.c and bin/xbps-create/main.c; property lists in XML, as proplib(3) writes them. A
-package has `pkgver` (NAME-VERSION_REVISION), `architecture`, `sourcepkg` or `source-revisions`
-(SOURCE:COMMIT), and `build-date` (YYYY-MM-DD HH:MM UTC). Its files are in the arrays `files` and `conf_files`
-(`file`, `sha256`, `size`), `links` and `dirs` (`file`).
+package has `pkgver` (NAME-VERSION_REVISION), `architecture`, `sourcepkg` (a name, as xbps-src writes it, or a
+pkgver, as xbps-create(1) says) or `source-revisions` (SOURCE:COMMIT), and `build-date` (YYYY-MM-DD HH:MM
+UTC). Its files are in the arrays `files` and `conf_files` (`file`, `sha256`, `size`), `links` and `dirs`
+(`file`).
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ _MEMORY = 24
 """Bytes of memory of a parsed property list, for each of its bytes."""
 _MOST_ELEMENTS = 500_000
 _MOST_LETTERS = 1024
+_VERSION = re.compile(r"-\d[^-]*_\d+\Z", re.ASCII)
 _DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d) UTC\Z", re.ASCII)
 
 
@@ -116,6 +118,7 @@ def parse(
     fields = {key: value for key, value in record.items() if isinstance(value, str)}
     package, dash, version = fields.get("pkgver", "").rpartition("-")
     source = fields.get("sourcepkg") or fields.get("source-revisions", "").partition(":")[0] or package
+    source = _VERSION.sub("", source) or package
     architecture = fields.get("architecture", "")
     longest = max(map(len, (package, version, source, architecture)))
     if not (dash and package and version) or longest > _MOST_LETTERS:
