@@ -7,7 +7,7 @@ from pathlib import Path
 from images.cache import cached, call, need
 from images.debian import MIRROR
 
-VERSION = "1"
+VERSION = "2"
 SUITE = "forky"
 
 PACKAGES = (
@@ -23,6 +23,7 @@ PACKAGES = (
     "python3-rich",
     "python3-typer",
     "python3-zstandard",
+    "rpm",
     "skopeo",
     "tar",
 )

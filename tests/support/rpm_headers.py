@@ -115,7 +115,7 @@ def sqlite_database(path: Path, records: Sequence[bytes]) -> None:
 
 
 PAGE = 4096
-"""Bytes of a page of the databases below."""
+"""Bytes of a page of the database below."""
 
 
 def ndb_database(path: Path, records: Sequence[bytes]) -> None:
@@ -128,23 +128,3 @@ def ndb_database(path: Path, records: Sequence[bytes]) -> None:
         blobs += blob
     slots += b"Slot".ljust(16, b"\0") * ((PAGE - len(slots)) // 16)
     path.write_bytes(slots + blobs)
-
-
-def bdb_database(path: Path, records: Sequence[bytes]) -> None:
-    """Write a hash of Berkeley DB, Packages, that holds these records in overflow pages (db_page.h)."""
-
-    def page(kind: int, body: bytes, following: int = 0, entries: int = 0, used: int = 0) -> bytes:
-        return struct.pack("<16xIHHxB", following, entries, used, kind) + body
-
-    pages = [struct.pack("<12xIII", 0x061561, 9, PAGE) + b"\0\x08".ljust(PAGE - 24, b"\0")]
-    for number, record in enumerate(records, 1):
-        items = struct.pack("<BxxxII", 3, len(pages) + 1, len(record)) + struct.pack("<BI", 1, number)
-        key = PAGE - 5
-        head = page(13, struct.pack("<HH", key, key - 12), entries=2)
-        pages.append(head.ljust(PAGE - len(items), b"\0") + items)
-        room = PAGE - 26
-        parts = [record[start : start + room] for start in range(0, len(record), room)]
-        for part in parts:
-            following = len(pages) + 1 if part is not parts[-1] else 0
-            pages.append(page(7, part, following, 1, len(part)).ljust(PAGE, b"\0"))
-    path.write_bytes(b"".join(pages))

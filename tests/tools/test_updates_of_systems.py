@@ -1,8 +1,8 @@
 """An update by each package manager of systems, through the command line: what travels, and what is said.
 
 The packages are made here: saw and hammer of the source `tools`, and zlib. apk cannot be had: its database is
-written after apk-package(5). Debian's rpm writes SQLite databases alone: its records are put into an ndb and
-a Berkeley DB database here.
+written after apk-package(5). The rpm of this Debian writes SQLite databases alone: its records are put into a
+Berkeley DB by that library's own program, and into an ndb here (compat/test_rpm_ndb.py has a real one).
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ import hashlib
 import io
 import shutil
 import sqlite3
+import struct
+import sys
 import tarfile
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -22,7 +24,7 @@ import pytest
 
 from support.assigning import assigned, make
 from support.needs import needs_root, require
-from support.rpm_headers import bdb_database, ndb_database
+from support.rpm_headers import ndb_database
 from support.tools import run
 from support.updates import update
 
@@ -120,6 +122,25 @@ def rpm(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
     run("rpm", *options, "--upgrade", *rpmbuild(work, version, sources))
 
 
+def berkeley(path: Path, records: Sequence[bytes]) -> None:
+    """Let Berkeley DB write Packages as rpm did up to 4.15 (lib/backend/db3.c): number of a header -> header.
+
+    rpm 4.16 and newer read it, and write none.
+    """
+    require("db_load")
+    lines = ["VERSION=3", "format=bytevalue", "type=hash", "HEADER=END"]
+    for number, record in enumerate(records, 1):
+        lines += [f" {struct.pack('=I', number).hex()}", f" {record.hex()}"]
+    dump = path.with_suffix(".dump")
+    dump.write_text("\n".join([*lines, "DATA=END", ""]))
+    path.unlink(missing_ok=True)
+    run("db_load", "-f", dump, path)
+    dump.unlink()
+    options = [f"--define=_dbpath {path.parent}", "--define=_db_backend bdb_ro", "--nosignature"]
+    names = run("rpm", *options, "-qa", "--queryformat=%{NAME}\\n").out.split()
+    assert len(names) == len(records)
+
+
 def converted(name: str, write: Callable[[Path, Sequence[bytes]], None]) -> Install:
     """Return the function that installs by rpm and writes its records into a database of another kind."""
 
@@ -148,6 +169,54 @@ def dnf(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
     action = "upgrade" if version == "2" else "install"
     run("dnf", *options, action, *names, env={"HOME": str(work)})
     shutil.rmtree(root / "var/cache/dnf")
+
+
+EBUILD = """\
+EAPI=8
+DESCRIPTION="x"
+SLOT=0
+KEYWORDS="amd64"
+S=${{WORKDIR}}
+src_install() {{ dobin "${{FILESDIR}}/{name}"; }}
+"""
+
+
+AT_HOME = """
+import runpy, sys
+import portage.const
+portage.const.GLOBAL_CONFIG_PATH = sys.prefix + portage.const.GLOBAL_CONFIG_PATH
+del sys.argv[0]
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+"""Runs portage with the defaults of its virtual environment, for a root that is no Gentoo Prefix."""
+
+
+def portage(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
+    """Install packages by portage from a repository of ebuilds; the version before is unmerged."""
+    program = Path(sys.prefix) / "lib/portage/bin/ebuild"
+    require(str(program))
+    repository, config = work / "repository", work / "config/etc/portage"
+    profile = 'ARCH="amd64"\nACCEPT_KEYWORDS="amd64"\nUSERLAND="GNU"\nKERNEL="linux"\n'
+    repos = f"[DEFAULT]\nmain-repo = own\n[own]\nlocation = {repository}\n"
+    make(config, {"repos.conf": repos, "make.profile/make.defaults": profile})
+    head = {"profiles/repo_name": "own\n", "profiles/categories": "app-misc\n"}
+    head |= {"profiles/arch.list": "amd64\n", "metadata/layout.conf": "masters =\nthin-manifests = true\n"}
+    make(repository, head)
+    env = {
+        "ROOT": str(root),
+        "PORTAGE_CONFIGROOT": str(work / "config"),
+        "PORTAGE_OVERRIDE_EPREFIX": "",
+        "PORTAGE_TMPDIR": str(work),
+        "DISTDIR": str(work / "distfiles"),
+        "PORTAGE_USERNAME": "root",
+        "PORTAGE_GRPNAME": "root",
+        "FEATURES": "nostrip -sandbox -usersandbox -userpriv -pid-sandbox -ipc-sandbox -network-sandbox",
+    }
+    for source in sources:
+        for name in SOURCES[source]:
+            folder, ebuild = repository / "app-misc" / name, f"{name}-{version}.ebuild"
+            make(folder, {f"files/{name}": content(name, version), ebuild: EBUILD.format(name=name)})
+            run(sys.executable, "-c", AT_HOME, program, folder / ebuild, "manifest", "merge", env=env)
 
 
 EXPRESSION = """
@@ -203,15 +272,19 @@ def apk(root: Path, work: Path, version: str, sources: tuple[str, ...]) -> None:
     make(root, {"etc/apk/world": "hammer\nsaw\n"})
 
 
+PREFIXES = {"nix": "", "portage": "app-misc/"}
+"""Ecosystem whose packages have no common source -> what stands before their names."""
+
 MANAGERS: dict[str, tuple[str, Install]] = {
     "dpkg": ("dpkg", dpkg),
     "pacman": ("alpm", pacman),
     "rpm-sqlite": ("rpm", rpm),
     "rpm-ndb": ("rpm", converted("Packages.db", ndb_database)),
-    "rpm-bdb": ("rpm", converted("Packages", bdb_database)),
+    "rpm-bdb": ("rpm", converted("Packages", berkeley)),
     "dnf": ("rpm", dnf),
     "nix": ("nix", nix),
     "apk": ("apk", apk),
+    "portage": ("portage", portage),
 }
 
 
@@ -225,7 +298,9 @@ def test_an_update_is_the_package_that_changed(manager: str, tmp_path: Path) -> 
     shutil.copytree(root, before, symlinks=True)
     install(root, work, "2", ("tools",))
     found = update(before, root, tmp_path)
-    own = {f"{source}/{name}" for name in (("saw", "hammer") if source == "nix" else ("tools",))}
+    prefix = PREFIXES.get(source, "")
+    packages = {f"{prefix}{name}" for name in SOURCES["tools"]}
+    own = {f"{source}/{name}" for name in (packages if source in PREFIXES else ("tools",))}
     assert own <= found.components
     # a log of the package manager
     assert found.components - own <= {f"database/{source}", "unclaimed/var/log"}
@@ -233,7 +308,7 @@ def test_an_update_is_the_package_that_changed(manager: str, tmp_path: Path) -> 
     new = assigned(root).components
     unchanged = sum(component.size for name, component in new.items() if name not in found.components)
     assert unchanged > 140_000
-    assert found.changes.keys() == {"saw", "hammer"}
+    assert found.changes.keys() == packages
     for old, now in found.changes.values():
         assert (old.split("-")[0], now.split("-")[0]) == ("1", "2")
     for name in own:
