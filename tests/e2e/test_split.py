@@ -245,9 +245,17 @@ def test_options_reach_the_chunker(
     chunker_image: str,
     split: Callable[..., tools.Done],
     engine: str,
+    tmp_path: Path,
 ) -> None:
-    """Values with spaces, quotes and dollars, too; annotations of the source and new ones."""
-    split(
+    """Values with spaces, quotes and dollars; annotations, old and new; files of one name."""
+    for folder, text in (
+        ("a", "/xattrs\tmine\n"),
+        ("b", "groups: {own: {paths: [/xattrs, /names], isolated: true}}"),
+    ):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rules").write_text(text)
+    done = split(
+        *("-v", "--map", tmp_path / "a/rules", "--groups", tmp_path / "b/rules"),
         *(oddities_image, "-t", TAG, "--engine", engine, "--max-layers", "4", "--prune", "/links/"),
         *("--label", 'one=it\'s "$HOME" `id` \\', "--annotation", "a b=c d", "--skip-special-files"),
         *(
@@ -261,10 +269,12 @@ def test_options_reach_the_chunker(
             "gzip",
         ),
     )
+    assert "rules: 1 records, of which 0 name nothing here" in done.err
     document = storage.inspect(TAG)
     labels, annotations = document["Labels"], document["Annotations"]
     assert isinstance(labels, dict)
     assert isinstance(annotations, dict)
+    assert any(entry.get("comment", "").startswith("groups/own") for entry in document["History"])
     assert labels["one"] == 'it\'s "$HOME" `id` \\'
     assert annotations["a b"] == "c d"
     assert str(document["Created"]).startswith("1970-01-02T00:00:00")

@@ -12,6 +12,7 @@ import pytest
 
 from support import chunker, compare, tools
 from support.pushing import small_tar
+from support.rules import check_rules, write_rules
 
 
 @pytest.fixture(scope="session")
@@ -99,11 +100,12 @@ def test_plain_buildah(
         assert compare.differences(one, other) == []
 
 
-def test_large_config_and_quoted_options_come_as_files(
+def test_config_options_and_rules_come_as_files(
     storage: tools.Storage, oddities_image: str, chunker_image: str, repository: Path, tmp_path: Path
 ) -> None:
-    """A config that exceeds the 128 KiB of an argument is read from a file."""
+    """A config that exceeds the 128 KiB of an argument, quoted options, a map, groups."""
     target = "localhost/plain:large"
+    write_rules(tmp_path, "/xattrs", "/names")
     large = {"config": {"Env": ["PATH=/bin"], "Labels": {"large": "x" * 200_000}}, "os": "linux"}
     (tmp_path / "rechunk-config.json").write_text(json.dumps(large))
     (tmp_path / "rechunk-args").write_text("--label 'two words=it'\\''s \"$HOME\"' --max-layers=3\n")
@@ -120,6 +122,7 @@ def test_large_config_and_quoted_options_come_as_files(
     assert labels["large"] == "x" * 200_000
     assert labels["two words"] == 'it\'s "$HOME"'
     assert len(layers(storage, target)) == 3
+    check_rules(json.loads(storage.rechunk("inspect", target, "--json").out))
 
 
 def test_inside_an_own_containerfile(

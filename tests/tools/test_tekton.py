@@ -12,6 +12,7 @@ from rechunk_podman.oci.validate.image import validate
 from support import tools
 from support.needs import needs_root
 from support.pushing import small_tar
+from support.rules import check_rules, write_rules
 from support.tekton import run_task
 
 pytestmark = needs_root
@@ -35,6 +36,7 @@ def test_task_twice(tmp_path: Path) -> None:
         work, root = tmp_path / f"work{number}", tmp_path / f"root{number}"
         work.mkdir()
         root.mkdir()
+        write_rules(work, "/opt/part1", "/opt/part2")
         tools.run("tar", "-C", root, "-xf", small_tar(tmp_path / "small.tar", number))
         build = ("build", "--rootfs", root, "--output", f"oci:{work}/image")
         tools.run(*tools.RECHUNK, *build, "--max-layers", "1", "--no-ledger")
@@ -42,6 +44,7 @@ def test_task_twice(tmp_path: Path) -> None:
         digest = run_task(task, work, dict(os.environ), values)
         validate(f"oci:{work}/rechunked").check()
         tools.run(*tools.RECHUNK, "verify", f"oci:{work}/image", f"oci:{work}/rechunked")
+        check_rules(json.loads(tools.run(*tools.RECHUNK, "inspect", f"oci:{work}/rechunked", "--json").out))
         found.append(layers(work / "rechunked", digest))
     assert len(found[0]) == len(found[1]) > 4
     assert len(found[1] - found[0]) == 1

@@ -8,7 +8,8 @@ import pytest
 
 from rechunk_podman.model import Component, ComponentId
 from rechunk_podman.planning import reputation as table
-from rechunk_podman.planning.families import stateless_layers
+from rechunk_podman.planning.families import family, stateless_layers
+from rechunk_podman.planning.rates import FIRST_RATE, first_rate
 from rechunk_podman.planning.reputation import BUSY, CALM, LIVELY, ORDINARY, STILL, reputation
 
 
@@ -39,8 +40,31 @@ def test_names_in_the_spelling_of_any_distribution(name: str, pace: float) -> No
     assert reputation(ComponentId("dpkg", name)) == pace
 
 
-def test_only_packages_have_a_reputation() -> None:
-    assert reputation(ComponentId("unclaimed", "linux")) == ORDINARY
+@pytest.mark.parametrize(
+    ("source", "name"),
+    [
+        ("unclaimed", "linux"),
+        ("python", "usr/requests"),
+        ("node", "srv/app/curl"),
+        ("flatpak", "app/org.mozilla.firefox/firefox"),
+        ("images", "quay.io/org/firefox"),
+        ("map", "firefox"),
+        ("groups", "mesa"),
+        ("xattr", "fonts"),
+        ("bigfiles", "srv/linux"),
+    ],
+)
+def test_only_packages_of_systems_have_a_reputation(source: str, name: str) -> None:
+    assert reputation(ComponentId(source, name)) == ORDINARY
+
+
+@pytest.mark.parametrize("source", ["flatpak", "images", "map", "groups", "xattr", "bigfiles", "node"])
+def test_what_is_assumed_of_components_without_a_table(source: str) -> None:
+    """The pace of an ordinary package, unless the owner gives an interval; no name makes a family."""
+    ident = ComponentId(source, "app/firefox")
+    assert first_rate(Component(ident, 1, b"")) == FIRST_RATE
+    assert first_rate(Component(ident, 1, b"", interval=14.0)) == 0.5
+    assert family(ident) == f"{source}/app/firefox"
 
 
 def test_every_name_stands_in_the_table_once_and_in_lower_case() -> None:
