@@ -24,8 +24,9 @@ def setting(name: str) -> tuple[Any, ...]:
     raise LookupError(name)
 
 
-@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.name)
-def test_a_source_compiles_against_musl(source: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def musl_gcc(tmp_path: Path) -> list[str]:
+    """A compiler call with musl's headers, Python's, and no others; warnings are errors."""
     require("musl-gcc")
     headers = Path(sysconfig.get_paths()["platinclude"])
     if not (headers / "Python.h").exists():
@@ -36,13 +37,25 @@ def test_a_source_compiles_against_musl(source: Path, tmp_path: Path) -> None:
     (tmp_path / triplet).mkdir()
     (tmp_path / triplet / headers.name).symlink_to(headers.parent / triplet / headers.name)
     defines = [f"-D{name}={value}" for name, value in setting("LARGE")]
-    done = subprocess.run(
-        [
-            *("musl-gcc", "-fsyntax-only", "-Werror", *setting("FLAGS"), *defines),
-            *(f"-I{tmp_path / headers.name}", f"-I{tmp_path}", source),
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    flags = ["-Werror", *setting("FLAGS"), *defines]
+    return ["musl-gcc", *flags, f"-I{tmp_path / headers.name}", f"-I{tmp_path}"]
+
+
+def output_of(*command: str | Path) -> str:
+    """Return the output of a command that has to succeed without a word of complaint."""
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_the_module_needs_python_and_musl_alone(musl_gcc: list[str], tmp_path: Path) -> None:
+    """Each symbol that the linked module lacks is Python's, or musl's libc has it."""
+    require("nm")
+    module = tmp_path / "native.so"
+    output_of(*musl_gcc, "-fPIC", "-shared", *SOURCES, "-o", module)
+    (libc,) = Path("/lib").glob("ld-musl-*.so.1")
+    offered = {line.split()[-1] for line in output_of("nm", "-D", "--defined-only", libc).splitlines()}
+    lines = [line.split() for line in output_of("nm", "-D", "--undefined-only", module).splitlines()]
+    needed = {name for kind, name in lines if kind == "U" and not name.startswith(("Py", "_Py"))}
+    assert len(needed) > 20
+    assert needed <= offered
