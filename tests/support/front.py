@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import http.client
 import json
 import threading
@@ -9,7 +10,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
+INDEX = "application/vnd.oci.image.index.v1+json"
 HOP = {"connection", "transfer-encoding", "content-length"}
 
 Fault = Callable[[str, str], int | None]
@@ -25,6 +28,8 @@ class Front:
     shown: the Authorization headers that came. closed: whether a request without one is answered by 401.
     no_mounts: a request to mount a blob begins an upload, as the specification allows.
     tokens: if not 0, requests need a token, of which /token gives one for so many requests.
+    page: if not 0, the front has the referrers API (distribution-spec v1.1), with pages of so many entries.
+    conditional: whether a manifest is replaced only if it is the one that If-Match or If-None-Match says.
     """
 
     address: str
@@ -36,6 +41,9 @@ class Front:
     closed: bool = False
     no_mounts: bool = False
     tokens: int = 0
+    page: int = 0
+    conditional: bool = False
+    referrers: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     given: int = 0
     left: int = 0
 
@@ -66,6 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         body = b"".join(self._body())
+        if front.page and "/referrers/" in self.path:
+            self._list()
+            return
+        if front.conditional and self.command == "PUT" and "/manifests/" in self.path and not self._fits():
+            status = 412
         if status is not None:
             self.send_response(status)
             if status == 401:
@@ -84,12 +97,58 @@ class _Handler(BaseHTTPRequestHandler):
         for key, value in answer.getheaders():
             if key.lower() not in HOP:
                 self.send_header(key, value)
+        if front.page and self.command == "PUT" and "/manifests/" in self.path and answer.status == 201:
+            self._refer(body)
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
         self.send_header("Content-Length", length or str(len(data)))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(data)
         connection.close()
+
+    def _list(self) -> None:
+        """Answers with one page of the manifests that refer to another ("Listing Referrers")."""
+        front, place = self.front, urlsplit(self.path)
+        query = dict(parse_qsl(place.query))
+        found = front.referrers.get(place.path.rpartition("/")[2], [])
+        found = [entry for entry in found if entry["artifactType"] == query["artifactType"]]
+        start = int(query.get("last", "0"))
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": found[start : start + front.page]}
+        body = json.dumps(index).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", INDEX)
+        self.send_header("OCI-Filters-Applied", "artifactType")
+        if start + front.page < len(found):
+            following = urlencode({**query, "last": start + front.page})
+            self.send_header("Link", f'<{place.path}?{following}>; rel="next"')
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def _refer(self, manifest: bytes) -> None:
+        """Lists a manifest that was stored, if it has a subject ("Pushing Manifests with Subject")."""
+        document = json.loads(manifest)
+        if "subject" in document:
+            subject = document["subject"]["digest"]
+            entry = {
+                "mediaType": document["mediaType"],
+                "digest": f"sha256:{hashlib.sha256(manifest).hexdigest()}",
+                "size": len(manifest),
+                "artifactType": document["artifactType"],
+            }
+            self.front.referrers.setdefault(subject, []).append(entry)
+            self.send_header("OCI-Subject", subject)
+
+    def _fits(self) -> bool:
+        """Returns whether the manifest that would be replaced is as the request's conditions say."""
+        connection = http.client.HTTPConnection(self.behind, timeout=60)
+        connection.request("HEAD", self.path, headers={"Accept": f"{INDEX}, */*"})
+        answer = connection.getresponse()
+        answer.read()
+        etag = answer.getheader("ETag") if answer.status == 200 else None
+        connection.close()
+        wanted, none = self.headers.get("If-Match"), self.headers.get("If-None-Match")
+        return (wanted is None or wanted == etag) and (none is None or etag is None)
 
     def _lacks_token(self, shown: str | None) -> bool:
         """Gives a token, or refuses a request without a valid one; returns whether it answered."""

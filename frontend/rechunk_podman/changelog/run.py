@@ -61,6 +61,12 @@ def changelog(
     return Changelog(Side.of(before), Side.of(now), changes, compare(before, now), commits, installed[1])
 
 
+def of_facts(old: ImageFacts, new: ImageFacts) -> Changelog:
+    """Return the changes between two images as far as their documents tell; packages are those of ledgers."""
+    before, now = (None if facts.ledger is None else of_ledger(facts.ledger) for facts in (old, new))
+    return Changelog(Side.of(old), Side.of(new), package_changes(before, now), compare(old, new), None, now)
+
+
 def installed_packages(reference: str, facts: ImageFacts, registry: Registry = DEFAULT) -> Packages | None:
     """Return the packages of an image, as far as they are known without fetching layers; None if unknown.
 

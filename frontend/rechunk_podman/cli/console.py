@@ -20,7 +20,7 @@ import typer
 from rechunk_podman.errors import NamespaceRequiredError, RechunkError, UsageError
 from rechunk_podman.log import NOTE
 
-__all__ = ["guarded", "print_json", "report", "set_up_logging", "set_up_streams", "write_line"]
+__all__ = ["guarded", "json_text", "print_json", "report", "set_up_logging", "set_up_streams", "write_line"]
 
 LEVELS = (NOTE, logging.INFO, logging.DEBUG)
 
@@ -101,8 +101,12 @@ def print_json(document: Mapping[str, Any]) -> None:
 
     Bytes that are not UTF-8 become \\udcXX escapes. docs/schemas/ describes the documents.
     """
-    numbered = {"format": JSON_FORMAT, **document}
-    sys.stdout.write(json.dumps(numbered, indent=2, ensure_ascii=True) + "\n")
+    sys.stdout.write(json_text(document))
+
+
+def json_text(document: Mapping[str, Any]) -> str:
+    """Return the text that print_json() writes."""
+    return json.dumps({"format": JSON_FORMAT, **document}, indent=2, ensure_ascii=True) + "\n"
 
 
 def write_line(text: str, *, error: bool = False) -> None:

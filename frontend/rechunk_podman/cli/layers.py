@@ -11,7 +11,7 @@ from rechunk_podman.units import human_size
 if TYPE_CHECKING:
     from rechunk_podman.explain.inspect import LayerFacts
     from rechunk_podman.oci.documents import LayerRecord
-    from rechunk_podman.oci.reference import Target
+    from rechunk_podman.oci.reference import Pinned, Target
     from rechunk_podman.split.request import SplitImage, SplitResult
 
 COLUMNS = ("layer", "size", "components")
@@ -32,9 +32,17 @@ def storage_document(result: SplitResult) -> dict[str, Any]:
     return document if result.id is None else {**document, "id": result.id}
 
 
-def push_document(result: SplitResult, targets: Sequence[Target]) -> dict[str, Any]:
-    """Return the result of split to a registry, for --json, with each image of a list."""
-    pushed = {"digest": result.digest, "pushed": [str(target) for target in targets]}
+def push_document(
+    result: SplitResult, targets: Sequence[Target], attached: Sequence[Pinned] | None = None
+) -> dict[str, Any]:
+    """Return the result of split to a registry, for --json, with each image of a list.
+
+    Args:
+        attached: the artifacts that were attached; None if none were asked for.
+    """
+    pushed: dict[str, Any] = {"digest": result.digest, "pushed": [str(target) for target in targets]}
+    if attached is not None:
+        pushed["attached"] = [str(report) for report in attached]
     if result.is_list:
         return {**pushed, "images": [_pushed(image) for image in result.images]}
     (image,) = result.images

@@ -140,6 +140,14 @@ MaxUpdate = Annotated[
         help="Fail if a client of the image before this one would download more than SIZE: 500MB, 1GiB.",
     ),
 ]
+Attach = Annotated[
+    bool,
+    for_output(
+        "--attach",
+        help="Attach a report (diff as JSON and page, changelog) to the digest in the registry, as an OCI "
+        "artifact.",
+    ),
+]
 PlanOnly = Annotated[bool, for_output("--plan-only", help="Print the plan, write no image.")]
 
 # Layers

@@ -1,4 +1,6 @@
-"""Uploads of single blobs, by the distribution specification; skopeo can only copy complete images.
+"""Uploads of single blobs, and requests about manifests, by the distribution specification.
+
+skopeo can only copy complete images.
 
 Sources: distribution-spec ("Pushing blobs", "Checking if content exists in the registry"); distribution,
 docs/content/spec/auth/token.md, for tokens; RFC 7235 for challenges.
@@ -15,6 +17,7 @@ import time
 import urllib.request
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import urlencode, urljoin, urlsplit
 
@@ -27,7 +30,7 @@ from rechunk_podman.registry.configured import require_direct, tls_context
 from rechunk_podman.registry.credentials import OnlySkopeoError, credentials
 
 _CHUNK = 1 << 18
-_MAX_ANSWER = 1 << 20
+_MAX_ANSWER = 1 << 22
 _DOCKER_HUB = "registry-1.docker.io"
 _EARLY = 30.0
 """Seconds before its end at which a token is renewed."""
@@ -42,7 +45,9 @@ class PassingError(UnreachableError):
     """The registry could not do it at that time."""
 
 
-class _Answer(NamedTuple):
+class Answer(NamedTuple):
+    """An answer of a registry."""
+
     status: int
     headers: http.client.HTTPMessage
     body: bytes
@@ -56,14 +61,16 @@ class _Challenge(NamedTuple):
 
 
 class Repository:
-    """A repository of a registry, to upload blobs to. Several threads may use it at once.
+    """A repository of a registry. Several threads may use it at once.
 
     Args:
         name: with the registry.
         on_bytes: called with the number of bytes of each part of a blob that was sent.
     """
 
-    def __init__(self, name: str, registry: Registry, on_bytes: Callable[[int], object]) -> None:
+    def __init__(
+        self, name: str, registry: Registry, on_bytes: Callable[[int], object] = lambda _: None
+    ) -> None:
         host = host_of(name)
         self.name = name
         self._path = name.removeprefix(f"{host}/")
@@ -101,6 +108,32 @@ class Repository:
         self._ask("PUT", place + separator + urlencode({"digest": digest}), (201, 204))
         return True
 
+    def ask(
+        self,
+        method: str,
+        place: str,
+        expected: tuple[int, ...],
+        headers: Mapping[str, str] = MappingProxyType({}),
+        body: bytes | None = None,
+    ) -> Answer:
+        """Send a request, and return the answer.
+
+        Args:
+            place: below `/v2/NAME/`, or an address that the registry gave.
+            expected: the statuses that are no errors.
+
+        Raises:
+            RechunkError: as upload().
+        """
+        self._connect()
+        top = f"{self._base}/v2/{self._path}/"
+        url = self._same_host(address(place, top), top)
+        if body is None:
+            return self._ask(method, url, expected, extra=headers)
+        with open(os.memfd_create("body"), "r+b", buffering=0) as file:
+            file.write(body)
+            return self._ask(method, url, expected, file.fileno(), len(body), headers)
+
     def _connect(self) -> None:
         """Find out, once, how the registry is reached, and what it wants to see."""
         with self._lock:
@@ -130,24 +163,35 @@ class Repository:
                 self._base = base
                 return
 
-    def _location(self, answer: _Answer, base: str) -> str:
+    def _location(self, answer: Answer, base: str) -> str:
         """Return the address at which an upload goes on.
 
         Raises:
             OnlySkopeoError: it is on another host, which credentials must not be sent to.
             UnreachableError: it is no address.
         """
-        place = address(answer.headers.get("Location", ""), base)
+        return self._same_host(address(answer.headers.get("Location", ""), base), base)
+
+    def _same_host(self, place: str, base: str) -> str:
         if urlsplit(place)[:2] != urlsplit(base)[:2]:
-            raise OnlySkopeoError(f"{self._authority} takes uploads at another address")
+            raise OnlySkopeoError(f"{self._authority} sends requests to another address")
         return place
 
-    def _ask(self, method: str, url: str, expected: tuple[int, ...], fd: int = -1, size: int = 0) -> _Answer:
+    def _ask(
+        self,
+        method: str,
+        url: str,
+        expected: tuple[int, ...],
+        fd: int = -1,
+        size: int = 0,
+        extra: Mapping[str, str] = MappingProxyType({}),
+    ) -> Answer:
         """Send a request with the credentials that the registry wants; return the answer."""
         for fresh in (False, True):
             headers = {"Content-Length": str(size)} if method in ("POST", "PATCH", "PUT") else {}
             if fd >= 0:
                 headers["Content-Type"] = "application/octet-stream"
+            headers.update(extra)
             if authorization := self._authorize(fresh=fresh):
                 headers["Authorization"] = authorization
             answer = self._send(method, url, headers, fd, size)
@@ -190,9 +234,7 @@ class Repository:
         token, seconds = token_of(answer.body, realm)
         return f"Bearer {token}", started + max(seconds - _EARLY, seconds / 2)
 
-    def _send(
-        self, method: str, url: str, headers: Mapping[str, str], fd: int = -1, size: int = 0
-    ) -> _Answer:
+    def _send(self, method: str, url: str, headers: Mapping[str, str], fd: int = -1, size: int = 0) -> Answer:
         """Send one request by this thread's connection to the host, and return the answer.
 
         Raises:
@@ -235,7 +277,7 @@ def _exchange(
     fd: int,
     size: int,
     on_bytes: Callable[[int], object],
-) -> _Answer:
+) -> Answer:
     try:
         connection.putrequest(method, target, skip_accept_encoding=True)
         connection.putheader("User-Agent", "rechunk-podman")
@@ -252,7 +294,7 @@ def _exchange(
         body = response.read(_MAX_ANSWER)
         if not response.isclosed():
             connection.close()
-        return _Answer(response.status, response.headers, body)
+        return Answer(response.status, response.headers, body)
     except BaseException:
         connection.close()
         raise
@@ -310,7 +352,7 @@ def challenge_of(headers: http.client.HTTPMessage) -> _Challenge:
     raise OnlySkopeoError("the registry wants an unknown kind of credentials")
 
 
-def _unexpected(doing: str, answer: _Answer) -> UnreachableError | DeniedError:
+def _unexpected(doing: str, answer: Answer) -> UnreachableError | DeniedError:
     text = f"HTTP {answer.status} ({doing})"
     said = [answer.body[:200].decode("utf-8", "replace")] if answer.body else []
     if answer.status in (401, 403):

@@ -185,6 +185,9 @@ def _push_first(
             previous=previous,
             mounted=mounting,
             read=sent,
+            before=None
+            if task.previous is None
+            else replace(task.previous.record, name=task.previous.reference),
         ),
         digest,
     )

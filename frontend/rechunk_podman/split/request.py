@@ -122,6 +122,7 @@ class SplitImage:
     mounted: the previous image is in another repository of the registry.
     read: the bytes that were read for the upload. A blob that the repository had was not read.
     copies: the further targets, in other repositories or with other tags.
+    before: the documents of the previous image.
     """
 
     source: str
@@ -132,6 +133,7 @@ class SplitImage:
     mounted: bool = False
     read: int = 0
     copies: tuple[Copy, ...] = ()
+    before: ImageRecord | None = None
 
 
 @dataclass(frozen=True, slots=True)

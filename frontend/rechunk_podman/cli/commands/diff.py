@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rechunk_podman.cli.attached import attach_update, require_in_registry
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging
-from rechunk_podman.cli.options import REFERENCE_HELP, Access, Arch, Json, MaxUpdate, Verbose, command
+from rechunk_podman.cli.options import (
+    REFERENCE_HELP,
+    Access,
+    Arch,
+    Attach,
+    Json,
+    MaxUpdate,
+    Verbose,
+    command,
+)
 from rechunk_podman.cli.pages import Html, check_page, write_page
 from rechunk_podman.errors import UsageError
 
@@ -43,6 +53,7 @@ def diff(
         typer.Option("--format", metavar="text|markdown", help="markdown is for pull requests and CI."),
     ] = "text",
     html: Html = None,
+    attach: Attach = False,
     arch: Arch = None,
     as_json: Json = False,
     verbose: Verbose = 0,
@@ -65,13 +76,16 @@ def diff(
     if form not in ("text", "markdown"):
         raise UsageError(f"no such format: {form}", hint="--format text or --format markdown")
     check_page(html)
+    if attach:
+        require_in_registry(new)
     registry = access.registry(old, new, platform=arch)
     update = update_of(old, new, registry)
     report = lint_update(old, new, (), registry) if files or html is not None else None
+    metadata = None if report is None else metadata_only(report.changes)
     if html is not None:
         from rechunk_podman.explain.report.update_page import update_page
 
-        write_page(update_page(update, metadata_only(() if report is None else report.changes)), html)
+        write_page(update_page(update, metadata), html)
     if not files:
         report = None
     if as_json:
@@ -84,6 +98,8 @@ def diff(
         print_lines(update_markdown(update).splitlines())
     else:
         _show(update, () if report is None else report.changes)
+    if attach:
+        attach_update(update, metadata, registry)
     if limit is not None:
         require_at_most(update, limit)
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from rechunk_podman.cli.attached import attach_to_pushed
 from rechunk_podman.cli.completion import image_names
 from rechunk_podman.cli.console import print_json, set_up_logging, write_line
 from rechunk_podman.cli.image_options import IdentityOptions, ImageOptions
 from rechunk_podman.cli.layers import print_layers, print_plan, push_document, storage_document
 from rechunk_podman.cli.options import (
     Access,
+    Attach,
     Digestfile,
     Json,
     MaxUpdate,
@@ -51,6 +54,7 @@ def split(
     max_update: MaxUpdate = None,
     digestfile: Digestfile = None,
     sign_by_digest_hint: SignHint = False,
+    attach: Attach = False,
     rootfs: Rootfs = None,
     engine: Annotated[
         str,
@@ -84,6 +88,10 @@ def split(
     if not targets and max_update is not None:
         raise UsageError(
             "--max-update is for a push", hint="`rechunk-podman diff --max-update` compares images"
+        )
+    if not targets and attach:
+        raise UsageError(
+            "--attach is for a push", hint="`rechunk-podman diff OLD docker://NEW --attach` attaches later"
         )
     if engine not in list(Engine):
         raise UsageError(f"no such engine: {engine}", hint="one of: " + ", ".join(Engine))
@@ -121,8 +129,19 @@ def split(
     if result.plan is not None:
         print_json(result.plan) if as_json else print_plan(result.plan)
     elif result.digest is not None:
-        print_json(push_document(result, targets)) if as_json else write_line(result.digest)
+        if not as_json:
+            write_line(result.digest)
         finish_push(targets, result.digest, digestfile, sign_hint=sign_by_digest_hint, images=result.images)
+        attached = None
+        if attach:
+            sys.stdout.flush()
+            attached = attach_to_pushed(
+                [(one.record, one.before) for one in result.images],
+                [target.repository for target in targets],
+                access.registry(*map(str, targets)),
+            )
+        if as_json:
+            print_json(push_document(result, targets, attached))
     else:
         document = storage_document(result)
         print_json(document) if as_json else print_layers(document)

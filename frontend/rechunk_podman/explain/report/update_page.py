@@ -19,11 +19,12 @@ from rechunk_podman.explain.report.page import Bar, Cell, Page, Row, Section, si
 from rechunk_podman.units import human_size, plural
 
 
-def update_page(update: Update, metadata: Sequence[tuple[int, str, str]]) -> Page:
+def update_page(update: Update, metadata: Sequence[tuple[int, str, str]] | None) -> Page:
     """Return the page.
 
     Args:
-        metadata: (number of the layer, path, the attributes that differ) of files whose content is the same.
+        metadata: (number of the layer, path, the attributes that differ) of files whose content is the same;
+            None if no layer was read.
     """
     found = causes(update)
     most = max((cause.bytes for cause in found), default=0) or 1
@@ -69,7 +70,9 @@ def update_page(update: Update, metadata: Sequence[tuple[int, str, str]]) -> Pag
             rows=components,
             search=bool(components),
         ),
-        Section(
+    ]
+    if metadata is not None:
+        section = Section(
             "metadata",
             "Files whose metadata alone changed",
             "" if metadata else "None.",
@@ -79,8 +82,8 @@ def update_page(update: Update, metadata: Sequence[tuple[int, str, str]]) -> Pag
                 for number, path, what in metadata
             ],
             search=bool(metadata),
-        ),
-    ]
+        )
+        sections.append(section)
     facts = [
         ("to download", human_size(update.downloaded)),
         (f"of {plural(len(update.layers), 'layer')}", str(update.count(CHANGED, RECOMPRESSED))),
