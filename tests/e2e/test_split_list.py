@@ -92,7 +92,9 @@ def test_a_list_becomes_an_index(storage: tools.Storage, registry: tools.Registr
     assert watch.requests("GET /v2/list/image/blobs/") <= 8  # configs: the images are known to be this user's
 
     second = image_list(storage, tmp_path / "two", "localhost/platforms:second", "two")
-    told = check_document("push", push(storage, second, *options, "--json").out)
+    told = check_document("push", push(storage, second, *options, "--attach", "--json").out)
+    subjects = [json.loads(document(name.removeprefix("docker://")))["subject"] for name in told["attached"]]
+    assert [subject["digest"] for subject in subjects] == [image["digest"] for image in told["images"]]
     assert told["digest"] == file.read_text() == digest_of(f"{repository}:1") != digest
     assert [image["platform"] for image in told["images"]] == [f"linux/{arch}" for arch in PLATFORMS]
     for image in told["images"]:

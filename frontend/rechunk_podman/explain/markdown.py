@@ -29,9 +29,13 @@ _NAMES = 6
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|])")
 
 
+_MENTION = re.compile(r"(?<!\w)@(?=[A-Za-z0-9])")
+"""The beginning of a name (npm/@types/node) that a forge would notify; a space of no width ends it."""
+
+
 def escape(text: str) -> str:
-    """Return foreign text as one line of Markdown in which nothing is markup."""
-    return _SPECIAL.sub(r"\\\1", " ".join(str(text).split()))
+    """Return foreign text as one line of Markdown in which nothing is markup, and nobody is mentioned."""
+    return _MENTION.sub("@&#8203;", _SPECIAL.sub(r"\\\1", " ".join(str(text).split())))
 
 
 def update_markdown(update: Update) -> str:

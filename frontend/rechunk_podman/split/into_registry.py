@@ -185,9 +185,7 @@ def _push_first(
             previous=previous,
             mounted=mounting,
             read=sent,
-            before=None
-            if task.previous is None
-            else replace(task.previous.record, name=task.previous.reference),
+            before=task.compared,
         ),
         digest,
     )
@@ -197,10 +195,10 @@ def _require_small_update(task: Task, request: SplitRequest, record: ImageRecord
     """Raise UpdateTooLargeError if a client of the previous image would download too much."""
     if request.max_update is None:
         return
-    if task.previous is None:
+    if task.compared is None:
         log.log(NOTE, "--max-update: there is no previous image, so there is no update yet")
         return
-    require_at_most(compare(describe(task.previous.record), describe(record)), request.max_update)
+    require_at_most(compare(describe(task.compared), describe(record)), request.max_update)
 
 
 def _with_previous(task: Task, request: SplitRequest) -> Job:

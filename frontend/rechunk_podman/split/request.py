@@ -49,6 +49,7 @@ class SplitRequest:
     plan_only: write no image.
     max_update: the most bytes that a client of the previous image may download; if it were more, nothing is
         pushed.
+    attach: the result tells which image it follows, even if the plan is a fresh one.
     """
 
     image: str
@@ -68,6 +69,7 @@ class SplitRequest:
     plan_only: bool = False
     rootfs: str | None = None
     max_update: int | None = None
+    attach: bool = False
 
     @property
     def into_storage(self) -> bool:
@@ -83,6 +85,7 @@ class Task:
     tag: the full name of the result in storage.
     registry: access to registries, with the platform of the image.
     previous: the previous image.
+    compared: the documents of the image that clients update from; of a fresh plan only if the request asks.
     untagged: ids of the images in storage that have no name.
     kind: the kind of location that has the image.
     source: access to the registry that has it.
@@ -93,6 +96,7 @@ class Task:
     tag: str
     registry: Registry = DEFAULT
     previous: Previous | None = None
+    compared: ImageRecord | None = None
     untagged: tuple[str, ...] = ()
     workdir: str | None = None
     kind: LocationKind = LocationKind.STORAGE
@@ -122,7 +126,7 @@ class SplitImage:
     mounted: the previous image is in another repository of the registry.
     read: the bytes that were read for the upload. A blob that the repository had was not read.
     copies: the further targets, in other repositories or with other tags.
-    before: the documents of the previous image.
+    before: see Task.compared.
     """
 
     source: str

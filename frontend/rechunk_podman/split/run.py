@@ -274,6 +274,10 @@ def _task(
     if request.push:
         registry = registry.only_for(request.push[0].repository)
     before, replaced = _previous(request, registry, service, target)
+    compared = before
+    if request.push and request.options.fresh and (request.attach or request.max_update is not None):
+        remembering = replace(request, options=replace(request.options, fresh=False))
+        compared, _ = _previous(remembering, registry, service, target)
     config = image.document().decode() if request.config is None else request.config
     identity = request.identity
     if request.options.fresh and request.previous not in (None, AUTO):
@@ -301,7 +305,8 @@ def _task(
         held=held,
     )
     untagged = service.untagged() if service is not None and request.into_storage else ()
-    return Task(image, job, target, registry, before, untagged, request.workdir)
+    documents = None if compared is None else replace(compared.record, name=compared.reference)
+    return Task(image, job, target, registry, before, documents, untagged, request.workdir)
 
 
 def _for_platform(registry: Registry, image: Image, arch: str | None) -> Registry:

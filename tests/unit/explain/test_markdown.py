@@ -55,6 +55,12 @@ def test_markup_in_names_is_text():
     assert escape("a *b*\n<i>") == r"a \*b\* \<i\>"
 
 
+def test_nobody_is_mentioned():
+    """A package is no user of the forge; references stay as they can be copied."""
+    assert escape("npm/@types/node") == "npm/@&#8203;types/node"
+    assert escape("docker://r.example/a@sha256:0") == "docker://r.example/a@sha256:0"
+
+
 def test_an_image_as_a_tree():
     _, after = pages()
     lines = list(tree_lines(describe(image(*after, ledger=ledger_of(after), above=[layer()]))))

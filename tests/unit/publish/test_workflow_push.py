@@ -99,3 +99,9 @@ def test_a_plan_without_memory(tmp_path: Path, env: dict[str, str]) -> None:
     _, (call,), _ = push(tmp_path, 0, **env)
     assert "--fresh" in call
     assert "--previous" not in call
+
+
+@pytest.mark.parametrize(("answer", "count"), [("false", 0), ("true", 1)])
+def test_reports_are_attached_if_asked_for(tmp_path: Path, answer: str, count: int) -> None:
+    _, calls, _ = push(tmp_path, 0, ATTACH_REPORT=answer)
+    assert sum(" --attach " in f" {call} " for call in calls) == count

@@ -123,6 +123,7 @@ def split(
         plan_only=image.plan_only,
         rootfs=None if rootfs is None else str(Path(rootfs).absolute()),
         max_update=parse_limit("--max-update", max_update),
+        attach=attach,
     )
     with progress_bar() as progress:
         result = run(request, progress)
