@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -42,13 +43,13 @@ MADE: list[str] = []
 """Names of the lists that were made."""
 
 
-def image_list(storage: tools.Storage, folder: Path, name: str, text: str) -> str:
-    """A list of an image for each platform; its name."""
+def image_list(storage: tools.Storage, folder: Path, name: str, text: str, last: str = "") -> str:
+    """A list of an image for each platform; its name. last: another text for the last platform."""
     folder.mkdir()
     storage.run("podman", "manifest", "create", name)
     MADE.append(name)
     for arch in PLATFORMS:
-        image = platform_image(storage, folder, arch, text)
+        image = platform_image(storage, folder, arch, last if last and arch == PLATFORMS[-1] else text)
         storage.run("podman", "manifest", "add", name, f"containers-storage:{image}")
     return name
 
@@ -102,6 +103,28 @@ def test_a_list_becomes_an_index(storage: tools.Storage, registry: tools.Registr
         assert reused.count(False) == 1
         assert len(reused) > 2
         arch = image["platform"].partition("/")[2]
+        same_files(storage, f"localhost/platforms:{arch}", f"{repository}@{image['digest']}", tmp_path)
+
+
+def test_the_limit_of_all_images_comes_before_any_upload(
+    storage: tools.Storage, registry: tools.Registry, tmp_path: Path
+) -> None:
+    """--max-update: the first image keeps the limit, and is not sent, because the second one does not."""
+    repository = f"{registry.address}/list/limit"
+    listed = image_list(storage, tmp_path / "small", "localhost/platforms:small", "one")
+    target = f"--push=docker://{repository}:1"
+    digest = push(storage, listed, target, "--max-update=6kB").out.strip()
+    text = random.Random(1).randbytes(10_000).hex()
+    listed = image_list(storage, tmp_path / "large", "localhost/platforms:large", "two", text)
+    watch = Uploads(registry)
+    done = push(storage, listed, target, "--max-update=6kB", check=False)
+    assert done.code == 1
+    assert "more than --max-update allows: 6.0 kB" in done.err
+    assert watch.new == set()
+    assert digest_of(f"{repository}:1") == digest
+    told = json.loads(push(storage, listed, target, "--max-update=60kB", "--json").out)
+    assert [image["new"] < 6000 for image in told["images"]] == [True, False]
+    for arch, image in zip(PLATFORMS, told["images"], strict=True):
         same_files(storage, f"localhost/platforms:{arch}", f"{repository}@{image['digest']}", tmp_path)
 
 

@@ -150,6 +150,9 @@ def test_an_update_over_its_limit_is_not_pushed(
     assert done.err.count(", layer ") == 3
     assert "unclaimed/opt/part3" in done.err
     assert set((registry.log.parent / "content").glob("docker/registry/v2/blobs/sha256/*/*")) == blobs
+    fresh = push(storage, f"oci:{second}", *words, "--max-update=300kB", "--fresh", check=False)
+    assert fresh.code == 1
+    assert "more than --max-update allows: 300.0 kB" in fresh.err
     push(storage, f"oci:{second}", *words, "--max-update=1MB")
     storage.rechunk("verify", f"oci:{second}", f"docker://{repository}:1", "--tls-verify=false")
     images = (f"oci:{first}", f"oci:{second}")

@@ -8,12 +8,14 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
-from rechunk_podman.build.job import Job
+from rechunk_podman.build.job import Job, Result
 from rechunk_podman.errors import UsageError
 from rechunk_podman.explain.download import compare
 from rechunk_podman.explain.inspect import describe
@@ -51,6 +53,13 @@ ROUNDS = 3
 """Attempts: reuse all unchanged blobs; then only those that are not lost; then none."""
 
 
+class Chunked(NamedTuple):
+    """A layout that was written, and the documents of the image in it."""
+
+    result: Result
+    record: ImageRecord
+
+
 def push_image(
     task: Task, request: SplitRequest, progress: Progress, *, by_digest: bool = False
 ) -> tuple[SplitImage, Digest]:
@@ -66,30 +75,60 @@ def push_image(
         ToolError: a tool is missing or failed, or the registry denied the push. No tag was moved.
         RechunkError: the error of the chunker.
     """
+    with _prepared(task, request, progress, by_digest=by_digest) as finish:
+        return finish()
+
+
+@contextmanager
+def _prepared(
+    task: Task, request: SplitRequest, progress: Progress, *, by_digest: bool
+) -> Iterator[Callable[[], tuple[SplitImage, Digest]]]:
+    """Yield a function that does what is left of push_image().
+
+    If the request limits the update, the layout is written, and the limit kept, before. Nothing was sent.
+    """
     find("skopeo")
-    first, *others = request.push
     state.load(request.state)
     with (
         work_directory(task.workdir) as work,
-        private_credentials(task.registry, first.repository) as registry,
+        private_credentials(task.registry, request.push[0].repository) as registry,
     ):
         what, place = "splitting into a layout of the changed layers", str(Path(work).parent)
         space.require(what, place, at_most=task.image.size, level=NOTE)
         meter = Meter(progress)
         planned = replace(_with_previous(task, request), output=f"oci:{LAYOUT}", registry=registry)
         with with_files(task, planned, work, meter) as job:
-            image, digest = _push_first(task, job, request, work, meter, by_digest=by_digest)
-        _record(
-            request, first.repository, f"{first.tag}@{registry.platform}" if by_digest else first.tag, digest
-        )
-        copies = []
-        for target in () if by_digest else others:
-            source = Pinned(first.repository, digest)
-            meter.begin(UPLOADING)
-            before = bytes_read()
-            push.retag(source, [target], registry, tick=meter.tick)
-            copies.append(Copy(target, bytes_read() - before))
-            _record(request, target.repository, target.tag, digest)
+            ready = None if request.max_update is None else _chunked(task, job, request, work, meter)
+            yield lambda: _finish(task, job, request, work, meter, ready, by_digest=by_digest)
+
+
+def _finish(
+    task: Task,
+    job: Job,
+    request: SplitRequest,
+    work: str,
+    meter: Meter,
+    ready: Chunked | None,
+    *,
+    by_digest: bool,
+) -> tuple[SplitImage, Digest]:
+    """Push an image to the targets of the request; see push_image().
+
+    Args:
+        ready: the layout that is written; None if it is not.
+    """
+    first, *others = request.push
+    image, digest = _push_first(task, job, request, work, meter, ready, by_digest=by_digest)
+    platform = task.registry.platform
+    _record(request, first.repository, f"{first.tag}@{platform}" if by_digest else first.tag, digest)
+    copies = []
+    for target in () if by_digest else others:
+        source = Pinned(first.repository, digest)
+        meter.begin(UPLOADING)
+        before = bytes_read()
+        push.retag(source, [target], job.registry, tick=meter.tick)
+        copies.append(Copy(target, bytes_read() - before))
+        _record(request, target.repository, target.tag, digest)
     return replace(image, copies=tuple(copies)), digest
 
 
@@ -111,8 +150,16 @@ def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) 
                 hint="an index holds one image for each platform: podman manifest remove",
             )
     images, instances = [], []
-    for task in tasks:
-        image, digest = push_image(task, request, progress, by_digest=True)
+    with ExitStack() as stack:
+        if request.max_update is None:
+            pushed = [push_image(task, request, progress, by_digest=True) for task in tasks]
+        else:
+            # no image is sent before the last one is known to keep the limit
+            prepared = [
+                stack.enter_context(_prepared(task, request, progress, by_digest=True)) for task in tasks
+            ]
+            pushed = [finish() for finish in prepared]
+    for image, digest in pushed:
         instance = Instance(image.record, str(Pinned(request.push[0].repository, digest)), digest)
         instances.append(instance)
         images.append(replace(image, platform=instance.platform_name))
@@ -126,14 +173,43 @@ def push_list(tasks: Sequence[Task], request: SplitRequest, progress: Progress) 
     return SplitResult(str(request.push[0]), images=tuple(images), digest=digest, is_list=True)
 
 
+def _chunked(
+    task: Task,
+    job: Job,
+    request: SplitRequest,
+    work: str,
+    meter: Meter,
+    ahead: Callable[[str], None] | None = None,
+) -> Chunked:
+    """Write the layout.
+
+    Args:
+        ahead: called with the path of each layer's blob that is complete.
+
+    Raises:
+        UpdateTooLargeError: the update is larger than the request allows.
+    """
+    env = tool_environment(local_environment(), task.workdir)
+    result = chunk(job, work, env, meter, ahead)
+    record = image_record("the result", (result.manifest or "").encode(), (result.config or "").encode())
+    _require_small_update(task, request, record)
+    return Chunked(result, record)
+
+
 def _push_first(
-    task: Task, job: Job, request: SplitRequest, work: str, meter: Meter, *, by_digest: bool
+    task: Task,
+    job: Job,
+    request: SplitRequest,
+    work: str,
+    meter: Meter,
+    ready: Chunked | None,
+    *,
+    by_digest: bool,
 ) -> tuple[SplitImage, Digest]:
     """Write the layout and push it to the first target; repeat both if the registry has lost blobs."""
     target, registry = request.push[0], job.registry
     previous = None if task.previous is None else task.previous.reference
     mounting = task.previous is not None and task.previous.repository != target.repository
-    env = tool_environment(local_environment(), task.workdir)
     layout = os.path.join(work, LAYOUT)
     blobs = os.path.join(layout, "blobs/sha256")
     sent = 0
@@ -141,11 +217,8 @@ def _push_first(
         with Uploads(target.repository, registry) as uploads:
             meter.aside = uploads.bytes_sent
             ahead = None if request.max_update is not None else partial(uploads.add, moved=blobs)
-            result = chunk(job, work, env, meter, ahead)
-            record = image_record(
-                "the result", (result.manifest or "").encode(), (result.config or "").encode()
-            )
-            _require_small_update(task, request, record)
+            result, record = ready or _chunked(task, job, request, work, meter, ahead)
+            ready = None
             meter.begin_upload(layout)
             uploads.finish(meter.tick)
         sent += uploads.bytes_sent()
