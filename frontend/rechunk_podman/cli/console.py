@@ -36,7 +36,7 @@ WRONG_CALL: type[Exception] = next(
 """The exception class for wrong arguments: click's, or in newer typer that of its copy of click."""
 
 
-_PLAINER = {"→": "->", "…": "...", "─": "-"}
+_PLAINER = {"→": "->", "…": "...", "─": "-", "│": "|", "├": "|", "└": "`"}
 """Characters in our messages -> replacements for encodings that lack them."""
 
 

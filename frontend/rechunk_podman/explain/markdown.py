@@ -38,8 +38,12 @@ def escape(text: str) -> str:
     return _MENTION.sub("@&#8203;", _SPECIAL.sub(r"\\\1", " ".join(str(text).split())))
 
 
-def update_markdown(update: Update) -> str:
-    """Return an update as Markdown: the verdict, its causes, and folded up the layers and the packages."""
+def update_markdown(update: Update, paths: Sequence[str] = ()) -> str:
+    """Return an update as Markdown: the verdict, its causes, and folded up the layers and the packages.
+
+    Args:
+        paths: lines about the paths that differ.
+    """
     lines = [
         f"### Update: {escape(update.old.name)} → {escape(update.new.name)}",
         "",
@@ -71,6 +75,10 @@ def update_markdown(update: Update) -> str:
     if packages:
         title = f"{plural(len(packages), 'component')} changed, new or removed"
         lines += _folded(title, _table(("component", "from", "to"), packages))
+    if paths:
+        more = len(paths) - MOST_ROWS
+        shown = [*paths[:MOST_ROWS], *([f"… and {more} more"] if more > 0 else [])]
+        lines += _folded("Paths that differ", [f"* {escape(line)}" for line in shown])
     lines += [f"* {escape(text)}" for text in update.notes]
     return "\n".join(lines).rstrip() + "\n"
 

@@ -43,6 +43,16 @@ def test_long_tables_are_cut():
     assert len(text) < 1 << 20
 
 
+def test_paths_that_differ_are_listed():
+    """As --files finds them: at most MOST_ROWS, and nothing in them is markup."""
+    before, _ = pages()
+    facts = describe(image(*before, ledger=ledger_of(before)))
+    lines = update_markdown(compare(facts, facts), ["layer 1:", *["  added: /a*"] * MOST_ROWS]).splitlines()
+    assert r"* added: /a\*" in lines
+    assert "* … and 1 more" in lines
+    assert sum(line.startswith("* ") for line in lines) == MOST_ROWS + 1
+
+
 def test_the_same_image_has_no_tables():
     before, _ = pages()
     facts = describe(image(*before, ledger=ledger_of(before)))

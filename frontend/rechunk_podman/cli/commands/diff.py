@@ -92,10 +92,12 @@ def diff(
         changes = None if report is None else [layer.to_json() for layer in report.changes if layer.changes]
         print_json({**update_document(update), **({} if changes is None else {"files": changes})})
     elif form == "markdown":
+        from rechunk_podman.cli.diff_text import file_lines
         from rechunk_podman.cli.tables import print_lines
         from rechunk_podman.explain.markdown import update_markdown
 
-        print_lines(update_markdown(update).splitlines())
+        paths = file_lines(() if report is None else report.changes)
+        print_lines(update_markdown(update, paths).splitlines())
     else:
         _show(update, () if report is None else report.changes)
     if attach:
