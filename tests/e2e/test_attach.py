@@ -73,7 +73,7 @@ def test_reports_of_a_series(
     assert list(report) == ["diff.json", "diff.html", "changelog.md"]
     diff = check_document("diff", report["diff.json"])
     real = storage.rechunk(
-        "diff", f"docker://{one}@{first}", f"docker://{one}:2", "--tls-verify=false", "--json"
+        "diff", f"docker://{one}@{first}", f"docker://{one}@{second}", "--tls-verify=false", "--json"
     )
     for key in ("download", "causes", "layers", "components", "verdict"):
         assert diff[key] == json.loads(real.out)[key]
@@ -99,11 +99,8 @@ def test_tags_of_lists_are_no_images(
     second = push(storage, small(1), f"--push=docker://{repository}:20260108", "--previous=auto", "--attach")
     assert f"previous image: docker://{repository}@{first}" in second.err
     words = (f"docker://{repository}", "--tls-verify=false")
-    assert (
-        storage.rechunk("previous", *words, "--pattern", ".", "--reference")
-        .out.strip()
-        .endswith(second.out.strip())
-    )
+    found = storage.rechunk("previous", *words, "--pattern", ".", "--reference").out
+    assert found == f"docker://{repository}:20260108\n"
     file = tmp_path / "history.json.xz"
     done = storage.rechunk("history", *words, "--pattern", ".", "-o", file)
     assert "sha256-" not in done.err

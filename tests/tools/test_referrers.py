@@ -22,7 +22,7 @@ from rechunk_podman.registry.referrers import PAUSE, ROUNDS, is_listed, keep_und
 from rechunk_podman.registry.upload import Repository
 from support import tools
 from support.front import front_of
-from support.needs import require
+from support.needs import require, unavailable
 
 PLAIN = Registry(tls_verify=False)
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
@@ -104,6 +104,21 @@ def test_a_registry_without_the_api(registry: tools.Registry, monkeypatch: pytes
         assert get(registry.address, f"refer/tag/manifests/{one.digest}") == one.manifest
         for digest, data in one.blobs.items():
             assert get(registry.address, f"refer/tag/blobs/{digest}") == data
+
+
+def test_another_client_fetches_the_files(registry: tools.Registry, tmp_path: Path) -> None:
+    """oras finds the file by its title in the artifact."""
+    try:
+        from oras.client import OrasClient
+    except ImportError:
+        unavailable("oras is not installed")
+    subject = subject_of(11)
+    made = artifact(subject, "[11]")
+    push_artifact(registry.address, "refer/oras", made)
+    client = OrasClient(hostname=registry.address, insecure=True)
+    (file,) = client.pull(target=f"{registry.address}/refer/oras@{made.digest}", outdir=str(tmp_path))
+    assert file == str(tmp_path / "diff.json")
+    assert Path(file).read_text() == "[11]"
 
 
 def test_a_registry_with_the_api(registry: tools.Registry) -> None:

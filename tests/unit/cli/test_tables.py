@@ -48,7 +48,7 @@ from rechunk_podman.cli.console import set_up_streams
 from rechunk_podman.cli.tables import print_lines, print_table
 set_up_streams()
 print_table(sys.argv[1], ("layer", "components"), [("1", sys.argv[1])], numbers=("layer",))
-print_lines(["old → new", "Käse", "├─ layer", "│  └─ file"])
+print_lines(["old → new", "Käse", "├─ layer", " │ └─ file"])
 """
 
 
@@ -82,4 +82,4 @@ def test_a_terminal_gets_names_in_several_lines_and_nothing_cut():
 def test_an_encoding_that_lacks_a_character(encoding, cheese):
     """The arrow of `diff` ended it with UnicodeEncodeError; `inspect --tree` stays a tree."""
     lines = printed(PYTHONIOENCODING=encoding).splitlines()
-    assert lines[-4:] == ["old -> new", cheese, "|- layer", "|  `- file"]
+    assert lines[-4:] == ["old -> new", cheese, "|- layer", " | `- file"]

@@ -50,7 +50,7 @@ def test_paths_that_differ_are_listed():
     lines = update_markdown(compare(facts, facts), ["layer 1:", *["  added: /a*"] * MOST_ROWS]).splitlines()
     assert r"* added: /a\*" in lines
     assert "* … and 1 more" in lines
-    assert sum(line.startswith("* ") for line in lines) == MOST_ROWS + 1
+    assert lines.count(r"* added: /a\*") == MOST_ROWS - 1
 
 
 def test_the_same_image_has_no_tables():
