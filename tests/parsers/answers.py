@@ -12,6 +12,8 @@ from contextlib import suppress
 
 from parsers.images import CONFIG_BYTES, MANIFEST_BYTES
 from rechunk_podman.errors import RechunkError
+from rechunk_podman.oci.artifact import artifact_of, with_referrer
+from rechunk_podman.oci.spec import MEDIA_MANIFEST, Descriptor, Digest
 from rechunk_podman.programs import buildah
 from rechunk_podman.programs.imageproxy import MAX_PACKET, ImageProxy
 from rechunk_podman.programs.podman import Image
@@ -42,6 +44,14 @@ HEAD = (
 )
 SECRET = base64.b64encode(b"me:secret").decode()
 AUTHS = {"auths": {"r/i": {"auth": SECRET}, "https://r/v1/": {"auth": SECRET}}, "credHelpers": {"x": "y"}}
+ARTIFACT = artifact_of([], Descriptor(MEDIA_MANIFEST, Digest("sha256:" + "a" * 64), 5), {"a": "b"})
+REFERRERS = {
+    "schemaVersion": 2,
+    "mediaType": "application/vnd.oci.image.index.v1+json",
+    "manifests": [
+        {"mediaType": MEDIA_MANIFEST, "digest": "sha256:" + "b" * 64, "size": 7, "annotations": {}}
+    ],
+}
 PACKETS = b"\n".join(
     json.dumps({"success": True, "value": value, "pipeid": 0, "error": ""}).encode() for value in ("0.2.5", 7)
 )
@@ -108,6 +118,13 @@ def _proxy(data: bytes) -> None:
         assert isinstance(connection.open("docker://r/i"), int)
 
 
+def _referrers(data: bytes) -> None:
+    """Add an artifact to a list that a registry has under a tag."""
+    added = with_referrer(data, ARTIFACT.manifest, "the list")
+    assert added is not None
+    assert with_referrer(added, ARTIFACT.manifest, "the list") is None
+
+
 def _in_storage(data: bytes) -> None:
     """Read the documents of an image that podman pulled: the config, then the manifest."""
     config, _, manifest = data.partition(b"\n")
@@ -121,6 +138,7 @@ PARSERS: dict[str, Parser] = {
     "tags": Parser(_tags, [json.dumps(TAGS).encode()]),
     "messages": Parser(_said, SAID),
     "answers": Parser(_answer, [HEAD]),
+    "referrers": Parser(_referrers, [json.dumps(REFERRERS).encode()]),
     "auth files": Parser(_auths, [json.dumps(AUTHS).encode()]),
     "image proxy": Parser(_proxy, [PACKETS]),
     "image in storage": Parser(_in_storage, [CONFIG_BYTES + b"\n" + MANIFEST_BYTES]),

@@ -30,6 +30,7 @@ class Front:
     tokens: if not 0, requests need a token, of which /token gives one for so many requests.
     page: if not 0, the front has the referrers API (distribution-spec v1.1), with pages of so many entries.
     conditional: whether a manifest is replaced only if it is the one that If-Match or If-None-Match says.
+    etag: the ETag of every answer, instead of the registry's.
     """
 
     address: str
@@ -43,6 +44,7 @@ class Front:
     tokens: int = 0
     page: int = 0
     conditional: bool = False
+    etag: str = ""
     referrers: dict[str, list[dict[str, object]]] = field(default_factory=dict)
     given: int = 0
     left: int = 0
@@ -95,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
         data = answer.read()
         self.send_response(answer.status)
         for key, value in answer.getheaders():
-            if key.lower() not in HOP:
+            if key.lower() == "etag" and front.etag:
+                self.send_header(key, front.etag)
+            elif key.lower() not in HOP:
                 self.send_header(key, value)
         if front.page and self.command == "PUT" and "/manifests/" in self.path and answer.status == 201:
             self._refer(body)

@@ -220,6 +220,25 @@ def test_a_registry_with_conditional_requests(registry: tools.Registry) -> None:
     assert listed == [made[-1].digest, own.digest]
 
 
+def test_conditions_that_are_never_met(registry: tools.Registry) -> None:
+    """A cache answers 412 to each: the last writes are without."""
+    subject, name = subject_of(12), "refer/never"
+    own = artifact(subject, "[]")
+    push_artifact(registry.address, name, own)
+    put(
+        registry.address,
+        name,
+        referrers_tag(subject.digest),
+        json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": []}).encode(),
+    )
+    with front_of(registry.address) as front:
+        front.conditional, front.etag = True, '"of-the-cache"'
+        repository = Repository(f"{front.address}/{name}", PLAIN)
+        keep_under_tag(repository, subject.digest, own.manifest, pause=lambda _: None)
+        assert sum(method == "PUT" for method, _ in front.asked) == 6
+    assert [entry["digest"] for entry in entries(registry.address, name, subject)] == [own.digest]
+
+
 def test_a_tag_that_names_something_else(registry: tools.Registry) -> None:
     """It is not replaced (distribution-spec: report a failure)."""
     subject, name = subject_of(7), "refer/else"

@@ -34,6 +34,12 @@ PAUSE = 1.0
 _FACTOR = 4
 """The pause is at least so many times the time between reading and writing the list."""
 
+_CONDITIONAL = 5
+"""The rounds whose write is conditional. A cache in front may have ETags that the registry never accepts."""
+
+_STRONG = re.compile(r'"[!#-~]*"\Z')
+"""An ETag that If-Match can name (RFC 9110, "Entity Tags")."""
+
 _PAGES = 50
 _NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
 
@@ -94,13 +100,13 @@ def keep_under_tag(
     """
     tag = referrers_tag(subject)
     name = f"{repository.name}:{tag}"
-    for _ in range(ROUNDS):
+    for attempt in range(ROUNDS):
         started = time.monotonic()
         index, condition = _read(repository, tag)
         data = with_referrer(index, manifest, name)
         if data is None:
             return
-        headers = {"Content-Type": spec.MEDIA_INDEX, **condition}
+        headers = {"Content-Type": spec.MEDIA_INDEX, **(condition if attempt < _CONDITIONAL else {})}
         answer = _ask(repository, "PUT", f"manifests/{tag}", (200, 201, 412), headers, data)
         if answer.status == 412:
             log.info("%s has changed meanwhile: it is read again", name)
@@ -120,8 +126,8 @@ def _read(repository: Repository, tag: str) -> tuple[bytes | None, dict[str, str
     kind = _media_type(answer.headers)
     if kind and kind != spec.MEDIA_INDEX:
         raise ImageError(f"{repository.name}:{tag} is not a list of referrers", context=[f"it is {kind}"])
-    etag = answer.headers.get("ETag")
-    return answer.body, {} if etag is None else {"If-Match": etag}
+    etag = str(answer.headers.get("ETag", ""))
+    return answer.body, {"If-Match": etag} if _STRONG.match(etag) else {}
 
 
 def _media_type(headers: HTTPMessage) -> str:
