@@ -80,7 +80,7 @@ def test_reports_of_a_series(
     assert (diff["old"]["digest"], diff["new"]["digest"]) == (first, second)
     assert report["diff.html"].startswith("<!doctype html>")
     assert "Files whose metadata alone changed" not in report["diff.html"]  # no layer was read for it
-    assert "Download of an update: 1.0 MB of 8.4 MB" in report["changelog.md"]
+    assert "Download of an update: 1.1 MB of 8.4 MB, 1 of 9 layers." in report["changelog.md"]
 
     again = push(storage, small(1), f"--push=docker://{one}:2", "--attach")
     assert f"no report is attached: {second} is the image before it, too" in again.err
