@@ -1,8 +1,8 @@
 """Random damage for readers of untrusted bytes: the parsers, the damage, and the bounds of each attempt.
 
-RECHUNK_FUZZ_SECONDS: how long each parser is tried (default 1). RECHUNK_FUZZ_SEED: another sequence (default
-1). RECHUNK_FUZZ_REPORT: a file that gets a line of JSON for each parser: its name, the number of inputs, the
-seconds, the seed. The same seed gives the same inputs in the same order.
+RECHUNK_FUZZ_SECONDS: how long each parser is tried (default 0.5). RECHUNK_FUZZ_SEED: another sequence
+(default 1). RECHUNK_FUZZ_REPORT: a file that gets a line of JSON for each parser: its name, the number of
+inputs, the seconds, the seed. The same seed gives the same inputs in the same order.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 
 from rechunk_podman.errors import RechunkError
 
-SECONDS = float(os.environ.get("RECHUNK_FUZZ_SECONDS", "1"))
+SECONDS = float(os.environ.get("RECHUNK_FUZZ_SECONDS", "0.5"))
 SEED = os.environ.get("RECHUNK_FUZZ_SEED", "1")
 REPORT = os.environ.get("RECHUNK_FUZZ_REPORT")
 
