@@ -15,6 +15,10 @@ INPUTS: dict[str, tuple[str, bytes]] = {
         b"=== etc/pacman.conf\n[options]\nDBPath = /var/lib\0/x\n",
     ),
     "a record of `init` that is nested deeply": ("state of init", b'{"format": ' + b"[" * 5000),
+    "a list of pages without an end": (
+        "answers",
+        b"".join(b"Link: " + b"<>;" * 20_000 + b"\r\n" for _ in range(4)) + b"\r\n",
+    ),
     "a parameter of a challenge with a name of very many letters": (
         "answers",
         b"WWW-Authenticate: Bearer " + b"a" * 60_000 + b"\r\n\r\n",

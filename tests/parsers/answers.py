@@ -21,6 +21,7 @@ from rechunk_podman.programs.process import failure, redact
 from rechunk_podman.registry.access import DEFAULT
 from rechunk_podman.registry.answers import explained, is_busy, is_silence, may_pass
 from rechunk_podman.registry.credentials import find
+from rechunk_podman.registry.referrers import next_page
 from rechunk_podman.registry.tags import natural_key, newest, parse_tags, series_of
 from rechunk_podman.registry.upload import address, challenge_of, token_of
 from rechunk_podman.split.chunker import parse_record
@@ -39,6 +40,7 @@ SAID = (
 )
 HEAD = (
     b"Location: /v2/i/blobs/uploads/0123?_state=abc\r\n"
+    b'Link: </v2/i/referrers/x?n=1>; rel="next"\r\n'
     b'WWW-Authenticate: Bearer realm="https://auth.example.org/token?x=1",service="r",scope="pull"\r\n'
     b'WWW-Authenticate: Basic realm="r"\r\n\r\n{"token": "abc", "expires_in": 300}'
 )
@@ -84,7 +86,12 @@ def _answer(data: bytes) -> None:
     realm = "https://r/token"
     with suppress(RechunkError):
         realm = challenge_of(headers).parameters.get("realm", "")
-    for text, base in ((headers.get("Location", ""), "https://r/v2/"), (realm, "")):
+    following = next_page(headers) or ""
+    for text, base in (
+        (headers.get("Location", ""), "https://r/v2/"),
+        (following, "https://r/v2/"),
+        (realm, ""),
+    ):
         with suppress(RechunkError):
             _encodes(address(text, base))
     token, seconds = token_of(body, realm)

@@ -17,6 +17,7 @@ from faults.odd_tars import CASES
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.explain.inspect import describe
 from rechunk_podman.oci import reference
+from rechunk_podman.oci.artifact import with_referrer
 from rechunk_podman.oci.documents import image_record, parse_docker_manifest, parse_index
 from rechunk_podman.oci.read.decompress import GzipReader, ZstdReader, zstd_frames
 from rechunk_podman.oci.read.flatten import read_tree
@@ -157,6 +158,10 @@ ACL = struct.pack("<I", 2) + b"".join(
     struct.pack("<HHI", tag, 7, number) for tag, number in ((1, -1 & 0xFFFFFFFF), (2, 1000), (16, 0), (32, 0))
 )
 
+ARTIFACT = json.dumps(
+    {**MANIFEST_DOCUMENT, "artifactType": "application/vnd.rechunk-podman.report.v1"}
+).encode()
+
 PARSERS: dict[str, Parser] = {
     "tar": Parser(_members, TARS, 512),
     "tar headers": Parser(lambda data: check_tar(io.BytesIO(data), "layer"), TARS, 512),
@@ -165,6 +170,10 @@ PARSERS: dict[str, Parser] = {
     "config": Parser(_config, documents()),
     "manifest": Parser(lambda data: image_record("image", data, CONFIG_BYTES), documents()),
     "index": Parser(_index, documents()),
+    "referrers": Parser(
+        lambda data: with_referrer(data, ARTIFACT, "the list"),
+        [b'{"schemaVersion": 2, "manifests": [{"digest": "%s"}]}' % DIGEST.encode()],
+    ),
     "docker manifest": Parser(
         lambda data: parse_docker_manifest(data, "archive"),
         [b'[{"Config": "c.json", "RepoTags": ["a:b"], "Layers": ["x"]}]'],

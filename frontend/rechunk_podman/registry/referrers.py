@@ -41,7 +41,7 @@ _STRONG = re.compile(r'"[!#-~]*"\Z')
 """An ETag that If-Match can name (RFC 9110, "Entity Tags")."""
 
 _PAGES = 50
-_NEXT = re.compile(r'<([^>]*)>\s*;[^,]*\brel="?next"?')
+_NEXT = re.compile(r'<([^<>]{1,4096})>\s{0,8};[^,<]{0,1000}\brel="?next"?')
 
 
 def is_listed(repository: Repository, subject: Digest, artifact: Digest, artifact_type: str) -> bool:
@@ -69,10 +69,16 @@ def _pages(repository: Repository, subject: Digest, artifact_type: str) -> Itera
         if answer.status == 404:
             return
         yield listed(answer.body, f"the referrers of {subject}")
-        following = _NEXT.search(", ".join(answer.headers.get_all("Link", [])))
+        following = next_page(answer.headers)
         if following is None:
             return
-        place = following[1]
+        place = following
+
+
+def next_page(headers: HTTPMessage) -> str | None:
+    """Return the address of the page after this one, None if this is the last. Pure."""
+    found = _NEXT.search(", ".join(headers.get_all("Link", [])))
+    return None if found is None else found[1]
 
 
 def keep_under_tag(
