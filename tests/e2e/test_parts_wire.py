@@ -1,4 +1,7 @@
-"""Parts on the wire: an update of some files of large packages downloads the parts that hold them."""
+"""Parts on the wire: an update of some files of large packages downloads the parts that hold them.
+
+A file that somebody edits leaves its package (components/replaced.py); so these are new versions of packages.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,27 @@ MODULES = "/usr/share/perl/5.36.0"
 EDITED = ("CPAN.pm", "perl5db.pl")
 """Files of perl that each update changes."""
 
+REPACK = """\
+package=perl-modules-5.36
+mkdir -p /tmp/new/DEBIAN
+dpkg-query --listfiles $package | while read -r path; do
+    if [ -L "$path" ] || [ ! -d "$path" ]; then cp -a --parents "$path" /tmp/new; fi
+done
+for file in {edited}; do echo "# {number}" >> /tmp/new{modules}/$file; done
+cat > /tmp/new/DEBIAN/control <<END
+Package: $package
+Version: $(dpkg-query --show --showformat '${{Version}}' $package)+{number}
+Architecture: all
+Source: perl
+Maintainer: Nobody <nobody@example.com>
+Description: modules
+END
+dpkg-deb --build /tmp/new /tmp/new.deb
+dpkg --install /tmp/new.deb
+rm -rf /tmp/new /tmp/new.deb
+"""
+"""Make and install the next version of the package of perl's modules, in which only EDITED differ."""
+
 
 def firmware(folder: Path, version: int) -> Path:
     """Write what dpkg-deb packs: random data, of which each version has another `amdgpu`."""
@@ -42,15 +66,16 @@ def firmware(folder: Path, version: int) -> Path:
 
 
 def release(storage: tools.Storage, before: str, number: int, folder: Path) -> str:
-    """Build the next release: a new version of the firmware, and one line more in two files of perl."""
+    """Build the next release: new versions of the firmware and of perl's modules."""
     containerfile = folder / "Containerfile"
     firmware(folder, number)
     steps = [
         "dpkg-deb --build /tmp/firmware /tmp/firmware.deb",
         "dpkg --install /tmp/firmware.deb",
         "rm -rf /tmp/firmware /tmp/firmware.deb /tmp/steps",
-        *(f"echo '# {number}' >> {MODULES}/{name}" for name in (EDITED if number else ())),
     ]
+    if number:
+        steps.append(REPACK.format(edited=" ".join(EDITED), modules=MODULES, number=number))
     (folder / "steps").write_text("set -e\n" + "\n".join(steps) + "\n")
     containerfile.write_text(
         f"FROM {before}\nCOPY firmware /tmp/firmware\nCOPY steps /tmp/steps\nRUN sh /tmp/steps\n"
@@ -96,8 +121,9 @@ def test_an_update_of_two_files_and_a_directory(
     others = ids - own
     assert own <= ids
     assert all(ident.startswith(("database/", "unclaimed/")) for ident in others), others
-    # The bound: a part of each file, the directory, and the files about the installation.
-    assert sum(fetched.values()) < len(EDITED) * PART + VENDOR_BYTES + MB
+    # The bound: a part of each file, that of the package's entries in dpkg's database, the directory, and the
+    # other files about the installation.
+    assert sum(fetched.values()) < (len(EDITED) + 1) * PART + VENDOR_BYTES + MB
     perl = told_of(changed, "dpkg/perl")
     for file in EDITED:
         ident, part = part_of(storage, name, f"{MODULES}/{file}")
