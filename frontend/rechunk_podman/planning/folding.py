@@ -1,6 +1,6 @@
 """Folding: of too many components, most as few, so that the Ledger of any image is small.
 
-A Ledger has room for some 1,200 components. If an image has more, then those with the largest expected saving
+A Ledger has room for some 1,500 components. If an image has more, then those with the largest expected saving
 keep a record of their own. The others are *folded*: a hash of the id puts each into one of some hundred
 folds, which plan and Ledger treat as one component each. A component that changes changes its fold.
 
