@@ -46,9 +46,10 @@ def changelog(
         installed_packages(old, before, registry),
         installed_packages(new, now, registry),
     ]
-    if before.ledger is not None and now.ledger is not None:
-        for index, ledger in enumerate((before.ledger, now.ledger)):
-            if (found := installed[index]) is not None:
+    ledgers = before.complete_ledger, now.complete_ledger
+    if None not in ledgers:
+        for index, ledger in enumerate(ledgers):
+            if ledger is not None and (found := installed[index]) is not None:
                 installed[index] = with_embedded(found, ledger)
     start = before.record.config.labels.get(REVISION_LABEL)
     end = revision or now.record.config.labels.get(REVISION_LABEL)
@@ -83,7 +84,7 @@ def installed_packages(reference: str, facts: ImageFacts, registry: Registry = D
             log.warning("%s: its packages are not known by its databases: %s", reference, error.message)
     if found is not None and (found.binary or found.sources):
         return found
-    return None if facts.ledger is None else of_ledger(facts.ledger)
+    return None if facts.complete_ledger is None else of_ledger(facts.complete_ledger)
 
 
 def _read_databases(reference: str, registry: Registry) -> Packages:

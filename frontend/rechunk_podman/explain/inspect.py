@@ -128,6 +128,13 @@ class ImageFacts:
         return folded + len({ident.whole for ident in self.ledger.components if ident.source != FOLDED})
 
     @property
+    def complete_ledger(self) -> Ledger | None:
+        """The Ledger if it names all components, i.e. if none is folded."""
+        ledger = self.ledger
+        is_folded = ledger is not None and any(ident.source == FOLDED for ident in ledger.components)
+        return None if is_folded else ledger
+
+    @property
     def releases(self) -> tuple[ReleaseFacts, ...]:
         """The recorded releases, oldest first."""
         if self.ledger is None:

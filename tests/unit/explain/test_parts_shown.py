@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import pytest
 
+from rechunk_podman.changelog.run import installed_packages
 from rechunk_podman.cli.diff_text import change_lines, contents, reason
 from rechunk_podman.explain.documents import image_document, update_document
 from rechunk_podman.explain.download import CHANGED, UNCHANGED, compare
@@ -44,7 +45,14 @@ RELEASES = ([1] * 6, [2, 2, 1, 1, 1, 1], [3, 3, 1, 1, 1, 1])
 
 def released(image_parts: Sequence[int], previous: Ledger | None, number: int) -> tuple[ImageFacts, Ledger]:
     """Return the facts of a release, and its Ledger."""
-    layout = lay_out([firmware(image_parts), *OTHERS], previous, max_layers=30, now=NOW + number * 604_800)
+    return described([firmware(image_parts), *OTHERS], previous, number)
+
+
+def described(
+    components: Sequence[Component], previous: Ledger | None, number: int
+) -> tuple[ImageFacts, Ledger]:
+    """Return the facts and the Ledger of an image of these components."""
+    layout = lay_out(components, previous, max_layers=30, now=NOW + number * 604_800)
     units = {unit.id: unit for unit in layout.units}
     layers = [layer(*(units[ident] for ident in planned.components)) for planned in layout.plan.layers]
     ledger = Ledger.advance(
@@ -138,3 +146,28 @@ def test_a_page_has_a_rectangle_for_the_parts_of_each_layer(releases: list[Image
         f"rpm/fw: {VENDORS[0]}, {VENDORS[1]}",
         f"rpm/fw: {VENDORS[2]}, {VENDORS[3]} and 2 more",
     ]
+
+
+def test_folded_components_are_counted() -> None:
+    names = [f"{sha(str(number))[7:19]}" for number in range(2500)]
+    components = [
+        Component(ComponentId("rpm", name), 1000 + number, bytes.fromhex(sha(name)[7:23]), version="1")
+        for number, name in enumerate(names)
+    ]
+    facts, ledger = described(components, None, 0)
+    assert len(ledger.components) < 2000
+    assert facts.components == 2500
+    assert sum(len(one.held) + one.more for one in facts.layers) == 2500
+    assert not any("folded" in contents(one) for one in facts.layers)
+    document = image_document(facts)
+    assert document["ledger"]["components"] == 2500
+    assert all(one["version"] in ("1", "") for entry in document["layers"] for one in entry["components"])
+    # a list of packages without the folded ones would tell of changes that were none
+    assert installed_packages("docker://registry.example/image", facts) is None
+    with_all, _ = described(components[:100], None, 0)
+    assert installed_packages("docker://registry.example/image", with_all) is not None
+    more = [*components, Component(ComponentId("rpm", "new"), 5000, b"12345678")]
+    again, _ = described(more, ledger, 1)
+    update = compare(facts, again)
+    assert {component.name for component in update.components(CHANGED)} == set()
+    assert not update.removed
