@@ -64,7 +64,8 @@ def changelog(
 
 def of_facts(old: ImageFacts, new: ImageFacts) -> Changelog:
     """Return the changes between two images as far as their documents tell; packages are those of ledgers."""
-    before, now = (None if facts.ledger is None else of_ledger(facts.ledger) for facts in (old, new))
+    ledgers = old.complete_ledger, new.complete_ledger
+    before, now = (None if ledger is None else of_ledger(ledger) for ledger in ledgers)
     return Changelog(Side.of(old), Side.of(new), package_changes(before, now), compare(old, new), None, now)
 
 
