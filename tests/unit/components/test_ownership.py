@@ -51,8 +51,15 @@ def debs(top, **packages):
 
 def test_a_file_of_two_packages_is_the_first_ones(top):
     make(top, {"usr/lib/both": "1", "usr/lib/a": "a", "usr/lib/b": "b"}, mtime=BUILT)
-    rpms(top, b=["/usr/lib/both", "/usr/lib/b"], a=["/usr/lib/both", "/usr/lib/a"])
-    assert assigned(top).owner["usr/lib/both"] == "rpm/a"
+    records = [
+        package("b", top, ["/usr/lib/both", "/usr/lib/b"], built=BUILT - 1000),
+        package("a", top, ["/usr/lib/both", "/usr/lib/a"], built=BUILT - 500),
+    ]
+    sqlite_database(top / RPM, records)
+    result = assigned(top)
+    assert result.owner["usr/lib/both"] == "rpm/a"
+    # it also describes the file
+    assert result.mtimes["usr/lib/both"] == BUILT - 500
 
 
 def test_a_file_of_two_packages_is_of_the_one_whose_content_it_has(top):
