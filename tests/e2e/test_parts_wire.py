@@ -29,9 +29,8 @@ EDITED = ("CPAN.pm", "perl5db.pl")
 REPACK = """\
 package=perl-modules-5.36
 mkdir -p /tmp/new/DEBIAN
-dpkg-query --listfiles $package | while read -r path; do
-    if [ -L "$path" ] || [ ! -d "$path" ]; then cp -a --parents "$path" /tmp/new; fi
-done
+dpkg-query --listfiles $package | sed -n 's|^/\\([^.]\\)|\\1|p' > /tmp/list
+tar -C / --no-recursion -cf - -T /tmp/list | tar -C /tmp/new -xf -
 for file in {edited}; do echo "# {number}" >> /tmp/new{modules}/$file; done
 cat > /tmp/new/DEBIAN/control <<END
 Package: $package
@@ -43,7 +42,7 @@ Description: modules
 END
 dpkg-deb --build /tmp/new /tmp/new.deb
 dpkg --install /tmp/new.deb
-rm -rf /tmp/new /tmp/new.deb
+rm -rf /tmp/new /tmp/new.deb /tmp/list
 """
 """Make and install the next version of the package of perl's modules, in which only EDITED differ."""
 
