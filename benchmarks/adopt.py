@@ -1,14 +1,17 @@
-"""Compare the first update after a switch from another tool, with its layers adopted and planned anew.
+"""Compare the updates after a switch from another tool, with its layers adopted and planned anew.
 
-    python benchmarks/adopt.py [--max-layers 64]
+    python benchmarks/adopt.py [--max-layers 64] [--updates 10] [--write]
 
-The images are those of benchmarks/plain.py, as released and with updates. The other tool is a plain build
-(its layers as it made them), or a splitter by packages, which is `build --no-ledger` at three quarters of the
-layers here. For both, the first update is split with that image as the previous one, and once more with
---adopt no. Then the updates go to and fro between the two images, as often as --updates says.
+The image is the Debian server of benchmarks/plain.py as released. Its security and stable updates follow, an
+equal number of packages at each update, in the order of their names. The other tool is a plain build (the
+layers of benchmarks/plain.py), or a splitter by packages, which is `build --no-ledger` at three quarters of
+the layers here. For both, the first update is split with that image as the previous one, and once more with
+--adopt no; then the others follow. A last series began with rechunk-podman.
 
-Columns: layers that stay; MB that a client of the other tool's image downloads first, compressed; MB of all
-updates after it. Compression is gzip at level 1, in favour of time.
+Columns: MB that a client of the image before downloads, compressed, at the first update, at each of the ten
+after it on average, and at each of the last five; layers that the first update keeps; the share of the bytes
+of the image that is in layers of the other tool, after the first update and after the last. Compression is
+gzip at level 1, in favour of time.
 """
 
 from __future__ import annotations
@@ -19,18 +22,29 @@ import json
 import shutil
 import sys
 import tempfile
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import plain
+from figures import write_figures
+from images import debian
+from images.cache import unpack
 from rechunk_podman.build.job import Job
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.run import run
 from rechunk_podman.oci.write.compress import Compression
 from support.oci_material import Layout
 
+DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
+BEGIN, END = "<!-- adopt figures: begin -->\n", "<!-- adopt figures: end -->\n"
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
+LAST = 5
+HEAD = (
+    "| other tool | its layers | first update | each of the next | each of the last five "
+    "| layers kept | foreign bytes, first | last |\n|---|---|---|---|---|---|---|---|\n"
+)
 
 
 def layout(path: Path, layers: tuple[Path, ...]) -> Path:
@@ -49,41 +63,63 @@ def layers_of(path: Path) -> dict[str, int]:
     return {layer["digest"]: layer["size"] for layer in manifest["layers"]}
 
 
-def split(new: Path, previous: Path | None, output: Path, options: BuildOptions) -> Path:
-    """Split an image into a layout; add the blobs that only the previous image has."""
-    with tempfile.TemporaryDirectory(dir=output.parent) as work:
-        run(
-            Job(
-                rootfs=work,
-                layers=f"oci:{new}",
-                options=options,
-                config="{}",
-                previous=None if previous is None else f"oci:{previous}",
-                output=f"oci:{output}",
-                verify=False,
-            )
+def split(root: Path, previous: Path | None, output: Path, options: BuildOptions) -> Path:
+    """Split a root filesystem into a layout; add the blobs that only the previous image has."""
+    run(
+        Job(
+            rootfs=str(root),
+            options=options,
+            config="{}",
+            previous=None if previous is None else f"oci:{previous}",
+            output=f"oci:{output}",
+            verify=False,
         )
+    )
     for digest in layers_of(output):
         target = output / "blobs" / digest.replace(":", "/")
         if not target.exists() and previous is not None:
-            shutil.copy(previous / "blobs" / digest.replace(":", "/"), target)
+            target.hardlink_to(previous / "blobs" / digest.replace(":", "/"))
     (output / "org.rechunk.sparse.json").unlink(missing_ok=True)
     return output
 
 
-def measure(folder: Path, old: Path, images: tuple[Path, Path], options: BuildOptions, updates: int) -> str:
-    """Return the three columns of a series."""
-    before, sizes, stay = old, [], 0
-    for number in range(updates + 1):
-        after = split(images[(number + 1) % 2], before, folder / str(number), options)
-        had, has = layers_of(before), layers_of(after)
-        sizes.append(sum(size for digest, size in has.items() if digest not in had))
-        stay = stay or len(had.keys() & has.keys())
-        if before != old:
+@dataclass
+class Series:
+    """Images that follow each other. had: the layers of the other tool. image: the newest."""
+
+    tool: str
+    adopt: bool | None
+    image: Path
+    options: BuildOptions
+    had: Mapping[str, int] = field(default_factory=dict)
+    downloads: list[int] = field(default_factory=list)
+    kept: list[int] = field(default_factory=list)
+    shares: list[float] = field(default_factory=list)
+
+    def update(self, root: Path, output: Path) -> None:
+        """Split the root filesystem as the next image; the one before is removed."""
+        before, old = self.image, layers_of(self.image)
+        self.image = split(root, before, output, self.options)
+        has = layers_of(self.image)
+        self.downloads.append(sum(size for digest, size in has.items() if digest not in old))
+        foreign = [size for digest, size in has.items() if digest in self.had]
+        self.kept.append(len(foreign))
+        self.shares.append(sum(foreign) / sum(has.values()))
+        if self.downloads[1:]:
             shutil.rmtree(before)
-        before = after
-    shutil.rmtree(before)
-    return f"{stay:>6} {sizes[0] / 1e6:>8.1f} {sum(sizes[1:]) / 1e6:>8.1f}"
+
+    def row(self) -> str:
+        """Return the row of the table."""
+        first, *others = self.downloads
+        last = others[-LAST:]
+        sizes = (first, sum(others) / len(others), sum(last) / len(last))
+        layers = {None: "", True: "adopted", False: "planned anew"}[self.adopt]
+        cells = [self.tool, layers, *(f"{size / 1e6:.1f} MB" for size in sizes)]
+        if self.adopt is not None:
+            cells += [f"{self.kept[0]} of {len(self.had)}", f"{self.shares[0]:.0%}", f"{self.shares[-1]:.0%}"]
+        else:
+            cells += ["", "", ""]
+        return f"| {' | '.join(cells)} |"
 
 
 def main() -> int:
@@ -92,31 +128,40 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--max-layers", type=int, default=64)
-    parser.add_argument("--updates", type=int, default=2)
-    parser.add_argument("--kinds", nargs="+", choices=plain.KINDS, default=plain.KINDS)
+    parser.add_argument("--updates", type=int, default=10, help="after the first")
+    parser.add_argument("--write", action="store_true", help="write the figures into docs/performance.md")
     given = parser.parse_args()
     options = BuildOptions(max_layers=given.max_layers, compression=Compression.parse("gzip", 1))
-    print(f"{'image':<8} {'other tool':<14} {'adopt':<6} {'stay':>6} {'first':>8} {'then':>8}")
-    for kind in given.kinds:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            images = [layout(folder / f"image{n}", (plain.image(kind, n).whole,)) for n in range(2)]
-            others = {
-                "plain build": layout(folder / "plain", plain.image(kind, 0).layers),
-                "by package": split(
-                    images[0],
-                    None,
-                    folder / "packages",
-                    replace(options, record=False, max_layers=given.max_layers * 3 // 4),
-                ),
-            }
-            for other, old in others.items():
-                for adopt in (True, False):
-                    chosen = replace(options, adopt=adopt)
-                    work = folder / "series"
-                    work.mkdir(exist_ok=True)
-                    row = measure(work, old, (images[0], images[1]), chosen, given.updates)
-                    print(f"{kind:<8} {other:<14} {'yes' if adopt else 'no':<6} {row}", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        root = folder / "root"
+        released = plain.image("debian", 0)
+        unpack(released.whole, root)
+        fewer = replace(options, record=False, max_layers=given.max_layers * 3 // 4)
+        others = {
+            "plain build": layout(folder / "plain", released.layers),
+            "by package": split(root, None, folder / "packages", fewer),
+        }
+        series = [
+            Series(tool, adopt, image, replace(options, adopt=adopt), layers_of(image))
+            for tool, image in others.items()
+            for adopt in (True, False)
+        ]
+        series.append(
+            Series("none: rechunk-podman", None, split(root, None, folder / "ours", options), options)
+        )
+        for step in debian.upgrades(root, given.updates + 1):
+            for number, one in enumerate(series):
+                one.update(root, folder / f"{number}-{step}")
+            print(step, *(f"{one.downloads[-1] / 1e6:.1f}" for one in series), file=sys.stderr, flush=True)
+        rows = "\n".join(one.row() for one in series)
+    text = (
+        f"A Debian server of {released.whole.stat().st_size / 1e6:.0f} MB in {given.max_layers} layers, "
+        f"{given.updates + 1} updates.\n\n{HEAD}{rows}\n"
+    )
+    print(text)
+    if given.write:
+        write_figures(DOCUMENT, BEGIN, END, text)
     return 0
 
 

@@ -28,6 +28,17 @@ _CHUNK = 1 << 20
 _NEW = os.O_RDWR | os.O_CLOEXEC
 
 
+def cache_folder() -> Path | None:
+    """Return our folder below XDG_CACHE_HOME, else ~/.cache; None if there is no home directory."""
+    folder = os.environ.get("XDG_CACHE_HOME")
+    if not (folder and Path(folder).is_absolute()):
+        try:
+            folder = str(Path.home() / ".cache")
+        except RuntimeError:
+            return None
+    return Path(folder) / "rechunk-podman"
+
+
 def write_file(
     path: str | os.PathLike[str], data: bytes, *, executable: bool = False, durable: bool = False
 ) -> None:

@@ -5,18 +5,26 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from rechunk_podman.build.job import Job
+from rechunk_podman.build.options import BuildOptions
+from rechunk_podman.build.run import run
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.write.compress import Compression
 from support import tools
-from support.oci_material import Layout, make_tar, member
+from support.oci_material import Layout, archive_of, make_tar, member
 from support.pushing import Client, document, push
+from support.updates import blobs
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 PARTS = 12
+LAYERS = "--max-layers=24"
 MEMBERS = list[Any]
 
 
@@ -70,7 +78,9 @@ def adopted(
 ) -> tuple[set[str], dict[str, int], str]:
     """The diff_ids that stay in the update from :1 to :2, what a client fetches, and the log."""
     assert client.pull(f"{repository}:1")
-    words = ["--push", f"docker://{repository}:2", "--previous", f"docker://{repository}:1", *options]
+    words = ["--push", f"docker://{repository}:2", *options]
+    if "--previous" not in options:
+        words += ["--previous", f"docker://{repository}:1"]
     log = push(storage, f"oci:{new}", *words).err
     storage.rechunk("verify", f"oci:{new}", f"docker://{repository}:2", "--tls-verify=false")
     old, result = layers(f"{repository}:1"), layers(f"{repository}:2")
@@ -81,6 +91,7 @@ def adopted(
     fetched.pop(json.loads(document(f"{repository}:2"))["config"]["digest"])
     had = {digest for digest, _, _ in old.values()}
     assert fetched == {digest: size for digest, size, _ in result.values() if digest not in had}
+    client.storage.rechunk("verify", f"oci:{new}", f"containers-storage:{repository}:2")
     return same, fetched, log
 
 
@@ -95,7 +106,7 @@ def test_layers_by_path(
     del parts[7]
     parts[PARTS] = part(PARTS)
     new = plain(tmp_path / "new", [one for members in parts.values() for one in members])
-    same, fetched, log = adopted(storage, client, new, repository, "--max-layers=24")
+    same, fetched, log = adopted(storage, client, new, repository, LAYERS)
     assert len(same) == PARTS - 2
     assert f"{PARTS - 2} of {PARTS} layers that other tools made stay as they are" in log
     assert sum(fetched.values()) < 300_000
@@ -120,6 +131,109 @@ def test_a_plain_build_of_three_layers(
     same, _, log = adopted(storage, client, new, repository)
     assert same == {list(layers(f"{repository}:1"))[1]}
     assert "1 of 3 layers that other tools made stay as they are" in log
+
+
+def test_ten_more_updates(
+    storage: tools.Storage, registry: tools.Registry, client: Client, tmp_path: Path
+) -> None:
+    """The other tool's share falls; in the end clients download what a series of ours costs."""
+    repository = f"{registry.address}/adopt/more"
+    chance = random.Random(7)
+    seeds = dict.fromkeys(range(3 * PARTS), 0)
+    old = plain(
+        tmp_path / "old", *([m for n in seeds if n % PARTS == k for m in part(n)] for k in range(PARTS))
+    )
+    upload(storage, old, f"{repository}:0")
+    theirs = layers(f"{repository}:0").keys()
+    ours = split_into(tmp_path / "ours0", old, None)
+    had, shares, pulled, own = blobs(ours), [], [], []
+    client.pull(f"{repository}:0")
+    for step in range(1, 12):
+        for number in (0, 1, 2, chance.randrange(3 * PARTS)):
+            seeds[number] = step
+        files = [one for number, seed in seeds.items() for one in part(number, seed)]
+        new = plain(tmp_path / f"new{step}", files)
+        words = ["--push", f"docker://{repository}:{step}", "--previous", f"docker://{repository}:{step - 1}"]
+        push(storage, f"oci:{new}", *words, LAYERS)
+        pulled.append(sum(client.pull(f"{repository}:{step}").values()))
+        shares.append(len(layers(f"{repository}:{step}").keys() & theirs))
+        ours = split_into(tmp_path / f"ours{step}", new, ours)
+        own.append(sum(size for digest, size in blobs(ours).items() if digest not in had))
+        had = blobs(ours)
+    storage.rechunk("verify", f"oci:{new}", f"docker://{repository}:11", "--tls-verify=false")
+    assert shares == sorted(shares, reverse=True)
+    assert shares[-1] < shares[0] < PARTS
+    assert sum(pulled[-5:]) <= 1.1 * sum(own[-5:])
+
+
+def split_into(output: Path, image: Path, previous: Path | None) -> Path:
+    """Split an image into a layout that holds all of its blobs."""
+    with tempfile.TemporaryDirectory() as work:
+        run(
+            Job(
+                rootfs=work,
+                layers=f"oci:{image}",
+                options=BuildOptions(compression=Compression.parse("zstd"), max_layers=24),
+                config="{}",
+                previous=None if previous is None else f"oci:{previous}",
+                reuse=False,
+                output=f"oci:{output}",
+            )
+        )
+    return output
+
+
+def test_in_local_storage(storage: tools.Storage, tmp_path: Path) -> None:
+    """The new image has the layers of the previous one that did not change, and storage holds them once."""
+    base = [one for number in range(4) for one in part(number)]
+    app = [member("srv/app", data=random.Random(1).randbytes(50_000))]
+    old = plain(tmp_path / "old", base, [*part(4), *part(5)], app)
+    new = plain(tmp_path / "new", [*base, *part(4), *part(5), member("srv/app", data=b"new")])
+    for name, image in (("old", old), ("new", new)):
+        storage.copy(f"oci:{image}", f"containers-storage:localhost/adopted:{name}")
+    words = ("-t", "localhost/adopted:split", "--previous", "localhost/adopted:old", "--engine", "native")
+    done = storage.rechunk("split", "localhost/adopted:new", *words)
+    assert "2 of 3 layers that other tools made stay as they are" in done.err
+    kept = diff_ids(storage, "old")[:2]
+    assert diff_ids(storage, "split")[:2] == kept
+    storage.rechunk("verify", "localhost/adopted:new", "localhost/adopted:split")
+    words = ("-t", "localhost/adopted:again", "--previous", "localhost/adopted:split", "--engine", "native")
+    storage.run("podman", "rmi", "localhost/adopted:old")
+    storage.rechunk("split", "localhost/adopted:new", *words)
+    assert diff_ids(storage, "again") == diff_ids(storage, "split")
+    archive = tmp_path / "archive.tar"
+    storage.rechunk(
+        *("split", "localhost/adopted:new", "--previous", "localhost/adopted:split"),
+        *("--output", f"oci-archive:{archive}"),
+    )
+    storage.rechunk("verify", "localhost/adopted:new", f"oci-archive:{archive}")
+    with open_image(f"oci-archive:{archive}") as image:
+        assert [layer.diff_id for layer in image.record.layers] == diff_ids(storage, "split")
+
+
+def diff_ids(storage: tools.Storage, tag: str) -> list[str]:
+    """Return the diff_ids of an image in local storage."""
+    found = storage.inspect(f"localhost/adopted:{tag}")["RootFS"]
+    assert isinstance(found, dict)
+    return list(found["Layers"])
+
+
+@pytest.mark.parametrize("transport", ["oci", "oci-archive"])
+def test_the_previous_image_is_a_file(
+    storage: tools.Storage, registry: tools.Registry, client: Client, tmp_path: Path, transport: str
+) -> None:
+    """A pipeline that has the previous image as a file: the blobs of its kept layers are in the registry."""
+    repository = f"{registry.address}/adopt/{transport}"
+    parts = {number: part(number) for number in range(PARTS)}
+    old = by_path(tmp_path / "old", parts)
+    upload(storage, old, f"{repository}:1")
+    previous = old if transport == "oci" else archive_of(old, tmp_path / "old.tar")
+    parts[3] = part(3, 1)
+    new = plain(tmp_path / "new", [one for members in parts.values() for one in members])
+    words = ("--previous", f"{transport}:{previous}")
+    same, _, log = adopted(storage, client, new, repository, LAYERS, *words)
+    assert len(same) == PARTS - 1
+    assert log.count("previous image: ") == 1
 
 
 @pytest.mark.parametrize("option", ["--adopt=no", "--fresh"])

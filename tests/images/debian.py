@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from images.cache import cached, call, need, pack, unpack
@@ -71,35 +72,47 @@ def series() -> list[Path]:
     first = tar("release")
 
     def build(folder: Path) -> None:
-        need("chroot")
         root = folder / "root"
         unpack(first, root)
-        sources = root / "etc/apt/sources.list"
-        resolver = root / "etc/resolv.conf"
-        before = {path: path.read_bytes() if path.exists() else None for path in (sources, resolver)}
         try:
-            for step in range(1, RELEASES):
-                sources.write_text(
-                    f"deb {MIRROR} {SUITE} main\ndeb {MIRROR} {SUITE}-updates main\n"
-                    f"deb {SECURITY_MIRROR} {SUITE}-security main\n"
-                )
-                shutil.copyfile("/etc/resolv.conf", resolver)
-                _apt(root, "update")
-                listed = call("chroot", root, "apt-get", "--simulate", "--quiet", "dist-upgrade").splitlines()
-                waiting = sorted(line.split()[1] for line in listed if line.startswith("Inst "))
-                _apt(root, "install", "--only-upgrade", *waiting[: -(-len(waiting) // (RELEASES - step))])
-                _apt(root, "clean")
-                shutil.rmtree(root / "var/lib/apt/lists")
-                for path, content in before.items():
-                    path.unlink()
-                    if content is not None:
-                        path.write_bytes(content)
+            for step in upgrades(root, RELEASES - 1):
                 pack(root, folder / f"{step}.tar")
         finally:
             shutil.rmtree(root)
 
     folder = cached("debian-series", VERSION, build)
     return [first, *(folder / f"{step}.tar" for step in range(1, RELEASES))]
+
+
+def upgrades(root: Path, steps: int) -> Iterator[int]:
+    """Install the security and stable updates into a root filesystem, in `steps` parts; yield after each.
+
+    Yields the number of the part, from 1.
+
+    Raises:
+        MissingTool: chroot is not installed.
+    """
+    need("chroot")
+    sources = root / "etc/apt/sources.list"
+    resolver = root / "etc/resolv.conf"
+    before = {path: path.read_bytes() if path.exists() else None for path in (sources, resolver)}
+    for step in range(1, steps + 1):
+        sources.write_text(
+            f"deb {MIRROR} {SUITE} main\ndeb {MIRROR} {SUITE}-updates main\n"
+            f"deb {SECURITY_MIRROR} {SUITE}-security main\n"
+        )
+        shutil.copyfile("/etc/resolv.conf", resolver)
+        _apt(root, "update")
+        listed = call("chroot", root, "apt-get", "--simulate", "--quiet", "dist-upgrade").splitlines()
+        waiting = sorted(line.split()[1] for line in listed if line.startswith("Inst "))
+        _apt(root, "install", "--only-upgrade", *waiting[: -(-len(waiting) // (steps + 1 - step))])
+        _apt(root, "clean")
+        shutil.rmtree(root / "var/lib/apt/lists")
+        for path, content in before.items():
+            path.unlink()
+            if content is not None:
+                path.write_bytes(content)
+        yield step
 
 
 def _apt(root: Path, *arguments: str) -> None:

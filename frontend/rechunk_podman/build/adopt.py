@@ -10,18 +10,25 @@ from __future__ import annotations
 import logging
 from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
+from rechunk_podman.build.known_layers import known_layer, remember_layer
 from rechunk_podman.components.assign import ROOT_ID, Assignment
 from rechunk_podman.components.content import file_digests
 from rechunk_podman.errors import ImageError
 from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Placement, Positions, Tree
+from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.read.cache import Cache
 from rechunk_podman.oci.read.flatten import TreeDigest, read_layer
 from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.oci.write.copied import copy_layer
+from rechunk_podman.oci.write.image import KeptTar
 from rechunk_podman.planning.ledger import Ledger, diff_id_prefix
 from rechunk_podman.planning.on_kept import room_for_kept
 from rechunk_podman.rootfs.acl import add_inherited
@@ -42,19 +49,55 @@ _KEEP_MTIME = "user.mtime"
 class Foreign:
     """The previous image, and those of its layers that another tool made.
 
-    layers: their numbers, from 0.
+    image: its layers.
+    record: its documents as its location has them.
+    layers: the numbers of these layers, from 0.
+    copies: diff_ids of the layers that may be copied into the new image, with the descriptors of their blobs;
+        None for a copy of the uncompressed tar.
+    cache: of what earlier builds read.
     read: diff_ids of the layers that were read to their ends, and are sound.
     """
 
     image: ImageSource
+    record: ImageRecord
     layers: tuple[int, ...]
+    copies: Reuse = field(default_factory=dict)
+    cache: Cache | None = None
     read: set[DiffId] = field(default_factory=set)
 
     @property
     def prefixes(self) -> frozenset[bytes]:
         """The prefixes of the diff_ids of these layers."""
-        records = self.image.record.layers
-        return frozenset(diff_id_prefix(records[index].diff_id) for index in self.layers)
+        return frozenset(diff_id_prefix(self.record.layers[index].diff_id) for index in self.layers)
+
+    def layer(self, index: int) -> TreeDigest:
+        """Return the entries of a layer; read it if no earlier build did.
+
+        Raises:
+            ImageError: as read_layer(). ToolError: the registry did not answer.
+        """
+        diff_id = self.record.layers[index].diff_id
+        known = None if self.cache is None else known_layer(self.cache, diff_id, self.record.name)
+        if known is not None:
+            return known
+        layer = read_layer(self.image, index)
+        self.read.add(diff_id)
+        if self.cache is not None:
+            remember_layer(self.cache, diff_id, layer)
+        return layer
+
+    def tars(self, kept: Sequence[KeptLayer]) -> dict[DiffId, KeptTar]:
+        """Return the kept layers as write_image() takes them, by diff_id."""
+        index_of = {self.record.layers[index].diff_id: index for index in self.layers}
+        return {
+            layer.diff_id: KeptTar(
+                layer.size,
+                partial(copy_layer, self.image, index_of[layer.diff_id], self.copies[layer.diff_id])
+                if layer.diff_id in self.copies
+                else None,
+            )
+            for layer in kept
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,15 +149,15 @@ def kept_layers(
     found: list[_Candidate] = []
     contents: list[dict[int, bytes]] = []
     for index in foreign.layers:
-        record = foreign.image.record.layers[index]
-        if record.diff_id not in reusable or _has_changed(record.diff_id, previous, unchanged):
+        record = foreign.record.layers[index]
+        usable = record.diff_id in reusable or record.diff_id in foreign.copies
+        if not usable or _has_changed(record.diff_id, previous, unchanged):
             continue
         try:
-            layer = read_layer(foreign.image, index)
+            layer = foreign.layer(index)
         except ImageError as error:
             log.log(NOTE, "layer %d of the previous image is not kept: %s", index + 1, error.message)
             continue
-        foreign.read.add(record.diff_id)
         matched = _matching(tree, assignment.mtimes, layer)
         if matched is None:
             log.debug("layer %d of the previous image is not kept: its files changed", index + 1)
@@ -130,16 +173,14 @@ def kept_layers(
         if all(present[position] == digest for position, digest in digests.items())
     ]
     chosen = _chosen(tree, components, same, max_layers)
-    sizes = {
-        layer.diff_id: layer.descriptor.size for layer in foreign.image.record.layers if layer.descriptor
-    }
+    sizes = {layer.diff_id: layer.descriptor.size for layer in foreign.record.layers if layer.descriptor}
     log.log(
         NOTE,
         "%d of %d layers that other tools made stay as they are, %s of %s (--adopt no plans all anew)",
         len(chosen),
         len(foreign.layers),
         human_size(sum(sizes.get(candidate.diff_id, 0) for candidate in chosen)),
-        human_size(sum(sizes.get(foreign.image.record.layers[index].diff_id, 0) for index in foreign.layers)),
+        human_size(sum(sizes.get(foreign.record.layers[index].diff_id, 0) for index in foreign.layers)),
     )
     return tuple(
         KeptLayer(

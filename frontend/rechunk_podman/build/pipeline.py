@@ -268,8 +268,8 @@ def build(
     with opened(source) as files, _workers(options) as workers, gc_paused():
         prepared = prepare(files, source, options, workers, reuse or {}, on_scan)
         by_id = prepared.units
-        expected = record.expected_layers(prepared.plan, reuse or {})
-        kept = {layer.diff_id: layer.size for layer in prepared.kept}
+        kept = {} if source.foreign is None else source.foreign.tars(prepared.kept)
+        expected = record.expected_layers(prepared.plan, {*(reuse or {}), *kept})
         specs = [
             LayerSpec(
                 np.concatenate([by_id[ident].positions for ident in layer.components]),
@@ -281,7 +281,7 @@ def build(
             for layer, diff_id in zip(prepared.plan.layers, expected, strict=True)
         ]
         if on_plan is not None:
-            on_plan(prepared, sum(spec.size for spec in specs if spec.expected is None))
+            on_plan(prepared, sum(spec.size for spec in specs if spec.expected not in (reuse or {})))
         all_expected = all(spec.expected is not None for spec in specs)
         plain = "hashing" if all_expected else "writing layers"
         begin_phase(

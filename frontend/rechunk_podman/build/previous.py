@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rechunk_podman.errors import MissingImageError, RechunkError, ToolError
-from rechunk_podman.log import note
+from rechunk_podman.log import NOTE, note
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord, layer_compression
 from rechunk_podman.oci.read.image import HashingReader, decompressor
@@ -81,16 +81,21 @@ class Previous:
         return names.parse(self.reference.removeprefix(DOCKER)).repository
 
 
-def resolve(reference: str, registry: Registry = DEFAULT, state: State | None = None) -> Previous | None:
+def resolve(
+    reference: str, registry: Registry = DEFAULT, state: State | None = None, *, level: int = NOTE
+) -> Previous | None:
     """Return the previous image; log a warning and return None if it does not exist or is not usable.
 
     The result names an image in a registry by its digest, because its tag may move; a note names it, too.
+
+    Args:
+        level: of the note.
 
     Raises:
         RechunkError: as previous_documents().
     """
     record = previous_documents(reference, registry)
-    return None if record is None else found(reference, record, state)
+    return None if record is None else found(reference, record, state, level)
 
 
 def pushed_before(
@@ -135,18 +140,18 @@ def pushed_before(
     return None
 
 
-def found(reference: str, record: ImageRecord, state: State | None = None) -> Previous:
-    """Return the Previous of a reference and the image's documents; log a note that names it."""
+def found(reference: str, record: ImageRecord, state: State | None = None, level: int = NOTE) -> Previous:
+    """Return the Previous of a reference and the image's documents; log a note, at `level`, that names it."""
     kind = locate(reference)[0]
     if kind is LocationKind.DOCUMENT:
         return Previous(record, reference, kind)
     if kind is not LocationKind.REGISTRY or record.digest is None:
-        note(log, "previous image: %s%s", reference, f" ({record.digest})" if record.digest else "")
+        log.log(level, "previous image: %s%s", reference, f" ({record.digest})" if record.digest else "")
         return Previous(record, reference, kind)
     parsed = names.parse(reference.removeprefix(DOCKER))
     pinned = f"{DOCKER}{parsed.repository}@{record.digest}"
     if parsed.digest != record.digest:
-        note(log, "previous image: %s", pinned)
+        log.log(level, "previous image: %s", pinned)
     known = state is not None and state.knows(parsed.repository, record.digest)
     return Previous(record, pinned, kind, trusted=parsed.digest is not None or known)
 

@@ -18,20 +18,20 @@ from typing import Any
 from rechunk_podman.build import image_ledger, pipeline
 from rechunk_podman.build import previous as earlier
 from rechunk_podman.build.documents import plan_document
-from rechunk_podman.build.foreign import foreign_layers, opened_foreign
+from rechunk_podman.build.foreign import copyable, foreign_layers, opened_foreign
 from rechunk_podman.build.job import LOG, RESULT, Failure, Job, Result
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source
 from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
-from rechunk_podman.log import blobs_to, phases_to
+from rechunk_podman.log import NOTE, blobs_to, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.reference import STORAGE, LocationKind
-from rechunk_podman.oci.reuse import reusable
+from rechunk_podman.oci.reuse import Reuse, reusable
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.documents import WrittenImage
 from rechunk_podman.oci.write.output import Output, OutputKind
@@ -72,23 +72,28 @@ def run(job: Job) -> Built:
         source = Source(job.rootfs, job.config, layers=layers)
         if not job.options.fresh:
             foreign = None
-            if before is not None and _may_adopt(job, before):
-                foreign = stack.enter_context(opened_foreign(before, job.registry))
+            if before is not None and job.options.adopt:
+                copies = copyable(before, job.options, is_named=_names_blobs(job, before))
+                if _may_adopt(job, before, copies):
+                    foreign = stack.enter_context(opened_foreign(before, job.registry, copies))
             previous, base = _memories(before, job.config, is_missed=foreign is None)
             source = replace(source, previous=previous, base=base, foreign=None if base else foreign)
         return _run(job, source, before)
 
 
-def _may_adopt(job: Job, before: Previous) -> bool:
+def _names_blobs(job: Job, before: Previous) -> bool:
+    """Return True if the new image names blobs of the previous one again."""
+    is_layout = job.plan_only or Output.parse(job.output).kind is OutputKind.OCI
+    return job.reuse and before.has_blobs and is_layout
+
+
+def _may_adopt(job: Job, before: Previous, copies: Reuse) -> bool:
     """Return True if layers of the previous image may stay that another tool made."""
-    known = reusable(before.record, earlier.compressions(job.options))
-    return (
-        job.options.adopt
-        and job.reuse
-        and before.has_blobs
-        and (job.plan_only or Output.parse(job.output).kind is OutputKind.OCI)
-        and any(before.record.layers[index].diff_id in known for index in foreign_layers(before.record))
-    )
+    named: Reuse = {}
+    if _names_blobs(job, before):
+        named = reusable(before.record, earlier.compressions(job.options))
+    foreign = {before.record.layers[index].diff_id for index in foreign_layers(before.record)}
+    return bool(foreign & {*named, *copies})
 
 
 def _run(job: Job, source: Source, before: Previous | None) -> Built:
@@ -112,7 +117,7 @@ def _run(job: Job, source: Source, before: Previous | None) -> Built:
     if job.held:
         held = dict.fromkeys(job.held)
         image = pipeline.build(source, job.options, output, reuse=held, reuse_from=STORAGE, on_plan=planned)
-    elif before is not None and before.has_blobs and job.reuse and output.kind is OutputKind.OCI:
+    elif before is not None and _names_blobs(job, before):
         image = earlier.build(
             source,
             job.options,
@@ -237,7 +242,9 @@ def _previous(job: Job) -> Previous | None:
         registry = job.registry
         if registry.platform is None and job.config is not None:
             registry = replace(registry, platform=platform_name(ImageConfig.parse(job.config)) or None)
-        return earlier.resolve(job.previous, registry, state.load(job.state))
+        # `split` has named it already
+        level = logging.DEBUG if job.follow else NOTE
+        return earlier.resolve(job.previous, registry, state.load(job.state), level=level)
     record = image_record(job.previous, None, job.previous_config.encode())
     return Previous(record, job.previous, LocationKind.DOCUMENT)
 

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from rechunk_podman.errors import MissingImageError, RechunkError, ToolError, UsageError
-from rechunk_podman.history.cache import Cache, open_cache
 from rechunk_podman.history.document import MeasuredRelease, history_document
 from rechunk_podman.history.release import Contents, read_contents
-from rechunk_podman.history.summary import write_summary
+from rechunk_podman.history.summary import FORMAT, write_summary
 from rechunk_podman.images import open_layers
 from rechunk_podman.log import note
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.read.cache import Cache, open_cache
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.reference import DOCKER
 from rechunk_podman.registry.access import DEFAULT, Registry
@@ -25,6 +25,9 @@ from rechunk_podman.registry.documents import image_documents
 from rechunk_podman.registry.tags import date_of, expression_of, is_attached, list_tags, natural_key
 
 log = logging.getLogger("rechunk_podman")
+
+CACHE, CACHE_BYTES = f"layers-{FORMAT}", 4 << 30
+"""The name of the cache of summaries of layers, and the bytes that it may have."""
 
 LAST = 20
 """The number of releases that are read by default."""
@@ -82,7 +85,7 @@ def measure(
             hint="name more images, or tags with --pattern",
         )
     releases = []
-    with open_cache() as cache:
+    with open_cache(CACHE, CACHE_BYTES) as cache:
         for number, one in enumerate(found, 1):
             phase = f"{one.label} ({number} of {len(found)})"
             _read_layers(one, cache, registry, partial(progress, phase))
@@ -114,7 +117,7 @@ def measure_image(
         RechunkError: the image cannot be read.
     """
     record = image_documents(reference, registry)
-    with open_cache() as cache:
+    with open_cache(CACHE, CACHE_BYTES) as cache:
         _read_layers(_Found(reference, reference, 0, record), cache, registry, partial(progress, reference))
         return record, read_contents(reference, [cache.path(layer.diff_id) for layer in record.layers])
 

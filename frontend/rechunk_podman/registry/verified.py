@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.files import write_file
+from rechunk_podman.files import cache_folder, write_file
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import DiffId, Digest
 
@@ -25,14 +25,9 @@ Claim = tuple[Digest, DiffId]
 
 
 def cache_file() -> Path | None:
-    """Return the file below XDG_CACHE_HOME, else ~/.cache; None if there is no home directory."""
-    folder = os.environ.get("XDG_CACHE_HOME")
-    if not (folder and Path(folder).is_absolute()):
-        try:
-            folder = str(Path.home() / ".cache")
-        except RuntimeError:
-            return None
-    return Path(folder) / "rechunk-podman" / "verified-blobs"
+    """Return the file; None if there is no home directory."""
+    folder = cache_folder()
+    return None if folder is None else folder / "verified-blobs"
 
 
 def load(path: Path | None) -> dict[Claim, None]:

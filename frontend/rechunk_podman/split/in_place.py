@@ -18,7 +18,7 @@ from rechunk_podman.programs.leftovers import split_recorded
 from rechunk_podman.programs.process import CommandError, find, local_environment
 from rechunk_podman.programs.work import tool_environment, work_directory
 from rechunk_podman.split.chunker import run_chunker
-from rechunk_podman.split.inputs import with_files
+from rechunk_podman.split.inputs import with_files, with_previous_layers
 from rechunk_podman.split.phases import Meter
 from rechunk_podman.split.request import Progress, Task
 
@@ -40,7 +40,9 @@ def split_into_storage(task: Task, progress: Progress) -> Result:
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with with_files(task, replace(task.job, output=f"oci:{LAYOUT}"), work, meter) as job:
+        with with_files(
+            task, replace(with_previous_layers(task), output=f"oci:{LAYOUT}"), work, meter
+        ) as job:
             result = chunk(job, work, env, meter)
             try:
                 _import(task, work, env, meter)
@@ -68,7 +70,7 @@ def split_into_file(task: Task, output: str | None, progress: Progress) -> Resul
     env = tool_environment(local_environment(), task.workdir)
     with work_directory(task.workdir) as work:
         meter = Meter(progress)
-        with with_files(task, replace(task.job, output=output), work, meter) as job:
+        with with_files(task, replace(with_previous_layers(task), output=output), work, meter) as job:
             return chunk(job, work, env, meter)
 
 

@@ -8,13 +8,14 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from rechunk_podman.build.foreign import foreign_layers
 from rechunk_podman.build.job import Job
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.documents import ImageRecord, sha256_of
 from rechunk_podman.oci.platform import platform_name
 from rechunk_podman.oci.read.image import open_image
-from rechunk_podman.oci.reference import DOCKER, TRANSPORTS, LocationKind, Pinned, locate
+from rechunk_podman.oci.reference import DOCKER, STORAGE, TRANSPORTS, LocationKind, Pinned, locate
 from rechunk_podman.programs.podman import Image, mounted
 from rechunk_podman.registry.access import Registry
 from rechunk_podman.registry.blobs import fetch_layout
@@ -102,6 +103,22 @@ def with_files(task: Task, job: Job, work: str, meter: Meter) -> Iterator[Job]:
     else:
         layers = locate(task.image.id)[1]
         yield replace(job, rootfs=".", layers=_absolute(layers), platform=platform)
+
+
+def with_previous_layers(task: Task) -> Job:
+    """Return the job; let the chunker read the previous image if other tools made layers of it.
+
+    Only for a previous image on this machine. Its blobs are copied, and not named again.
+    """
+    before = task.previous
+    local = (LocationKind.IMAGE, LocationKind.STORAGE)
+    if before is None or before.kind not in local or not task.job.options.adopt:
+        return task.job
+    if not foreign_layers(before.record):
+        return task.job
+    name = locate(before.reference)[1]
+    place = f"{STORAGE}{name}" if before.kind is LocationKind.STORAGE else _absolute(name)
+    return replace(task.job, previous=place, previous_config=None, reuse=False)
 
 
 def _absolute(reference: str) -> str:

@@ -36,7 +36,7 @@ from rechunk_podman.registry import state
 from rechunk_podman.registry.access import private_credentials
 from rechunk_podman.registry.blobs import prepare_mounts
 from rechunk_podman.split.in_place import LAYOUT, chunk
-from rechunk_podman.split.inputs import with_files
+from rechunk_podman.split.inputs import with_files, with_previous_layers
 from rechunk_podman.split.phases import UPLOADING, Meter
 from rechunk_podman.split.request import (
     Copy,
@@ -277,7 +277,9 @@ def _require_small_update(task: Task, request: SplitRequest, record: ImageRecord
 def _with_previous(task: Task, request: SplitRequest) -> Job:
     """Return the job; let it reuse blobs of the previous image if that is in the target's registry."""
     previous = task.previous
-    if previous is None or not request.reuse or previous.repository is None:
+    if previous is None or previous.repository is None:
+        return with_previous_layers(task)
+    if not request.reuse:
         return task.job
     if host_of(previous.repository) != host_of(request.push[0].repository):
         log.warning("blobs of %s are not reused: it is in another registry", previous.reference)

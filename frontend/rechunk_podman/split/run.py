@@ -284,8 +284,11 @@ def _task(
         identity = identity.counting_on(request.previous, registry)
     labels = identity.operations(config, None if before is None else before.record.config.labels, today())
     held: tuple[DiffId, ...] = ()
-    if replaced is not None and request.options.compression.kind == "none":
-        held = tuple(map(DiffId, _parsed(replaced).diff_ids))
+    if request.into_storage and request.options.compression.kind == "none":
+        if replaced is not None:
+            held = tuple(map(DiffId, _parsed(replaced).diff_ids))
+        if before is not None and before.kind is LocationKind.STORAGE:
+            held = tuple(dict.fromkeys((*held, *(layer.diff_id for layer in before.record.layers))))
     tag = request.options.tag
     if request.output is None:
         tag = None

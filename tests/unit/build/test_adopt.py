@@ -15,15 +15,26 @@ import pytest
 
 from rechunk_podman.build import image_ledger
 from rechunk_podman.build.job import Job
+from rechunk_podman.build.known_layers import CACHE
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.run import run
 from rechunk_podman.explain.run import verify
 from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.spec import DiffId
+from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.compress import Compression
-from support.oci_material import Layout, directory, make_tar, member
+from support.oci_material import Layout, archive_of, directory, make_tar, member
 
 GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 OPTIONS = BuildOptions(compression=Compression.parse("gzip", 1), max_layers=24)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of what was read of layers, empty at first."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "rechunk-podman" / CACHE
 
 
 def layout(path: Path, *layers: list[Any]) -> Path:
@@ -52,7 +63,9 @@ def blobs(path: Path) -> list[str]:
     return [layer["digest"] for layer in manifest(path)["layers"]]
 
 
-def updated(new: Path, previous: Path, output: Path, options: BuildOptions = OPTIONS) -> Path:
+def updated(
+    new: Path, previous: Path, output: Path, options: BuildOptions = OPTIONS, *, checked: bool | None = None
+) -> Path:
     """Splits `new` into `output`, and adds the blobs that only the previous image has."""
     work = output.with_suffix(".work")
     work.mkdir()
@@ -64,6 +77,7 @@ def updated(new: Path, previous: Path, output: Path, options: BuildOptions = OPT
             config="{}",
             previous=f"oci:{previous}",
             output=f"oci:{output}",
+            verify=checked,
         )
     )
     work.rmdir()
@@ -110,6 +124,55 @@ def test_unchanged_layers_stay_and_the_rest_is_planned(tmp_path: Path, caplog: A
     ]
     again = updated(new, result, tmp_path / "again")
     assert blobs(again) == blobs(result), "nothing changed, and nothing may move"
+
+
+@pytest.mark.parametrize(
+    ("compression", "output"),
+    [("gzip", "oci"), ("gzip", "oci-archive"), ("none", "oci"), ("none", "docker-archive")],
+)
+def test_layers_of_an_archive_are_copied(tmp_path: Path, compression: str, output: str) -> None:
+    """The new image holds all blobs; a kept one is the old blob, or its tar if nothing is compressed."""
+    old = layout(tmp_path / "old", parts(1, 2), parts(3, 4), parts(5, 6))
+    archive = archive_of(old, tmp_path / "old.tar")
+    new = layout(tmp_path / "new", parts(1, 2, 3), parts(4, 5, 6, part4=1))
+    work, result = tmp_path / "work", f"{output}:{tmp_path / 'result'}"
+    work.mkdir()
+    run(
+        Job(
+            rootfs=str(work),
+            layers=f"oci:{new}",
+            options=replace(OPTIONS, compression=Compression.parse(compression, None)),
+            config="{}",
+            previous=f"oci-archive:{archive}",
+            output=result,
+        )
+    )
+    found = verify(f"oci:{new}", result)
+    assert found.same, found
+    validate(result, strict=False).check()
+    with open_image(result) as image:
+        layers = {layer.diff_id: layer.descriptor for layer in image.record.layers}
+    kept = [diff_id for diff_id in config(old).diff_ids if diff_id in layers]
+    assert kept == [config(old).diff_ids[0], config(old).diff_ids[2]]
+    if compression == "gzip":
+        descriptors = [layers[DiffId(diff_id)] for diff_id in kept]
+        assert [one.digest for one in descriptors if one] == [blobs(old)[0], blobs(old)[2]]
+
+
+@pytest.mark.parametrize("damage", ["no cache", "damaged cache"])
+def test_kept_layers_are_read_once(tmp_path: Path, cache: Path, damage: str) -> None:
+    """The second update reads none: it keeps a layer whose blob is damaged since. Without a cache it goes."""
+    old = layout(tmp_path / "old", parts(1, 2), parts(3, 4))
+    result = updated(layout(tmp_path / "new", parts(1, 2, 3, 4, part4=1)), old, tmp_path / "result")
+    (kept,) = set(blobs(old)) & set(blobs(result))
+    blob = result / "blobs" / kept.replace(":", "/")
+    assert len(list(cache.iterdir())) == 2
+    blob.write_bytes(bytes(blob.stat().st_size))
+    new = layout(tmp_path / "newer", parts(1, 2, 3, 4, part4=2))
+    assert kept in blobs(updated(new, result, tmp_path / "again", checked=False))
+    for file in cache.iterdir():
+        file.unlink() if damage == "no cache" else file.write_bytes(file.read_bytes()[:-3])
+    assert kept not in blobs(updated(new, result, tmp_path / "read", checked=False))
 
 
 def test_adopt_no_and_fresh_plan_all_anew(tmp_path: Path) -> None:

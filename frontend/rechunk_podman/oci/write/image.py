@@ -31,6 +31,18 @@ _COSTS = {"none": 1, "zstd": 5, "gzip": 17}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class KeptTar:
+    """A layer that stays as another tool made it.
+
+    size: bytes of its tar.
+    copy: writes its blob into a file, and returns the layer; None only if `reuse` of write_image() has it.
+    """
+
+    size: int
+    copy: Callable[[BlobFile], Layer] | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class LayerSpec:
     """A layer to be written.
 
@@ -38,15 +50,15 @@ class LayerSpec:
     size: approximate bytes; larger layers are written first.
     annotations: of its descriptor.
     expected: the diff_id that it will probably have; see `reuse` of write_image().
-    kept: bytes of the tar of a layer that another tool made, has the diff_id `expected` and is in `reuse`:
-        neither written nor hashed. None: the layer is made of its positions.
+    kept: a layer that another tool made, which has the diff_id `expected`; None: the layer is made of its
+        positions.
     """
 
     positions: Positions
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict)
     expected: DiffId | None = None
-    kept: int | None = None
+    kept: KeptTar | None = None
 
 
 def write_image(
@@ -94,11 +106,11 @@ def write_image(
                 size = layer.uncompressed_size
                 descriptor = known[layer.diff_id] or Layer.plain(layer.diff_id, size).descriptor
                 layer = Layer(layer.diff_id, descriptor, size)
-                # restore annotations that transports dropped from the previous image; existing ones win
-                annotations = {**annotations, **descriptor.annotations}
             else:
                 destination.complete(index, layer)
                 written.add(layer.descriptor.digest)
+            # restore annotations that transports dropped from the previous image; existing ones win
+            annotations = {**annotations, **layer.descriptor.annotations}
             layer = replace(layer, descriptor=replace(layer.descriptor, annotations=annotations))
             done[index] = layer
             log.debug(
@@ -155,7 +167,10 @@ def _write_layers(
     for index, spec in enumerate(layers):
         if spec.kept is not None and spec.expected is not None:
             order.remove(index)
-            yield index, Layer.plain(spec.expected, spec.kept)
+            if spec.expected in known or spec.kept.copy is None:
+                yield index, Layer.plain(spec.expected, spec.kept.size)
+            else:
+                yield index, spec.kept.copy(destination.blob_file(index, spec.kept.size))
     expected = {index for index in order if layers[index].expected in known}
     unexpected: list[int] = []
     for indices, hashed in ((order, expected), (unexpected, ())):

@@ -1,7 +1,7 @@
-"""The cache of the summaries of layers, below XDG_CACHE_HOME, by diff_id: each layer is read once.
+"""Caches of what was learned of layers, below XDG_CACHE_HOME: one file for each layer, by diff_id.
 
-A run that was interrupted finds there what it has read. The oldest summaries are removed where there are more
-than MOST_BYTES.
+A run that was interrupted finds there what it has read. If a cache has too many bytes, the files that were
+not used for the longest time are removed.
 """
 
 from __future__ import annotations
@@ -12,27 +12,25 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rechunk_podman.errors import RechunkError
-from rechunk_podman.files import output_error, partial_path, remove_partial
-from rechunk_podman.history.summary import FORMAT
+from rechunk_podman.files import cache_folder, output_error, partial_path, remove_partial
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.registry.verified import cache_file
 from rechunk_podman.temporary import private_directory
 
-MOST_BYTES = 4 << 30
+_NAMES = "[0-9a-f]" * 64
 
 
 class Cache:
-    """The summaries in one directory."""
+    """The files in one directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, diff_id: DiffId) -> Path:
-        """Return the path of the summary of a layer."""
-        return self.folder / f"{diff_id.rpartition(':')[2]}.zip"
+        """Return the path of the file about a layer."""
+        return self.folder / diff_id.rpartition(":")[2]
 
     def has(self, diff_id: DiffId) -> bool:
-        """Return True if the layer has been read; it then counts as used now."""
+        """Return True if there is a file about the layer; it then counts as used now."""
         try:
             os.utime(self.path(diff_id))
         except FileNotFoundError:
@@ -42,7 +40,7 @@ class Cache:
         return True
 
     def add(self, diff_id: DiffId, write: Callable[[Path], None]) -> None:
-        """Add the summary that `write` writes to a new file; if it fails, nothing is added.
+        """Add the file that `write` writes; if it fails, nothing is added.
 
         Raises:
             RechunkError: the file cannot be written, or as `write`.
@@ -58,16 +56,16 @@ class Cache:
         finally:
             part.unlink(missing_ok=True)
 
-    def trim(self) -> None:
-        """Remove the summaries that were not used for the longest time, until MOST_BYTES are left."""
+    def trim(self, most: int) -> None:
+        """Remove files, those first that were not used for the longest time, until `most` bytes are left."""
         files = []
-        for path in self.folder.glob("*.zip"):
+        for path in self.folder.glob(_NAMES):
             with suppress(OSError):
                 status = path.stat()
                 files.append((status.st_mtime, status.st_size, path))
         total = sum(size for _, size, _ in files)
         for _, size, path in sorted(files):
-            if total <= MOST_BYTES:
+            if total <= most:
                 return
             with suppress(OSError):
                 path.unlink()
@@ -75,18 +73,22 @@ class Cache:
 
 
 @contextmanager
-def open_cache() -> Iterator[Cache]:
-    """Open the cache of this user; without a home directory, one that ends with the context.
+def open_cache(name: str, most: int) -> Iterator[Cache]:
+    """Open a cache of this user; without a home directory, one that ends with the context.
+
+    Args:
+        name: of its directory.
+        most: the bytes that remain in it at the end.
 
     Raises:
         RechunkError: the directory cannot be made, or belongs to another user.
     """
-    known = cache_file()
+    known = cache_folder()
     if known is None:
         with private_directory() as held:
             yield Cache(Path(held.path))
         return
-    folder = known.parent / f"layers-{FORMAT}"
+    folder = known / name
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         owner = folder.stat().st_uid
@@ -100,4 +102,4 @@ def open_cache() -> Iterator[Cache]:
     try:
         yield cache
     finally:
-        cache.trim()
+        cache.trim(most)
