@@ -2,11 +2,12 @@
 
     python benchmarks/adopt.py [--max-layers 64] [--updates 10] [--write]
 
-The image is the Debian server of benchmarks/plain.py as released. Its security and stable updates follow, an
-equal number of packages at each update, in the order of their names. The other tool is a plain build (the
-layers of benchmarks/plain.py), or a splitter by packages, which is `build --no-ledger` at three quarters of
-the layers here. For both, the first update is split with that image as the previous one, and once more with
---adopt no; then the others follow. A last series began with rechunk-podman.
+The image is the Debian server of benchmarks/plain.py as released. Its security and stable updates follow, and
+those from backports, an equal number of packages at each update, in the order of their names. The other tool
+is a plain build (the layers of benchmarks/plain.py), or a splitter that gives the largest packages a layer
+each, in three quarters of the layers that rechunk-podman may have. For both, the first update is split with
+that image as the previous one, and once more with --adopt no; then the others follow. A last series began
+with rechunk-podman.
 
 Columns: MB that a client of the image before downloads, compressed, at the first update, at each of the ten
 after it on average, and at each of the last five; layers that the first update keeps; the share of the bytes
@@ -20,8 +21,10 @@ import argparse
 import gzip
 import json
 import shutil
+import stat
 import sys
 import tempfile
+from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -54,6 +57,39 @@ def layout(path: Path, layers: tuple[Path, ...]) -> Path:
         tar = layer.read_bytes()
         made.layer(tar, gzip.compress(tar, 1, mtime=0), GZIP)
     return made.finish()
+
+
+def by_package(root: Path, folder: Path, count: int) -> tuple[Path, ...]:
+    """Write the tars of a splitter by Debian's packages: the largest have a layer each."""
+    owners: dict[str, str] = {}
+    info = root / "var/lib/dpkg/info"
+    for listing in sorted(info.glob("*.list")):
+        package = listing.stem
+        own = [line.strip("/") for line in listing.read_text().splitlines()]
+        own += [str(path.relative_to(root)) for path in info.glob(f"{package}.*")]
+        for path in own:
+            top = path.partition("/")[0]
+            path = f"usr/{path}" if (root / top).is_symlink() else path
+            if (root / path).is_symlink() or (root / path).is_file():
+                owners.setdefault(path, package)
+    sizes: dict[str, int] = defaultdict(int)
+    groups: dict[str, set[str]] = defaultdict(set)
+    for path, package in owners.items():
+        sizes[package] += (root / path).lstat().st_size
+    alone = sorted(sizes, key=lambda package: -sizes[package])[: count - 2]
+    for path, status in plain.walk(root):
+        package = owners.get(path, "")
+        if package or not stat.S_ISDIR(status.st_mode):
+            name = package if package in alone or not package else "others"
+            groups[name].update(plain.with_parents(path))
+        else:
+            groups[""].add(path)
+    folder.mkdir()
+    tars = []
+    for number, paths in enumerate(groups.values()):
+        tars.append(folder / f"{number}.tar")
+        plain.pack_paths(root, tars[-1], sorted(paths))
+    return tuple(tars)
 
 
 def layers_of(path: Path) -> dict[str, int]:
@@ -137,11 +173,12 @@ def main() -> int:
         root = folder / "root"
         released = plain.image("debian", 0)
         unpack(released.whole, root)
-        fewer = replace(options, record=False, max_layers=given.max_layers * 3 // 4)
+        packages = by_package(root, folder / "tars", given.max_layers * 3 // 4)
         others = {
             "plain build": layout(folder / "plain", released.layers),
-            "by package": split(root, None, folder / "packages", fewer),
+            "by package": layout(folder / "packages", packages),
         }
+        shutil.rmtree(folder / "tars")
         series = [
             Series(tool, adopt, image, replace(options, adopt=adopt), layers_of(image))
             for tool, image in others.items()
@@ -150,7 +187,7 @@ def main() -> int:
         series.append(
             Series("none: rechunk-podman", None, split(root, None, folder / "ours", options), options)
         )
-        for step in debian.upgrades(root, given.updates + 1):
+        for step in debian.upgrades(root, given.updates + 1, backports=True):
             for number, one in enumerate(series):
                 one.update(root, folder / f"{number}-{step}")
             print(step, *(f"{one.downloads[-1] / 1e6:.1f}" for one in series), file=sys.stderr, flush=True)

@@ -77,14 +77,14 @@ def image(kind: str, number: int) -> Image:
         lower, upper = folder / "lower", folder / "upper"
         full(moment, upper)
         base(moment, lower)
-        _pack(lower, folder / "1-base.tar", (path for path, _ in _walk(lower)))
-        _pack(upper, folder / "2-packages.tar", _changes(lower, upper))
+        pack_paths(lower, folder / "1-base.tar", (path for path, _ in walk(lower)))
+        pack_paths(upper, folder / "2-packages.tar", _changes(lower, upper))
         for whiteout in [*upper.rglob(".wh.*")]:
             whiteout.unlink()
         _configure(upper, BUILT[number])
-        paths = sorted({parent for path in CONFIGURATION for parent in _with_parents(path)})
-        _pack(upper, folder / "3-configuration.tar", paths)
-        _pack(upper, folder / "whole.tar", (path for path, _ in _walk(upper)))
+        paths = sorted({parent for path in CONFIGURATION for parent in with_parents(path)})
+        pack_paths(upper, folder / "3-configuration.tar", paths)
+        pack_paths(upper, folder / "whole.tar", (path for path, _ in walk(upper)))
         call("rm", "-rf", lower, upper)
 
     folder = cached(f"plain-{kind}-{moment}", f"{VERSION}-{debian.VERSION}-{rpm.VERSION}", build)
@@ -123,20 +123,20 @@ _SOURCES: dict[str, tuple[Callable[[str, Path], None], Callable[[str, Path], Non
 def _changes(lower: Path, upper: Path) -> Iterator[str]:
     """Paths that differ in `upper`, with their directories; a whiteout, made here, for what is gone."""
     told: set[str] = set()
-    for path, status in _walk(upper):
+    for path, status in walk(upper):
         if not _same(lower / path, upper / path, status):
-            yield from (parent for parent in _with_parents(path) if parent not in told)
-            told.update(_with_parents(path))
-    for path, _ in _walk(lower):
+            yield from (parent for parent in with_parents(path) if parent not in told)
+            told.update(with_parents(path))
+    for path, _ in walk(lower):
         parent, _, name = path.rpartition("/")
         if not os.path.lexists(upper / path) and (upper / parent).is_dir():
             whiteout = f"{parent}/.wh.{name}".lstrip("/")
             (upper / whiteout).touch()
-            yield from (other for other in _with_parents(whiteout) if other not in told)
-            told.update(_with_parents(whiteout))
+            yield from (other for other in with_parents(whiteout) if other not in told)
+            told.update(with_parents(whiteout))
 
 
-def _walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
+def walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
     for folder, directories, files in os.walk(root):
         directories.sort()
         for name in sorted([*directories, *files]):
@@ -157,12 +157,12 @@ def _same(old: Path, new: Path, status: os.stat_result) -> bool:
     return not stat.S_ISREG(status.st_mode) or filecmp.cmp(old, new, shallow=False)
 
 
-def _with_parents(path: str) -> list[str]:
+def with_parents(path: str) -> list[str]:
     parts = path.split("/")
     return ["/".join(parts[: number + 1]) for number in range(len(parts))]
 
 
-def _pack(root: Path, archive: Path, paths: Iterable[str]) -> None:
+def pack_paths(root: Path, archive: Path, paths: Iterable[str]) -> None:
     """Pack these paths like images.cache.pack, without sparse files: storage cannot export them."""
     listing = archive.with_suffix(".list")
     listing.write_bytes(b"".join(os.fsencode(path) + b"\0" for path in paths))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timezone
 
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([kmgt]?)(i?)b?", re.IGNORECASE | re.ASCII)
 
@@ -30,3 +31,11 @@ def parse_size(text: str) -> int | None:
 def plural(count: int, what: str, many: str | None = None) -> str:
     """Return `1 file` or `2 files`."""
     return f"{count} {what if count == 1 else many or what + 's'}"
+
+
+def time_text(value: str) -> str:
+    """Return epoch seconds as date and time (UTC); any other text, and a year that has no date, unchanged."""
+    try:
+        return datetime.fromtimestamp(int(value), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
+    except (ValueError, OverflowError, OSError):
+        return value

@@ -84,10 +84,13 @@ def series() -> list[Path]:
     return [first, *(folder / f"{step}.tar" for step in range(1, RELEASES))]
 
 
-def upgrades(root: Path, steps: int) -> Iterator[int]:
+def upgrades(root: Path, steps: int, *, backports: bool = False) -> Iterator[int]:
     """Install the security and stable updates into a root filesystem, in `steps` parts; yield after each.
 
     Yields the number of the part, from 1.
+
+    Args:
+        backports: install newer versions from the suite for backports, too.
 
     Raises:
         MissingTool: chroot is not installed.
@@ -96,16 +99,19 @@ def upgrades(root: Path, steps: int) -> Iterator[int]:
     sources = root / "etc/apt/sources.list"
     resolver = root / "etc/resolv.conf"
     before = {path: path.read_bytes() if path.exists() else None for path in (sources, resolver)}
+    target = ("--target-release", f"{SUITE}-backports") if backports else ()
     for step in range(1, steps + 1):
         sources.write_text(
             f"deb {MIRROR} {SUITE} main\ndeb {MIRROR} {SUITE}-updates main\n"
             f"deb {SECURITY_MIRROR} {SUITE}-security main\n"
+            + (f"deb {MIRROR} {SUITE}-backports main\n" if backports else "")
         )
         shutil.copyfile("/etc/resolv.conf", resolver)
         _apt(root, "update")
-        listed = call("chroot", root, "apt-get", "--simulate", "--quiet", "dist-upgrade").splitlines()
+        simulate = ("apt-get", "--simulate", "--quiet", "dist-upgrade", *target)
+        listed = call("chroot", root, *simulate).splitlines()
         waiting = sorted(line.split()[1] for line in listed if line.startswith("Inst "))
-        _apt(root, "install", "--only-upgrade", *waiting[: -(-len(waiting) // (steps + 1 - step))])
+        _apt(root, "install", "--only-upgrade", *target, *waiting[: -(-len(waiting) // (steps + 1 - step))])
         _apt(root, "clean")
         shutil.rmtree(root / "var/lib/apt/lists")
         for path, content in before.items():

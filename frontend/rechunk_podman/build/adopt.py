@@ -42,6 +42,9 @@ log = logging.getLogger("rechunk_podman")
 LEAST_SHARE = 0.5
 """The least share of the bytes of a kept layer that no layer above it repeats."""
 
+PLACEHOLDER = "kept"
+"""The source of the ids of placeholders(); their names are the beginnings of diff_ids."""
+
 _KEEP_MTIME = "user.mtime"
 
 
@@ -105,12 +108,29 @@ class KeptLayer:
     """A layer that stays as it is.
 
     size: bytes of its tar.
-    components: those that no layer above has to hold.
+    components: those that no layer above has to hold; see placeholders().
     """
 
     diff_id: DiffId
     size: int
     components: tuple[ComponentId, ...]
+
+
+def placeholders(kept: Sequence[KeptLayer]) -> Iterator[Component]:
+    """Yield a component without files for each kept layer that has no other.
+
+    In a plan a component is in one layer, and no layer is empty. Another tool may have divided a component
+    among several layers: one of them has it in the plan, the others have a placeholder.
+    """
+    for layer in kept:
+        for ident in layer.components:
+            if ident.source == PLACEHOLDER:
+                yield Component(ident, layer.size, bytes.fromhex(ident.name))
+
+
+def _members(candidate: _Candidate) -> tuple[ComponentId, ...]:
+    named = tuple(sorted(component.id for component in candidate.members))
+    return named or (ComponentId(PLACEHOLDER, candidate.diff_id.partition(":")[2][:16]),)
 
 
 @dataclass(slots=True)
@@ -182,19 +202,14 @@ def kept_layers(
         human_size(sum(sizes.get(candidate.diff_id, 0) for candidate in chosen)),
         human_size(sum(sizes.get(foreign.record.layers[index].diff_id, 0) for index in foreign.layers)),
     )
-    return tuple(
-        KeptLayer(
-            candidate.diff_id, candidate.size, tuple(sorted(component.id for component in candidate.members))
-        )
-        for candidate in chosen
-    )
+    return tuple(KeptLayer(candidate.diff_id, candidate.size, _members(candidate)) for candidate in chosen)
 
 
 def _has_changed(diff_id: DiffId, previous: Ledger | None, unchanged: Container[ComponentId]) -> bool:
     """Return True if the Ledger says that a component of the layer has changed."""
     prefix = diff_id_prefix(diff_id)
     return previous is not None and any(
-        ident not in unchanged
+        ident.source != PLACEHOLDER and ident not in unchanged
         for layer in previous.layers
         if layer.prefix == prefix
         for ident in layer.components
@@ -281,7 +296,7 @@ def _chosen(
         worst = min(
             range(len(candidates)),
             key=lambda index: (
-                bool(candidates[index].members),
+                values[index][0] > 0,
                 values[index][0] >= LEAST_SHARE * values[index][1],
                 values[index][0],
                 -index,
@@ -291,7 +306,7 @@ def _chosen(
         others = [component for component in components if component.id not in names]
         fits = len(candidates) <= room_for_kept(others, max_layers)
         repeated = values[worst][0] < LEAST_SHARE * values[worst][1]
-        if candidates[worst].members and not repeated and fits:
+        if values[worst][0] > 0 and not repeated and fits:
             return candidates
         candidates = [candidate for index, candidate in enumerate(candidates) if index != worst]
     return []

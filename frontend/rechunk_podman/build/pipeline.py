@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
-from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
+from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers, placeholders
 from rechunk_podman.build.clean import without_leftovers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.build.sealed import refuse_sealed
@@ -219,7 +219,7 @@ def prepare(
             [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept], source.foreign.prefixes
         )
     layout = lay_out(
-        components,
+        (*components, *placeholders(kept)),
         source.previous,
         source.base,
         among,

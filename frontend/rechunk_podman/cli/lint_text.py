@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from datetime import datetime, timezone
 
 from rechunk_podman.cli.tables import shortened, size_of
 from rechunk_podman.lint.checks import Check, Result
 from rechunk_podman.lint.layers import ADDED, CONTENT_CHANGES, KEPT, MOVED, REMOVED, Change, LayerChange
 from rechunk_podman.lint.report import Report
-from rechunk_podman.units import human_size, plural
+from rechunk_podman.units import human_size, plural, time_text
 
 PATHS, CHANGES = 5, 12
 """The largest number of paths shown for a finding, and of changes shown for a layer."""
@@ -77,11 +76,3 @@ def change_text(what: str, old: str | None, new: str | None) -> str:
     """Return the old and the new value of an attribute, with mtimes as dates; None becomes `-`."""
     values = ("-" if value is None else value for value in (old, new))
     return " -> ".join(map(time_text, values) if what == "mtime" else values)
-
-
-def time_text(value: str) -> str:
-    """Return epoch seconds as date and time (UTC); any other text, and a year that has no date, unchanged."""
-    try:
-        return datetime.fromtimestamp(int(value), timezone.utc).strftime("%Y-%m-%d %H:%M:%S")
-    except (ValueError, OverflowError, OSError):
-        return value

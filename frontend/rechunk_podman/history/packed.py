@@ -1,7 +1,10 @@
-"""An estimate of the bytes that each entry takes in a compressed layer.
+"""An estimate of the bytes that each entry takes in a compressed layer of its own component.
 
-The tar is compressed twice, as a push does by default (zstd, level 3): as a whole, and with a block ended
-after each entry. The second gives the share of each entry, the first the sum of all shares.
+The tar is compressed twice, as a push does by default (zstd, level 3): in blocks of BLOCK bytes, and with a
+block ended after each entry. The first gives the bytes of each block, the second the shares of the entries in
+it. Translations of one program (`apt.mo` in the directories of all languages) lie apart in most layers and
+together in one of their component: such a file is also compressed after the one before it of the same name,
+and the smaller size is taken.
 """
 
 from __future__ import annotations
@@ -11,9 +14,16 @@ import zstandard
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.tar import Member
 
+BLOCK = 1 << 17
+"""The most bytes that zstd compresses as one block (RFC 8878, section 3.1.1.2.4)."""
+
 _LEVEL = 3
-_BLOCK = 512
+_HEADER = 512
 _TYPES = {Kind.FILE: b"0", Kind.DIRECTORY: b"5", Kind.SYMLINK: b"2"}
+_TRANSLATION = ".mo"
+_LARGEST_TRANSLATION = 1 << 20
+_MOST_TRANSLATIONS = 32 << 20
+"""Bytes of the translations that are kept in memory."""
 
 
 class PackedSizes:
@@ -22,26 +32,84 @@ class PackedSizes:
     def __init__(self) -> None:
         self._whole = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
         self._cut = zstandard.ZstdCompressor(level=_LEVEL).compressobj()
-        self._total = 0
-        self._entry = 0
-        self._sum = 0
+        self._sizes: list[float] = []
+        self._densities: list[float] = []
+        self._most: dict[int, int] = {}
+        # of the present block: its compressed bytes, the bytes that may follow, the bytes of each entry
+        self._block = 0
+        self._room = BLOCK
+        self._shares: dict[int, int] = {}
+        self._complete: list[tuple[int, dict[int, int]]] = []
+        # of the present entry
+        self._bytes = self._packed = 0
+        self._name = ""
+        self._content: bytearray | None = None
+        self._translations: dict[str, bytes] = {}
+        self._held = 0
+
+    def begin_entry(self, member: Member) -> None:
+        """Begin an entry with its header."""
+        self._name = member.path.rpartition("/")[2]
+        is_small = member.size <= _LARGEST_TRANSLATION
+        self._content = bytearray() if is_small and self._name.endswith(_TRANSLATION) else None
+        self._bytes = self._packed = 0
+        self.add(header(member))
 
     def add(self, data: bytes) -> None:
         """Add bytes of the present entry."""
-        self._total += len(self._whole.compress(data))
-        self._entry += len(self._cut.compress(data))
+        self._bytes += len(data)
+        self._packed += len(self._cut.compress(data))
+        if self._content is not None:
+            self._content += data
+        index = len(self._sizes)
+        rest = memoryview(data)
+        while rest:
+            part, rest = rest[: self._room], rest[self._room :]
+            self._block += len(self._whole.compress(part))
+            self._shares[index] = self._shares.get(index, 0) + len(part)
+            self._room -= len(part)
+            if not self._room:
+                self._end_block()
 
-    def end_entry(self) -> int:
-        """Return the bytes of the present entry, to be multiplied by scale()."""
-        self._entry += len(self._cut.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
-        size, self._entry = self._entry, 0
-        self._sum += size
-        return size
+    def end_entry(self) -> None:
+        """End the present entry."""
+        self._packed += len(self._cut.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        if self._content is not None:
+            self._add_translation(bytes(self._content))
+        self._sizes.append(0.0)
+        self._densities.append(self._packed / max(self._bytes, 1))
+        self._share_blocks()
 
-    def scale(self) -> float:
-        """Return the factor for all entries; call it once, after the last."""
-        self._total += len(self._whole.flush())
-        return self._total / self._sum if self._sum else 1.0
+    def finish(self) -> list[int]:
+        """Return the bytes of all entries; call it once, after the last."""
+        self._end_block()
+        self._share_blocks()
+        return [round(min(size, self._most.get(index, size))) for index, size in enumerate(self._sizes)]
+
+    def _add_translation(self, content: bytes) -> None:
+        before = self._translations.pop(self._name, None)
+        self._held += len(content) - len(before or b"")
+        if before is not None:
+            known = zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+            packed = zstandard.ZstdCompressor(level=_LEVEL, dict_data=known).compress(content)
+            self._most[len(self._sizes)] = len(packed)
+        self._translations[self._name] = content
+        while self._held > _MOST_TRANSLATIONS:
+            self._held -= len(self._translations.pop(next(iter(self._translations))))
+
+    def _end_block(self) -> None:
+        self._block += len(self._whole.flush(zstandard.COMPRESSOBJ_FLUSH_BLOCK))
+        self._complete.append((self._block, self._shares))
+        self._block, self._room, self._shares = 0, BLOCK, {}
+
+    def _share_blocks(self) -> None:
+        """Divide the complete blocks among their entries, which have all ended."""
+        for packed, shares in self._complete:
+            weights = {index: count * self._densities[index] for index, count in shares.items()}
+            total = sum(weights.values())
+            for index, weight in weights.items():
+                self._sizes[index] += packed * weight / total
+        self._complete.clear()
 
 
 def header(member: Member) -> bytes:
@@ -61,4 +129,4 @@ def header(member: Member) -> bytes:
     more = b"".join(
         b"%s=%s\n" % (key.encode("utf-8", "surrogateescape"), value) for key, value in member.xattrs
     )
-    return block.ljust(_BLOCK, b"\0") + more
+    return block.ljust(_HEADER, b"\0") + more

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, NamedTuple
 from rechunk_podman.components.sources import flatpak, images
 from rechunk_podman.components.sources.packages import LEAST_PROGRAM
 from rechunk_podman.errors import DatabaseError, ImageError, RootfsError
-from rechunk_podman.history.packed import PackedSizes, header
+from rechunk_podman.history.packed import PackedSizes
 from rechunk_podman.model import Kind
 from rechunk_podman.oci.read.header import CHUNK
 from rechunk_podman.oci.read.tar import Content, Member, members
@@ -29,7 +29,7 @@ from rechunk_podman.packages.locations import matching
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.temporary import private_directory
 
-FORMAT = 1
+FORMAT = 2
 """Number of the form of a summary, and of the rules for what is kept."""
 
 ALGORITHMS = ("md5", "sha1", "sha256")
@@ -39,7 +39,7 @@ _DAMAGE = (
     *(zipfile.BadZipFile, zlib.error, OSError, EOFError, struct.error),
     # a compression that zipfile does not know, an encrypted member
     *(NotImplementedError, RuntimeError),
-    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+    *(LookupError, TypeError, ValueError, AttributeError, OverflowError, StopIteration),
 )
 """The errors that reading a damaged summary raises."""
 
@@ -121,10 +121,11 @@ def write_summary(stream: BinaryIO, name: str, path: Path) -> None:
     ):
         writer = _Writer(archive, packed, Path(folder))
         for member, content in members(stream, name, lambda path: lines.append(_line([path]))):
-            packed.add(header(member))
+            packed.begin_entry(member)
             more = writer.add(member, content) if content is not None else {}
-            lines.append(_line([*member[0:1], *member[2:8], packed.end_entry(), more | _rare(member)]))
-        lines.append(_line({"scale": packed.scale()}))
+            packed.end_entry()
+            lines.append(_line([*member[0:1], *member[2:8], more | _rare(member)]))
+        lines.append(_line({"packed": packed.finish()}))
         with archive.open(_ENTRIES, "w", force_zip64=True) as file:
             for line in lines:
                 file.write(line.encode())
@@ -249,18 +250,18 @@ class Summary:
         """
         try:
             lines = self._archive.read(_ENTRIES).decode().splitlines()
-            scale = float(json.loads(lines[-1])["scale"])
+            packed = iter(json.loads(lines[-1])["packed"])
             for line in lines[:-1]:
                 values = json.loads(line)
                 if len(values) == 1:
                     on_global(values[0])
                 else:
-                    yield self._member(values, scale)
+                    yield self._member(values, next(packed))
         except _DAMAGE as error:
             raise ImageError(f"{self._archive.filename} is damaged", hint="remove it") from error
 
-    def _member(self, values: list[Any], scale: float) -> tuple[Member, FileSummary | None]:
-        path, kind, mode, uid, gid, size, mtime, packed, more = values
+    def _member(self, values: list[Any], packed: int) -> tuple[Member, FileSummary | None]:
+        path, kind, mode, uid, gid, size, mtime, more = values
         xattrs = tuple((key, bytes.fromhex(value)) for key, value in more.get("xattrs", ()))
         rdev = tuple(more["rdev"]) if "rdev" in more else None
         member = Member(
@@ -277,11 +278,10 @@ class Summary:
             xattrs,
             more.get("link"),
         )
-        share = round(packed * scale)
         if "digests" not in more:
-            self.others.append(share)
+            self.others.append(packed)
             return member, None
         joined = bytes.fromhex(more["digests"])
         digests = (joined[:16], joined[16:36], joined[36:])
         embedded = tuple(Embedded(*found) for found in more.get("embedded", ()))
-        return member, FileSummary(digests, share, more.get("kept"), embedded, self._archive)
+        return member, FileSummary(digests, packed, more.get("kept"), embedded, self._archive)

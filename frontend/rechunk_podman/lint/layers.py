@@ -21,7 +21,7 @@ from rechunk_podman.oci.read.decompress import PLAIN
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.tar import Member, members
 from rechunk_podman.oci.spec import DiffId
-from rechunk_podman.units import human_size, plural
+from rechunk_podman.units import human_size, plural, time_text
 
 KEPT, CONTENT, METADATA, REPACKED, REWRITTEN, RECOMPRESSED = (
     "kept",
@@ -268,7 +268,9 @@ def metadata_only(layers: Sequence[LayerChange]) -> list[tuple[int, str, str]]:
         changed: dict[str, list[str]] = {}
         for change in layer.changes:
             if change.what in METADATA_CHANGES and change.path not in content:
-                changed.setdefault(change.path, []).append(f"{change.what} {change.old} → {change.new}")
+                values = [str(value) for value in (change.old, change.new)]
+                old, new = map(time_text, values) if change.what == "mtime" else values
+                changed.setdefault(change.path, []).append(f"{change.what} {old} → {new}")
         found += [(layer.number, path, ", ".join(texts)) for path, texts in changed.items()]
     return found
 

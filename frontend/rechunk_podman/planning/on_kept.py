@@ -33,7 +33,8 @@ def plan_on_kept(
 
     Args:
         previous: the Ledger of the previous image; None if it has none.
-        kept: prefix of the diff_id and components, which are in no other layer, of each layer that stays.
+        kept: prefix of the diff_id and components, which are in no other layer, of each layer that stays; an
+            id that is not among the components stands for a layer that has none.
         foreign: prefixes of all layers of the previous image that another tool made. Those that are not kept
             are planned anew, as if everything in them had changed.
         max_layers: more than the number of kept layers, unless they hold all components.
@@ -46,7 +47,7 @@ def plan_on_kept(
     """
     by_id = {component.id: component for component in components}
     layers = tuple(
-        PlannedLayer(tuple(sorted(members)), _rate(by_id[ident] for ident in members), prefix)
+        PlannedLayer(tuple(sorted(members)), _rate(by_id[ident] for ident in members if ident in by_id), prefix)
         for prefix, members in kept
     )
     held = {ident for _, members in kept for ident in members}

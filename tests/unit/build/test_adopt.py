@@ -126,6 +126,25 @@ def test_unchanged_layers_stay_and_the_rest_is_planned(tmp_path: Path, caplog: A
     assert blobs(again) == blobs(result), "nothing changed, and nothing may move"
 
 
+def test_a_component_in_several_layers(tmp_path: Path) -> None:
+    """Its layers stay together; when one of its files changes, all of it is planned anew."""
+    files = [member("opt/tool/a", data=data("a")), member("opt/tool/b", data=data("b"))]
+    old = layout(tmp_path / "old", files[:1], files[1:], parts(1))
+    result = updated(layout(tmp_path / "new", files, parts(1, part1=1)), old, tmp_path / "result")
+    assert set(blobs(result)) & set(blobs(old)) == set(blobs(old)[:2])
+    changed = [*files[:1], member("opt/tool/b", data=data("c"))]
+    new = layout(tmp_path / "newer", files, parts(1, part1=2))
+    again = updated(new, result, tmp_path / "again")
+    require_same(new, again)
+    assert set(blobs(again)) & set(blobs(old)) == set(blobs(old)[:2])
+    last = layout(tmp_path / "last", changed, parts(1, part1=2))
+    end = updated(last, again, tmp_path / "end")
+    require_same(last, end)
+    assert not set(blobs(end)) & set(blobs(old))
+    sources = {ident.source for ident in image_ledger.find_ledger(config(end)).ledger.components}
+    assert sources == {"unclaimed", "filesystem"}
+
+
 @pytest.mark.parametrize(
     ("compression", "output"),
     [("gzip", "oci"), ("gzip", "oci-archive"), ("none", "oci"), ("none", "docker-archive")],

@@ -11,6 +11,7 @@ from rechunk_podman.units import human_size
 WIDTH, HEIGHT = 900, 320
 _LEFT, _RIGHT, _TOP, _BOTTOM = 130, 20, 15, 45
 _ROW = 26
+_MOST_LINES = 7
 
 
 def lines(title: str, dates: Sequence[str], series: Sequence[tuple[str, str, Sequence[int]]]) -> str:
@@ -21,9 +22,9 @@ def lines(title: str, dates: Sequence[str], series: Sequence[tuple[str, str, Seq
         series: (name, colour of the style sheet, bytes of each update).
     """
     values = [value for _, _, column in series for value in column if value > 0]
-    low = 10 ** math.floor(math.log10(min(values, default=1)))
-    high = 10 ** math.ceil(math.log10(max(values, default=10)) + 1e-9)
-    span = math.log10(high / low) or 1.0
+    steps = _steps(min(values, default=1), max(values, default=10))
+    low = steps[0]
+    span = math.log10(steps[-1] / low)
 
     def x(index: int) -> float:
         return _LEFT + (WIDTH - _LEFT - _RIGHT) * (index + 0.5) / max(len(dates), 1)
@@ -32,13 +33,11 @@ def lines(title: str, dates: Sequence[str], series: Sequence[tuple[str, str, Seq
         return _TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - math.log10(max(value, low) / low) / span)
 
     parts = []
-    step = low
-    while step <= high:
+    for step in steps:
         parts.append(
             f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{y(step):.1f}" y2="{y(step):.1f}"/>'
             f'<text x="{_LEFT - 8}" y="{y(step) + 5:.1f}" text-anchor="end">{_scale(step)}</text>'
         )
-        step *= 10
     for index in sorted({0, len(dates) - 1}):
         anchor = "start" if index == 0 else "end"
         parts.append(
@@ -86,8 +85,23 @@ def dots(title: str, dates: Sequence[str], rows: Sequence[tuple[str, Sequence[bo
     return _svg(title, height, parts)
 
 
+def _steps(least: float, most: float) -> list[float]:
+    """Return the lines of a logarithmic scale: powers of ten and, if there is room, 2 and 5 times these.
+
+    The first is at most `least`, the last at least `most`, and there are at least two.
+    """
+    powers = range(math.floor(math.log10(least)), math.ceil(math.log10(most)) + 1)
+    fine = [factor * 10.0**power for power in powers for factor in (1, 2, 5)]
+    below = [step for step in fine if step <= least][-1:] or fine[:1]
+    above = [step for step in fine if step >= most and step > below[0]][:1] or [below[0] * 10]
+    inner = [step for step in fine if below[0] < step < above[0]]
+    if len(inner) > _MOST_LINES:
+        inner = [step for step in inner if step in {10.0**power for power in powers}]
+    return [*below, *inner, *above]
+
+
 def _scale(step: float) -> str:
-    """Return a power of ten in bytes as text."""
+    """Return the bytes of a line of the scale as text."""
     return human_size(step).replace(".0", "")
 
 

@@ -30,6 +30,7 @@ class Box(NamedTuple):
     """A rectangle of a treemap, in percent of its width and height.
 
     heat: 0 (never changes) to 1 (in every update); None if it is unknown.
+    size: in words.
     """
 
     key: str
@@ -40,6 +41,7 @@ class Box(NamedTuple):
     width: float
     height: float
     heat: float | None = None
+    size: str = ""
 
 
 class Bar(NamedTuple):

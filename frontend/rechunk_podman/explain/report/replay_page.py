@@ -45,6 +45,16 @@ def _sections(number: int, group: Sequence[Replay]) -> list[Section]:
         )
         rows.append(Row((*cells, size_cell(replay.reextracted))))
         before = mean
+    every = [
+        Row(
+            (
+                Cell(update.name),
+                Cell(date, update.date),
+                *(size_cell(column[index]) for _, _, column in series),
+            )
+        )
+        for index, (update, date) in enumerate(zip(first.per_update, dates, strict=True))
+    ]
     return [
         Section(
             f"mean{number}",
@@ -73,6 +83,13 @@ def _sections(number: int, group: Sequence[Replay]) -> list[Section]:
                 ("unpacked by local storage", True),
             ),
             rows=rows,
+        ),
+        Section(
+            f"every{number}",
+            "The updates one by one",
+            columns=(("release", False), ("date", True), *((name, True) for name, _, _ in series)),
+            rows=every,
+            search=True,
         ),
     ]
 

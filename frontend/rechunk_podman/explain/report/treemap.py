@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.explain.report.page import Box
+from rechunk_podman.units import human_size
 
 _LEAST = 1e-4
 """The share of the whole area of the smallest rectangle."""
@@ -54,4 +55,5 @@ def treemap(layers: Mapping[int, Sequence[Leaf]]) -> tuple[list[Box], list[Box]]
 def _box(leaf: Leaf, place: Mapping[str, float]) -> Box:
     x, y, width, height = (round(place[name], 3) for name in ("x", "y", "dx", "dy"))
     heat = None if leaf.heat is None else round(leaf.heat, 3)
-    return Box(leaf.key, leaf.name, leaf.label, x, y, width, height, heat)
+    size = human_size(leaf.size) if leaf.key else ""
+    return Box(leaf.key, leaf.name, leaf.label, x, y, width, height, heat, size)

@@ -97,7 +97,9 @@ def _layer(entry: LayerUpdate) -> Row:
     names = [component.text for component in entry.of(CHANGED)]
     names += [f"{component.text} (new)" for component in entry.of(NEW)]
     names += [f"{name} (removed)" for name in entry.removed]
-    names += [f"something in {component.held.text}" for component in entry.of(UNKNOWN)]
+    unknown = [component.held.text for component in entry.of(UNKNOWN)]
+    if unknown:
+        names.append(f"something in {', '.join(unknown)}")
     if entry.status == RECOMPRESSED:
         names = ["nothing: compressed anew"]
     riders = [component.held.folded for component in entry.of(UNCHANGED)]
