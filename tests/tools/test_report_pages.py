@@ -135,11 +135,19 @@ def test_the_page_of_a_replay(pages: dict[str, Path], tmp_path: Path) -> None:
     script = """
       const names = document.querySelectorAll(".bars > span:nth-child(3n + 1)");
       return {lines: document.querySelectorAll("svg polyline").length,
-        rows: document.querySelectorAll("tbody tr").length, keys: [...names].map((x) => x.textContent)};
+        rows: document.querySelectorAll("#more0 tbody tr").length,
+        each: [...document.querySelectorAll("#every0 tbody tr:last-child td")].map((x) => x.textContent),
+        scales: [...document.querySelectorAll("svg text[text-anchor=end]")].map((x) => x.textContent),
+        keys: [...names].map((x) => x.textContent)};
     """
     found = in_browser(pages["simulate"], script, tmp_path)
     assert found["lines"] == 3
     assert found["rows"] == 2
+    assert found["each"] == ["202608.20.0", "2026-08-20", "453.5 MB", "372.6 MB", "345.0 MB"]
+    assert found["scales"] == [f"{step} MB" for step in (2, 5, 10, 20, 50, 100, 200, 500)] + [
+        "1 GB",
+        "2026-08-20",
+    ]
     assert found["keys"] == ["32 layers", "64 layers", "bound"]
 
 

@@ -3,8 +3,8 @@
 The tar is compressed twice, as a push does by default (zstd, level 3): in blocks of BLOCK bytes, and with a
 block ended after each entry. The first gives the bytes of each block, the second the shares of the entries in
 it. Translations of one program (`apt.mo` in the directories of all languages) lie apart in most layers and
-together in one of their component: such a file is also compressed after the one before it of the same name,
-and the smaller size is taken.
+together in one of their component: such a file is also compressed after those of the same name before it, and
+the smaller size is taken.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ _HEADER = 512
 _TYPES = {Kind.FILE: b"0", Kind.DIRECTORY: b"5", Kind.SYMLINK: b"2"}
 _TRANSLATION = ".mo"
 _LARGEST_TRANSLATION = 1 << 20
-_MOST_TRANSLATIONS = 32 << 20
-"""Bytes of the translations that are kept in memory."""
+_MOST_OF_ONE, _MOST_TRANSLATIONS = 512 << 10, 64 << 20
+"""Bytes of translations that are kept in memory: of one name, and in all."""
 
 
 class PackedSizes:
@@ -87,13 +87,14 @@ class PackedSizes:
         return [round(min(size, self._most.get(index, size))) for index, size in enumerate(self._sizes)]
 
     def _add_translation(self, content: bytes) -> None:
-        before = self._translations.pop(self._name, None)
-        self._held += len(content) - len(before or b"")
-        if before is not None:
+        before = self._translations.pop(self._name, b"")
+        if before:
             known = zstandard.ZstdCompressionDict(before, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
             packed = zstandard.ZstdCompressor(level=_LEVEL, dict_data=known).compress(content)
             self._most[len(self._sizes)] = len(packed)
-        self._translations[self._name] = content
+        last = (before + content)[-_MOST_OF_ONE:]
+        self._translations[self._name] = last
+        self._held += len(last) - len(before)
         while self._held > _MOST_TRANSLATIONS:
             self._held -= len(self._translations.pop(next(iter(self._translations))))
 
