@@ -26,6 +26,12 @@ log = logging.getLogger(__name__)
 CACHE, CACHE_BYTES = "foreign-layers-1", 256 << 20
 """The name of the cache, with the number of its format, and the bytes that it may have."""
 
+_DAMAGE = (
+    *(OSError, EOFError, zstandard.ZstdError, StopIteration),
+    *(LookupError, TypeError, ValueError, AttributeError, OverflowError),
+)
+"""The errors that reading a damaged file raises."""
+
 
 def remember_layer(cache: Cache, diff_id: Any, layer: TreeDigest) -> None:
     """Add a layer to the cache; a file that cannot be written is no error."""
@@ -55,7 +61,7 @@ def known_layer(cache: Cache, diff_id: Any, name: str) -> TreeDigest | None:
             zstandard.ZstdDecompressor().stream_reader(file) as stream,
         ):
             return _parse(map(json.loads, io.TextIOWrapper(io.BufferedReader(stream), "ascii")), name)
-    except (OSError, EOFError, ValueError, TypeError, KeyError, StopIteration, zstandard.ZstdError) as error:
+    except _DAMAGE as error:
         log.debug("what is known of %s is damaged: %s", diff_id, error)
         return None
 

@@ -47,7 +47,9 @@ def plan_on_kept(
     """
     by_id = {component.id: component for component in components}
     layers = tuple(
-        PlannedLayer(tuple(sorted(members)), _rate(by_id[ident] for ident in members if ident in by_id), prefix)
+        PlannedLayer(
+            tuple(sorted(members)), _rate(by_id[ident] for ident in members if ident in by_id), prefix
+        )
         for prefix, members in kept
     )
     held = {ident for _, members in kept for ident in members}
