@@ -1,15 +1,14 @@
 """Adoption: layers of the previous image that another tool made stay as they are, byte for byte.
 
 A layer may stay if each of its entries is in the new tree with the same content and metadata. The layers
-above hold all other components, and hold them whole: the files of such a component that are in a kept layer,
-too, are there twice, with the same content.
+above hold all other components, without those of their files that are in kept layers.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Container, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import numpy as np
@@ -29,7 +28,7 @@ from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.copied import copy_layer
 from rechunk_podman.oci.write.image import KeptTar
-from rechunk_podman.planning.ledger import Ledger, diff_id_prefix
+from rechunk_podman.planning.ledger import diff_id_prefix
 from rechunk_podman.planning.on_kept import room_for_kept
 from rechunk_podman.rootfs.acl import add_inherited
 from rechunk_podman.rootfs.root import Root
@@ -40,10 +39,10 @@ from rechunk_podman.workers import Workers
 log = logging.getLogger("rechunk_podman")
 
 LEAST_SHARE = 0.5
-"""The least share of the bytes of a kept layer that no layer above it repeats."""
+"""The least share of the bytes of a kept layer that no other layer repeats."""
 
 PLACEHOLDER = "kept"
-"""The source of the ids of placeholders(); their names are the beginnings of diff_ids."""
+"""The source of the ids of placeholders, see _above(); their names are the beginnings of diff_ids."""
 
 _KEEP_MTIME = "user.mtime"
 
@@ -108,7 +107,7 @@ class KeptLayer:
     """A layer that stays as it is.
 
     size: bytes of its tar.
-    components: those that no layer above has to hold; see placeholders().
+    components: those that no layer above has to hold; else the id of a placeholder, see _above().
     """
 
     diff_id: DiffId
@@ -116,16 +115,47 @@ class KeptLayer:
     components: tuple[ComponentId, ...]
 
 
-def placeholders(kept: Sequence[KeptLayer]) -> Iterator[Component]:
-    """Yield a component without files for each kept layer that has no other.
+def _above(
+    tree: Tree, components: Sequence[Component], kept: Sequence[KeptLayer], candidates: Sequence[_Candidate]
+) -> tuple[Component, ...]:
+    """Return the components without the files that kept layers have instead, and placeholders.
 
     In a plan a component is in one layer, and no layer is empty. Another tool may have divided a component
-    among several layers: one of them has it in the plan, the others have a placeholder.
+    among several layers: one layer has it in the plan, and a kept one that has no other a placeholder, which
+    has no files.
     """
-    for layer in kept:
-        for ident in layer.components:
-            if ident.source == PLACEHOLDER:
-                yield Component(ident, layer.size, bytes.fromhex(ident.name))
+    covered = np.zeros(len(tree), np.bool_)
+    for candidate in candidates:
+        covered[candidate.positions] = True
+    sizes = _sizes(tree)
+    held = {ident for layer in kept for ident in layer.components}
+    found = []
+    for component in components:
+        own = component.positions
+        if component.id not in held and _is_movable(component) and covered[own].any():
+            rest = own[~covered[own]]
+            share = float(sizes[rest].sum()) / max(float(sizes[own].sum()), 1.0)
+            component = replace(component, positions=rest, size=round(component.size * share), parts=())
+        found.append(component)
+    found += [
+        Component(ident, layer.size, bytes.fromhex(ident.name))
+        for layer in kept
+        for ident in layer.components
+        if ident.source == PLACEHOLDER
+    ]
+    return tuple(found)
+
+
+def _is_movable(component: Component) -> bool:
+    return component.placement is Placement.SHARED and component.id != ROOT_ID
+
+
+def _sizes(tree: Tree) -> npt.NDArray[np.int64]:
+    """Return the bytes of the tar entry of each position."""
+    sizes: npt.NDArray[np.int64] = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0) + 512
+    sizes[list(tree.leader)] = 512
+    sizes[tree.column("kind") == Kind.DIRECTORY] = 0  # every layer repeats those that it needs
+    return sizes
 
 
 def _members(candidate: _Candidate) -> tuple[ComponentId, ...]:
@@ -149,29 +179,27 @@ def kept_layers(
     assignment: Assignment,
     foreign: Foreign,
     reusable: Container[DiffId],
-    previous: Ledger | None,
     *,
     max_layers: int,
     workers: Workers,
-) -> tuple[KeptLayer, ...]:
+) -> tuple[tuple[KeptLayer, ...], tuple[Component, ...]]:
     """Read the layers of another tool in the previous image; return those that stay, bottom first.
+
+    Return also the components to plan with: without the files that the layers above need not hold.
 
     Args:
         reusable: diff_ids of the layers that the destination of the new image has.
-        previous: the Ledger of the previous image. A layer that it says has changed is not read.
 
     Raises:
         RootfsError: a file changed or cannot be read. ToolError: the registry did not answer.
     """
     begin_phase("reading the previous image")
     components = assignment.components
-    unchanged = {component.id for component in components if previous and not previous.changed(component)}
     found: list[_Candidate] = []
     contents: list[dict[int, bytes]] = []
     for index in foreign.layers:
         record = foreign.record.layers[index]
-        usable = record.diff_id in reusable or record.diff_id in foreign.copies
-        if not usable or _has_changed(record.diff_id, previous, unchanged):
+        if record.diff_id not in reusable and record.diff_id not in foreign.copies:
             continue
         try:
             layer = foreign.layer(index)
@@ -202,18 +230,8 @@ def kept_layers(
         human_size(sum(sizes.get(candidate.diff_id, 0) for candidate in chosen)),
         human_size(sum(sizes.get(foreign.record.layers[index].diff_id, 0) for index in foreign.layers)),
     )
-    return tuple(KeptLayer(candidate.diff_id, candidate.size, _members(candidate)) for candidate in chosen)
-
-
-def _has_changed(diff_id: DiffId, previous: Ledger | None, unchanged: Container[ComponentId]) -> bool:
-    """Return True if the Ledger says that a component of the layer has changed."""
-    prefix = diff_id_prefix(diff_id)
-    return previous is not None and any(
-        ident.source != PLACEHOLDER and ident not in unchanged
-        for layer in previous.layers
-        if layer.prefix == prefix
-        for ident in layer.components
-    )
+    kept = tuple(KeptLayer(candidate.diff_id, candidate.size, _members(candidate)) for candidate in chosen)
+    return kept, _above(tree, components, kept, chosen)
 
 
 def _matching(
@@ -269,28 +287,23 @@ def _chosen(
     """Return the candidates that stay, each with its components.
 
     A component that all kept layers together hold whole belongs to that with most of its bytes. A layer of
-    which the layers above would repeat too much goes, and the smallest go where there are too many.
+    which other layers repeat too much goes, and the smallest go where there are too many.
     """
-    sizes = np.where(tree.column("kind") == Kind.FILE, tree.column("size"), 0) + 512
-    sizes[list(tree.leader)] = 512
-    sizes[tree.column("kind") == Kind.DIRECTORY] = 0  # every layer repeats those that it needs
-    movable = [
-        component
-        for component in components
-        if component.placement is Placement.SHARED and component.id != ROOT_ID
-    ]
+    sizes = _sizes(tree)
+    movable = [component for component in components if _is_movable(component)]
+    useful = np.zeros(len(tree), np.bool_)
+    for component in movable:
+        useful[component.positions] = True
     while candidates:
-        covered = np.zeros(len(tree), np.bool_)
-        for candidate in candidates:
-            covered[candidate.positions] = True
-        held = [component for component in movable if covered[component.positions].all()]
-        whole = np.zeros(len(tree), np.bool_)
-        for component in held:
-            whole[component.positions] = True
+        last = np.full(len(tree), -1, np.int64)
+        for index, candidate in enumerate(candidates):
+            last[candidate.positions] = index
+        held = [component for component in movable if (last[component.positions] >= 0).all()]
         values = []
-        for candidate in candidates:
-            own = sizes[candidate.positions]
-            values.append((float(own[whole[candidate.positions]].sum()), float(own.sum())))
+        for index, candidate in enumerate(candidates):
+            own = candidate.positions
+            needed = own[(last[own] == index) & useful[own]]
+            values.append((float(sizes[needed].sum()), float(sizes[own].sum())))
         for candidate, members in zip(candidates, _owned(tree, sizes, held, candidates), strict=True):
             candidate.members = members
         worst = min(

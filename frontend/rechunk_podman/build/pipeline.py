@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
-from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers, placeholders
+from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
 from rechunk_podman.build.clean import without_leftovers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.build.sealed import refuse_sealed
@@ -205,13 +205,12 @@ def prepare(
     kept: tuple[KeptLayer, ...] = ()
     among = None
     if source.base is None and source.foreign is not None and has_room(components, source.previous):
-        kept = kept_layers(
+        kept, components = kept_layers(
             root,
             tree,
             assignment,
             source.foreign,
             reuse,
-            source.previous,
             max_layers=options.max_layers,
             workers=workers,
         )
@@ -219,7 +218,7 @@ def prepare(
             [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept], source.foreign.prefixes
         )
     layout = lay_out(
-        (*components, *placeholders(kept)),
+        components,
         source.previous,
         source.base,
         among,

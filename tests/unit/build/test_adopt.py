@@ -20,6 +20,7 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.run import run
 from rechunk_podman.explain.run import verify
 from rechunk_podman.oci.config import ImageConfig
+from rechunk_podman.oci.read.flatten import read_layer
 from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.validate.image import validate
@@ -89,6 +90,13 @@ def updated(
     return output
 
 
+def paths_of(path: Path) -> list[str]:
+    """Return the files in all layers, the lowest layer first."""
+    with open_image(path) as image:
+        layers = [read_layer(image, index) for index in range(len(image.record.layers))]
+    return [path for layer in layers for path in layer.sha256]
+
+
 def require_same(one: Path, two: Path) -> None:
     found = verify(f"oci:{one}", f"oci:{two}")
     assert found.same, found
@@ -127,7 +135,7 @@ def test_unchanged_layers_stay_and_the_rest_is_planned(tmp_path: Path, caplog: A
 
 
 def test_a_component_in_several_layers(tmp_path: Path) -> None:
-    """Its layers stay together; when one of its files changes, all of it is planned anew."""
+    """Its layers stay, each as long as it is right: the files of the others are planned anew."""
     files = [member("opt/tool/a", data=data("a")), member("opt/tool/b", data=data("b"))]
     old = layout(tmp_path / "old", files[:1], files[1:], parts(1))
     result = updated(layout(tmp_path / "new", files, parts(1, part1=1)), old, tmp_path / "result")
@@ -140,9 +148,15 @@ def test_a_component_in_several_layers(tmp_path: Path) -> None:
     last = layout(tmp_path / "last", changed, parts(1, part1=2))
     end = updated(last, again, tmp_path / "end")
     require_same(last, end)
-    assert not set(blobs(end)) & set(blobs(old))
-    sources = {ident.source for ident in image_ledger.find_ledger(config(end)).ledger.components}
-    assert sources == {"unclaimed", "filesystem"}
+    assert set(blobs(end)) & set(blobs(old)) == {blobs(old)[0]}
+    assert sorted(paths_of(end)) == ["opt/part1/data", "opt/tool/a", "opt/tool/b"]
+    assert blobs(updated(last, end, tmp_path / "same")) == blobs(end)
+    gone = layout(tmp_path / "gone", changed[1:], parts(1, part1=2))
+    none = updated(gone, end, tmp_path / "none")
+    require_same(gone, none)
+    assert not set(blobs(none)) & set(blobs(old))
+    sources = {ident.source for ident in image_ledger.find_ledger(config(none)).ledger.components}
+    assert "kept" not in sources
 
 
 @pytest.mark.parametrize(
