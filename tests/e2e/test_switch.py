@@ -146,7 +146,7 @@ def test_ten_more_updates(storage: tools.Storage, registry: tools.Registry, tmp_
     ours = split_into(tmp_path / "ours0", old, None)
     had, shares, new_bytes, own_bytes = blobs(ours), [], [], []
     for step in range(1, 12):
-        for number in (0, 1, 2, chance.randrange(PARTS)):
+        for number in (0, 1, 2, chance.choice((3, 4, 5))):
             seeds[number] = step
         files = [one for number, seed in seeds.items() for one in part(number, seed)]
         new = plain(tmp_path / f"new{step}", files)
@@ -162,7 +162,7 @@ def test_ten_more_updates(storage: tools.Storage, registry: tools.Registry, tmp_
     storage.rechunk("verify", f"oci:{new}", f"docker://{repository}:11", "--tls-verify=false")
     assert shares == sorted(shares, reverse=True)
     assert shares[-1] < shares[0] < PARTS
-    assert new_bytes[0] < 0.8 * own_bytes[0]
+    assert new_bytes[0] < 0.5 * sum(size for _, size, _ in images[0].values())
     assert sum(new_bytes[-5:]) <= 1.1 * sum(own_bytes[-5:])
 
 
