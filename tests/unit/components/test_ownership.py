@@ -105,6 +105,13 @@ def test_a_replaced_file_changes_with_the_image(top):
     assert after.paths["rpm/a"] == ["usr/lib/kept"]
 
 
+def test_a_replaced_file_of_the_same_time_shows_by_its_size(top):
+    make(top, {"usr/lib/kept": "kept", "etc/config": "packaged"}, mtime=BUILT)
+    rpms(top, a=["/usr/lib/kept", "/etc/config"])
+    make(top, {"etc/config": "edited by a tool that keeps times"}, mtime=BUILT)
+    assert assigned(top).owner["etc/config"] == "unclaimed/etc"
+
+
 def test_a_file_that_was_touched_alone_stays(top):
     make(top, {"usr/lib/kept": "kept"}, mtime=BUILT)
     rpms(top, a=["/usr/lib/kept"])
