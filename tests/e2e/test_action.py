@@ -14,6 +14,7 @@ from rechunk_podman.oci.validate.image import validate
 from support import tools, workflow
 from support.bootable import bootable_image
 from support.needs import require
+from support.rules import check_rules, write_rules
 
 CHANGELOG = "# <pretty>\n\nFrom <previous> to <version>:\n\n<pkgupd>\n\n<commits>\n"
 
@@ -100,11 +101,12 @@ def test_twice(
 ) -> None:
     """The line `uses:` changes and nothing else: ref, version, changelog and manifest are where they were."""
     storage = machine.storage
+    (machine.workspace / "meta.yml").write_text("max_layers: 20\nmeta: {perl: {files: [/usr/share/perl*]}}\n")
     revisions = commits(tmp_path / "source", "First", "Second: `id` $HOME")
     published = f"{machine.registry.address}/acme/system:stable"
     common = {
         "prev_ref": published,
-        "max_layers": "20",
+        "meta": "meta.yml",
         "labels": "org.opencontainers.image.title=System\n\nvariant=<pretty>\n",
         "description": 'A system; with $HOME, `id` and "quotes"',
         "version": "4.<date>",
@@ -158,15 +160,19 @@ def test_twice(
 
 
 def test_what_makes_no_sense_warns_and_what_is_missing_fails(machine: Machine, oddities_image: str) -> None:
+    """A map and groups that lie in the workspace are read."""
     ref = "localhost/other:1"
     machine.storage.run("podman", "tag", oddities_image, ref)
     absent = f"{machine.registry.address}/acme/absent"
     try:
         with pytest.raises(AssertionError, match="no tag of"):
             machine.run(ref=ref, prev_ref=absent, prev_ref_fail="1")
+        write_rules(machine.workspace, "/xattrs", "/names")
+        rules = {"map": "rechunk-map.tsv", "meta": "rechunk-groups.yml"}
         outputs, said = machine.run(
-            ref=ref, prev_ref=absent, keep_ref="1", meta="kde", skip_compression="1", clear_plan="1"
+            ref=ref, prev_ref=absent, keep_ref="1", skip_compression="1", clear_plan="1", **rules
         )
+        check_rules(json.loads(machine.storage.rechunk("inspect", outputs["ref"], "--json").out))
         assert "skip_compression" in said
         assert "`rechunk`" not in said
         assert machine.storage.run("podman", "image", "exists", ref, check=False).code == 0

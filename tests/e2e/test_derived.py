@@ -21,6 +21,7 @@ from support import chunker, linters, packages, tools, workflow
 from support.ground import COSIGN, ONE_CGROUP, PASSWORD, USER, Ground, contexts, derived, new_ground
 from support.needs import require
 from support.pushing import small_tar
+from support.rules import check_rules, write_rules
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +196,14 @@ def test_justfile(ground: Ground, bases: tuple[str, str], tmp_path: Path) -> Non
     folder = derived(
         tmp_path / "local", "just", image="tool", kind="app", base=bases[0], layers="12", tag="dev"
     )
+    write_rules(folder, "/etc/os-release", "/opt/hello")
     just = (linters.program("just"), f"rechunk={sys.executable} -m rechunk_podman")
     recipes = ("build", "lint", "chunk", "verify", "inspect")
     done = tools.run(*just, *recipes, env=ground.machine, cwd=folder)
     assert "nothing found" in done.out or "warning" in done.out
     name = "localhost/tool:dev"
     assert len(ground.storage.inspect(name)["RootFS"]["Layers"]) <= 12  # type: ignore[index]
+    check_rules(json.loads(ground.storage.rechunk("inspect", name, "--json").out))
     with ground.storage.mounted(name) as root:
         assert (root / "opt/hello/message").read_text() == "hello\n"
     before = ground.storage.inspect(name)["RootFS"]
@@ -230,6 +233,7 @@ def test_containerfile_twice(
         registry=ground.registry.address,
         layers="40",
     )
+    write_rules(folder, "/etc/os-release", "/opt/hello")
     environment = {**ground.machine, "CHUNKER": chunker_image, "PUSH": "1"}
     auth = ground.home / "auth.json"
     login = ("podman", "login", "--authfile", auth, "--username", USER, "--password", PASSWORD)
@@ -251,6 +255,7 @@ def test_containerfile_twice(
         assert config["rootfs"]["diff_ids"] == root["Layers"]  # type: ignore[index]
         with ground.storage.mounted("localhost/acme/trick:latest") as mounted:
             assert (mounted / "opt/hello/message").read_text() == "hello\n"
+    check_rules(ground.inspect("acme/trick:latest"))
     old, new = map(layers_of, manifests)
     assert len(old.keys() & new.keys()) > len(new) / 2
 

@@ -62,6 +62,12 @@ class Ground:
         lines = self.registry.log.read_text().splitlines()[since:]
         return sum('"PUT /v2/' in line and "/blobs/uploads/" in line for line in lines)
 
+    def inspect(self, reference: str) -> Any:
+        """The document of `inspect --json`, of an image in the registry."""
+        access = ("--tls-verify=false", f"--creds={USER}:{PASSWORD}")
+        name = f"docker://{self.registry.address}/{reference}"
+        return json.loads(self.storage.rechunk("inspect", name, *access, "--json").out)
+
     def log_lines(self) -> int:
         return len(self.registry.log.read_text().splitlines())
 
