@@ -217,7 +217,7 @@ def file_system(folder: Path, size: str) -> Iterator[Path]:
     place.mkdir()
     call("truncate", "--size", size, image)
     call("mkfs.ext4", "-q", "-O", "^has_journal", "-E", "lazy_itable_init=0", "-m", "0", image)
-    call("mount", "-o", "loop,noatime", image, place)
+    call("mount", "-o", "loop,noatime,discard", image, place)
     try:
         yield place
     finally:
