@@ -95,6 +95,7 @@ def test_components(run: Callable[[str], tools.Done], storage: tools.Storage, tm
     )
     tools.run("tar", "-C", tmp_path / "root", "-cf", tmp_path / "root.tar", ".")
     storage.import_tar(tmp_path / "root.tar", "localhost/desktop")
+    storage.copy("containers-storage:localhost/desktop:latest", f"oci-archive:{tmp_path}/desktop.tar")
     assert "/usr/bin/topgrade" in run("components.md").out
 
 
