@@ -24,6 +24,13 @@ from support.oci_material import Layout
 from support.pushing import PARTS, Uploads, digest_of, document, push, same_files
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tools.Registry]:
+    """A registry of this module: it counts blobs, and other modules push the same."""
+    with tools.loopback_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
 def test_first_push_update_and_nothing_new(
     storage: tools.Storage,
     registry: tools.Registry,

@@ -17,6 +17,13 @@ from support.pushing import Uploads, digest_of, document, push, same_files
 PLATFORMS = ("amd64", "arm64")
 
 
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tools.Registry]:
+    """A registry of this module: it counts blobs, and other modules push the same."""
+    with tools.loopback_registry(tmp_path_factory.mktemp("registry")) as found:
+        yield found
+
+
 def platform_image(storage: tools.Storage, folder: Path, arch: str, text: str) -> str:
     """An image of a few files for a platform, one of them with that text; its name."""
     root = folder / f"root-{arch}"

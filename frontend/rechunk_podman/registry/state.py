@@ -55,6 +55,12 @@ def parse(data: bytes, name: str) -> State:
         raise UsageError(f"{name} is no state file", context=[str(error)], hint=_HINT) from error
 
 
+def refuse_stream(path: str) -> None:
+    """Raise UsageError if a pipe or device is at the path of a state file."""
+    if is_stream(path):
+        raise UsageError(f"{path} is no file", hint="name a file with --state: it is read, and replaced")
+
+
 def load(path: str | None) -> State:
     """Return the state in a file; an empty one if there is no file yet, or none was named.
 
@@ -63,8 +69,7 @@ def load(path: str | None) -> State:
     """
     if path is None:
         return State()
-    if is_stream(path):
-        raise UsageError(f"{path} is no file", hint="name a file with --state: it is read, and replaced")
+    refuse_stream(path)
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)

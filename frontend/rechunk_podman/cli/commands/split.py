@@ -33,6 +33,7 @@ from rechunk_podman.cli.pushed import finish_push, require_writable_files
 from rechunk_podman.errors import UsageError
 from rechunk_podman.files import refuse_device, require_distinct
 from rechunk_podman.oci.write.output import named_output
+from rechunk_podman.registry.state import refuse_stream
 
 
 @command
@@ -96,6 +97,8 @@ def split(
     if engine not in list(Engine):
         raise UsageError(f"no such engine: {engine}", hint="one of: " + ", ".join(Engine))
     require_writable_files(digestfile=digestfile, state=image.state if targets else None)
+    if image.state is not None:
+        refuse_stream(image.state)
     options = image.build_options(pushed=bool(targets))
     output, tag = None, image.tag and normalised_tag(image.tag)
     if image.output is not None:
