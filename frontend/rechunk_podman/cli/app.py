@@ -37,8 +37,7 @@ COMMANDS: Mapping[str, str] = MappingProxyType(
         "previous": "Print the newest tag of a series in a registry: the previous image.",
         "changelog": "Write the changes from OLD to NEW: packages, the download, commits; in "
         "Markdown by default.",
-        "promote": "Give an image in a registry more tags; it keeps its digest, and nothing "
-        "else is uploaded.",
+        "promote": "Give an image in a registry more tags; it keeps its digest, and no layer is uploaded.",
         "index": "Push an index over images of several platforms, each as it is, with its own record.",
         "init": "Write the files that a repository of a derived image needs: Containerfile, "
         "workflow, Justfile.",
