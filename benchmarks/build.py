@@ -39,6 +39,7 @@ from pathlib import Path
 import rechunk_podman
 import trees
 from figures import write_figures
+from rechunk_podman.units import human_size
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "performance.md"
 BEGIN, END = "<!-- figures: begin -->\n", "<!-- figures: end -->\n"
@@ -211,7 +212,7 @@ def main() -> int:
             runs = measure(root, place, options.threads, options.runs, options.chunkah)
             head = "| what | wall time | processor time | memory |\n|---|---|---|---|\n"
             rows = "".join(row(runs, what) for what in runs)
-            text += f"\n{name}: {size / 1e9:.1f} GB, {paths:,} paths\n\n{head}{rows}\n{goals(runs)}"
+            text += f"\n{name}: {human_size(size)}, {paths:,} paths\n\n{head}{rows}\n{goals(runs)}"
     print(text)
     if options.write:
         write_figures(DOCUMENT, BEGIN, END, text)
