@@ -78,4 +78,4 @@ INPUTS: dict[str, tuple[str, bytes]] = {
     ),
     "an expression of many repetitions": ("file_contexts", b"/usr/share/man/man1/" + b"a*" * 20 + b"b\tx\n"),
 }
-"""What the input shows -> (the name of the parser, the input)."""
+"""Small inputs that were once read wrongly: what an input shows -> (the name of its parser, the input)."""

@@ -39,20 +39,8 @@ from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 from support.embedded import TEXT, jar, program
 from support.fuzzing import Parser, bundle, in_directory
-from support.rpm_headers import package, sqlite_database
+from support.rpm_headers import SOUND, package, sqlite_database
 
-HEADER = package(
-    "name",
-    built=5,
-    changes=[3, 2, 1],
-    DIRNAMES=["/a/", "/b/"],
-    DIRINDEXES=[0, 1, 1],
-    BASENAMES=["x", "y", "z"],
-    FILESIZES=[1, 2, 3],
-    FILEMODES=[0o100644, 0o100755, 0o40755],
-    FILEDIGESTS=["00" * 32, "11" * 32, ""],
-    FILEDIGESTALGO=8,
-)
 STANZA = (
     "Package: a\nStatus: install ok installed\nArchitecture: all\nVersion: 1:2-3\nSource: b (4)\n"
     f"Conffiles:\n /etc/a {'0' * 32}\n /etc/b {'1' * 32} obsolete\n\n"
@@ -93,14 +81,14 @@ PATHS_OF_NODE = (
 
 def berkeley() -> bytes:
     """Return a Berkeley DB of one package."""
-    chain = bytearray(bombs.overflow_page(0, len(HEADER)))
-    chain[26 : 26 + len(HEADER)] = HEADER
-    return bombs.bdb(bombs.hash_page([(2, len(HEADER))]), bytes(chain))
+    chain = bytearray(bombs.overflow_page(0, len(SOUND)))
+    chain[26 : 26 + len(SOUND)] = SOUND
+    return bombs.bdb(bombs.hash_page([(2, len(SOUND))]), bytes(chain))
 
 
 def native() -> bytes:
     """Return an ndb of one package."""
-    blob = b"BlbS" + struct.pack("<III", 1, 1, len(HEADER)) + HEADER
+    blob = b"BlbS" + struct.pack("<III", 1, 1, len(SOUND)) + SOUND
     slot = struct.pack("<4sIII", b"Slot", 1, bombs.PAGE // 16, -(-len(blob) // 16))
     empty = b"Slot" + bytes(12)
     return bombs.ndb(slot + empty * 253, blob + bytes(16))
@@ -110,7 +98,7 @@ def _of_sqlite() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "rpmdb.sqlite")
         other = package("other", BASENAMES=["a"], DIRNAMES=["/usr/bin/"], DIRINDEXES=[0])
-        sqlite_database(path, [HEADER, other])
+        sqlite_database(path, [SOUND, other])
         with closing(sqlite3.connect(path)) as connection:
             connection.execute("PRAGMA page_size = 512")
             connection.execute("VACUUM")
@@ -265,7 +253,7 @@ def _load(name: str) -> Callable[[Path], None]:
 
 
 PARSERS: dict[str, Parser] = {
-    "rpm header": Parser(_read_header, [HEADER]),
+    "rpm header": Parser(_read_header, [SOUND]),
     "bdb": Parser(lambda data: _read_headers(bdb.parse(data)), [berkeley()]),
     "ndb": Parser(lambda data: _read_headers(ndb.parse(data)), [native()]),
     "dpkg stanzas": Parser(each(_stanzas), [STANZA * 2]),

@@ -79,6 +79,21 @@ def package(
     return header(values)
 
 
+SOUND = package(
+    "name",
+    built=5,
+    changes=[3, 2, 1],
+    DIRNAMES=["/a/", "/b/"],
+    DIRINDEXES=[0, 1, 1],
+    BASENAMES=["x", "y", "z"],
+    FILESIZES=[1, 2, 3],
+    FILEMODES=[0o100644, 0o100755, 0o40755],
+    FILEDIGESTS=["00" * 32, "11" * 32, ""],
+    FILEDIGESTALGO=8,
+)
+"""A header of two files and a directory, to be damaged."""
+
+
 class RpmFile(NamedTuple):
     """A path of a package, as a header records it. mode: with its file type."""
 

@@ -1,4 +1,4 @@
-"""What a layer holds of its components: each as a whole, or some of its parts. Pure.
+"""List what a layer holds of each component: the whole, or some of its parts. Pure.
 
 Records name units (planning/units.py): `rpm/linux-firmware · /usr/lib/firmware/amdgpu` stands for some parts,
 of which it names the largest. People and JSON documents get components, with the names of parts beside them.

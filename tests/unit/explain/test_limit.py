@@ -30,7 +30,7 @@ def causes(found: Update) -> list[str]:
 
 
 def test_the_largest_causes_are_named():
-    """What changed, with its versions, what went, what was only packed anew, what only compressed anew."""
+    """The error names changed and removed components, and layers that were only packed or compressed anew."""
     before = [layer(GLIBC, BASH), layer(TOOL, LIB), layer(component("rpm/a", "1", "1"))]
     after = [
         layer(component("rpm/glibc", "2", "2.39-2"), size=5000),

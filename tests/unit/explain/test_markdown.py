@@ -44,7 +44,7 @@ def test_long_tables_are_cut():
 
 
 def test_paths_that_differ_are_listed():
-    """As --files finds them: at most MOST_ROWS, and nothing in them is markup."""
+    """The document lists at most MOST_ROWS of the paths that --files asks for, and escapes their markup."""
     before, _ = pages()
     facts = describe(image(*before, ledger=ledger_of(before)))
     lines = update_markdown(compare(facts, facts), ["layer 1:", *["  added: /a*"] * MOST_ROWS]).splitlines()
