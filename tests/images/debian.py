@@ -17,6 +17,9 @@ SECURITY_MIRROR = "http://deb.debian.org/debian-security"
 #: perl a hard link, e2fsprogs and openssl several binary packages of a source, python3 many a .pyc.
 PACKAGES = ("ca-certificates", "e2fsprogs", "iputils-ping", "libcap2-bin", "perl", "python3")
 
+#: By which `split` reads and makes an image in local storage.
+ENGINES = ("buildah", "crun", "podman", "skopeo")
+
 #: `release`: as published with the latest point release; `updated`: with all security and stable updates.
 MOMENTS = ("release", "updated")
 
@@ -42,6 +45,20 @@ def tar(moment: str) -> Path:
         bootstrap(folder / "root.tar", SUITE, PACKAGES, sources)
 
     return cached(f"debian-{moment}", VERSION, build) / "root.tar"
+
+
+def tar_with_engines() -> Path:
+    """The root filesystem as released, with ENGINES, as a tar file.
+
+    Raises:
+        MissingTool: mmdebstrap is not installed.
+    """
+
+    def build(folder: Path) -> None:
+        need("mmdebstrap")
+        bootstrap(folder / "root.tar", SUITE, (*PACKAGES, *ENGINES), [f"deb {MIRROR} {SUITE} main"])
+
+    return cached("debian-engines", VERSION, build) / "root.tar"
 
 
 def bootstrap(target: Path, suite: str, packages: tuple[str, ...], sources: list[str]) -> None:

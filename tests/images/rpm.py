@@ -43,6 +43,25 @@ def tar(moment: str) -> Path:
     return folder() / f"{moment}.tar"
 
 
+def tar_with_engines() -> Path:
+    """The first image with podman, buildah and skopeo, made of debian.tar_with_engines(), as a tar file.
+
+    Raises:
+        MissingTool: as tar().
+    """
+
+    def build(target: Path) -> None:
+        need("rpm", "rpmbuild", "tar", "getcap")
+        work = target / "work"
+        try:
+            _install(debian.tar_with_engines(), work)
+            pack(work / "root", target / "base.tar")
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+    return cached("rpm-engines", f"{VERSION}-{debian.VERSION}", build) / "base.tar"
+
+
 def updated_source() -> str:
     """The name of the source package that differs between the two moments."""
     return (folder() / "updated").read_text().strip()
@@ -64,14 +83,9 @@ def folder() -> Path:
 
 
 def _build(target: Path, work: Path, before: Path, after: Path) -> None:
-    origin, root = work / "origin", work / "root"
-    unpack(before, origin)
-    sources = {source.name: source for source in read_sources(origin) if source.name not in LEFT_OUT}
-    base = work / "rpms-base"
-    _setup_files(origin)
-    for source in (*sources.values(), *_filesystem(origin)):
-        _rpmbuild(source, origin, work, base)
-    shutil.rmtree(origin)
+    sources = _install(before, work)
+    root = work / "root"
+    pack(root, target / "base.tar")
 
     newer = work / "newer"
     unpack(after, newer)
@@ -83,19 +97,29 @@ def _build(target: Path, work: Path, before: Path, after: Path) -> None:
     _rpmbuild(latest[name], newer, work, update)
     shutil.rmtree(newer)
     (target / "updated").write_text(name + "\n")
+    _rpm(root, "--upgrade", *sorted(update.glob("**/*.rpm")))
+    _finish(root)
+    pack(root, target / "update.tar")
 
+
+def _install(origin_tar: Path, work: Path) -> dict[str, SourcePackage]:
+    """Make rpms of a Debian's packages, and `work`/root, where they are installed. Return the sources."""
+    origin, root, rpms = work / "origin", work / "root", work / "rpms-base"
+    unpack(origin_tar, origin)
+    sources = {source.name: source for source in read_sources(origin) if source.name not in LEFT_OUT}
+    _setup_files(origin)
+    for source in (*sources.values(), *_filesystem(origin)):
+        _rpmbuild(source, origin, work, rpms)
+    shutil.rmtree(origin)
     root.mkdir()
-    rest = set(base.glob("**/*.rpm"))
+    rest = set(rpms.glob("**/*.rpm"))
     for first in ("setup", "filesystem"):
-        (package,) = base.glob(f"**/{first}-1-1.*.rpm")
+        (package,) = rpms.glob(f"**/{first}-1-1.*.rpm")
         _rpm(root, "--install", package)
         rest.remove(package)
     _rpm(root, "--install", *sorted(rest))
     _finish(root)
-    pack(root, target / "base.tar")
-    _rpm(root, "--upgrade", *sorted(update.glob("**/*.rpm")))
-    _finish(root)
-    pack(root, target / "update.tar")
+    return sources
 
 
 def _rpm(root: Path, action: str, *packages: Path) -> None:

@@ -48,5 +48,7 @@ def offline(repository: Path) -> dict[str, str]:
 
 
 def _build_wheels(sources: Path, folder: Path) -> None:
-    tools.run(sys.executable, "-m", "pip", "wheel", "--quiet", "--wheel-dir", folder, sources, timeout=600)
+    # An old pip builds pyxattr, which has no pyproject.toml, in the other way, which needs the package wheel.
+    pip = (sys.executable, "-m", "pip", "wheel", "--quiet", "--use-pep517", "--wheel-dir", folder)
+    tools.run(*pip, sources, timeout=600)
     shutil.rmtree(folder / "sdist")

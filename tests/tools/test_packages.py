@@ -1,12 +1,13 @@
 """The packages of packaging/, built by the real tools, and installed into fresh root filesystems.
 
-Each root is one that the tests build (images/): it has a Python, no compiler and no podman. Another test
-installs the wheel there. In each of them the installed command builds an image and splits it; the result is
-validated and compared out here.
+Each root is one that the tests build (images/): it has a Python, podman, buildah and skopeo, and no compiler.
+Another test installs the wheel there. The installed command splits an image in the storage of the root;
+the result is validated and compared out here.
 """
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import sys
@@ -20,6 +21,7 @@ from images.cache import unpack
 from rechunk_podman import __version__
 from rechunk_podman.oci.validate.image import validate
 from support import packages, tools
+from support.machine import Machine
 from support.needs import require, unavailable
 from support.packages import built
 
@@ -50,45 +52,56 @@ def build_rpm(sources: Path, folder: Path) -> None:
 
 
 @pytest.fixture
-def root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder in memory for a root filesystem."""
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine without a root filesystem yet, in memory: unpack_root() brings one."""
     folder = tmp_path_factory.mktemp("fresh")
     tools.in_memory(folder)
-    yield folder / "root"
+    for name in ("root", "share/containers", "share/tmp"):
+        (folder / name).mkdir(parents=True)
+    (folder / "share/containers.conf").write_text(tools.CONTAINERS_CONF)
+    yield Machine(folder / "root", folder / "share")
     tools.remove_storage(folder)
 
 
 def unpack_root(archive: Path, root: Path) -> None:
-    root.mkdir()
     unpack(archive, root)
+    (root / "var/lib/containers").mkdir(exist_ok=True)
     assert not list((root / "usr/bin").glob("*gcc*"))
 
 
-def prove(root: Path, command: str, database: str, component: str) -> None:
-    """The command in the root knows its version, makes an image of some of the files, and splits it."""
-    assert tools.run("chroot", root, command, "--version").out == f"rechunk-podman {__version__}\n"
-    (root / "srv/app").mkdir()
+def prove(machine: Machine, command: str, database: str, component: str) -> None:
+    """The command there knows its version, and splits an image of some of the files in local storage."""
     script = (
-        f"mount -t proc proc {root}/proc\n"
-        f"mount --rbind /dev {root}/dev\n"
-        f"chroot {root} cp --archive --parents /etc /usr/bin {database} /srv/app\n"
-        f"chroot {root} {command} build --rootfs /srv/app --max-layers 1 --output oci:/srv/image\n"
-        f"chroot {root} {command} split oci:/srv/image --workdir /srv --output oci:/srv/split\n"
+        # This checkout is not there.
+        "unset PYTHONPATH\n"
+        f"{command} --version\n"
+        "mkdir /mnt/app\n"
+        "cd /\n"
+        f"cp --archive --parents /etc /usr/bin/perl* {database} /mnt/app\n"
+        f"{command} build --rootfs /mnt/app --max-layers 1 --no-ledger --output oci:/mnt/image >&2\n"
+        "skopeo --insecure-policy copy --quiet oci:/mnt/image containers-storage:localhost/app:1 >&2\n"
+        f"{command} split localhost/app:1 --tag localhost/app:split >&2\n"
+        f"{command} verify localhost/app:1 localhost/app:split >&2\n"
+        "skopeo --insecure-policy copy --quiet containers-storage:localhost/app:split oci:/mnt/split >&2\n"
     )
-    tools.run("unshare", "--mount", "sh", "-euc", script)
-    validate(f"oci:{root}/srv/split").check()
-    tools.run(*tools.RECHUNK, "verify", f"oci:{root}/srv/image", f"oci:{root}/srv/split")
-    assert component in tools.run(*tools.RECHUNK, "inspect", "--json", f"oci:{root}/srv/split").out
+    assert machine.run("sh", "-euc", script).out == f"rechunk-podman {__version__}\n"
+    image, split = f"oci:{machine.share}/image", f"oci:{machine.share}/split"
+    validate(split).check()
+    tools.run(*tools.RECHUNK, "verify", image, split)
+    shown = json.loads(tools.run(*tools.RECHUNK, "inspect", "--json", split).out)
+    assert len(shown["layers"]) > 1
+    assert component in json.dumps(shown)
 
 
-def test_deb(repository: Path, root: Path) -> None:
+def test_deb(repository: Path, fresh: Machine) -> None:
     """dpkg-buildpackage builds it, dpkg installs it with its dependencies met, and removes all of it."""
     require("dpkg-buildpackage", "dh", "mmdebstrap")
     (package,) = built(repository, "deb", build_deb, *BOTH, "packaging/debian").glob("*.deb")
-    unpack_root(debian.tar("release"), root)
+    root = fresh.root
+    unpack_root(debian.tar_with_engines(), root)
     shutil.copy(package, root / "srv/package.deb")
     tools.run("chroot", root, "dpkg", "--install", "/srv/package.deb")
-    prove(root, "rechunk-podman", "/var/lib/dpkg", "dpkg/perl")
+    prove(fresh, "rechunk-podman", "/var/lib/dpkg", "dpkg/perl")
     listed = tools.run("chroot", root, "dpkg", "--listfiles", "rechunk-podman").out.split()
     assert {f"/usr/share/man/man1/{page}.gz" for page in PAGES} <= set(listed)
     assert "/usr/share/bash-completion/completions/rechunk-podman" in listed
@@ -96,28 +109,30 @@ def test_deb(repository: Path, root: Path) -> None:
     assert not (root / "usr/bin/rechunk-podman").is_symlink()
 
 
-def test_rpm(repository: Path, root: Path) -> None:
+def test_rpm(repository: Path, fresh: Machine) -> None:
     """rpmbuild builds it; rpm installs it into an rpm-based root, with its dependencies met."""
     require("rpmbuild", "rpm", "mmdebstrap")
     (package,) = built(repository, "rpm", build_rpm, *BOTH, SPEC).glob("*.rpm")
-    unpack_root(rpm.tar("base"), root)
+    root = fresh.root
+    unpack_root(rpm.tar_with_engines(), root)
     shutil.copy(package, root / "srv/package.rpm")
     call = ("rpm", "--root", root, "--dbpath", rpm.DBPATH)
     tools.run(*call, "--install", "--ignorearch", root / "srv/package.rpm")
-    prove(root, "rechunk-podman", rpm.DBPATH, "rpm/")
+    prove(fresh, "rechunk-podman", rpm.DBPATH, "rpm/")
     listed = tools.run(*call, "--query", "--list", "rechunk-podman").out.split()
     assert {f"/usr/share/man/man1/{page}" for page in PAGES} <= {name.removesuffix(".gz") for name in listed}
     assert "/usr/share/zsh/site-functions/_rechunk-podman" in listed
 
 
-def test_wheel_where_no_compiler_is(repository: Path, root: Path) -> None:
+def test_wheel_where_no_compiler_is(repository: Path, fresh: Machine) -> None:
     """pip installs from wheels alone, as from a release; `python -m` runs what it installed."""
     require("mmdebstrap")
     pip = "/usr/share/python-wheels"
     if not Path(pip).is_dir():
         unavailable("the wheel of pip is not installed (python3-pip-whl)")
     wheels = packages.wheels(repository)
-    unpack_root(debian.tar("release"), root)
+    root = fresh.root
+    unpack_root(debian.tar_with_engines(), root)
     shutil.copytree(wheels, root / "srv/wheels")
     (wheel,) = Path(pip).glob("pip-*.whl")
     shutil.copy(wheel, root / "srv")
@@ -126,10 +141,10 @@ def test_wheel_where_no_compiler_is(repository: Path, root: Path) -> None:
         " --no-compile --find-links /srv/wheels --target /opt/tool rechunk-podman"
     )
     tools.run("chroot", root, "sh", "-c", script)
-    launcher = root / "usr/local/bin/run"
+    launcher = root / "usr/bin/run"
     launcher.write_text('#!/bin/sh\nPYTHONPATH=/opt/tool exec python3 -m rechunk_podman "$@"\n')
     launcher.chmod(0o755)
-    prove(root, "run", "/var/lib/dpkg", "dpkg/perl")
+    prove(fresh, "run", "/var/lib/dpkg", "dpkg/perl")
 
 
 def test_uvx(repository: Path, tmp_path: Path) -> None:
@@ -142,6 +157,24 @@ def test_uvx(repository: Path, tmp_path: Path) -> None:
         *("--python", sys.executable, "--from", wheel, "rechunk-podman", "--version"),
         env={"UV_CACHE_DIR": str(tmp_path / "cache"), "HOME": str(tmp_path), "PATH": "/usr/bin:/bin"},
     )
+    assert done.out == f"rechunk-podman {__version__}\n"
+
+
+def test_pipx(repository: Path, tmp_path: Path) -> None:
+    """`pipx install WHEEL` puts the command into its folder of programs (by uv, which fetches no pip)."""
+    programs = Path(sys.executable).parent
+    require(str(programs / "pipx"), str(programs / "uv"))
+    wheel = packages.wheel(repository)
+    env = {
+        "PATH": f"{programs}:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "UV_OFFLINE": "1",
+        "UV_NO_INDEX": "1",
+        "UV_FIND_LINKS": str(wheel.parent),
+    }
+    pipx = (programs / "pipx", "install", "--backend", "uv", "--python", sys.executable)
+    tools.run(*pipx, wheel, env=env)
+    done = tools.run(tmp_path / ".local/bin/rechunk-podman", "--version")
     assert done.out == f"rechunk-podman {__version__}\n"
 
 
