@@ -206,9 +206,12 @@ class Tree:
         sorted_inodes = np.sort(inodes)
         # compare inode numbers first: few paths share one
         several = sorted_inodes[1:][sorted_inodes[1:] == sorted_inodes[:-1]]
-        first: dict[tuple[int, int], int] = {}
         links: dict[int, int] = {}
-        for position in np.flatnonzero(np.isin(inodes, several)).tolist() if len(several) else ():
+        if not len(several):
+            return links
+        first: dict[tuple[int, int], int] = {}
+        found = several[np.minimum(np.searchsorted(several, inodes), len(several) - 1)]
+        for position in np.flatnonzero(found == inodes).tolist():
             entry = self.entry(position)
             if entry.kind is not Kind.DIRECTORY:
                 leader = first.setdefault((entry.dev, entry.ino), position)

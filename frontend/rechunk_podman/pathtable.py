@@ -170,5 +170,12 @@ def path_key(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
+def distinct(positions: Positions) -> Positions:
+    """Return the different positions, sorted (numpy.unique() would load the module of masked arrays)."""
+    ordered = np.sort(positions)
+    different: Positions = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
+    return different
+
+
 def _unpacked(text: bytes) -> list[str]:
     return text.decode("utf-8", "surrogateescape").split("\0")[:-1]

@@ -19,12 +19,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.signals import signals_deferred
 
 PREFIX = "rechunk-podman.tmp-"
 """The prefix of the names of temporary directories. No other file has one, followed by 8 hex digits."""
 
-_NAME = re.compile(re.escape(PREFIX) + "[0-9a-f]{8}")
+_NAME = compile_later(re.escape(PREFIX) + "[0-9a-f]{8}")
 
 
 class Held(NamedTuple):

@@ -8,7 +8,18 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "frontend" / "rechunk_podman"
 
-VALUES = {"errors", "pathtable", "model", "log", "units", "files", "signals", "temporary", "workers"}
+VALUES = {
+    "errors",
+    "pathtable",
+    "model",
+    "log",
+    "units",
+    "files",
+    "signals",
+    "temporary",
+    "workers",
+    "patterns",
+}
 """The modules that every folder may use."""
 
 ALLOWED = {
@@ -16,10 +27,11 @@ ALLOWED = {
     "pathtable": {"native"},
     "model": {"errors", "native", "pathtable"},
     "log": set(),
-    "units": set(),
+    "patterns": set(),
+    "units": {"patterns"},
     "files": {"errors", "signals", "temporary"},
     "signals": set(),
-    "temporary": {"signals"},
+    "temporary": {"patterns", "signals"},
     "workers": set(),
     "native": {"model", "native"},
     "rootfs": VALUES | {"native", "rootfs"},

@@ -10,7 +10,7 @@ import pytest
 
 from rechunk_podman.native import find_path, find_paths, path_starts, sort_paths, take_paths
 from rechunk_podman.packages.locations import Locations
-from rechunk_podman.pathtable import PathPositions, PathTable, path_key
+from rechunk_podman.pathtable import PathPositions, PathTable, distinct, path_key
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
 
@@ -154,3 +154,8 @@ def test_a_scan_makes_no_object_for_a_path(tmp_path):
         tracemalloc.stop()
     blocks = sum(change.count_diff for change in after.compare_to(before, "filename"))
     assert blocks < len(tree) / 10
+
+
+@pytest.mark.parametrize("values", [[], [7], [3, 1, 3, 0, -1, 1], [2**40, 0, 2**40]])
+def test_distinct(values):
+    assert distinct(np.array(values, np.intp)).tolist() == sorted(set(values))

@@ -7,15 +7,15 @@ header of a member) and Documentation/arch/x86/microcode.rst (the uncompressed a
 from __future__ import annotations
 
 import hashlib
-import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from rechunk_podman.boot.streams import CHUNK, FormatError, Read, Reader, decompressed
+from rechunk_podman.patterns import compile_later
 
-INITRAMFS = re.compile(
+INITRAMFS = compile_later(
     r"(?:(?:usr/)?lib/modules/[^/]+/|(?:usr/lib/ostree-)?boot/(?:.+/)?)(?:initramfs|initrd)[^/]*\Z"
 )
 """The paths of initramfs archives."""
@@ -34,7 +34,7 @@ _MAX_SEGMENTS = 4096
 _HEADER = 110
 _MAGICS = (b"070701", b"070702")
 _TRAILER = "TRAILER!!!"
-_NUMBERS = re.compile(rb"[0-9A-Fa-f]{104}")
+_NUMBERS = compile_later(rb"[0-9A-Fa-f]{104}")
 """The numbers of a header; int() would take signs, spaces and underscores, too."""
 
 

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from rechunk_podman.boot.initramfs import Initramfs, read_initramfs
 from rechunk_podman.boot.streams import CHUNK, Read, Reader
+from rechunk_podman.patterns import compile_later
 
-UKI = re.compile(r"(?:boot|efi|(?:usr/)?lib/(?:modules|ostree-boot|efi))/.+\.efi\Z", re.IGNORECASE)
+UKI = compile_later(r"(?:boot|efi|(?:usr/)?lib/(?:modules|ostree-boot|efi))/.+\.efi\Z", re.IGNORECASE)
 """The paths of programs of EFI that may be a UKI, or an addon of one."""
 DIRECTORIES = ("boot", "efi", "usr/lib/modules", "lib/modules", "usr/lib/ostree-boot", "usr/lib/efi")
 """The directories in which files that boot lie."""
@@ -22,7 +23,7 @@ _MAX_HEADERS = 64 << 10
 _MAX_SECTIONS = 96
 """The loader of Windows takes no more, and no UKI has as many."""
 _MAX_TEXT = 64 << 10
-_SEAL = re.compile(r'(?:^|[\s"])(composefs=\S+)')
+_SEAL = compile_later(r'(?:^|[\s"])(composefs=\S+)')
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,13 +6,13 @@ ostree-ext, bootc and Red Hat's build systems set on base images.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
 from typing import NamedTuple
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Kind, Tree
+from rechunk_podman.patterns import compile_later
 
 OCI = "org.opencontainers.image."
 
@@ -40,10 +40,10 @@ PARENTS = frozenset(
 
 PARENT_PREFIXES = ("ostree.", "rpmostree.", "io.buildah.")
 
-_KERNEL_IMAGE = re.compile(r"usr/lib/modules/[^/]+/vmlinuz\Z")
+_KERNEL_IMAGE = compile_later(r"usr/lib/modules/[^/]+/vmlinuz\Z")
 
-_DATE = re.compile(r"<date(?::([^<>]+))?>")
-_VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
+_DATE = compile_later(r"<date(?::([^<>]+))?>")
+_VERSION = compile_later(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,127}\Z")
 
 
 class Labelling(NamedTuple):

@@ -12,13 +12,14 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 from rechunk_podman.pathtable import path_key
+from rechunk_podman.patterns import compile_later
 
 _CHUNK = 4096
 
 MOST_COMPARISONS = 20_000_000
 """Comparisons of a name with a glob, for one map or all groups: some ten seconds."""
 
-_WILDCARD = re.compile(r"[*?\[]")
+_WILDCARD = compile_later(r"[*?\[]")
 
 
 class Glob:

@@ -15,7 +15,6 @@ Hard links are where their leader is, byte code is where its source is.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache, reduce
@@ -27,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import ROOT, Kind, PartKind, Positions, Tree
+from rechunk_podman.patterns import compile_later
 
 CUT_FROM = 2 << 20
 """Bytes of the smallest component that has parts."""
@@ -45,8 +45,8 @@ NOTES = "usr/share/doc"
 FAMILY_BITS, BITS = 12, 40
 """Halves are told apart by bits of a hash: the first of the name's family, the others of the name."""
 
-_FAMILY = re.compile(r"[^A-Za-z]*[A-Za-z]*")
-_PROGRAM = re.compile(rb"\.(?:so|ko|a|node|dll|exe)(?:\.[^/\0]*)?\0")
+_FAMILY = compile_later(r"[^A-Za-z]*[A-Za-z]*")
+_PROGRAM = compile_later(rb"\.(?:so|ko|a|node|dll|exe)(?:\.[^/\0]*)?\0")
 _BYTE_CODE = "__pycache__"
 
 Ints = npt.NDArray[np.int64]

@@ -20,6 +20,7 @@ from typing import NamedTuple
 from rechunk_podman.errors import MissingImageError, RechunkError, UsageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Digest
+from rechunk_podman.patterns import compile_later
 
 STORAGE, DOCKER = "containers-storage:", "docker://"
 OCI, OCI_ARCHIVE, DOCKER_ARCHIVE = "oci", "oci-archive", "docker-archive"
@@ -35,13 +36,13 @@ MAX_TAG = 128
 _LABEL = r"[a-zA-Z0-9](?:[a-zA-Z0-9-]*[a-zA-Z0-9])?"
 _HOST = rf"(?:{_LABEL}(?:\.{_LABEL})*|\[[0-9a-fA-F:]+\])"
 _PART = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
-_NAME = re.compile(
+_NAME = compile_later(
     rf"(?P<repository>(?:{_HOST}(?::[0-9]+)?/)?{_PART}(?:/{_PART})*)"
     r"(?::(?P<tag>[\w][\w.-]{0,127}))?"
     r"(?:@(?P<digest>[a-z0-9]+(?:[.+_-][a-z0-9]+)*:[0-9a-fA-F]{32,}))?\Z",
     re.ASCII,
 )
-_ID = re.compile(r"(?:sha256:)?[0-9a-f]{3,64}\Z")
+_ID = compile_later(r"(?:sha256:)?[0-9a-f]{3,64}\Z")
 
 
 class Name(NamedTuple):

@@ -6,13 +6,13 @@ media-types.md; annotations by annotations.md.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, NewType
 
 from rechunk_podman.errors import ImageError
+from rechunk_podman.patterns import compile_later
 
 Digest = NewType("Digest", str)
 """`sha256:…` of a blob as it is stored and transferred."""
@@ -48,7 +48,7 @@ ANNOTATION_STABILITY = "org.rechunk.stability"
 CHUNKAH_COMPONENT = "org.chunkah.component"
 CHUNKAH_STABILITY = "org.chunkah.stability"
 
-_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_DIGEST = compile_later(r"sha256:[0-9a-f]{64}\Z")
 
 
 def digest(text: str) -> Digest:

@@ -13,8 +13,9 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from rechunk_podman.errors import ImageError, RechunkError, UsageError
+from rechunk_podman.patterns import compile_later
 
-_RFC3339 = re.compile(
+_RFC3339 = compile_later(
     r"(\d{4})-(\d\d)-(\d\d)[Tt ](\d\d):(\d\d):(\d\d)(?:\.\d+)?(?:[Zz]|([+-])(\d\d):(\d\d))\Z", re.ASCII
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)

@@ -15,6 +15,7 @@ import numpy as np
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import matching
+from rechunk_podman.patterns import compile_later
 
 _ECOSYSTEMS = [ecosystem.locations for ecosystem in ECOSYSTEMS]
 CACHES = matching(
@@ -31,7 +32,7 @@ CACHES = matching(
         *("**/.next/cache/**", "**/.next/trace", "**/node_modules/.cache/**"),
     )
 )
-LOGS = re.compile(
+LOGS = compile_later(
     r"(?:(?:home/[^/]+|var/home/[^/]+|var/roothome|root)/\.npm/_logs/.+|var/log/.+|var/lib/systemd/coredump/.+|var/crash/.+|root/[^/]*install\.log)\Z"
 )
 JOURNALS = matching(
@@ -43,7 +44,7 @@ JOURNALS = matching(
     )
 )
 _RUNTIME = ("run", "tmp", "var/tmp", "var/run", "var/lock")
-_OF_BUILDERS = re.compile(r"run/(?:\.containerenv|secrets(?:/.*)?|lock|\.dockerenv)\Z")
+_OF_BUILDERS = compile_later(r"run/(?:\.containerenv|secrets(?:/.*)?|lock|\.dockerenv)\Z")
 
 MACHINE_IDS = ("etc/machine-id", "usr/etc/machine-id", "var/lib/dbus/machine-id")
 UNSET_IDS = ("", "uninitialized")

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rechunk_podman.pathtable import PathTable, Positions, path_key
+from rechunk_podman.pathtable import PathTable, Positions, distinct, path_key
+from rechunk_podman.patterns import compile_later
 
-_WILDCARD = re.compile(r"(\*\*/|\*\*|\*)")
+_WILDCARD = compile_later(r"(\*\*/|\*\*|\*)")
 _EXPRESSIONS = {"**/": "(?:.*/)?", "**": ".+", "*": "[^/]*"}
 
 
@@ -81,7 +82,7 @@ def _matches(globs: Sequence[str], paths: Sequence[str], positions: Positions | 
     # the fixed ends of the globs leave few paths to match
     ends = tuple(glob.rpartition("*")[2] for glob in globs)
     if isinstance(paths, PathTable) and all(ends):
-        found = np.unique(np.concatenate([paths.ending(path_key(end)) for end in ends]))
+        found = distinct(np.concatenate([paths.ending(path_key(end)) for end in ends]))
         paths = paths.at(found if positions is None else np.intersect1d(found, positions, assume_unique=True))
     elif isinstance(paths, PathTable) and positions is not None:
         paths = paths.at(positions)
@@ -95,4 +96,4 @@ def matching(globs: Iterable[str]) -> re.Pattern[str]:
     found = [
         "".join(_EXPRESSIONS.get(part) or re.escape(part) for part in _WILDCARD.split(glob)) for glob in globs
     ]
-    return re.compile(rf"(?:{'|'.join(found) or '(?!)'})\Z", re.DOTALL)
+    return compile_later(rf"(?:{'|'.join(found) or '(?!)'})\Z", re.DOTALL)

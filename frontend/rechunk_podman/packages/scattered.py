@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.packages.budget import Budget
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 RECORD_COST = 1024
@@ -23,7 +23,7 @@ _ITEM_COST = 80
 _ITEM_TIME = 16
 """Bytes that are counted as read for a value: it takes as much time."""
 
-_PLAIN = re.compile(r"[!-~]{1,200}\Z")
+_PLAIN = compile_later(r"[!-~]{1,200}\Z")
 
 
 def read(root: Root, path: str, limit: int, budget: Budget) -> bytes | None:

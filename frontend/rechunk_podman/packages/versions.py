@@ -11,11 +11,13 @@ import re
 from collections.abc import Callable, Iterable
 from functools import cmp_to_key
 
+from rechunk_podman.patterns import compile_later
+
 MOST_VERSIONS = 16
 """The largest number of versions (the newest) of a component: the texts in a Ledger are limited in length."""
 
-_SEGMENT = re.compile(r"~|\^|[0-9]+|[A-Za-z]+")
-_RUN = re.compile(r"(\D*)(\d*)", re.ASCII)
+_SEGMENT = compile_later(r"~|\^|[0-9]+|[A-Za-z]+")
+_RUN = compile_later(r"(\D*)(\d*)", re.ASCII)
 
 
 def join_versions(versions: Iterable[str], compare: Callable[[str, str], int]) -> str:

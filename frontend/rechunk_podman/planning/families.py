@@ -9,12 +9,12 @@ that one more component or one more bin moves few others.
 from __future__ import annotations
 
 import math
-import re
 from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from hashlib import blake2b
 
 from rechunk_podman.model import Component, ComponentId
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.planning.rates import FIRST_RATE, first_rate
 from rechunk_podman.planning.reputation import PACKAGE_SOURCES
 
@@ -36,7 +36,7 @@ GENERIC = frozenset(
 )
 """First words of package names that packages of unrelated releases have in common."""
 
-_WORDS = re.compile(r"[^a-z+]+")
+_WORDS = compile_later(r"[^a-z+]+")
 
 
 def family(ident: ComponentId) -> str:

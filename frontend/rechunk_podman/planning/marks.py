@@ -8,18 +8,18 @@ they have one mark.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
 from rechunk_podman.model import Component, ComponentId, Part
+from rechunk_podman.patterns import compile_later
 
 KEY_BYTES = 2
 PLAIN_BYTES = 2
 KEYED_BYTES = 4
 
-_VERSION = re.compile(r"(?<!\d)\d+(?:\.\d+)+(?:-\d+)?")
+_VERSION = compile_later(r"(?<!\d)\d+(?:\.\d+)+(?:-\d+)?")
 
 
 class Marked(NamedTuple):

@@ -8,10 +8,10 @@ the record of a component soon outweighs it.
 
 from __future__ import annotations
 
-import re
 from functools import lru_cache
 
 from rechunk_podman.model import ComponentId
+from rechunk_podman.patterns import compile_later
 
 PACKAGE_SOURCES = frozenset({"rpm", "dpkg", "apk", "alpm", "portage", "xbps", "nix"})
 
@@ -109,8 +109,8 @@ WORDS = {
 
 _LONGEST_NAME = 255
 """Characters of a name that may be known; no file has a longer one."""
-_VERSION = re.compile(r"[-_.]?v?\d[\d.]*$")
-_SPLIT = re.compile(r"[^a-z0-9+]+")
+_VERSION = compile_later(r"[-_.]?v?\d[\d.]*$")
+_SPLIT = compile_later(r"[^a-z0-9+]+")
 
 
 def reputation(ident: ComponentId) -> float:

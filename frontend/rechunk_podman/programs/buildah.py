@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rechunk_podman.errors import ToolError
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.programs.process import redact, run
 from rechunk_podman.signals import signals_deferred
 
@@ -17,7 +18,7 @@ log = logging.getLogger(__name__)
 
 Version = tuple[int, ...]
 
-_WORKING = re.compile(r"-working-container(-\d+)?\Z")
+_WORKING = compile_later(r"-working-container(-\d+)?\Z")
 """The end of the names that buildah gives its containers."""
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from rechunk_podman.errors import ToolError
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.signals import signals_deferred
 
 log = logging.getLogger(__name__)
@@ -49,10 +50,12 @@ MOUNT_HINT = (
     "root needs CAP_SYS_ADMIN (a container: --privileged), a user needs ids in /etc/subuid, /etc/subgid"
 )
 
-_DENIED = re.compile(r"operation not permitted|permission denied", re.IGNORECASE)
-_NO_SPACE = re.compile(r"no space left on device|not enough space|disk quota exceeded|ENOSPC", re.IGNORECASE)
+_DENIED = compile_later(r"operation not permitted|permission denied", re.IGNORECASE)
+_NO_SPACE = compile_later(
+    r"no space left on device|not enough space|disk quota exceeded|ENOSPC", re.IGNORECASE
+)
 # Linear time for any text: no two adjacent parts of the expression match the same character.
-_CREDENTIALS = re.compile(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
+_CREDENTIALS = compile_later(r"(?<=://)[^/@\s:]+:[^/@\s]+(?=@)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.programs.process import run
 
-LOST_BLOB = re.compile(r"open \S*/blobs/sha256/([0-9a-f]{64}): no such file or directory")
+LOST_BLOB = compile_later(r"open \S*/blobs/sha256/([0-9a-f]{64}): no such file or directory")
 """Part of skopeo's message about a blob that neither the layout nor the destination has."""
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 
 from rechunk_podman.errors import MissingImageError, RechunkError, ToolError
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.programs.process import CommandError
 
 TLS_HINT = "--cert-dir DIR, with its authority as DIR/*.crt; --tls-verify=false where it has no certificate"
@@ -18,27 +19,29 @@ _BUSY = (
     r"connection reset|broken pipe|\bEOF\b|too ?many ?requests|use of closed network connection"
     rf"|{_STATUS}(?:429|5\d\d)\b|\b(?:429|5\d\d) \([A-Z]"
 )
-BUSY = re.compile(_BUSY, re.IGNORECASE)
+BUSY = compile_later(_BUSY, re.IGNORECASE)
 """Messages of a registry that was reached and cannot answer now."""
 
 _SILENCE = r"connection timed out|i/o timeout|handshake timeout|timeout awaiting|deadline exceeded"
-PASSING = re.compile(
+PASSING = compile_later(
     rf"{_BUSY}|{_SILENCE}|connection refused"
     r"|temporary failure|no route to host|network is unreachable|server misbehaving",
     re.IGNORECASE,
 )
 """Messages like BUSY, or of a registry that cannot be reached."""
 
-MISSING = re.compile(
+MISSING = compile_later(
     rf"(?:manifest|name|blob) unknown|not known to registry|not found|{_STATUS}404",
     re.IGNORECASE,
 )
-DENIED = re.compile(
+DENIED = compile_later(
     rf"unauthorized|authentication required|denied|invalid username/password|forbidden|{_STATUS}40[13]\b",
     re.IGNORECASE,
 )
-TLS = re.compile(r"x509|client certificate|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE)
-_UNREACHABLE = re.compile(rf"{PASSING.pattern}|no such host|timeout", re.IGNORECASE)
+TLS = compile_later(
+    r"x509|client certificate|server gave HTTP response to HTTPS client|\btls: ", re.IGNORECASE
+)
+_UNREACHABLE = compile_later(rf"{PASSING.pattern}|no such host|timeout", re.IGNORECASE)
 
 
 class DeniedError(ToolError):
@@ -53,7 +56,7 @@ class SilentError(UnreachableError):
     """A registry was silent for too long."""
 
 
-_LOGGED = re.compile(r'^(?:time="[^"]*" )?level=(?P<level>\S+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
+_LOGGED = compile_later(r'^(?:time="[^"]*" )?level=(?P<level>\S+) msg="(?P<text>(?:[^"\\]|\\.)*)"')
 
 
 def messages_of(error: RechunkError) -> list[str]:

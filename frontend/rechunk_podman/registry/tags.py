@@ -17,19 +17,20 @@ from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.oci.reference import DOCKER, Target
 from rechunk_podman.oci.text import load_json
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.registry.access import DEFAULT, Registry, ask_skopeo
 from rechunk_podman.registry.answers import DeniedError
 from rechunk_podman.registry.documents import image_documents
 
 log = logging.getLogger(__name__)
 
-_ATTACHED = re.compile(r"sha(?:256|384|512)-[0-9a-f]{32,128}(?:\.[A-Za-z0-9._-]+)?\Z")
-_LONG_DATE = re.compile(r"(?<!\d)((?:19|20)\d\d)([-._]?)(\d\d)\2(\d\d)(?!\d)")
-_SHORT_DATE = re.compile(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?!\d)")
-_COUNTER = re.compile(r"[.-](\d{1,4})(?!\d)")
-_TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
+_ATTACHED = compile_later(r"sha(?:256|384|512)-[0-9a-f]{32,128}(?:\.[A-Za-z0-9._-]+)?\Z")
+_LONG_DATE = compile_later(r"(?<!\d)((?:19|20)\d\d)([-._]?)(\d\d)\2(\d\d)(?!\d)")
+_SHORT_DATE = compile_later(r"(?<!\d)(\d\d)(\d\d)(\d\d)(?!\d)")
+_COUNTER = compile_later(r"[.-](\d{1,4})(?!\d)")
+_TAG = compile_later(r"\w[\w.-]{0,127}\Z", re.ASCII)
 """A tag, by the distribution specification ("Pulling manifests")."""
-_NUMBER = re.compile(r"\d+", re.ASCII)
+_NUMBER = compile_later(r"\d+", re.ASCII)
 
 MAX_UNDATED = 20
 """The largest number of undated tags whose images' times are fetched to guess a series."""

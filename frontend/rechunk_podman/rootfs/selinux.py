@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Kind, Tree
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -42,10 +43,10 @@ _KINDS = {
     b"-p": Kind.FIFO,
 }
 _SOCKET = b"-s"
-_META = re.compile(rb"[.^$?*+|\[({]")
+_META = compile_later(rb"[.^$?*+|\[({]")
 _DOTTED = rb"(\.[^/]*)*"
 """A usual end of an expression, which matches the same with `?` in place of the last `*`, in less time."""
-_TOKEN = re.compile(rb"(\\.|\[\^?\]?[^\]]*\]|.)((?:[*+?]|\{[0-9,]*\})\??)?", re.DOTALL)
+_TOKEN = compile_later(rb"(\\.|\[\^?\]?[^\]]*\]|.)((?:[*+?]|\{[0-9,]*\})\??)?", re.DOTALL)
 """A part of an expression, and its quantifier."""
 _LEVELS = (b"(/.*)?", b"(.*/)?")
 """Parts that begin or end at a slash."""

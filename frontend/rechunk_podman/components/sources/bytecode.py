@@ -7,7 +7,6 @@ Lib/importlib/_bootstrap_external.py.
 from __future__ import annotations
 
 import os
-import re
 import struct
 from collections.abc import Iterator
 
@@ -15,13 +14,14 @@ import numpy as np
 
 from rechunk_podman.components.board import Board, Flags
 from rechunk_podman.model import Kind, Positions, path_key
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
 
 name = "bytecode"
 rule = "the file is the byte code of a Python file"
 
-_OPTIMISED = re.compile(r"\.opt-[0-9a-zA-Z]+\Z")
+_OPTIMISED = compile_later(r"\.opt-[0-9a-zA-Z]+\Z")
 
 
 def source_of(path: str) -> str | None:

@@ -12,7 +12,6 @@ src/libostree/ostree-core.h (the GVariant types of commit and dirtree objects, t
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -22,6 +21,8 @@ import numpy as np
 from rechunk_podman.components.board import NOBODY, Board
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Kind
+from rechunk_podman.pathtable import distinct
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -35,8 +36,8 @@ records = ("**/objects/*/*.commit", "**/objects/*/*.dirtree")
 _KINDS = ("runtime", "app")
 """The kinds of deployments."""
 
-_COMMIT = re.compile(r"[0-9a-f]{64}")
-_EXPORTED = re.compile(r"(?:^|/)app/([^/]+)/")
+_COMMIT = compile_later(r"[0-9a-f]{64}")
+_EXPORTED = compile_later(r"(?:^|/)app/([^/]+)/")
 
 _LARGEST = 4 << 20
 """Bytes of a commit or dirtree object at most."""
@@ -84,7 +85,7 @@ def _claim_installation(root: Root, board: Board, top: str) -> None:
         files += [position for commit in commits for position in repository.objects(commit)]
         below = board.tree.below(directory)
         found = np.append(np.arange(below.start, below.stop), np.array(files, np.intp))
-        leaders = np.unique(board.leader[found])
+        leaders = distinct(board.leader[found])
         for position in leaders[first[leaders] != NOBODY].tolist():
             several.setdefault(position, {int(first[position])}).add(order)
         first[leaders[first[leaders] == NOBODY]] = order

@@ -21,7 +21,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Positions
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.protocol import Ecosystem, Package
-from rechunk_podman.pathtable import path_key
+from rechunk_podman.pathtable import distinct, path_key
 from rechunk_podman.rootfs.root import Root
 
 name = "groups"
@@ -236,7 +236,7 @@ def _place(board: Board, group: Group, units: list[_Unit]) -> None:
     """Claim what is free of each unit, for its component."""
     sizes = []
     for unit in units:
-        leaders = np.unique(board.leader[unit.positions])
+        leaders = distinct(board.leader[unit.positions])
         free = leaders[(board.owner[leaders] == NOBODY) & ~board.inner[leaders]]
         unit.positions = free
         blocks = -(-board.size[free] // _ENTRY) * board.regular[free] + 1

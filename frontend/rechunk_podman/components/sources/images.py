@@ -12,7 +12,6 @@ containers-transports(5); the directory layout of containers/image (directory_de
 from __future__ import annotations
 
 import logging
-import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from rechunk_podman.errors import DatabaseError, RootfsError
 from rechunk_podman.model import Positions
 from rechunk_podman.packages import scattered
 from rechunk_podman.packages.budget import Budget
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 log = logging.getLogger("rechunk_podman")
@@ -64,7 +64,7 @@ _LONGEST_NAME = 400
 """Characters of the name of an image at most; the longest reference has 383."""
 _MOST_NAMES = 3
 """Images after which a shared component is named."""
-_HEX = re.compile(r"[0-9a-f]{64}")
+_HEX = compile_later(r"[0-9a-f]{64}")
 
 
 @dataclass(slots=True)

@@ -11,24 +11,27 @@ from collections import Counter
 import numpy as np
 
 from rechunk_podman.components.board import Board
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 name = "kernel"
 rule = "the path is that of a kernel's part"
 
 _MODULE_DIRECTORIES = ("usr/lib/modules", "lib/modules")
-_INITRAMFS = re.compile(
+_INITRAMFS = compile_later(
     r"(?:initramfs|initrd)(?:\.img)?[-.](?P<version>.+?)(?P<kdump>kdump)?(?:\.img)?(?:\.old-dkms)?\Z"
 )
-_IMAGE = re.compile(r"\.?(?:vmlinuz|vmlinux|bzImage|Image|System\.map|config|symvers)-(?P<version>.+?)\Z")
-_DTB_DIRECTORIES = re.compile(r"(?:boot/dtbs?[/-]|(?:usr/)?lib/linux-image-)(?P<version>[^/]+)/")
-_UKI = re.compile(r"(?:efi|boot|boot/efi)/EFI/Linux/(?P<file>[^/]+\.efi)(?:\.extra\.d/.*)?\Z", re.IGNORECASE)
+_IMAGE = compile_later(r"\.?(?:vmlinuz|vmlinux|bzImage|Image|System\.map|config|symvers)-(?P<version>.+?)\Z")
+_DTB_DIRECTORIES = compile_later(r"(?:boot/dtbs?[/-]|(?:usr/)?lib/linux-image-)(?P<version>[^/]+)/")
+_UKI = compile_later(
+    r"(?:efi|boot|boot/efi)/EFI/Linux/(?P<file>[^/]+\.efi)(?:\.extra\.d/.*)?\Z", re.IGNORECASE
+)
 _OTHERS = ("extra/", "updates/", "weak-updates/")
 """Directories of modules that other packages bring (depmod.d(5))."""
 _MOST_KERNELS = 100
 """Kernels whose versions are searched in the names of UKIs at most."""
 
-_IMAGE_SUFFIX = re.compile(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
+_IMAGE_SUFFIX = compile_later(r"(?:\.hmac|\.gz|\.xz|\.zst)\Z")
 
 
 def claim(root: Root, board: Board) -> None:

@@ -10,12 +10,12 @@ Sources: POSIX pax interchange format; GNU tar manual, "Basic Tar Format" and "S
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from rechunk_podman.errors import ImageError
+from rechunk_podman.patterns import compile_later
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
@@ -33,9 +33,9 @@ _WITHOUT_DATA = (LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO)
 _MAX_META = 1 << 20
 """The largest meta entry, and sparse map, that archive/tar reads, in bytes."""
 _MAX_NUMBER = (1 << 63) - 1
-_DECIMAL = re.compile(rb"[+-]?[0-9]{1,30}")
-_OCTAL = re.compile(rb"[0-7]+")
-_TIME = re.compile(rb"([+-]?[0-9]{1,30})(?:\.([0-9]*))?")
+_DECIMAL = compile_later(rb"[+-]?[0-9]{1,30}")
+_OCTAL = compile_later(rb"[0-7]+")
+_TIME = compile_later(rb"([+-]?[0-9]{1,30})(?:\.([0-9]*))?")
 _SPARSE = b"GNU.sparse."
 
 Extent = tuple[int, int]

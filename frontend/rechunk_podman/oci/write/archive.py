@@ -20,10 +20,11 @@ from rechunk_podman.oci.write.documents import LAYOUT_FILE, WrittenImage
 from rechunk_podman.oci.write.layers import BlobFile
 from rechunk_podman.oci.write.reserve import reserve
 from rechunk_podman.oci.write.tar import END, directory_header, file_header, file_header_size, padded
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.temporary import PREFIX, dead, private_directory
 
 _STAGING = f".{PREFIX}"
-_STAGING_NAME = re.compile(re.escape(_STAGING) + "[0-9a-f]{8}")
+_STAGING_NAME = compile_later(re.escape(_STAGING) + "[0-9a-f]{8}")
 
 
 class TarWriter:

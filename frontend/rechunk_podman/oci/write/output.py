@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rechunk_podman.errors import UsageError
 from rechunk_podman.oci import reference as names
+from rechunk_podman.patterns import compile_later
 
 _OTHERS = (
     "containers-storage:",
@@ -23,7 +24,7 @@ _OTHERS = (
 """Other transports of containers-transports(5), which are not taken for the name of a file."""
 
 
-_TAG = re.compile(r"\w[\w.-]{0,127}\Z", re.ASCII)
+_TAG = compile_later(r"\w[\w.-]{0,127}\Z", re.ASCII)
 """A tag alone, which may be a name in an OCI layout (`skopeo copy … oci:DIR:TAG` writes it)."""
 
 

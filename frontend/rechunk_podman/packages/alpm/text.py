@@ -6,14 +6,14 @@ files"; pacman.conf(5), DBPath.
 
 from __future__ import annotations
 
-import re
 import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from rechunk_podman.packages.budget import MOST_NAMES
+from rechunk_podman.patterns import compile_later
 
-_ESCAPE = re.compile(rb"\\([0-3][0-7]{2})")
+_ESCAPE = compile_later(rb"\\([0-3][0-7]{2})")
 
 
 class Listed(NamedTuple):

@@ -5,9 +5,9 @@ Source: vercmp(8), and lib/libalpm/version.c, an early rpmvercmp(): no `~` and `
 
 from __future__ import annotations
 
-import re
+from rechunk_podman.patterns import compile_later
 
-_SEGMENT = re.compile(r"([^0-9A-Za-z]*)([0-9]+|[A-Za-z]*)")
+_SEGMENT = compile_later(r"([^0-9A-Za-z]*)([0-9]+|[A-Za-z]*)")
 
 
 def compare_alpm(a: str, b: str) -> int:

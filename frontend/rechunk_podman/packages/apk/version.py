@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 
-_TOKEN = re.compile(
+from rechunk_podman.patterns import compile_later
+
+_TOKEN = compile_later(
     r"\.?(?P<number>[0-9]+)|(?P<letter>[a-z])|_(?P<suffix>[a-z]+)|~(?P<hash>[0-9a-f]+)|-r(?P<revision>[0-9]+)"
 )
 _SUFFIXES = {

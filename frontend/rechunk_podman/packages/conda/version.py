@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from rechunk_podman.packages.versions import compare_digits, compare_rpm
+from rechunk_podman.patterns import compile_later
 
-_VERSION = re.compile(r"(?:(\d+)!)?([a-z0-9_.*]+)(?:\+([a-z0-9_.]+))?\Z", re.ASCII)
-_PARTS = re.compile(r"\d+|[^\d.]+", re.ASCII)
+_VERSION = compile_later(r"(?:(\d+)!)?([a-z0-9_.*]+)(?:\+([a-z0-9_.]+))?\Z", re.ASCII)
+_PARTS = compile_later(r"\d+|[^\d.]+", re.ASCII)
 _DEV, _TEXT, _NUMBER, _POST = range(4)
 
 _Part = tuple[int, str]

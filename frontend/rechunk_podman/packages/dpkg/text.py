@@ -15,6 +15,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from rechunk_podman.packages.budget import MOST_NAMES
+from rechunk_podman.patterns import compile_later
 
 _NARROW = bytes(range(0xF0))
 """The bytes in the UTF-8 encoding of characters below U+10000."""
@@ -36,7 +37,7 @@ _MOST_ENTRIES = 20_000
 FIRST_ENTRY = 64 << 10
 """Bytes that contain the first trailer of a Debian changelog; upstream changelogs, often large, have none."""
 
-_TRAILER = re.compile(
+_TRAILER = compile_later(
     rb"\n -- [^\n]*  (?:[A-Z][a-z]{2}, *)?(\d{1,2}) ([A-Z][a-z]{2}) (\d{4}) "
     rb"(\d\d):(\d\d):(\d\d) ([-+])(\d\d)(\d\d)"
 )
@@ -48,11 +49,11 @@ _MONTHS = {
 }
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _DIGITS = {b"%02d" % number: number for number in range(100)}
-_SOURCE = re.compile(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
-_MD5 = re.compile(r"[0-9a-f]{32}\Z")
+_SOURCE = compile_later(r"(?P<name>[^\s()]+)(?:\s*\((?P<version>[^()\s]+)\))?\s*\Z")
+_MD5 = compile_later(r"[0-9a-f]{32}\Z")
 _ODD = ("", ".", "/", " ", "*")
 """Prefixes that no path in an ordinary line of MD5 sums has."""
-_MD5_LINE = re.compile(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
+_MD5_LINE = compile_later(r"^([0-9a-f]{32}) [ *]*([^ *\n][^\n]*)$", re.MULTILINE)
 
 
 class Package(NamedTuple):

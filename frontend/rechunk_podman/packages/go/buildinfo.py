@@ -13,6 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from rechunk_podman.patterns import compile_later
+
 _MAGIC = b"\xff Go buildinf:"
 _SECTION = b".go.buildinfo\0"
 _INLINE, _BIG_ENDIAN = 2, 1
@@ -24,7 +26,7 @@ _FIRST_DATA = 64 << 10
 _MOST_INFO = 1 << 20
 _SENTINEL = 16
 """Bytes before and after the text about modules."""
-_PLAIN = re.compile(r"[!-~]{1,200}\Z")
+_PLAIN = compile_later(r"[!-~]{1,200}\Z")
 
 ReadAt = Callable[[int, int], bytes]
 """(length, offset) -> bytes of the file, fewer at its end."""

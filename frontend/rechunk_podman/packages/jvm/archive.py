@@ -12,6 +12,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from rechunk_podman.patterns import compile_later
+
 END_SIZE = 22
 MOST_COMMENT = 0xFFFF
 LOCAL_SIZE = 30
@@ -22,8 +24,8 @@ MOST_ENTRY = 256 << 10
 """Bytes of the largest manifest or pom.properties that is read."""
 _MOST_POMS = 64
 
-_NAMES = re.compile(rb"META-INF/(?:MANIFEST\.MF|maven/[^/\0]{1,200}/[^/\0]{1,200}/pom\.properties)")
-_FILE = re.compile(r"(?P<name>.+?)(?:-(?P<version>\d.*))?\Z", re.DOTALL)
+_NAMES = compile_later(rb"META-INF/(?:MANIFEST\.MF|maven/[^/\0]{1,200}/[^/\0]{1,200}/pom\.properties)")
+_FILE = compile_later(r"(?P<name>.+?)(?:-(?P<version>\d.*))?\Z", re.DOTALL)
 
 
 class Entry(NamedTuple):

@@ -10,8 +10,9 @@ import re
 from typing import TypeAlias
 
 from rechunk_podman.packages.versions import compare_digits, compare_rpm
+from rechunk_podman.patterns import compile_later
 
-_PARTS = re.compile(r"[.-]|\d+|[^\d.-]+", re.ASCII)
+_PARTS = compile_later(r"[.-]|\d+|[^\d.-]+", re.ASCII)
 _QUALIFIERS = ("alpha", "beta", "milestone", "rc", "snapshot", "", "sp")
 _RELEASE = _QUALIFIERS.index("")
 _ALIASES = {"ga": "", "final": "", "release": "", "cr": "rc"}

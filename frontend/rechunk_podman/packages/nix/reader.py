@@ -15,6 +15,7 @@ from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.nix.version import compare_nix, split_name
 from rechunk_podman.packages.protocol import Database, Package
 from rechunk_podman.packages.reading import exists
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 name = "nix"
@@ -30,7 +31,7 @@ locations = Locations(
 compare = compare_nix
 
 _MTIME = 1
-_PATH = re.compile(r"[0-9abcdfghijklmnpqrsvwxyz]{32}-(?P<name>.+)\Z", re.DOTALL)
+_PATH = compile_later(r"[0-9abcdfghijklmnpqrsvwxyz]{32}-(?P<name>.+)\Z", re.DOTALL)
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:

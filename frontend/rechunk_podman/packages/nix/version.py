@@ -5,10 +5,10 @@ Source: the Nix manual, builtins.parseDrvName and builtins.compareVersions, and 
 
 from __future__ import annotations
 
-import re
+from rechunk_podman.patterns import compile_later
 
-_PART = re.compile(r"[0-9]+|[^0-9.-]+")
-_VERSION = re.compile(r"-(?=[^A-Za-z])")
+_PART = compile_later(r"[0-9]+|[^0-9.-]+")
+_VERSION = compile_later(r"-(?=[^A-Za-z])")
 
 
 def split_name(text: str) -> tuple[str, str]:

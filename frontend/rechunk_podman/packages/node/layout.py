@@ -10,10 +10,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-_SLUG = re.compile(
+from rechunk_podman.patterns import compile_later
+
+_SLUG = compile_later(
     r"(?P<name>.+?)-(?:npm-(?P<version>.+)-[0-9a-f]{10}|(?:virtual|patch|file|https?|git)-.+)\Z"
 )
-_STORED = re.compile(r"(?:.*/)?node_modules/\.store/(?P<slug>[^/]+)/package\Z", re.DOTALL)
+_STORED = compile_later(r"(?:.*/)?node_modules/\.store/(?P<slug>[^/]+)/package\Z", re.DOTALL)
 
 
 class Place(NamedTuple):

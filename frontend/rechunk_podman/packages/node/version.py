@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from rechunk_podman.packages.versions import compare_digits, compare_rpm
+from rechunk_podman.patterns import compile_later
 
-_VERSION = re.compile(r"[v=\s]*(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z", re.ASCII)
+_VERSION = compile_later(r"[v=\s]*(\d+)\.(\d+)\.(\d+)(?:-([0-9A-Za-z.-]+))?(?:\+[0-9A-Za-z.-]+)?\Z", re.ASCII)
 
 
 def compare(a: str, b: str) -> int:

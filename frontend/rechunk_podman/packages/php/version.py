@@ -8,8 +8,9 @@ from __future__ import annotations
 import re
 
 from rechunk_podman.packages.versions import compare_digits
+from rechunk_podman.patterns import compile_later
 
-_PARTS = re.compile(r"\d+|[a-z]+|#", re.ASCII)
+_PARTS = compile_later(r"\d+|[a-z]+|#", re.ASCII)
 _FORMS = {
     "alpha": 2,
     "a": 2,
@@ -24,7 +25,7 @@ _FORMS = {
     "dev": 1,
 }
 _NUMBER = 6
-_STABLE = re.compile(r"[-_.]?stable\d*\Z")
+_STABLE = compile_later(r"[-_.]?stable\d*\Z")
 
 
 def compare(a: str, b: str) -> int:

@@ -5,16 +5,16 @@ Source: Package Manager Specification (PMS) 8, 3.2 "Version Specifications" and 
 
 from __future__ import annotations
 
-import re
+from rechunk_podman.patterns import compile_later
 
-_VERSION = re.compile(
+_VERSION = compile_later(
     r"(?P<first>[0-9]+)(?P<rest>(?:\.[0-9]+)*)(?P<letter>[a-z]?)"
     r"(?P<suffixes>(?:_(?:alpha|beta|pre|rc|p)[0-9]*)*)(?:-r(?P<revision>[0-9]+))?\Z"
 )
-_SUFFIX = re.compile(r"_(alpha|beta|pre|rc|p)([0-9]*)")
+_SUFFIX = compile_later(r"_(alpha|beta|pre|rc|p)([0-9]*)")
 _ORDER = {"alpha": -4, "beta": -3, "pre": -2, "rc": -1, "p": 1}
 """Suffix -> its order; no suffix is 0."""
-_NAME = re.compile(
+_NAME = compile_later(
     r"(?P<name>[A-Za-z0-9_][A-Za-z0-9+_-]*?)-"
     r"(?P<version>[0-9]+(?:\.[0-9]+)*[a-z]?(?:_(?:alpha|beta|pre|rc|p)[0-9]*)*(?:-r[0-9]+)?)\Z"
 )

@@ -17,12 +17,13 @@ from posixpath import normpath
 from typing import NamedTuple
 
 from rechunk_podman.packages.budget import MOST_NAMES
+from rechunk_podman.patterns import compile_later
 
-_SITE = re.compile(
+_SITE = compile_later(
     r"(?P<prefix>.*?)/?(?:lib|lib64)/(?:python|pypy)[0-9.]*/(?:site|dist)-packages(?P<below>/.+)?\Z",
     re.DOTALL,
 )
-_SEPARATORS = re.compile(r"[-_.]+")
+_SEPARATORS = compile_later(r"[-_.]+")
 _MOST_FIELDS = 4 * MOST_NAMES
 
 

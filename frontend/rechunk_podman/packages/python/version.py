@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from packaging.version import InvalidVersion, Version
+from typing import TYPE_CHECKING
 
 from rechunk_podman.packages.versions import compare_rpm
+
+if TYPE_CHECKING:
+    from packaging.version import Version
 
 _LONGEST = 250
 """Characters of the longest version: no name of a directory is longer."""
@@ -19,6 +22,8 @@ def compare(a: str, b: str) -> int:
 
 
 def _parsed(text: str) -> Version | None:
+    from packaging.version import InvalidVersion, Version  # a build compares no versions
+
     try:
         return Version(text) if len(text) <= _LONGEST else None
     except InvalidVersion:

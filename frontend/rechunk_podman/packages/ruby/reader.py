@@ -14,6 +14,7 @@ from rechunk_podman.packages.budget import PACKAGE_COST, Budget, text_size
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import Database, Files, Package, Paths
 from rechunk_podman.packages.ruby.version import compare
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 __all__ = ["compare", "load", "locations", "name"]
@@ -25,9 +26,9 @@ _MOST = 256 << 10
 """Bytes of the largest specification that is read."""
 _MOST_PROGRAMS = 8 << 10
 """Bytes of the list of programs."""
-_STUB = re.compile(rb"^# stub: (\S+) (\S+) (\S+) ", re.MULTILINE)
-_EXECUTABLES = re.compile(rb"^[ \t]*s\.executables = \[([^\]]*)\]", re.MULTILINE)
-_TEXT = re.compile(rb'"([^"/\\]+)"')
+_STUB = compile_later(rb"^# stub: (\S+) (\S+) (\S+) ", re.MULTILINE)
+_EXECUTABLES = compile_later(rb"^[ \t]*s\.executables = \[([^\]]*)\]", re.MULTILINE)
+_TEXT = compile_later(rb'"([^"/\\]+)"')
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:

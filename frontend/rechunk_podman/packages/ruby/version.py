@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 from rechunk_podman.packages.versions import compare_digits, compare_rpm
+from rechunk_podman.patterns import compile_later
 
-_VERSION = re.compile(r"\d+(?:\.[0-9a-zA-Z]+)*(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\Z", re.ASCII)
-_SEGMENTS = re.compile(r"\d+|[a-z]+", re.ASCII | re.IGNORECASE)
+_VERSION = compile_later(r"\d+(?:\.[0-9a-zA-Z]+)*(?:-[0-9A-Za-z-]+(?:\.[0-9A-Za-z-]+)*)?\Z", re.ASCII)
+_SEGMENTS = compile_later(r"\d+|[a-z]+", re.ASCII | re.IGNORECASE)
 
 
 def compare(a: str, b: str) -> int:

@@ -9,11 +9,9 @@ UTC). Its files are in the arrays `files` and `conf_files` (`file`, `sha256`, `s
 
 from __future__ import annotations
 
-import plistlib
 import re
 from calendar import timegm
 from collections.abc import Iterator, Mapping, Sequence
-from xml.parsers.expat import ExpatError
 
 import numpy as np
 
@@ -24,6 +22,7 @@ from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
 from rechunk_podman.packages.reading import exists, read_database, read_record
 from rechunk_podman.packages.xbps.version import compare_xbps
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
 
 name = "xbps"
@@ -46,8 +45,8 @@ _MEMORY = 24
 """Bytes of memory of a parsed property list, for each of its bytes."""
 _MOST_ELEMENTS = 500_000
 _MOST_LETTERS = 1024
-_VERSION = re.compile(r"-\d[^-]*_\d+\Z", re.ASCII)
-_DATE = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d) UTC\Z", re.ASCII)
+_VERSION = compile_later(r"-\d[^-]*_\d+\Z", re.ASCII)
+_DATE = compile_later(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d) UTC\Z", re.ASCII)
 
 
 def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Database | None:
@@ -94,6 +93,9 @@ def plist(data: bytes, budget: Budget) -> Mapping[str, object]:
     budget.keep(0, _MEMORY * len(data))
     if data.count(b"<") > 2 * _MOST_ELEMENTS:
         raise ValueError(f"a property list of more than {_MOST_ELEMENTS} elements")
+    import plistlib  # only systems of xbps need it
+    from xml.parsers.expat import ExpatError
+
     try:
         found = plistlib.loads(data, fmt=plistlib.FMT_XML)
     # plistlib raises whatever its conversions and its stack of open elements raise

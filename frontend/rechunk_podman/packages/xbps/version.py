@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import re
 
-_PART = re.compile(
+from rechunk_podman.patterns import compile_later
+
+_PART = compile_later(
     r"(?P<number>[0-9]+)|(?P<word>alpha|beta|pre|rc|pl|\.)|_(?P<revision>[0-9]*)|(?P<letter>[a-z])",
     re.IGNORECASE | re.ASCII,
 )
