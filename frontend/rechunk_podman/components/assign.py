@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Rules, Source
 from rechunk_podman.components.content import digest_missing
-from rechunk_podman.components.fingerprint import HEAD, block, new_fingerprint
+from rechunk_podman.components.fingerprint import Fingerprints, of_head
 from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, steady_mtimes, will_change
 from rechunk_podman.components.parts import Piece, cut
 from rechunk_podman.components.preload import Databases
@@ -29,7 +29,7 @@ from rechunk_podman.components.sources import (
     unclaimed,
     xattr,
 )
-from rechunk_podman.model import NUMBERS, ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
+from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
@@ -58,9 +58,6 @@ MOST_CHANGES = 256
 """The largest number of changes that a component keeps; older ones are dropped."""
 
 Ints = npt.NDArray[np.int64]
-
-_PATHS_AT_ONCE = 4096
-"""Paths that are hashed at once. The fingerprints depend on this number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,104 +175,51 @@ def pieces(board: Board, own: Positions) -> tuple[Piece, ...]:
 
 
 def _root_component(tree: Tree, mode: int) -> Component:
-    entry = tree.root._replace(kind=Kind.DIRECTORY, mode=mode, uid=0, gid=0, size=0, xattrs=())
-    hasher = new_fingerprint()
-    head = np.array([(entry.kind, mode, 0, 0, 0, 0)], HEAD)
-    hasher.update(block(b"", head, (), b""))
-    return Component(ROOT_ID, 512, hasher.digest(), positions=np.array([ROOT], np.intp))
-
-
-class _Entries:
-    """The tar entries of all positions, in the form that fingerprints hash.
-
-    Args:
-        mtimes, steady: as in an Assignment.
-    """
-
-    __slots__ = ("board", "digested", "is_link", "mtimes", "others", "steady")
-
-    def __init__(self, board: Board, mtimes: Ints, steady: Ints) -> None:
-        self.board = board
-        self.mtimes = mtimes
-        self.steady = steady
-        self.is_link = board.leader != np.arange(len(board.leader))
-        self.digested = board.regular & ~self.is_link
-        self.others = self.is_link.copy()
-        self.others[list(board.tree.more)] = True
-
-    def _heads(self, positions: Positions, mtimes: Ints) -> npt.NDArray[np.void]:
-        heads = np.empty(len(positions), HEAD)
-        rows = self.board.tree.numbers[positions]
-        for name in ("kind", "mode", "uid", "gid", "size"):
-            heads[name] = rows[:, NUMBERS.index(name)]
-        heads["mtime"] = mtimes[positions]
-        return heads
-
-    def _block(self, positions: Positions, mtimes: Ints) -> bytes:
-        """Return the bytes of these positions that a fingerprint hashes."""
-        tree = self.board.tree
-        others = np.flatnonzero(self.others[positions])
-        leaders = map(tree.leader.get, positions[others].tolist())
-        return block(
-            tree.paths.joined(positions)[:-1],
-            self._heads(positions, mtimes),
-            [
-                (index, tree.entry(position), None if leader is None else tree.paths[leader])
-                for index, position, leader in zip(
-                    others.tolist(), positions[others].tolist(), leaders, strict=True
-                )
-            ],
-            self.board.digests[positions[self.digested[positions]]].tobytes(),
-        )
-
-    def fingerprint(self, own: Positions, mtimes: Ints) -> bytes:
-        """Return the fingerprint of the entries at these positions and of all directories above them."""
-        hasher = new_fingerprint()
-        for positions in (self.board.tree.ancestors(own), own):
-            # in batches, to bound memory: a component may hold 300,000 paths
-            for start in range(0, len(positions), _PATHS_AT_ONCE):
-                hasher.update(self._block(positions[start : start + _PATHS_AT_ONCE], mtimes))
-        return hasher.digest()
-
-    def tar_size(self, positions: Positions) -> int:
-        """Estimate the bytes of the tar entries at these positions."""
-        return int(tar_sizes(self.board, positions).sum())
+    head = (Kind.DIRECTORY, mode, 0, 0, 0, 0)
+    return Component(ROOT_ID, 512, of_head(head), positions=np.array([ROOT], np.intp))
 
 
 def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]:
-    entries = _Entries(board, mtimes, steady)
     owned = np.flatnonzero(~board.inner)
     if not len(owned):
         return
     owners = board.owner[owned]
     order = np.argsort(owners, kind="stable")
     numbers, starts = np.unique(owners[order], return_index=True)
-    for number, positions in zip(numbers.tolist(), np.split(owned[order], starts[1:]), strict=True):
-        yield _component(entries, board.drafts[number], positions)
+    groups = np.split(owned[order], starts[1:])
+    fingerprints = Fingerprints(board)
+    rows = zip(numbers.tolist(), groups, fingerprints.of(groups, mtimes), strict=True)
+    for number, own, fingerprint in rows:
+        sizes = tar_sizes(board, own)
+        size = int(sizes.sum())
+        draft = board.drafts[number]
+        yield Component(
+            id=draft.id,
+            size=size,
+            fingerprint=fingerprint,
+            version=draft.version,
+            changes=tuple(sorted(draft.changes, reverse=True)[:MOST_CHANGES]),
+            interval=draft.interval,
+            built=draft.built,
+            placement=_placement(draft, size),
+            parts=_parts(board, own, fingerprints, steady),
+            positions=own,
+        )
 
 
-def _component(entries: _Entries, draft: Draft, own: Positions) -> Component:
-    size = entries.tar_size(own)
-    placement = draft.placement
-    if placement is not Placement.SHARED and size < draft.least:
+def _placement(draft: Draft, size: int) -> Placement:
+    if draft.placement is not Placement.SHARED and size < draft.least:
         log.info("%s is too small for a layer of its own: %d bytes", draft.id, size)
-        placement = Placement.SHARED
-    return Component(
-        id=draft.id,
-        size=size,
-        fingerprint=entries.fingerprint(own, entries.mtimes),
-        version=draft.version,
-        changes=tuple(sorted(draft.changes, reverse=True)[:MOST_CHANGES]),
-        interval=draft.interval,
-        built=draft.built,
-        placement=placement,
-        parts=_parts(entries, own),
-        positions=own,
-    )
+        return Placement.SHARED
+    return draft.placement
 
 
-def _parts(entries: _Entries, own: Positions) -> tuple[Part, ...]:
+def _parts(board: Board, own: Positions, fingerprints: Fingerprints, steady: Ints) -> tuple[Part, ...]:
+    found = pieces(board, own)
+    if not found:
+        return ()
+    hashes = fingerprints.of([piece.positions for piece in found], steady)
     return tuple(
-        Part(name, entries.tar_size(own), entries.fingerprint(own, entries.steady), kind, own)
-        for name, kind, own in pieces(entries.board, own)
+        Part(name, int(tar_sizes(board, positions).sum()), fingerprint, kind, positions)
+        for (name, kind, positions), fingerprint in zip(found, hashes, strict=True)
     )

@@ -15,17 +15,18 @@ Hard links are where their leader is, byte code is where its source is.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from functools import lru_cache, reduce
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from hashlib import blake2b
-from operator import or_
+from itertools import accumulate
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import ROOT, Kind, PartKind, Positions, Tree
+from rechunk_podman.pathtable import NO_POSITIONS, distinct
 from rechunk_podman.patterns import compile_later
 
 CUT_FROM = 2 << 20
@@ -50,7 +51,6 @@ _PROGRAM = compile_later(rb"\.(?:so|ko|a|node|dll|exe)(?:\.[^/\0]*)?\0")
 _BYTE_CODE = "__pycache__"
 
 Ints = npt.NDArray[np.int64]
-Members = list[int]
 
 
 class Piece(NamedTuple):
@@ -71,37 +71,33 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
     if int(sizes.sum()) < CUT_FROM:
         return ()
     leaders = _leaders(tree, own)
-    # a source never leaves its byte code, which is smaller
-    alone = {
-        int(leaders[index]): Members()
-        for index in np.flatnonzero((sizes >= ALONE) & (tree.column("kind")[own] == Kind.FILE)).tolist()
-        if not tree.paths[int(leaders[index])].endswith((".py", ".pyc"))
-    }
-    directories = tree.parent[leaders].astype(np.intp)
-    caches = _caches(tree, directories)
-    files: dict[int, dict[int, Members]] = {kind: defaultdict(list) for kind in PartKind}
     kinds = _kinds(tree, leaders)
-    columns = (leaders, directories, kinds)
-    for index, (leader, parent, kind) in enumerate(
-        zip(*(column.tolist() for column in columns), strict=True)
-    ):
-        if leader in alone:
-            alone[leader].append(index)
-        else:
-            files[kind][caches.get(parent, parent)].append(index)
-    found = [
-        (f"/{tree.paths[leader]}", PartKind(int(kinds[members[0]])), members)
-        for leader, members in alone.items()
+    found: list[tuple[str, PartKind, Positions]] = []
+    # a source never leaves its byte code, which is smaller
+    large = [
+        leader
+        for leader in leaders[(sizes >= ALONE) & (tree.column("kind")[own] == Kind.FILE)].tolist()
+        if not tree.paths[leader].endswith((".py", ".pyc"))
     ]
-    for chosen in PartKind:
-        some = files[chosen]
-        mark = " (programs)" if chosen is PartKind.PROGRAMS else ""
-        if some:
-            parts = _Directories(tree, leaders, sizes.tolist(), some).parts()
-            found += [(name + mark, chosen, members) for name, members in parts]
-    return tuple(
-        Piece(name, kind, own[np.sort(np.array(members, np.intp))]) for name, kind, members in sorted(found)
-    )
+    rest = np.arange(len(own))
+    if large:
+        alone = distinct(np.array(large, np.intp))
+        is_alone = alone[np.minimum(np.searchsorted(alone, leaders), len(alone) - 1)] == leaders
+        rest = np.flatnonzero(~is_alone)
+        members = np.flatnonzero(is_alone)
+        members = members[np.argsort(leaders[members], kind="stable")]
+        for some in np.split(members, np.searchsorted(leaders[members], alone[1:])):
+            name = f"/{tree.paths[int(leaders[some[0]])]}"
+            found.append((name, PartKind(int(kinds[some[0]])), some))
+    directories = _directories(tree, leaders)
+    for kind in PartKind:
+        some = rest[kinds[rest] == kind]
+        mark = " (programs)" if kind is PartKind.PROGRAMS else ""
+        if len(some):
+            parts = _Directories(tree, leaders, sizes, directories, some).parts()
+            found += [(name + mark, kind, members) for name, members in parts]
+    found.sort(key=lambda part: part[:2])
+    return tuple(Piece(name, kind, own[np.sort(members)]) for name, kind, members in found)
 
 
 def _leaders(tree: Tree, own: Positions) -> Positions:
@@ -113,15 +109,13 @@ def _leaders(tree: Tree, own: Positions) -> Positions:
     return leaders
 
 
-def _caches(tree: Tree, directories: Positions) -> dict[int, int]:
-    """Return the directories of byte code, with their parents."""
-    found = np.unique(directories)
-    names = tree.paths_at(found)
-    return {
-        position: int(tree.parent[position])
-        for position, name in zip(found.tolist(), names, strict=True)
-        if name.rpartition("/")[2] == _BYTE_CODE
-    }
+def _directories(tree: Tree, positions: Positions) -> Positions:
+    """Return the directory of each position; of byte code, that of its source."""
+    directories = tree.parent[positions].astype(np.intp)
+    every = distinct(directories)
+    caches = [name.rpartition("/")[2] == _BYTE_CODE for name in tree.paths_at(every)]
+    found: Positions = np.where(caches, tree.parent[every], every)[np.searchsorted(every, directories)]
+    return found
 
 
 def _kinds(tree: Tree, positions: Positions) -> npt.NDArray[np.uint8]:
@@ -144,51 +138,53 @@ class _Directories:
     An index is one among the component's positions, a directory a position in the tree.
 
     Args:
-        leaders: of each index.
-        sizes: of each index.
-        files: the indexes that are directly in each directory; indexes of other kinds are missing.
+        leaders, sizes, directories: of each index.
+        some: the indexes of this kind.
     """
 
     def __init__(
-        self, tree: Tree, leaders: Positions, sizes: Sequence[int], files: Mapping[int, Members]
+        self, tree: Tree, leaders: Positions, sizes: Ints, directories: Positions, some: Positions
     ) -> None:
         self.tree = tree
         self.leaders = leaders
         self.sizes = sizes
-        self.files = files
-        self.totals: dict[int, int] = defaultdict(int)
-        self.children: dict[int, list[int]] = defaultdict(list)
-        for directory, members in files.items():
-            total = sum(sizes[index] for index in members)
-            while True:
-                new = directory not in self.totals
-                self.totals[directory] += total
-                if directory == ROOT:
-                    break
-                parent = int(tree.parent[directory])
-                if new:
-                    self.children[parent].append(directory)
-                directory = parent
+        some = some[np.argsort(directories[some], kind="stable")]
+        within = directories[some]
+        starts = np.flatnonzero(np.diff(within, prepend=ROOT - 1))
+        holding = within[starts].tolist()
+        self.files: dict[int, Positions] = dict(zip(holding, np.split(some, starts[1:]), strict=True))
+        """The indexes that are directly in each directory."""
+        totals = np.add.reduceat(sizes[some], starts).tolist()
+        self.totals: dict[int, int] = dict(zip(holding, totals, strict=True))
+        """The bytes in and below each directory."""
+        self.children: dict[int, list[int]] = {}
+        above = tree.ancestors(np.array([directory for directory in holding if directory != ROOT], np.intp))
+        # a directory comes before everything below it
+        for directory in sorted({*holding, *above.tolist()} - {ROOT}, reverse=True):
+            parent = int(tree.parent[directory])
+            self.totals[parent] = self.totals.get(parent, 0) + self.totals[directory]
+            self.children.setdefault(parent, []).append(directory)
 
-    def parts(self) -> Iterator[tuple[str, Members]]:
+    def parts(self) -> Iterator[tuple[str, Positions]]:
         """Yield name and indexes of each part."""
         todo = [ROOT]
         while todo:
             directory = todo.pop()
             if self.totals[directory] <= MOST:
-                yield self._name(directory), self._below(directory)
+                yield self._name(directory), np.concatenate(self._below(directory))
                 continue
             children = self.children.get(directory, ())
             todo += [child for child in children if self.totals[child] >= LEAST]
             small = [child for child in children if self.totals[child] < LEAST]
-            direct = self.files.get(directory, ())
-            rest = sum(self.totals[child] for child in small) + sum(self.sizes[index] for index in direct)
+            direct = self.files.get(directory, NO_POSITIONS)
+            rest = sum([self.totals[child] for child in small]) + int(self.sizes[direct].sum())
             name = self._path(directory)
             if rest > MOST:
                 for number, members in self._halves(direct, small):
                     yield f"{name} #{number}", members
-            elif direct or small:
-                yield name, [*direct, *(index for child in small for index in self._below(child))]
+            elif len(direct) or small:
+                below = [files for child in small for files in self._below(child)]
+                yield name, np.concatenate([direct, *below])
 
     def _path(self, directory: int) -> str:
         return "/" + (self.tree.paths[directory] if directory != ROOT else "")
@@ -199,39 +195,43 @@ class _Directories:
             directory = self.children[directory][0]
         return self._path(directory)
 
-    def _below(self, directory: int) -> Members:
-        found: Members = []
+    def _below(self, directory: int) -> list[Positions]:
+        """Return the indexes of all files below a directory, one array for each directory that has some."""
+        found = []
         todo = [directory]
         while todo:
             directory = todo.pop()
-            found += self.files.get(directory, ())
+            if directory in self.files:
+                found.append(self.files[directory])
             todo += self.children.get(directory, ())
         return found
 
-    def _halves(self, direct: Sequence[int], small: Sequence[int]) -> Iterator[tuple[int, Members]]:
+    def _halves(self, direct: Positions, small: Sequence[int]) -> Iterator[tuple[int, Positions]]:
         """Yield number and indexes of each part of files and subdirectories of one directory."""
-        paths = self.tree.paths_at(self.leaders[list(direct)]) + self.tree.paths_at(np.array(small, np.intp))
-        sizes = [*(self.sizes[index] for index in direct), *(self.totals[child] for child in small)]
+        paths = self.tree.paths_at(self.leaders[direct]) + self.tree.paths_at(np.array(small, np.intp))
+        sizes = [*self.sizes[direct].tolist(), *(self.totals[child] for child in small)]
         keys = [_key(path.rpartition("/")[2]) for path in paths]
-        todo = [(1, list(range(len(paths))))]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        keys = [keys[item] for item in order]
+        # the bytes of all items before one
+        before = [0, *accumulate([sizes[item] for item in order])]
+        todo = [(1, 0, len(order))]
         while todo:
-            number, items = todo.pop()
-            first = keys[items[0]]
-            if sum([sizes[item] for item in items]) > MOST and any(keys[item] != first for item in items):
-                # the first bit in which the keys differ
-                bit = reduce(or_, [keys[item] ^ first for item in items]).bit_length() - 1
-                halves: tuple[Members, Members] = ([], [])
-                for item in items:
-                    halves[keys[item] >> bit & 1].append(item)
-                todo += [(2 * number + side, half) for side, half in enumerate(halves)]
+            number, start, end = todo.pop()
+            first, last = keys[start], keys[end - 1]
+            if before[end] - before[start] > MOST and first != last:
+                # by the first bit in which keys differ
+                bit = (first ^ last).bit_length() - 1
+                middle = bisect_left(keys, last >> bit << bit, start, end)
+                todo += [(2 * number, start, middle), (2 * number + 1, middle, end)]
                 continue
-            members: Members = []
-            for item in items:
-                if item < len(direct):
-                    members.append(direct[item])
-                else:
-                    members += self._below(small[item - len(direct)])
-            yield number, members
+            items = np.array(order[start:end], np.intp)
+            below = [
+                files
+                for item in items[items >= len(direct)].tolist()
+                for files in self._below(small[item - len(direct)])
+            ]
+            yield number, np.concatenate([direct[items[items < len(direct)]], *below])
 
 
 def _key(name: str) -> int:
