@@ -38,4 +38,6 @@ def test_the_start_of_a_build_compiles_hardly_any():
         "print('numpy.ma' in sys.modules, 'packaging' in sys.modules, *ours)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    masked, packaging, *ours = done.stdout.split()
+    assert (masked, packaging) == ("False", "False")
+    assert len(ours) <= 1  # the one by which globs become regular expressions
