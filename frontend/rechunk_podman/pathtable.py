@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar, overload
 
 import numpy as np
@@ -175,6 +176,11 @@ def distinct(positions: Positions) -> Positions:
     ordered = np.sort(positions)
     different: Positions = ordered[np.diff(ordered, prepend=ordered[:1] - 1) != 0]
     return different
+
+
+def slices(positions: Positions, starts: Sequence[int]) -> list[Positions]:
+    """Return the positions from each start to the next, and from the last to the end, without a copy."""
+    return [positions[start:end] for start, end in pairwise([*starts, len(positions)])]
 
 
 def _unpacked(text: bytes) -> list[str]:

@@ -31,6 +31,7 @@ from rechunk_podman.components.sources import (
 )
 from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
+from rechunk_podman.pathtable import slices
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.workers import Workers
 
@@ -186,12 +187,11 @@ def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]
     owners = board.owner[owned]
     order = np.argsort(owners, kind="stable")
     numbers, starts = np.unique(owners[order], return_index=True)
-    groups = np.split(owned[order], starts[1:])
+    groups = slices(owned[order], starts.tolist())
     fingerprints = Fingerprints(board)
     rows = zip(numbers.tolist(), groups, fingerprints.of(groups, mtimes), strict=True)
     for number, own, fingerprint in rows:
-        sizes = tar_sizes(board, own)
-        size = int(sizes.sum())
+        size = int(tar_sizes(board, own).sum())
         draft = board.drafts[number]
         yield Component(
             id=draft.id,
@@ -220,6 +220,6 @@ def _parts(board: Board, own: Positions, fingerprints: Fingerprints, steady: Int
         return ()
     hashes = fingerprints.of([piece.positions for piece in found], steady)
     return tuple(
-        Part(name, int(tar_sizes(board, positions).sum()), fingerprint, kind, positions)
-        for (name, kind, positions), fingerprint in zip(found, hashes, strict=True)
+        Part(piece.name, piece.size, fingerprint, piece.kind, piece.positions)
+        for piece, fingerprint in zip(found, hashes, strict=True)
     )

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from rechunk_podman.components.board import Board
 from rechunk_podman.model import NUMBERS, ROOT, More, Positions, Tree, path_key
 from rechunk_podman.packages.digests import DIGEST_SIZE
-from rechunk_podman.pathtable import NO_POSITIONS, distinct
+from rechunk_podman.pathtable import NO_POSITIONS, distinct, slices
 
 SIZE = 8
 """Bytes of a fingerprint."""
@@ -150,7 +150,8 @@ def ancestors(tree: Tree, groups: Sequence[Positions]) -> list[Positions]:
         level = _parents(tree, position, level - position)
         found.append(level)
     every = distinct(np.concatenate(found))
-    return np.split(every % count, np.searchsorted(every, np.arange(1, len(groups)) * count))
+    starts = np.searchsorted(every, np.arange(len(groups)) * count)
+    return slices(every % count, starts.tolist())
 
 
 def _parents(tree: Tree, positions: Positions, numbers: Positions) -> Positions:

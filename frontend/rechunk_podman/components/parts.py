@@ -16,7 +16,7 @@ Hard links are where their leader is, byte code is where its source is.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
@@ -26,7 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.model import ROOT, Kind, PartKind, Positions, Tree
-from rechunk_podman.pathtable import NO_POSITIONS, distinct
+from rechunk_podman.pathtable import NO_POSITIONS, distinct, slices
 from rechunk_podman.patterns import compile_later
 
 CUT_FROM = 2 << 20
@@ -54,11 +54,16 @@ Ints = npt.NDArray[np.int64]
 
 
 class Piece(NamedTuple):
-    """The files of a part. name: a path, or `PATH #N`; `PATH (programs)` for what is beside other files."""
+    """The files of a part.
+
+    name: a path, or `PATH #N`; `PATH (programs)` for what is beside other files.
+    size: bytes of their tar entries.
+    """
 
     name: str
     kind: PartKind
     positions: Positions
+    size: int
 
 
 def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
@@ -86,7 +91,7 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
         rest = np.flatnonzero(~is_alone)
         members = np.flatnonzero(is_alone)
         members = members[np.argsort(leaders[members], kind="stable")]
-        for some in np.split(members, np.searchsorted(leaders[members], alone[1:])):
+        for some in slices(members, np.searchsorted(leaders[members], alone).tolist()):
             name = f"/{tree.paths[int(leaders[some[0]])]}"
             found.append((name, PartKind(int(kinds[some[0]])), some))
     directories = _directories(tree, leaders)
@@ -97,7 +102,9 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
             parts = _Directories(tree, leaders, sizes, directories, some).parts()
             found += [(name + mark, kind, members) for name, members in parts]
     found.sort(key=lambda part: part[:2])
-    return tuple(Piece(name, kind, own[np.sort(members)]) for name, kind, members in found)
+    return tuple(
+        Piece(name, kind, own[np.sort(members)], int(sizes[members].sum())) for name, kind, members in found
+    )
 
 
 def _leaders(tree: Tree, own: Positions) -> Positions:
@@ -152,7 +159,7 @@ class _Directories:
         within = directories[some]
         starts = np.flatnonzero(np.diff(within, prepend=ROOT - 1))
         holding = within[starts].tolist()
-        self.files: dict[int, Positions] = dict(zip(holding, np.split(some, starts[1:]), strict=True))
+        self.files: dict[int, Positions] = dict(zip(holding, slices(some, starts.tolist()), strict=True))
         """The indexes that are directly in each directory."""
         totals = np.add.reduceat(sizes[some], starts).tolist()
         self.totals: dict[int, int] = dict(zip(holding, totals, strict=True))
@@ -210,22 +217,9 @@ class _Directories:
         """Yield number and indexes of each part of files and subdirectories of one directory."""
         paths = self.tree.paths_at(self.leaders[direct]) + self.tree.paths_at(np.array(small, np.intp))
         sizes = [*self.sizes[direct].tolist(), *(self.totals[child] for child in small)]
-        keys = [_key(path.rpartition("/")[2]) for path in paths]
-        order = sorted(range(len(keys)), key=keys.__getitem__)
-        keys = [keys[item] for item in order]
-        # the bytes of all items before one
-        before = [0, *accumulate([sizes[item] for item in order])]
-        todo = [(1, 0, len(order))]
-        while todo:
-            number, start, end = todo.pop()
-            first, last = keys[start], keys[end - 1]
-            if before[end] - before[start] > MOST and first != last:
-                # by the first bit in which keys differ
-                bit = (first ^ last).bit_length() - 1
-                middle = bisect_left(keys, last >> bit << bit, start, end)
-                todo += [(2 * number, start, middle), (2 * number + 1, middle, end)]
-                continue
-            items = np.array(order[start:end], np.intp)
+        names = [path.rpartition("/")[2] for path in paths]
+        for number, some in _divided(names, sizes):
+            items = np.array(some, np.intp)
             below = [
                 files
                 for item in items[items >= len(direct)].tolist()
@@ -234,17 +228,44 @@ class _Directories:
             yield number, np.concatenate([direct[items[items < len(direct)]], *below])
 
 
-def _key(name: str) -> int:
-    """Return BITS bits, of which the first are the same for names of one family."""
-    family = _FAMILY.match(name)
-    stem = name[:1] + name[1:].partition(".")[0]
-    first = _family_hash("" if family is None else family[0]) >> (BITS - FAMILY_BITS)
-    return first << (BITS - FAMILY_BITS) | _hash(stem) & (1 << BITS - FAMILY_BITS) - 1
+def _divided(names: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
+    """Yield number and indexes of each part of files with these names and sizes."""
+    families = [_family_hash(match[0] if match else "") for match in map(_FAMILY.match, names)]
+    for number, some in _halved(1, range(len(names)), families, sizes):
+        if sum([sizes[item] for item in some]) <= MOST:
+            yield number, some
+        else:
+            yield from _halved(number, some, {item: _name_hash(names[item]) for item in some}, sizes)
+
+
+def _halved(
+    number: int, items: Sequence[int], keys: Sequence[int] | Mapping[int, int], sizes: Sequence[int]
+) -> Iterator[tuple[int, list[int]]]:
+    """Yield number and items of each part, divided by the keys as often as the size asks for it."""
+    order = sorted(items, key=keys.__getitem__)
+    sorted_keys = [keys[item] for item in order]
+    # the bytes of all items before one
+    before = [0, *accumulate([sizes[item] for item in order])]
+    todo = [(number, 0, len(order))]
+    while todo:
+        number, start, end = todo.pop()
+        first, last = sorted_keys[start], sorted_keys[end - 1]
+        if before[end] - before[start] > MOST and first != last:
+            # by the first bit in which keys differ
+            bit = (first ^ last).bit_length() - 1
+            middle = bisect_left(sorted_keys, last >> bit << bit, start, end)
+            todo += [(2 * number, start, middle), (2 * number + 1, middle, end)]
+        else:
+            yield number, order[start:end]
 
 
 @lru_cache(maxsize=1 << 12)
 def _family_hash(family: str) -> int:
-    return _hash(family)
+    return _hash(family) >> (BITS - FAMILY_BITS)
+
+
+def _name_hash(name: str) -> int:
+    return _hash(name[:1] + name[1:].partition(".")[0]) & (1 << BITS - FAMILY_BITS) - 1
 
 
 def _hash(text: str) -> int:

@@ -8,7 +8,7 @@ have, and keep the reader below 256 MiB and, on a machine of today, below ten se
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rechunk_podman.errors import DatabaseError
 
@@ -133,3 +133,10 @@ class Budget:
 def text_size(text: str) -> int:
     """Return the largest memory size of a text in bytes, with a second text made of its parts."""
     return len(text) if text.isascii() else 4 * len(text)
+
+
+def texts_size(texts: Collection[str]) -> int:
+    """Return the sum of text_size() of many texts."""
+    if all(map(str.isascii, texts)):
+        return sum(map(len, texts))
+    return sum(map(text_size, texts))

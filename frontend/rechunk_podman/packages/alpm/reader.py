@@ -12,7 +12,7 @@ import numpy as np
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.packages.alpm import text as alpm_text
 from rechunk_podman.packages.alpm.version import compare_alpm
-from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.digests import SHA256, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
@@ -142,7 +142,7 @@ def _files(data: bytes, recorded: dict[str, alpm_text.Listed], budget: Budget) -
     if (lines := data.count(b"\n")) > MOST_NAMES:
         raise ValueError(f"{lines} lines")
     paths = [path.strip("/") for path in alpm_text.sections(data).get("FILES", ()) if path.strip("/")]
-    budget.keep(sum(map(text_size, paths)) + NAME_COST * len(paths))
+    budget.keep(texts_size(paths) + NAME_COST * len(paths))
     if not recorded:
         return Files(Paths(paths))
     found = list(_recorded(paths, recorded))

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from rechunk_podman.packages import scattered
-from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.conda.version import compare
 from rechunk_podman.packages.digests import SHA256, Digests
 from rechunk_podman.packages.locations import Locations
@@ -100,7 +100,7 @@ def _files(record: Mapping[str, object], prefix: str, budget: Budget) -> Files:
     full = [f"{prefix}/{path.lstrip('/')}".lstrip("/") for path in paths]
     # JSON may hold text that no path can
     full = [path.encode("utf-8", "replace").decode("utf-8", "surrogateescape") for path in full]
-    budget.keep(sum(map(text_size, full)) + NAME_COST * len(full))
+    budget.keep(texts_size(full) + NAME_COST * len(full))
     return Files(Paths(full), digests=Digests.parse(digests, SHA256), sizes=np.array(sizes, np.int64))
 
 

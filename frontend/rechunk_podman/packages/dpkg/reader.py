@@ -12,7 +12,7 @@ from itertools import chain
 from typing import NamedTuple
 
 from rechunk_podman.errors import DatabaseError, RootfsError
-from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.dpkg import text as dpkg_text
 from rechunk_podman.packages.dpkg.text import Diversion
@@ -159,7 +159,7 @@ def _files(root: Root, record: _Record, diverted: Mapping[str, Diversion], budge
     package = record.package
     known = {**package.conffiles, **dpkg_text.md5sums(_read(root, record.sums, budget))}
     listed = dpkg_text.paths(_read(root, record.listing, budget)) if record.listing else list(known)
-    size = sum(map(text_size, listed))
+    size = texts_size(listed)
     budget.keep(size + NAME_COST * len(listed), size)
     digests = Digests.parse(list(map(known.get, listed)), MD5)
     if not diverted.keys().isdisjoint(listed):
@@ -231,7 +231,7 @@ def _packages(root: Root, path: str, budget: Budget) -> Iterator[dpkg_text.Packa
             budget.warn_left_out(fields.get("package", ""), error)
             continue
         if package is not None:
-            budget.keep(PACKAGE_COST, sum(map(text_size, fields.values())))
+            budget.keep(PACKAGE_COST, texts_size(fields.values()))
             yield package
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from posixpath import normpath
 
 from rechunk_podman.packages import scattered
-from rechunk_podman.packages.budget import PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.php.version import compare
 from rechunk_podman.packages.protocol import Database, Files, Package, Paths
@@ -42,7 +42,7 @@ def load(root: Root, records: Sequence[str] = (), *, files: bool = True) -> Data
                 except ValueError as error:
                     budget.warn_left_out(f"{root.show(path)}, package {number}", error)
                     continue
-                budget.keep(PACKAGE_COST + sum(map(text_size, package.trees)))
+                budget.keep(PACKAGE_COST + texts_size(package.trees))
                 packages.append(package)
         except ValueError as error:
             budget.warn_left_out(root.show(path), error)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.portage.version import compare_portage, split_name
@@ -126,7 +126,7 @@ def parse(data: bytes, budget: Budget) -> Files:
             paths.append(path)
             digests.append(digest)
             mtimes.append(mtime)
-    size = sum(map(text_size, paths))
+    size = texts_size(paths)
     budget.keep(size + NAME_COST * len(paths), size)
     return Files(
         Paths(paths),

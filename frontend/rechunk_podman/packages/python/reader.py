@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from rechunk_podman.packages import scattered
-from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size, texts_size
 from rechunk_podman.packages.digests import SHA256, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
@@ -175,7 +175,7 @@ def _recorded(root: Root, directory: str, site: str, budget: Budget) -> Files:
         budget.warn("%s: %s", root.show(f"{directory}/RECORD"), error)
         return NO_FILES
     paths = [file.path for file in found]
-    budget.keep(sum(map(text_size, paths)) + NAME_COST * len(paths))
+    budget.keep(texts_size(paths) + NAME_COST * len(paths))
     return Files(
         Paths(paths),
         digests=Digests.parse([file.digest for file in found], SHA256),
@@ -194,5 +194,5 @@ def _lines(root: Root, path: str, budget: Budget) -> list[str]:
 
 def _plain(paths: list[str], budget: Budget) -> Files:
     """Return files of which only the paths are known."""
-    budget.keep(sum(map(text_size, paths)) + NAME_COST * len(paths))
+    budget.keep(texts_size(paths) + NAME_COST * len(paths))
     return Files(Paths(paths))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import NAME_COST, PACKAGE_COST, Budget, text_size, texts_size
 from rechunk_podman.packages.digests import MD5, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
@@ -119,7 +119,7 @@ def _files(parsed: Header, budget: Budget) -> Files:
     directories = [directory.lstrip("/") for directory in columns.directories]
     # many files may share a long directory
     sizes = np.array([text_size(directory) for directory in directories], np.int64)
-    size = int(sizes[columns.indexes].sum()) + sum(map(text_size, columns.names))
+    size = int(sizes[columns.indexes].sum()) + texts_size(columns.names)
     budget.keep(size + NAME_COST * len(columns.names), size)
     heads = map(directories.__getitem__, columns.indexes.tolist())
     installed = columns.states == header.STATE_NORMAL

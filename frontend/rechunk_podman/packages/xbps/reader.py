@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from rechunk_podman.errors import DatabaseError
-from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, text_size
+from rechunk_podman.packages.budget import MOST_NAMES, NAME_COST, PACKAGE_COST, Budget, texts_size
 from rechunk_podman.packages.digests import SHA256, Digests
 from rechunk_podman.packages.locations import Locations
 from rechunk_podman.packages.protocol import NO_FILES, Database, Files, Package, Paths
@@ -161,7 +161,7 @@ def _files(data: bytes, budget: Budget) -> Files:
     if len(found) > MOST_NAMES:
         raise ValueError(f"{len(found)} files")
     paths = [path.strip("/") for path, *_ in found]
-    budget.keep(sum(map(text_size, paths)) + NAME_COST * len(paths))
+    budget.keep(texts_size(paths) + NAME_COST * len(paths))
     sizes = np.array([size for _, _, _, size in found], np.uint64)
     return Files(
         Paths(paths),
