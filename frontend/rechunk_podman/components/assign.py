@@ -165,8 +165,14 @@ def _learn_changes(board: Board) -> None:
 
 def tar_sizes(board: Board, positions: Positions) -> Ints:
     """Estimate the bytes of each tar entry: a header, padded content, and PAX records of xattrs."""
-    contents = np.where(board.leader[positions] != positions, 0, board.size[positions])
-    return np.asarray(512 * (1 + -(-contents // 512)) + 1024 * board.attributed[positions])
+    sizes: Ints = board.size[positions]
+    sizes[board.leader[positions] != positions] = 0
+    # in place, to save memory
+    sizes += 1023
+    sizes //= 512
+    sizes *= 512
+    sizes[board.attributed[positions]] += 1024
+    return sizes
 
 
 def pieces(board: Board, own: Positions) -> tuple[Piece, ...]:
@@ -182,14 +188,12 @@ def _root_component(tree: Tree, mode: int) -> Component:
 
 def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]:
     owned = np.flatnonzero(~board.inner)
-    if not len(owned):
-        return
+    owned = owned[np.argsort(board.owner[owned], kind="stable")]
     owners = board.owner[owned]
-    order = np.argsort(owners, kind="stable")
-    numbers, starts = np.unique(owners[order], return_index=True)
-    groups = slices(owned[order], starts.tolist())
+    starts = np.flatnonzero(np.diff(owners, prepend=NOBODY))
+    groups = slices(owned, starts.tolist())
     fingerprints = Fingerprints(board)
-    rows = zip(numbers.tolist(), groups, fingerprints.of(groups, mtimes), strict=True)
+    rows = zip(owners[starts].tolist(), groups, fingerprints.of(groups, mtimes), strict=True)
     for number, own, fingerprint in rows:
         size = int(tar_sizes(board, own).sum())
         draft = board.drafts[number]

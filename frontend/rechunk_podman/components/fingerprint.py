@@ -140,25 +140,30 @@ class Fingerprints:
 
 def ancestors(tree: Tree, groups: Sequence[Positions]) -> list[Positions]:
     """Return for each group the positions of all directories above its paths, in order, without the root."""
+    # neighbours are mostly in one directory
+    parents = tree.parent[np.concatenate([NO_POSITIONS, *groups])]
+    first = np.diff(parents, prepend=ROOT - 1) != 0
+    starts = np.cumsum([0, *map(len, groups)])[:-1]
+    first[starts[starts < len(first)]] = True
+    chosen = np.flatnonzero(first)
     # one number for a directory of a group
     count = len(tree) + 1
-    numbers = np.repeat(np.arange(len(groups)) * count, [len(group) for group in groups])
-    level = _parents(tree, np.concatenate([NO_POSITIONS, *groups]), numbers)
+    numbers = (np.searchsorted(starts, chosen, "right") - 1) * count
+    level = _without_root(parents[chosen], numbers)
     found = [level]
     while len(level):
-        position = level % count
-        level = _parents(tree, position, level - position)
+        positions = level % count
+        level = _without_root(tree.parent[positions], level - positions)
         found.append(level)
     every = distinct(np.concatenate(found))
     starts = np.searchsorted(every, np.arange(len(groups)) * count)
     return slices(every % count, starts.tolist())
 
 
-def _parents(tree: Tree, positions: Positions, numbers: Positions) -> Positions:
-    """Return the parents that are not the root, each once; `numbers` are added to them."""
-    parents = tree.parent[positions].astype(np.intp)
-    below = parents != ROOT
-    return distinct(parents[below] + numbers[below])
+def _without_root(directories: npt.NDArray[np.int32], numbers: Positions) -> Positions:
+    """Return each directory that is not the root, plus its number, once."""
+    below = directories != ROOT
+    return distinct(directories[below] + numbers[below])
 
 
 def _hasher(blocks: Sequence[bytes]) -> blake2b:

@@ -96,5 +96,5 @@ def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64], compiled: Positio
     for end in SOURCES_AND_COMPILED:
         steady[board.paths.ending(end)] = False
     times = mtimes.copy()
-    times[steady] = content_mtimes(board.digests[steady])
+    times[steady] = content_mtimes(board.digests)[steady]
     return np.asarray(times[board.leader])

@@ -49,6 +49,8 @@ FAMILY_BITS, BITS = 12, 40
 _FAMILY = compile_later(r"[^A-Za-z]*[A-Za-z]*")
 _PROGRAM = compile_later(rb"\.(?:so|ko|a|node|dll|exe)(?:\.[^/\0]*)?\0")
 _BYTE_CODE = "__pycache__"
+_PATHS_AT_ONCE = 1 << 14
+"""Paths whose names are in memory together."""
 
 Ints = npt.NDArray[np.int64]
 
@@ -127,11 +129,12 @@ def _directories(tree: Tree, positions: Positions) -> Positions:
 
 def _kinds(tree: Tree, positions: Positions) -> npt.NDArray[np.uint8]:
     """Return the PartKind of each position, by mode and name."""
-    text = tree.paths.joined(positions)
-    ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
     programs = (tree.column("mode")[positions] & 0o111) != 0
-    matches = [match.end() - 1 for match in _PROGRAM.finditer(text)]
-    programs[np.searchsorted(ends, np.array(matches, np.intp))] = True
+    for start in range(0, len(positions), _PATHS_AT_ONCE):
+        text = tree.paths.joined(positions[start : start + _PATHS_AT_ONCE])
+        ends = np.flatnonzero(np.frombuffer(text, np.uint8) == 0)
+        matches = [match.end() - 1 for match in _PROGRAM.finditer(text)]
+        programs[start + np.searchsorted(ends, np.array(matches, np.intp))] = True
     programs &= tree.column("kind")[positions] == Kind.FILE
     kinds = np.where(programs, PartKind.PROGRAMS, PartKind.DATA).astype(np.uint8)
     notes = tree.below(NOTES)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from faults import bombs, source_bombs, system_bombs
+from rechunk_podman.packages.budget import text_size, texts_size
 from support.bounded import MEGABYTES, SECONDS, measured
 
 REFUSED = {
@@ -108,3 +109,8 @@ def test_an_answer_of_a_registry_is_bounded(part: str, tmp_path: Path) -> None:
     path.write_text('time="" level=fatal msg="https://' + part * (60_000 // len(part)))
     found = measured("redact", path)
     assert found["seconds"] < SECONDS / 10
+
+
+def test_texts_are_as_large_as_all_of_them() -> None:
+    for texts in ([], ["a", "bcd"], ["a", "é\udcff", "bcd"], {"x": "ä"}.values()):
+        assert texts_size(texts) == sum(text_size(text) for text in texts)
