@@ -142,6 +142,7 @@ def test_workflow_twice(ground: Ground, bases: tuple[str, str], tmp_path: Path, 
         layers="40",
         signing="keyless",
     )
+    write_rules(folder, "/etc/os-release", "/opt/hello")
     hosted = Hosted(ground, folder, tmp_path, repository)
     ground.storage.run("podman", "tag", bases[0], base)
 
@@ -188,6 +189,7 @@ def test_workflow_twice(ground: Ground, bases: tuple[str, str], tmp_path: Path, 
     )
     tools.run(*skopeo, f"docker://{ground.registry.address}/acme/desktop@{two}", f"oci:{layout}")
     validate(f"oci:{layout}").check()
+    check_rules(ground.inspect(f"acme/desktop@{two}"))
     ground.storage.rechunk("verify", "localhost/acme/desktop:built", f"oci:{layout}")
 
 

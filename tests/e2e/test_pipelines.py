@@ -7,6 +7,7 @@ All else is real: buildah and podman on a vfs storage, skopeo, pip, the registry
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import shutil
 from collections.abc import Iterator, Mapping
@@ -20,6 +21,7 @@ from rechunk_podman.oci.validate.image import validate
 from support import packages, tools, workflow
 from support.ground import COSIGN, ONE_CGROUP, PASSWORD, USER, Ground, contexts, derived, new_ground
 from support.pushing import small_tar
+from support.rules import check_rules, write_rules
 from support.tekton import run_task
 
 ARCHITECTURES = ("amd64", "arm64")
@@ -51,15 +53,17 @@ def import_base(ground: Ground, folder: Path, seed: int, arch: str) -> None:
 
 
 def pipeline(ground: Ground, folder: Path, template: str) -> Path:
-    """The repository with the files of a template."""
+    """The repository with the files of a template, a map and groups."""
     answers = {"image": "acme/" + template, "kind": "app", "base": "localhost/pipeline:base", "layers": "12"}
-    return derived(folder, template, **answers, registry=ground.registry.address, tag="stable")
+    derived(folder, template, **answers, registry=ground.registry.address, tag="stable")
+    write_rules(folder, "/etc/os-release", "/opt/hello")
+    return folder
 
 
 def check_result(
     ground: Ground, name: str, number: int, architectures: tuple[str, ...] = ARCHITECTURES
 ) -> dict[str, set[str]]:
-    """The tag names an index of all images, which have the version's tags. Return their layers."""
+    """The tag names an index of all images, which map and groups shaped. Return their layers."""
     index = ground.raw(f"{name}:stable")
     assert index == ground.raw(f"{name}:stable.{number}")
     layers = {}
@@ -67,6 +71,7 @@ def check_result(
         arch = one["platform"]["architecture"]
         manifest = ground.raw(f"{name}:stable.{number}-{arch}")
         assert "sha256:" + hashlib.sha256(manifest).hexdigest() == one["digest"]
+        check_rules(ground.inspect(f"{name}:stable.{number}-{arch}"))
         layers[arch] = {layer["digest"] for layer in ground.json(f"{name}@{one['digest']}")["layers"]}
     assert set(layers) == set(architectures)
     return layers
@@ -207,12 +212,14 @@ def test_tekton(ground: Ground, tmp_path: Path) -> None:
     for arch, seed, previous in (("amd64", 1, ""), ("amd64", 2, "one"), ("arm64", 1, "")):
         work = tmp_path / f"work-{arch}-{seed}"
         work.mkdir()
+        write_rules(work, "/etc/os-release", "/opt/part1")
         import_base(ground, work, seed, arch)
         values = {"params.IMAGE": "localhost/pipeline:base", "workspaces.storage.path": root}
         if previous:
             values["params.PREVIOUS"] = f"oci:{tmp_path}/work-{arch}-1/rechunked"
         digest = run_task(rechunk, work, env, values)
         validate(f"oci:{work}/rechunked").check()
+        check_rules(json.loads(ground.storage.rechunk("inspect", f"oci:{work}/rechunked", "--json").out))
         ground.storage.rechunk("verify", "localhost/pipeline:base", f"oci:{work}/rechunked")
         copy = ("skopeo", "copy", "--insecure-policy", "--preserve-digests", "--dest-tls-verify=false")
         target = f"docker://{name}:{arch}-{seed}"
