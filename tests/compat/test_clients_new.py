@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from images import forky
-from images.cache import MissingTool, cached, call, need
-from images.debian import MIRROR
+from images.cache import MissingTool
 from support import tools
 from support.machine import Machine
 from support.needs import require, unavailable
@@ -66,14 +64,8 @@ def elsewhere(machine: Machine) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def crane(machine: Machine) -> tuple[str, ...]:
     """The command of Debian's crane, for use there."""
-
-    def build(folder: Path) -> None:
-        need("mmdebstrap")
-        options = ("--variant=extract", '--aptopt=Acquire::Check-Valid-Until "false"', "--include=crane")
-        call("mmdebstrap", *options, forky.SUITE, folder / "root", f"deb {MIRROR} {forky.SUITE} main")
-
     try:
-        program = cached("crane", "1", build) / "root/usr/bin/crane"
+        program = forky.programs() / "crane"
     except MissingTool as error:
         unavailable(f"{error} is not installed")
     copy = machine.share / "crane"
