@@ -8,13 +8,28 @@
     all("tr[data-key]").forEach((row) => row.classList.toggle("chosen", row.dataset.key === key));
     if (detail) detail.textContent = text;
   };
+  const sides = boxes.map(({ style }) => {
+    const [x, y, width, height] = [style.left, style.top, style.width, style.height].map(parseFloat);
+    return [x, y, x + width, y + height];
+  });
+  const steps = { ArrowRight: [0, 1], ArrowDown: [1, 1], ArrowLeft: [0, -1], ArrowUp: [1, -1] };
+  // The boxes fill the map but for rounding, so one of them touches the middle of this side, unless it is an edge.
+  const neighbour = (from, [along, sign]) => {
+    const across = 1 - along;
+    const middle = (from[across] + from[across + 2]) / 2;
+    const gap = (to) => (sign > 0 ? to[along] - from[along + 2] : from[along] - to[along + 2]);
+    const ahead = sides.filter((to) => to !== from && gap(to) > -0.002
+      && to[across] < middle + 0.001 && to[across + 2] > middle - 0.001);
+    return boxes[sides.indexOf(ahead.sort((one, two) => gap(one) - gap(two))[0])];
+  };
   boxes.forEach((box, index) => {
     box.addEventListener("click", () => choose(box.dataset.key, box.getAttribute("aria-label")));
     box.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+      const step = steps[event.key];
       if (!step) return;
       event.preventDefault();
-      const next = boxes[(index + step + boxes.length) % boxes.length];
+      const next = neighbour(sides[index], step);
+      if (!next) return;
       box.tabIndex = -1;
       next.tabIndex = 0;
       next.focus();

@@ -92,15 +92,12 @@ def test_the_page_of_an_image(pages: dict[str, Path], tmp_path: Path) -> None:
       box.click();
       const clicked = [document.getElementById("detail").textContent,
         document.querySelector("tr.chosen").dataset.key, box.getAttribute("aria-pressed")];
-      boxes[0].focus();
-      boxes[0].dispatchEvent(new KeyboardEvent("keydown", {key: "ArrowRight", bubbles: true}));
-      const moved = document.activeElement === boxes[1];
       const head = document.querySelector("#components th button");
       head.click();
       const sorted = [...document.querySelectorAll("#components tbody tr")].map((row) => row.dataset.key);
       const area = boxes.reduce((sum, box) => sum + box.offsetWidth * box.offsetHeight, 0);
       const map = document.querySelector(".treemap");
-      return {searched, clicked, moved, sorted, share: area / (map.offsetWidth * map.offsetHeight),
+      return {searched, clicked, sorted, share: area / (map.offsetWidth * map.offsetHeight),
         dots: document.querySelectorAll(".dot").length,
         hot: boxes.filter((b) => b.style.getPropertyValue("--heat") === "1.0").length,
         tabs: boxes.filter((b) => b.tabIndex === 0).length, images: document.images.length};
@@ -109,13 +106,50 @@ def test_the_page_of_an_image(pages: dict[str, Path], tmp_path: Path) -> None:
     assert found["searched"] == ["node/srv/app/express"]
     assert found["clicked"][0].startswith("node/srv/app/express 4.18.2, ")
     assert found["clicked"][1:] == ["node/srv/app/express", "true"]
-    assert found["moved"]
     assert found["sorted"] == sorted(found["sorted"], key=str.lower)
     assert found["share"] == pytest.approx(1, abs=0.1)
     assert found["dots"] >= 2
     assert found["hot"] >= 1
     assert found["tabs"] == 1
     assert found["images"] == 0
+
+
+def test_the_arrow_keys(pages: dict[str, Path], tmp_path: Path) -> None:
+    """Each goes to the box that touches the middle of that side, none leaves the map, and all are reached."""
+    script = """
+      const boxes = [...document.querySelectorAll(".box")];
+      const steps = {ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowDown: [0, 1], ArrowUp: [0, -1]};
+      const wrong = [], edges = {}, reached = new Set([boxes[0]]);
+      for (const box of reached) {
+        for (const [key, [right, down]] of Object.entries(steps)) {
+          box.focus();
+          box.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+          const to = document.activeElement;
+          const [a, b] = [box.getBoundingClientRect(), to.getBoundingClientRect()];
+          if (to === box) {
+            edges[key] = (edges[key] ?? 0) + 1;
+            const map = document.querySelector(".treemap").getBoundingClientRect();
+            const room = {ArrowRight: map.right - a.right, ArrowLeft: a.left - map.left,
+              ArrowDown: map.bottom - a.bottom, ArrowUp: a.top - map.top}[key];
+            if (room > 2) wrong.push([key, box.dataset.key, "stays"]);
+            continue;
+          }
+          const gap = right ? (right > 0 ? b.left - a.right : a.left - b.right)
+            : (down > 0 ? b.top - a.bottom : a.top - b.bottom);
+          const middle = right ? (a.top + a.bottom) / 2 : (a.left + a.right) / 2;
+          const touches = right ? b.top <= middle + 1 && middle <= b.bottom + 1
+            : b.left <= middle + 1 && middle <= b.right + 1;
+          if (Math.abs(gap) > 1 || !touches || to.getAttribute("aria-pressed") !== "true"
+            || to.tabIndex !== 0 || box.tabIndex !== -1) wrong.push([key, box.dataset.key, to.dataset.key]);
+          reached.add(to);
+        }
+      }
+      return {wrong, edges, count: boxes.length, reached: reached.size};
+    """
+    found = in_browser(pages["inspect"], script, tmp_path)
+    assert found["wrong"] == []
+    assert found["reached"] == found["count"] > 8
+    assert set(found["edges"]) == {"ArrowRight", "ArrowLeft", "ArrowDown", "ArrowUp"}
 
 
 def test_the_page_of_an_update(pages: dict[str, Path], tmp_path: Path) -> None:
