@@ -50,15 +50,21 @@ def family(ident: ComponentId) -> str:
     return ident.name
 
 
-def stateless_layers(components: Iterable[Component], max_layers: int) -> list[list[Component]]:
-    """Return at most `max_layers` groups of `components`, none empty, by size, name and kind alone."""
+def stateless_layers(
+    components: Iterable[Component], max_layers: int, others: int = 0
+) -> list[list[Component]]:
+    """Return at most `max_layers` groups of `components`, none empty, by size, name and kind alone.
+
+    Args:
+        others: further layers, which hold large components already.
+    """
     known = list(components)
     pace = {component.id: first_rate(component) / FIRST_RATE for component in known}
     # a component costs most in a shared layer if it is large, and if it changes often, for the others' bytes
     ranked = sorted(known, key=lambda c: (-c.size * math.sqrt(pace[c.id]), c.id))
     if len(ranked) <= max_layers:
         return [[component] for component in ranked]
-    alone = int(max_layers * ALONE_SHARE)
+    alone = max(int((max_layers + others) * ALONE_SHARE) - others, 0)
     groups = [[component] for component in ranked[:alone]]
     rest = ranked[alone:]
     volatile = [component for component in rest if component.id.source in VOLATILE_SOURCES]

@@ -60,7 +60,9 @@ def plan_on_kept(
     if previous is not None:
         own = tuple(layer for layer in previous.layers if layer.prefix not in foreign)
         memory = without_components(replace(previous, layers=own), held)
-    planned = plan(rest, memory, max_layers=max_layers - len(layers), now=now, closed=closed)
+    planned = plan(
+        rest, memory, max_layers=max_layers - len(layers), now=now, closed=closed, others=len(layers)
+    )
     return replace(planned, layers=(*layers, *planned.layers))
 
 

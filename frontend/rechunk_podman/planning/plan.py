@@ -28,6 +28,7 @@ def plan(
     max_layers: int,
     now: int,
     closed: Collection[bytes] = (),
+    others: int = 0,
     tuning: Tuning = TUNING,
 ) -> Plan:
     """Assign every component to exactly one of at most `max_layers` layers.
@@ -37,6 +38,7 @@ def plan(
         max_layers: at least 1.
         now: epoch seconds of this release; later changes are ignored.
         closed: prefixes of clean layers that are not opened for a fee; there are fewer than max_layers.
+        others: further layers of the image, which hold large components; they count in a plan without memory.
 
     Layers of the previous image in which nothing changed come first, in their old order. If one was opened
     for a fee, a note names it, and the layers that now hold its components have the fee. The other components
@@ -56,11 +58,11 @@ def plan(
         return Plan(())
     room = shared_room(ordered, max_layers)
     if previous is None:
-        return _without_memory(ordered, room)
+        return _without_memory(ordered, room, others)
     return _with_memory(ordered, previous, max_layers, now, closed, tuning)
 
 
-def _without_memory(ordered: Sequence[Component], room: int) -> Plan:
+def _without_memory(ordered: Sequence[Component], room: int, others: int) -> Plan:
     """Plan by size and name alone.
 
     Layers that change at every build come last, the others by rising odds of a change per byte, as far as
@@ -68,11 +70,12 @@ def _without_memory(ordered: Sequence[Component], room: int) -> Plan:
 
     Args:
         room: the largest number of layers of SHARED components.
+        others: as in plan().
     """
     shared = [component for component in ordered if component.placement is Placement.SHARED]
     groups = [[component] for component in ordered if component.placement is not Placement.SHARED]
     if shared:
-        groups += stateless_layers(shared, room)
+        groups += stateless_layers(shared, room, others)
     layers = []
     for group in groups:
         size = float(sum(max(component.size, 1) for component in group))
