@@ -17,6 +17,8 @@ import argparse
 import sys
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+
 from figures import write_figures
 from packing import HISTORIES
 from rechunk_podman.planning.history import parse_history
