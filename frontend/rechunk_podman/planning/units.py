@@ -2,7 +2,8 @@
 
 The parts of a component (components/parts.py) that have the same record of changes and one kind are one unit.
 So a component whose parts always change together is laid as a whole, and an update that changes some of
-its parts divides it. The layer that held all of them is downloaded anyway.
+its parts divides it. The layer that held all of them is downloaded anyway. If nearly nothing of a unit stays,
+it is not divided: little is saved, and some marks, which are short, are the same by chance.
 
 The Ledger knows a part by its mark (marks.py).
 """
@@ -23,6 +24,9 @@ from rechunk_podman.planning.marks import KEY_BYTES, marked, single_marks
 DIVIDED_FROM = 4 << 20
 """Bytes of the smallest component whose parts the Ledger begins to record. It goes on while there are parts
 at all, so a size around this one does not change the plan at each update."""
+
+LEAST_STAY = 1 / 16
+"""If less than this share of a unit's bytes stays, all of it counts as changed."""
 
 GONE = "(gone)"
 """The part of an id that stands in a layer for parts that the component has no more."""
@@ -93,7 +97,7 @@ def make_unit(component: Component, ident: ComponentId, parts: Iterable[Part]) -
     return replace(
         component,
         id=ident,
-        size=sum(part.size for part in ordered),
+        size=_bytes(ordered),
         fingerprint=hasher.digest(),
         parts=ordered,
         positions=np.sort(np.concatenate([part.positions for part in ordered])),
@@ -195,8 +199,9 @@ class _Rewriting:
         """Compare the parts of a component with those of units on record.
 
         Returns:
-            The parts that each unit still has, its changed parts, new parts, and the units that lost some. If
-            the record and the component are not comparable, then nothing has changed.
+            The parts that each unit still has (none if they are less than LEAST_STAY of it), its changed
+            parts, new parts, and the units that lost some. If the record and the component are not
+            comparable, then nothing has changed.
         """
         marks = {ident: set(single_marks(ident, self.previous.components[ident].parts)) for ident in idents}
         holders = {mark[:KEY_BYTES]: (ident, mark) for ident in idents if ident.part for mark in marks[ident]}
@@ -216,6 +221,9 @@ class _Rewriting:
                 (stayed if stays else changed)[component.id].extend(cell.parts)
             else:
                 new += cell.parts
+        for ident, parts in changed.items():
+            if _bytes(stayed.get(ident, ())) < LEAST_STAY * _bytes((*stayed.get(ident, ()), *parts)):
+                parts += stayed.pop(ident, [])
         return stayed, changed, new, {ident for ident in idents if marks[ident] and comparable}
 
     def _record(self, unit: Component, before: ComponentRecord, *, stays: bool) -> None:
@@ -231,6 +239,10 @@ class _Rewriting:
             self.gone.add(ident)
             self.homes[ident] = [*others, sign]
             self.records[sign] = ComponentRecord(b"\0")
+
+
+def _bytes(parts: Iterable[Part]) -> int:
+    return sum(part.size for part in parts)
 
 
 def named_by(component: ComponentId, parts: Iterable[Part]) -> ComponentId:

@@ -114,6 +114,22 @@ def test_parts_that_always_change_together_stay_one_unit() -> None:
         assert [unit.id.part for unit in layout.units if unit.id.name == "web"] == [""]
 
 
+def test_what_nearly_nothing_of_stays_is_not_divided() -> None:
+    def browser(number: int, stays: int) -> Component:
+        parts = (
+            Part("/usr/lib/web", 100 * MB - stays, digest(number), PartKind.PROGRAMS),
+            Part("/usr/share/web", stays, digest("the same")),
+        )
+        return Component(ComponentId("rpm", "web"), 100 * MB, digest(number, "web"), parts=parts)
+
+    for stays, units in ((6 * MB, 1), (7 * MB, 2)):
+        _, ledger = released([browser(1, stays), *OTHERS], None, 0)
+        layout, ledger = released([browser(2, stays), *OTHERS], ledger, 1)
+        assert len(names_of(layout, "web")) == units
+        layout, _ = released([browser(3, stays), *OTHERS], ledger, 2)
+        assert len(names_of(layout, "web")) == units
+
+
 def test_a_new_build_of_the_same_files_is_downloaded_once() -> None:
     component = parted("fw", [1] * 5)
     _, ledger = released([component, *OTHERS], None, 0)
