@@ -177,11 +177,17 @@ def read_chains(folder: Path, most: int) -> dict[str, list[Version]]:
     archive.look_up(package for packages in CHAINS.values() for package in packages)
     states = {name: archive.chain(packages, most) for name, packages in CHAINS.items()}
     states["linux"] = archive.kernels(*KERNEL, most)
-    return {
-        name: [version(name, state, number) for number, state in enumerate(found)]
+    chains = {
+        name: [version(name, state, number) for number, state in enumerate(real_versions(found))]
         for name, found in states.items()
-        if len(found) > 1
     }
+    return {name: versions for name, versions in chains.items() if len(versions) > 1}
+
+
+def real_versions(states: Sequence[State]) -> list[State]:
+    """Return the states but those of empty packages, which stand for a package of another name."""
+    sizes = [sum(file.size for file in state.files) for state in states]
+    return [state for state, size in zip(states, sizes, strict=True) if size * 100 > max(sizes)]
 
 
 def other_components(chains: Mapping[str, object]) -> list[Component]:

@@ -2,8 +2,9 @@
 
 An update of a component changes each of its units with a probability of its own: the share of the component's
 updates on record in which the unit changed, shrunk towards a prior. How often the component is updated is
-forecast as for any other. The forecast of its units is made of both. An update of a component is one scenario
-more, so that layers of kin are known to be downloaded together.
+forecast as for any other. The forecast of its units is made of both. An update of a component is two
+scenarios more, so that layers of kin are known to be downloaded together: it changes all units, as a new
+version does, or each by itself.
 """
 
 from __future__ import annotations
@@ -18,11 +19,17 @@ from rechunk_podman.model import Component, PartKind
 from rechunk_podman.planning.rates import Array, Ints, ReleaseTable
 from rechunk_podman.planning.scenarios import Forecast
 
-PRIORS = {PartKind.DATA: 0.7, PartKind.PROGRAMS: 0.9, PartKind.NOTES: 0.98}
+PRIORS = {PartKind.DATA: 0.6, PartKind.PROGRAMS: 0.97, PartKind.NOTES: 0.99}
 """The probability that an update changes a unit, before anything is known."""
 
 PRIOR_TRIALS = 3.0
 """The updates that PRIORS are worth."""
+
+COMPLETE = 0.5
+"""The probability that an update changes all units."""
+
+LEAST_SHARE = 0.02
+"""The least probability that any other update changes a unit."""
 
 LIKELY = 0.2
 """Above this probability an update in the scenario of a recorded release is one of this scenario."""
@@ -102,10 +109,15 @@ def of_units(future: Forecast, sizes: Array, families: Families, share: Array) -
     apart[divided] = (left[divided] - weights) / (1.0 - weights)
     table = np.maximum(repeated, apart[:, None])
     more = np.repeat(table[:, -1:], len(divided), axis=1)
-    more[divided, np.arange(len(divided))] = 1.0
-    table = np.column_stack([table, more])[family_of] * np.where(single[family_of], 1.0, share)[:, None]
+    of_unit = np.where(single[family_of], 1.0, share)[:, None]
+    more = more[family_of] * of_unit
+    own = family_of[:, None] == divided
+    some = np.maximum((share - COMPLETE) / (1.0 - COMPLETE), LEAST_SHARE)[:, None]
+    columns = (table[family_of] * of_unit, np.where(own, 1.0, more), np.where(own, some, more))
     return Forecast(
         sizes,
-        np.log1p(-np.clip(table, 0.0, 0.995)),
-        np.concatenate([future.weights * (1.0 - weights.sum()), weights]),
+        np.log1p(-np.clip(np.column_stack(columns), 0.0, 0.995)),
+        np.concatenate(
+            [future.weights * (1.0 - weights.sum()), weights * COMPLETE, weights * (1.0 - COMPLETE)]
+        ),
     )

@@ -2,8 +2,9 @@
 
 The parts of a component (components/parts.py) that have the same record of changes and one kind are one unit.
 So a component whose parts always change together is laid as a whole, and an update that changes some of
-its parts divides it. The layer that held all of them is downloaded anyway. If nearly nothing of a unit stays,
-it is not divided: little is saved, and some marks, which are short, are the same by chance.
+its parts divides it: those that changed are one unit, those that did not are a few, each of neighbours. The
+layer that held all of them is downloaded anyway. If nearly nothing of a unit stays, it is not divided: little
+is saved, and some marks, which are short, are the same by chance.
 
 The Ledger knows a part by its mark (marks.py).
 """
@@ -27,6 +28,11 @@ at all, so a size around this one does not change the plan at each update."""
 
 LEAST_STAY = 1 / 16
 """If less than this share of a unit's bytes stays, all of it counts as changed."""
+
+MOST_UNITS = 8
+UNIT_BYTES = 8 << 20
+"""What did not change when a component was divided is in at most so many units of at least so many bytes: the
+next update changes something else in it, but seldom all of it."""
 
 GONE = "(gone)"
 """The part of an id that stands in a layer for parts that the component has no more."""
@@ -184,12 +190,14 @@ class _Rewriting:
                 self.gone.add(ident)
                 self.homes[ident] = [unit.id]
                 self._record(unit, old[ident], stays=True)
-        for key, parts in kin.items():
-            unit = make_unit(component, named_by(component.id, parts), parts)
-            units.append(unit)
-            if key in first_of:
-                homes[first_of[key]].append(unit.id)
-                self._record(unit, old[first_of[key]], stays=not key[0])
+        for key, some in kin.items():
+            has_changed = key[0]
+            for parts in [some] if has_changed else _neighbours(some):
+                unit = make_unit(component, named_by(component.id, parts), parts)
+                units.append(unit)
+                if key in first_of:
+                    homes[first_of[key]].append(unit.id)
+                    self._record(unit, old[first_of[key]], stays=not has_changed)
         self._remove(component.id, homes)
         return units
 
@@ -239,6 +247,20 @@ class _Rewriting:
             self.gone.add(ident)
             self.homes[ident] = [*others, sign]
             self.records[sign] = ComponentRecord(b"\0")
+
+
+def _neighbours(parts: Sequence[Part]) -> list[list[Part]]:
+    """Divide parts in order of names: up to MOST_UNITS lists of about equal size, at least UNIT_BYTES."""
+    total = _bytes(parts)
+    usual = total / max(1, min(MOST_UNITS, total // UNIT_BYTES))
+    found: list[list[Part]] = [[]]
+    size = 0.0
+    for part in sorted(parts, key=lambda part: part.name):
+        if found[-1] and size + part.size / 2 > usual * len(found):
+            found.append([])
+        found[-1].append(part)
+        size += part.size
+    return found
 
 
 def _bytes(parts: Iterable[Part]) -> int:

@@ -28,7 +28,7 @@ VENDORS = tuple(f"/usr/lib/firmware/{name}" for name in ("amdgpu", "i915", "iwlw
 def firmware(contents: Sequence[int]) -> Component:
     """Return a component whose parts have these contents."""
     parts = tuple(
-        Part(name, (10 - at) * MB, bytes.fromhex(sha(f"{name} {content}")[7:23]))
+        Part(name, (10 - at) * MB // 5, bytes.fromhex(sha(f"{name} {content}")[7:23]))
         for at, (name, content) in enumerate(zip(VENDORS, contents, strict=True))
     )
     fingerprint = bytes.fromhex(sha(str(contents))[7:23])
@@ -87,7 +87,7 @@ def test_an_update_names_the_parts_that_changed(releases: list[ImageFacts], old:
     update = compare(releases[old], releases[new])
     (changed,) = update.components(CHANGED)
     assert (changed.name, changed.held.parts) == ("rpm/fw", VENDORS[:2])
-    assert (changed.held.size // MB, changed.held.whole // MB) == (19, 45)
+    assert (changed.held.size * 10 // MB, changed.held.whole * 10 // MB) == (38, 90)
     assert (changed.old_version, changed.new_version) == (
         f"1.{sum(RELEASES[old])}",
         f"1.{sum(RELEASES[new])}",
@@ -98,7 +98,7 @@ def test_an_update_names_the_parts_that_changed(releases: list[ImageFacts], old:
     (told,) = document["components"]["changed"]
     assert (told["id"], told["parts"]) == ("rpm/fw", list(VENDORS[:2]))
     assert not any("·" in ident for ident in ids(document))
-    text = f"(19.0 MB of 45.0 MB, {VENDORS[0]}, {VENDORS[1]})"
+    text = f"(3.8 MB of 9.0 MB, {VENDORS[0]}, {VENDORS[1]})"
     assert any(line.endswith(text) for line in change_lines(update))
     assert "/usr/lib/firmware/amdgpu" in update_markdown(update)
     cells = [
@@ -110,15 +110,15 @@ def test_an_update_names_the_parts_that_changed(releases: list[ImageFacts], old:
 def test_what_stayed_is_told_without_its_parts(releases: list[ImageFacts]) -> None:
     update = compare(releases[0], releases[1])
     riding = [reason(entry) for entry in update.layers if entry.downloaded and entry.of(UNCHANGED)]
-    assert any("rpm/fw: 26.0 MB of 45.0 MB" in text for text in riding)
+    assert any("rpm/fw: 5.2 MB of 9.0 MB" in text for text in riding)
     assert not any("nvidia" in text for text in riding)
 
 
 def test_a_layer_shows_its_share_of_a_component(releases: list[ImageFacts]) -> None:
     facts = releases[2]
     shown = [contents(one) for one in facts.layers]
-    assert f"rpm/fw: 19.0 MB of 45.0 MB, {VENDORS[0]}, {VENDORS[1]}" in shown
-    assert f"rpm/fw: 26.0 MB of 45.0 MB, {VENDORS[2]}, {VENDORS[3]} and 2 more" in shown
+    assert f"rpm/fw: 3.8 MB of 9.0 MB, {VENDORS[0]}, {VENDORS[1]}" in shown
+    assert f"rpm/fw: 5.2 MB of 9.0 MB, {VENDORS[2]}, {VENDORS[3]} and 2 more" in shown
     document = image_document(facts)
     assert not any("·" in ident for ident in ids(document))
     named = [one for entry in document["layers"] for one in entry["components"] if one["id"] == "rpm/fw"]

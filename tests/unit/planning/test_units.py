@@ -22,6 +22,7 @@ from rechunk_podman.model import (
 )
 from rechunk_podman.planning.layout import SPARE, Kept, Layout, lay_out
 from rechunk_podman.planning.ledger import Ledger, decode, encode
+from rechunk_podman.planning.units import MOST_UNITS
 
 MB = 1_000_000
 START, WEEK = 1_700_000_000, 604_800
@@ -33,7 +34,7 @@ def digest(*words: object) -> bytes:
 
 
 def parted(
-    name: str, contents: Sequence[int], kinds: Sequence[PartKind] = (), size: int = 5 * MB
+    name: str, contents: Sequence[int], kinds: Sequence[PartKind] = (), size: int = 2 * MB
 ) -> Component:
     """Return a component whose parts have these contents; 0 is a part that is not there."""
     parts = tuple(
@@ -112,6 +113,29 @@ def test_parts_that_always_change_together_stay_one_unit() -> None:
     for number in range(4):
         layout, ledger = released([parted("web", [number + 1] * 5), *OTHERS], ledger, number)
         assert [unit.id.part for unit in layout.units if unit.id.name == "web"] == [""]
+
+
+def test_what_did_not_change_is_in_units_of_neighbours() -> None:
+    _, ledger = released([parted("fw", [1] * 5, size=20 * MB), *OTHERS], None, 0)
+    image = [parted("fw", [1, 1, 2, 1, 1], size=20 * MB), *OTHERS]
+    second, ledger = released(image, ledger, 1)
+    assert names_of(second, "fw") == sets("2", "0", "1", "3", "4")
+    image[0] = parted("fw", [1, 2, 2, 1, 1], size=20 * MB)
+    third, _ = released(image, ledger, 2)
+    old = {layer.prefix for layer in ledger.layers}
+    new = [ident for layer in third.plan.layers if layer.prefix not in old for ident in layer.components]
+    assert [ident.part for ident in new if ident.name == "fw"] == [NAMES[1]]
+    # many small parts are in few units
+    parts = tuple(Part(f"/{number:03}", MB, digest(number)) for number in range(200))
+    component = Component(ComponentId("rpm", "many"), 200 * MB, digest("many"), parts=parts)
+    _, ledger = released([component, *OTHERS], None, 0)
+    changed = (replace(parts[0], fingerprint=digest("other")), *parts[1:])
+    image = [replace(component, fingerprint=digest("others"), parts=changed), *OTHERS]
+    layout, _ = released(image, ledger, 1)
+    units = [unit for unit in layout.units if unit.id.name == "many"]
+    assert len(units) == 1 + MOST_UNITS
+    names = sorted([part.name for part in unit.parts] for unit in units)
+    assert [name for unit in names for name in unit] == [part.name for part in parts]
 
 
 def test_what_nearly_nothing_of_stays_is_not_divided() -> None:
@@ -238,7 +262,7 @@ def test_kept_layers_are_not_divided_and_what_is_above_them_is() -> None:
 
 @pytest.mark.parametrize("parts", [True, False])
 def test_no_layer_is_larger_than_the_limit(parts: bool) -> None:
-    image = [parted("fw", [1] * 5), *OTHERS, *(plain(number) for number in range(100, 140))]
+    image = [parted("fw", [1] * 5, size=5 * MB), *OTHERS, *(plain(number) for number in range(100, 140))]
     limit = 11 * MB
     layout = lay_out(image, None, max_layers=20, now=START, parts=parts, max_layer_size=limit)
     sizes = {unit.id: unit.size for unit in layout.units}
@@ -262,7 +286,7 @@ def test_every_part_is_in_one_unit_and_every_unit_in_one_layer(
 ) -> None:
     ledger = None
     for number, (one, other) in enumerate(series):
-        image = [parted("fw", one), parted("other", other), *OTHERS[:10]]
+        image = [parted("fw", one, size=5 * MB), parted("other", other, size=5 * MB), *OTHERS[:10]]
         backwards = lay_out(image[::-1], ledger, max_layers=layers, now=START + number * WEEK)
         layout, ledger = released(image, ledger, number, layers)
         assert backwards == layout
