@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gc
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from queue import SimpleQueue
 from types import TracebackType
-from typing import TypeVar
+from typing import Generic, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -101,6 +102,97 @@ class Workers:
             if running:
                 self.ended.set()
                 wait(running)
+
+    def in_order(
+        self, function: Callable[[S], Iterator[T | None]], items: Sequence[S], ahead: int = 32
+    ) -> Iterator[tuple[int, T]]:
+        """Yield (index of the item, value) for all values of function(item), in the order of the items.
+
+        Meanwhile the threads work on the items that follow. A function that yields None goes on when the
+        caller has used all values before it.
+
+        Args:
+            ahead: the most values of each item that wait for the caller.
+
+        Raises:
+            The exceptions of function. Then, and if the caller stops early, `ended` is set and the threads
+            are joined.
+        """
+        if self._executor is None:
+            for index, item in enumerate(items):
+                yield from ((index, value) for value in function(item) if value is not None)
+            return
+        lanes = [_Lane[T](ahead, self.ended) for _ in items]
+        running = [
+            self._executor.submit(lane.fill, function, item) for lane, item in zip(lanes, items, strict=True)
+        ]
+        try:
+            for index, (lane, future) in enumerate(zip(lanes, running, strict=True)):
+                for value in lane.values():
+                    yield index, value
+                future.result()
+        finally:
+            if not all(future.done() for future in running):
+                self.ended.set()
+                for lane, future in zip(lanes, running, strict=True):
+                    future.cancel()
+                    lane.wake()
+                wait(running)
+
+
+class _Lane(Generic[T]):
+    """The values of one item on their way from the thread that makes them to the caller of in_order()."""
+
+    __slots__ = ("_ahead", "_changed", "_ended", "_is_full", "_used", "_values")
+
+    def __init__(self, ahead: int, ended: threading.Event) -> None:
+        self._ahead, self._ended = ahead, ended
+        self._changed = threading.Condition()
+        self._values: deque[T] = deque()
+        self._used = 0
+        """The number of values that the caller has used."""
+        self._is_full = False
+        """True if no value follows those that are here."""
+
+    def fill(self, function: Callable[[S], Iterator[T | None]], item: S) -> None:
+        """Take all values of function(item); wait if too many of them are here."""
+        made = 0
+        values = function(item)
+        try:
+            for value in values:
+                with self._changed:
+                    if value is not None:
+                        self._values.append(value)
+                        made += 1
+                        self._changed.notify_all()
+                    most = 0 if value is None else self._ahead - 1
+                    while made - self._used > most and not self._ended.is_set():
+                        self._changed.wait()
+                if self._ended.is_set():
+                    return
+        finally:
+            with self._changed:
+                self._is_full = True
+                self._changed.notify_all()
+
+    def values(self) -> Iterator[T]:
+        """Yield the values."""
+        while True:
+            with self._changed:
+                while not self._values and not self._is_full:
+                    self._changed.wait()
+                if not self._values:
+                    return
+                value = self._values.popleft()
+            yield value
+            with self._changed:
+                self._used += 1
+                self._changed.notify_all()
+
+    def wake(self) -> None:
+        """Let a thread that waits see that `ended` is set."""
+        with self._changed:
+            self._changed.notify_all()
 
 
 class _Shared(Iterator[S]):

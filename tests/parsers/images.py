@@ -20,8 +20,8 @@ from rechunk_podman.oci import reference
 from rechunk_podman.oci.artifact import with_referrer
 from rechunk_podman.oci.documents import image_record, parse_docker_manifest, parse_index
 from rechunk_podman.oci.read.decompress import GzipReader, ZstdReader, zstd_frames
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.read.tar import members
 from rechunk_podman.oci.sparse import parse_sparse
 from rechunk_podman.oci.validate.image import validate

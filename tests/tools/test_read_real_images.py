@@ -11,8 +11,8 @@ import pytest
 
 from rechunk_podman.explain.files import read_tree_of, verify
 from rechunk_podman.oci.documents import image_record
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.validate.image import validate
 from support.needs import needs_root, require
 from support.oci_material import (

@@ -136,3 +136,95 @@ except KeyboardInterrupt:
     sys.exit(7)
 """
     assert subprocess.run([sys.executable, "-c", text], check=False, timeout=60).returncode == 7
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 50])
+def test_values_come_in_the_order_of_the_items(count):
+    def letters(word):
+        yield from word
+
+    words = ["some", "", "words", "of", "it"] * 20
+    with Workers(count) as workers:
+        found = list(workers.in_order(letters, words, ahead=2))
+    assert found == [(index, letter) for index, word in enumerate(words) for letter in word]
+
+
+def test_items_that_follow_are_worked_at_meanwhile():
+    second = threading.Event()
+
+    def work(number):
+        if number:
+            second.set()
+        else:
+            assert second.wait(60)
+        yield number
+
+    with Workers(2) as workers:
+        assert [value for _, value in workers.in_order(work, [0, 1])] == [0, 1]
+
+
+def test_the_values_that_wait_are_bounded():
+    made = [0, 0]
+    is_full = threading.Event()
+
+    def work(item):
+        for number in range(100):
+            made[item] += 1
+            if item and number == 7:
+                is_full.set()
+            yield number
+
+    with Workers(2) as workers:
+        for index, value in workers.in_order(work, [0, 1], ahead=8):
+            if index == 0:
+                assert made[0] <= value + 8
+                assert is_full.wait(60)
+                assert made[1] <= 8
+    assert made == [100, 100]
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_function_waits_until_its_values_are_used(count):
+    used = []
+
+    def work(item):
+        for number in range(5):
+            yield [item, number]
+            yield None
+            assert used[-1] == (item, number)
+
+    with Workers(count) as workers:
+        for _, value in workers.in_order(work, range(10)):
+            used.append(tuple(value))
+    assert len(used) == 50
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_failure_comes_after_the_values_before_it(count):
+    def work(item):
+        yield item
+        if item == 3:
+            raise RootfsError("broken")
+        if item > 3:
+            yield from iter(int, 1)  # without an end
+
+    found = []
+    with Workers(count) as workers, pytest.raises(RootfsError, match="broken"):
+        found.extend(value for _, value in workers.in_order(work, range(10), ahead=4))
+    assert found == [0, 1, 2, 3]
+
+
+def test_a_caller_that_stops_ends_the_threads():
+    closed = []
+
+    def work(item):
+        try:
+            yield from iter(int, 1)
+        finally:
+            closed.append(item)
+
+    with Workers(2) as workers:
+        values = workers.in_order(work, range(4), ahead=4)
+        assert next(values) == (0, 0)
+        values.close()
+        assert 0 in closed

@@ -22,8 +22,9 @@ from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Placement, Positions, Tree
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.oci.read.cache import Cache
-from rechunk_podman.oci.read.flatten import TreeDigest, read_layer
+from rechunk_podman.oci.read.flatten import TreeDigest
 from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.layers import read_layer
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.write.copied import copy_layer

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -10,8 +10,8 @@ from pathlib import Path
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Kind
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.layers import no_digests, read_tree
 from rechunk_podman.oci.read.tar import Content, Member
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 from rechunk_podman.packages.locations import matching
@@ -136,16 +136,18 @@ def databases_of(image: ImageSource) -> Iterator[Root]:
         store.mkdir()
         top.mkdir()
 
+        numbers = itertools.count()
+
         def keep(layer: int, member: Member, content: Content) -> Path | None:
             if not is_record(member.path):
                 return None
-            path = store / str(len(os.listdir(store)))
+            path = store / str(next(numbers))
             with path.open("wb") as file:
                 while data := content.read(1 << 20):
                     file.write(data)
             return path
 
-        found = read_tree(image, look=keep)
+        found = read_tree(image, look=keep, digests=no_digests)
         for path, entry in found.tree.items():
             if path in found.looked:
                 _prepare(top, path).hardlink_to(found.looked[path])

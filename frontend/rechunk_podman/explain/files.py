@@ -14,7 +14,8 @@ from typing import NamedTuple
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.images import open_root
 from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
-from rechunk_podman.oci.read.flatten import TreeDigest, read_tree
+from rechunk_podman.oci.read.flatten import TreeDigest
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.registry.access import DEFAULT, Registry
 from rechunk_podman.rootfs.acl import add_inherited
 from rechunk_podman.rootfs.digests import digests_of

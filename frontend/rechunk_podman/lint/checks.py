@@ -61,7 +61,7 @@ class Subject:
     """An image or a root filesystem, as the checks see it.
 
     facts: path -> Facts of its content, for files with any.
-    sha256: return the digest of a regular file by path; None for any other path.
+    sha256: return the digest of a package database by path; None if there is no such file.
     record: the documents of the image; None for a directory.
     buried: the files with secrets in all layers; none for a directory.
     bootable: the image is one of ostree or bootc.

@@ -12,6 +12,7 @@ import re
 
 from rechunk_podman.components.sources.bytecode import recorded_mtime
 from rechunk_podman.lint.checks import Facts
+from rechunk_podman.native import holds_any
 from rechunk_podman.packages.ecosystems import ECOSYSTEMS
 
 SMALL = 64 << 10
@@ -111,11 +112,15 @@ _CREDENTIALS: tuple[tuple[re.Pattern[str], re.Pattern[bytes] | None, str], ...] 
         (r"run/secrets/.+", rb"\S", "build secret"),
     )
 )
-_HOLDS_CREDENTIALS = re.compile("|".join(pattern.pattern for pattern, _, _ in _CREDENTIALS))
 _KEYS = (
     (re.compile(r"(?:^|/)\.gnupg/private-keys-v1\.d/.+\.key\Z"), "GnuPG private key"),
     (re.compile(r"(?:^|/)\.gnupg/secring\.gpg\Z"), "GnuPG private key"),
 )
+
+
+def may_be_database(path: str) -> bool:
+    """Return True if the name of a file is that of a package database."""
+    return path.rpartition("/")[2] in _DATABASES
 
 
 def bytes_wanted(path: str, size: int) -> int:
@@ -123,7 +128,7 @@ def bytes_wanted(path: str, size: int) -> int:
     if path.endswith(".pyc"):
         return 16
     if size == 0 or size > SMALL:
-        return _SQLITE_HEADER if path.rpartition("/")[2] in _DATABASES else 0
+        return _SQLITE_HEADER if may_be_database(path) else 0
     if path in TEXTS:
         return size
     if path.startswith(_DULL) or path.endswith(_DULL_SUFFIXES):
@@ -133,21 +138,21 @@ def bytes_wanted(path: str, size: int) -> int:
 
 def may_hold_secrets(data: bytes) -> bool:
     """Return False if nothing in the joined contents of files can be a key or a token of a known form."""
-    return any(literal in data for literal in _LITERALS)
+    return holds_any(data, _LITERALS)
 
 
-def facts_of(path: str, size: int, data: bytes, *, may_hold_secrets: bool = True) -> Facts | None:
+def facts_of(path: str, size: int, data: bytes, *, has_secrets: bool | None = None) -> Facts | None:
     """Return the Facts of a file from its first `bytes_wanted()` bytes; None if there are none.
 
     Args:
-        may_hold_secrets: False if may_hold_secrets() is false for the data.
+        has_secrets: may_hold_secrets() of the data; None: ask it.
     """
     if path.endswith(".pyc"):
         recorded = recorded_mtime(data)
         return None if recorded is None else Facts(recorded=recorded)
-    if data.startswith(_SQLITE) and path.rpartition("/")[2] in _DATABASES:
+    if data.startswith(_SQLITE) and may_be_database(path):
         return Facts(wal=True) if data[18:20] == b"\2\2" else None
-    searched = data if may_hold_secrets else b""
+    searched = data if (may_hold_secrets(data) if has_secrets is None else has_secrets) else b""
     keys, tokens = _keys(path, searched), _tokens(path, data, searched)
     text = data if path in TEXTS else None
     return Facts(text, keys=keys, tokens=tokens) if text is not None or keys or tokens else None
@@ -165,10 +170,20 @@ def _keys(path: str, data: bytes) -> tuple[str, ...]:
 def _tokens(path: str, data: bytes, searched: bytes) -> tuple[str, ...]:
     found = [
         what
-        for pattern, content, what in (_CREDENTIALS if _HOLDS_CREDENTIALS.search(path) else ())
+        for pattern, content, what in (_CREDENTIALS if _may_be_credentials(path) else ())
         if pattern.search(path) and (content is None or content.search(data))
     ]
     return tuple(dict.fromkeys([*found, *tokens_in(searched)]))
+
+
+def _may_be_credentials(path: str) -> bool:
+    """Return False if no pattern of _CREDENTIALS matches: most of their names begin with a dot."""
+    return (
+        path.startswith(".")
+        or "/." in path
+        or path.endswith(("auth.json", "npmrc"))
+        or "run/secrets/" in path
+    )
 
 
 def tokens_in(data: bytes) -> list[str]:

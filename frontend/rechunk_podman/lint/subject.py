@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 
 import numpy as np
@@ -9,12 +10,12 @@ import numpy as np
 from rechunk_podman.boot.uki import DIRECTORIES
 from rechunk_podman.lint.boot import facts_of_boot_file, is_boot_file
 from rechunk_podman.lint.checks import Buried, Facts, Subject
-from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of, may_hold_secrets
+from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of, may_be_database, may_hold_secrets
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.native import read_files
 from rechunk_podman.oci.documents import ImageRecord
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.read.tar import Content, Member
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import scan
@@ -126,7 +127,7 @@ def _facts_of_batch(root: Root, batch: list[_File]) -> list[tuple[int, Facts]]:
     start = 0
     secret = may_hold_secrets(data)
     for position, path, size, _ in batch:
-        facts = facts_of(path, size, data[start : start + size], may_hold_secrets=secret)
+        facts = facts_of(path, size, data[start : start + size], has_secrets=secret)
         start += size
         if facts is not None:
             found.append((position, facts))
@@ -150,7 +151,7 @@ def of_image(
     Raises:
         ImageError: a layer is damaged.
     """
-    secrets: list[Buried] = []
+    secrets: dict[int, list[Buried]] = {layer: [] for layer in range(len(image.record.layers))}
 
     def inspect(layer: int, member: Member, content: Content) -> Facts | None:
         if is_boot_file(member.path):
@@ -158,10 +159,10 @@ def of_image(
         limit = bytes_wanted(member.path, member.size)
         found = facts_of(member.path, member.size, content.read(limit)) if limit else None
         if found is not None and (found.keys or found.tokens):
-            secrets.append(Buried(layer, member.path, found))
+            secrets[layer].append(Buried(layer, member.path, found))
         return found
 
-    digest = read_tree(image, look=inspect)
+    digest = read_tree(image, look=inspect, digests=may_be_database)
     record = image.record
     return Subject(
         name,
@@ -169,7 +170,7 @@ def of_image(
         digest.looked,
         digest.sha256.get,
         record,
-        tuple(secrets),
+        tuple(itertools.chain.from_iterable(secrets.values())),
         is_bootable(digest.tree, record) if bootable is None else bootable,
         zstd_chunked or _is_chunked(record),
     )

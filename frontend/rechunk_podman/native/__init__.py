@@ -1,4 +1,4 @@
-"""The extension in C: the confined walk, directory listing, file contents, the tar stream of a layer.
+"""The extension in C: the confined walk, directory listing, file contents, tar headers and streams.
 
 `_native.pyi` has the contracts.
 """
@@ -7,8 +7,10 @@ from rechunk_podman.native._native import (
     TarStream,
     find_path,
     find_paths,
+    holds_any,
     open_directory,
     path_starts,
+    plain_entries,
     read_directories,
     read_files,
     release_memory,
@@ -21,8 +23,10 @@ __all__ = [
     "TarStream",
     "find_path",
     "find_paths",
+    "holds_any",
     "open_directory",
     "path_starts",
+    "plain_entries",
     "read_directories",
     "read_files",
     "release_memory",

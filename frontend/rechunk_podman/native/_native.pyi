@@ -1,9 +1,10 @@
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.model import More
+from rechunk_podman.model import Kind, More
 
 def open_directory(root: int, path: str, /) -> int:
     """Open the directory at exactly this path, following no symlink.
@@ -70,6 +71,27 @@ def find_paths(text: bytes, starts: bytes | npt.NDArray[np.int64], paths: bytes,
         ValueError: there is no zero byte at the end of `paths`.
     """
 
+def plain_entries(
+    buffer: bytearray, start: int, end: int, kinds: tuple[Kind, ...], /
+) -> tuple[list[tuple[Any, ...]], list[int], int]:
+    """Read tar headers between two offsets of a buffer, up to the first one that is not plain.
+
+    A header is plain if every reader takes it alike: of POSIX's ustar or of GNU tar, with a right checksum
+    and octal numbers, of the types 0 to 6, with a name that has no component `..` and is not that of the
+    root, and with the target of a link. The padded content of a file has to lie before `end`, too.
+
+    Args:
+        kinds: tuple(Kind).
+
+    Returns:
+        The fields of a Member (oci/read/tar.py) for each entry.
+        The offset behind the header of each entry.
+        The offset at which the next header begins.
+
+    Raises:
+        ValueError: the offsets are not in the buffer.
+    """
+
 def read_directories(
     root: int, directories: list[str], ignored: tuple[bytes, ...], pruned: tuple[bytes, ...], most: int, /
 ) -> tuple[bytes, bytes, bytes, dict[int, More], list[int], list[int]]:
@@ -112,6 +134,15 @@ def read_files(root: int, files: list[tuple[str, int, int]], /) -> bytes:
         LookupError: ("changed", path): the file changed since the scan or while it was read;
             ("irregular", path): it is no longer a regular file.
         ValueError: a size is negative, or the sum of sizes is too large.
+    """
+
+def holds_any(data: bytes, texts: tuple[bytes, ...], /) -> bool:
+    """Return True if one of the texts is in the data; the search goes through the data once.
+
+    The interpreter's lock is not held.
+
+    Raises:
+        ValueError: a text is shorter than two bytes, or there are more than 64.
     """
 
 def release_memory() -> None:

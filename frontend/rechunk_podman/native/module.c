@@ -81,8 +81,10 @@ PyObject *release_memory(PyObject *module, PyObject *nothing)
 static PyMethodDef methods[] = {
     {"find_path", find_path, METH_VARARGS, "See _native.pyi."},
     {"find_paths", find_paths, METH_VARARGS, "See _native.pyi."},
+    {"holds_any", holds_any, METH_VARARGS, "See _native.pyi."},
     {"open_directory", open_directory, METH_VARARGS, "See _native.pyi."},
     {"path_starts", path_starts, METH_VARARGS, "See _native.pyi."},
+    {"plain_entries", plain_entries, METH_VARARGS, "See _native.pyi."},
     {"read_directories", read_directories, METH_VARARGS, "See _native.pyi."},
     {"read_files", read_files, METH_VARARGS, "See _native.pyi."},
     {"release_memory", release_memory, METH_NOARGS, "See _native.pyi."},

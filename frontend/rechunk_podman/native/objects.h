@@ -23,8 +23,10 @@ void raise_code(int code, const char *path, size_t length);
 /* Functions of the module: each returns a new reference, or NULL and an exception. */
 PyObject *find_path(PyObject *module, PyObject *arguments);
 PyObject *find_paths(PyObject *module, PyObject *arguments);
+PyObject *holds_any(PyObject *module, PyObject *arguments);
 PyObject *open_directory(PyObject *module, PyObject *arguments);
 PyObject *path_starts(PyObject *module, PyObject *arguments);
+PyObject *plain_entries(PyObject *module, PyObject *arguments);
 PyObject *read_directories(PyObject *module, PyObject *arguments);
 PyObject *read_files(PyObject *module, PyObject *arguments);
 PyObject *release_memory(PyObject *module, PyObject *nothing);

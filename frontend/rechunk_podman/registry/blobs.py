@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from threading import Lock
 from typing import BinaryIO
 
 from rechunk_podman.errors import ImageError, RechunkError
@@ -50,6 +51,7 @@ class RegistryStore:
         self._connection = connection
         self._image = image
         self._folder = folder
+        self._lock = Lock()
 
     def sizes(self) -> Mapping[str, int]:
         """See Store."""
@@ -57,14 +59,15 @@ class RegistryStore:
 
     def head(self, name: str) -> bytes:
         """See Store; nothing is kept."""
-        with self._connection.blob(self._image, self._blobs[name]) as stream:
+        with self._lock, self._connection.blob(self._image, self._blobs[name]) as stream:
             return io.BufferedReader(stream, 512).read(8)
 
     def open(self, name: str) -> BinaryIO:
-        """See Store. Fetch the blob if it is not here yet."""
+        """See Store. Fetch the blob if it is not here yet; one thread at a time does so."""
         path = self._folder / Path(name).name
-        if not path.exists():
-            retry(partial(self._fetch, name, path), f"fetch {name} of {self.name}", is_busy)
+        with self._lock:
+            if not path.exists():
+                retry(partial(self._fetch, name, path), f"fetch {name} of {self.name}", is_busy)
         return path.open("rb")
 
     def _fetch(self, name: str, path: Path) -> None:

@@ -20,8 +20,8 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.run import run
 from rechunk_podman.explain.run import verify
 from rechunk_podman.oci.config import ImageConfig
-from rechunk_podman.oci.read.flatten import read_layer
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_layer
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.compress import Compression

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -67,6 +68,13 @@ def test_keys_of_test_suites_are_notes(tmp_path):
         ("root/.npmrc", "//registry.npmjs.org/:_authToken=abc\n"),
         ("home/u/.kube/config", "users:\n- user:\n    token: abc\n"),
         ("run/secrets/token", "abc"),
+        (".netrc", "machine x login y password z\n"),
+        ("auth.json", '{"auths": {"quay.io": {"auth": "dXNlcjpwYXNz"}}}'),
+        ("srv/npmrc", "//registry.npmjs.org/:_authToken=abc\n"),
+        ("root/.config/gcloud/legacy/a.json", "{}"),
+        ("root/.azure/accessTokens.json", "[]"),
+        ("root/.vault-token", "abc"),
+        ("root/.terraform.d/credentials.tfrc.json", '{"credentials": {"it": {"token": "abc"}}}'),
         ("etc/app.conf", f"token = {TOKEN}\n"),
         ("opt/app/.env", "KEY=AKIA" + "Q" * 16 + "\n"),
     ],
@@ -89,6 +97,21 @@ def test_no_credentials(tmp_path):
         },
     )
     assert found(tmp_path, "credentials") == []
+
+
+def test_hidden_secrets_come_in_the_order_of_layers(tmp_path, monkeypatch):
+    """Several threads find them; those of a lower layer stand first."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    layout = Layout(tmp_path / "image")
+    for number in range(9):
+        password = (f"machine x login y password {number}\n" * (1 if number else 1000)).encode()
+        paths = ("root/.netrc", f"d{number}/.netrc")
+        layout.layer(make_tar([member(path, data=password) for path in paths]))
+    with open_image(layout.finish()) as source:
+        buried = of_image(source, name="x").buried
+    assert [(one.layer, one.path) for one in buried] == [
+        (number, path) for number in range(9) for path in ("root/.netrc", f"d{number}/.netrc")
+    ]
 
 
 def test_secrets_that_an_upper_layer_only_hides(tmp_path):

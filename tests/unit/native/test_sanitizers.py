@@ -25,8 +25,10 @@ SOURCES = sorted((PACKAGE / "native").glob("*.c"))
 CHOSEN = (
     "native/test_threads.py",
     "native/test_native.py",
+    "native/test_search.py",
     "rootfs/test_root.py",
     "rootfs/test_scan.py",
+    "oci/test_plain_entries.py",
     "oci/test_tar.py",
     "oci/test_write.py",
     "components/test_assign.py",

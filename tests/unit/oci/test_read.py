@@ -17,8 +17,8 @@ import zstandard
 from faults import odd_tars
 from rechunk_podman.errors import ImageError, UsageError
 from rechunk_podman.model import Kind
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.read.tar import members
 from rechunk_podman.oci.reference import parse_path
 from rechunk_podman.oci.validate.image import validate

@@ -13,8 +13,8 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.run import run
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.explain.run import verify
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_tree
 from support.oci_material import Layout, directory, make_tar, member
 
 BIG = bytes(3 << 20) + b"end"

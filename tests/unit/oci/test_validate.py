@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rechunk_podman.errors import ImageError, RechunkError, UsageError
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.image import open_image
+from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.sparse import SPARSE_FILE
 from rechunk_podman.oci.validate.image import validate
 from support.oci_material import (

@@ -10,14 +10,13 @@ the symlinks, tested by tests/tools/test_tar_clients.py.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Protocol
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Entry, Kind, Tree
-from rechunk_podman.oci.read.image import ImageSource
-from rechunk_podman.oci.read.tar import Content, Member, members
+from rechunk_podman.oci.read.tar import Member
 
 WHITEOUT = ".wh."
 OPAQUE = ".wh..wh..opq"
@@ -27,15 +26,12 @@ _MAX_LINKS = 40
 _MAX_IMPLIED = 64 << 20
 """The largest number of characters in all paths of missing directories; real images have a few."""
 
-Look = Callable[[int, Member, Content], Any]
-"""A function that gets the number of a layer (from 0), a regular file in it, and a reader of its content."""
-
 
 class Digested(Protocol):
     """The content of a regular file, of which at least the digest is known."""
 
-    def sha256(self) -> bytes:
-        """Return the digest."""
+    def sha256(self) -> bytes | None:
+        """Return the digest; None if nobody wants it."""
 
 
 LayerReader = Callable[[Callable[[str], object]], Iterator[tuple[Member, Digested | None]]]
@@ -47,7 +43,7 @@ as members() does."""
 class TreeDigest:
     """A tree, and the digests of its files.
 
-    sha256: path of each regular file -> 32 bytes.
+    sha256: path of each regular file whose digest was asked for -> 32 bytes.
     looked: path -> the result of `look` for the file (read_tree()), unless it was None.
     removed: paths that whiteouts delete in layers below (read_layer()); directories whose content an opaque
         whiteout hides, with a slash behind.
@@ -85,23 +81,6 @@ class _Inode:
     looked: Any = None
 
 
-def read_tree(image: ImageSource, *, look: Look | None = None) -> TreeDigest:
-    """Read every layer once, from the bottom, and apply it to the tree. Only metadata is kept in memory.
-
-    Args:
-        look: called for every regular file of every layer, even if an upper layer replaces or deletes it.
-
-    Raises:
-        ImageError: a layer is damaged, or holds an entry that no client can apply (a hard link to nothing).
-    """
-
-    def read(index: int, on_global: Callable[[str], object]) -> Iterator[tuple[Member, Content | None]]:
-        with image.layer(index) as stream:
-            yield from members(stream, f"{image.name}: layer {index + 1}", on_global)
-
-    return apply_layers(image.name, (partial(read, index) for index in range(len(image.record.layers))), look)
-
-
 def apply_layers(
     name: str, layers: Iterable[LayerReader], look: Callable[[int, Member, Any], Any] | None = None
 ) -> TreeDigest:
@@ -114,7 +93,7 @@ def apply_layers(
     Raises:
         ImageError: as read_tree().
     """
-    overlay = _Overlay(look)
+    overlay = Overlay(look)
     for index, reader in enumerate(layers):
         layer = f"{name}: layer {index + 1}"
         for member, content in reader(partial(overlay.apply_global, index, layer)):
@@ -122,22 +101,12 @@ def apply_layers(
     return overlay.finish(name)
 
 
-def read_layer(image: ImageSource, index: int) -> TreeDigest:
-    """Read one layer as if there were none below it, with the paths that it deletes in those.
+class Overlay:
+    """The tree of the layers that were applied so far.
 
-    Raises:
-        ImageError: as read_tree(); a hard link to a file of a lower layer is one to nothing.
+    removed: the paths that whiteouts deleted, as in a TreeDigest.
     """
-    overlay = _Overlay()
-    name = f"{image.name}: layer {index + 1}"
-    with image.layer(index) as stream:
-        for member, content in members(stream, name, partial(overlay.apply_global, index, name)):
-            overlay.apply(index, member, content, name)
-        size = stream.raw.size
-    return replace(overlay.finish(image.name), removed=tuple(overlay.removed), size=size)
 
-
-class _Overlay:
     def __init__(self, look: Callable[[int, Member, Any], Any] | None = None) -> None:
         self.look = look
         self.removed: list[str] = []

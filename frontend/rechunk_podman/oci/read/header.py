@@ -10,16 +10,19 @@ Sources: POSIX pax interchange format; GNU tar manual, "Basic Tar Format" and "S
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from rechunk_podman.errors import ImageError
+from rechunk_podman.model import Kind
+from rechunk_podman.native import plain_entries
+from rechunk_podman.oci.read.ahead import ReadAhead
 from rechunk_podman.patterns import compile_later
 
 BLOCK = 512
 ZERO_BLOCK = bytes(BLOCK)
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 
 FILE, OLD_FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = (
     b"0",
@@ -28,6 +31,9 @@ FILE, OLD_FILE, LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO = (
 )
 GLOBAL = b"g"
 _PAX, _LONG_NAME, _LONG_LINK = b"x", b"L", b"K"
+_KINDS = tuple(Kind)
+_SIZE = 6
+"""The index of the size among the fields of a Member."""
 _WITHOUT_DATA = (LINK, SYMLINK, CHAR, BLOCK_DEVICE, DIRECTORY, FIFO)
 
 _MAX_META = 1 << 20
@@ -68,14 +74,39 @@ class Header:
 
 
 class Entries:
-    """The entries of a tar, one after the other. Skipped content of a seekable stream is not read."""
+    """The entries of a tar, one after the other. Skipped content of a seekable stream is not read.
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self._seekable = stream.seekable()
+    Args:
+        stream: it is read ahead, so that its own position says nothing.
+        room: bytes that are read at once.
+    """
+
+    def __init__(self, stream: BinaryIO, room: int = CHUNK) -> None:
+        self._data = ReadAhead(stream, room)
         self._left = 0
         self._padding = 0
-        self.position = 0
+
+    @property
+    def position(self) -> int:
+        """The offset of what is read next."""
+        return self._data.position
+
+    def plain(self) -> Iterator[tuple[tuple[Any, ...], memoryview]]:
+        """Yield the entries that follow, up to the first one that next() has to read; skip the current one.
+
+        Each is the fields of a Member and the content, which is only valid until the next entry is read.
+
+        Raises:
+            ImageError: the stream ends within the current entry.
+        """
+        self._finish()
+        data = self._data
+        if data.end - data.at < BLOCK:
+            data.refill()
+        rows, offsets, end = plain_entries(data.buffer, data.at, data.end, _KINDS)
+        data.forward(end)
+        for row, offset in zip(rows, offsets, strict=True):
+            yield row, data.view[offset : offset + row[_SIZE]]
 
     def next(self) -> Header | None:
         """Return the next entry; None at the end of the archive.
@@ -123,13 +154,21 @@ class Entries:
     def _begin(self, size: int) -> None:
         self._left, self._padding = size, -size % BLOCK
 
-    def _next_block(self) -> bytes | None:
-        """Skip the rest of an entry; return the next header block, None at the end of the archive."""
+    def drain(self) -> None:
+        """Read the stream to its end."""
+        self._data.drain()
+
+    def _finish(self) -> None:
+        """Skip the rest of an entry."""
         self._skip(self._left)
         if self._padding:
             # The last padding may be missing: umoci does not write it.
-            self.position += len(self._stream.read(self._padding))
+            self._data.take(self._padding)
         self._begin(0)
+
+    def _next_block(self) -> bytes | None:
+        """Skip the rest of an entry; return the next header block, None at the end of the archive."""
+        self._finish()
         block = self._block()
         if block == ZERO_BLOCK:
             block = self._block()
@@ -139,24 +178,19 @@ class Entries:
         return block
 
     def _block(self) -> bytes | None:
-        data = self._stream.read(BLOCK)
-        self.position += len(data)
+        data = self._data.take(BLOCK)
         if data and len(data) < BLOCK:
             raise ImageError("the tar is cut off", context=["it ends within a header"])
         return data or None
 
     def _exactly(self, size: int) -> bytes:
-        data = self._stream.read(size)
-        self.position += len(data)
+        data = self._data.take(size)
         if len(data) < size:
             raise ImageError("the tar is cut off", context=["unexpected end of data"])
         return data
 
     def _skip(self, size: int) -> None:
-        if self._seekable and size:
-            self._stream.seek(size, 1)
-            self.position += size
-            return
+        size = self._data.skip(size)
         while size > 0:
             size -= len(self._exactly(min(size, CHUNK)))
 

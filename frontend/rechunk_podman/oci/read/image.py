@@ -27,6 +27,7 @@ from rechunk_podman.oci.documents import (
 from rechunk_podman.oci.platform import HINT, fitting, platform_of, require_platform
 from rechunk_podman.oci.read.choose import choose, familiar
 from rechunk_podman.oci.read.decompress import (
+    CHUNK,
     GZIP,
     PLAIN,
     ZSTD,
@@ -137,7 +138,7 @@ class ImageSource:
                     raise ImageError(f"{name} has {size} bytes, its descriptor says {record.descriptor.size}")
             compression, _ = check_container(file, size, name)
             stream = HashingReader(decompressor(file, compression, name))
-            yield io.BufferedReader(stream, 1 << 20)
+            yield io.BufferedReader(stream, CHUNK)
             stream.drain()
         if DiffId(stream.digest) != record.diff_id:
             raise ImageError(

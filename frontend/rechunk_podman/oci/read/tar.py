@@ -10,7 +10,7 @@ import hashlib
 import posixpath
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 from rechunk_podman.errors import ImageError
 from rechunk_podman.model import Kind
@@ -72,8 +72,44 @@ def tar_errors(name: str) -> Iterator[None]:
         raise ImageError(f"{name}: {error.message}", context=error.context, hint=error.hint) from error
 
 
-class Content:
-    """The content of a regular file; its errors name the layer."""
+class Content(Protocol):
+    """The content of a regular file, usable until the next member is read."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return the next bytes, fewer than `size` only at the end.
+
+        Raises:
+            ImageError: the tar is cut off.
+        """
+
+    def sha256(self) -> bytes:
+        """Read the rest of the content; return the digest of the whole.
+
+        Raises:
+            ImageError: the tar is cut off.
+        """
+
+
+class _InBuffer:
+    """The content of a small file, which is in a buffer."""
+
+    __slots__ = ("_at", "_data")
+
+    def __init__(self, data: memoryview) -> None:
+        self._data = data
+        self._at = 0
+
+    def read(self, size: int) -> bytes:
+        data = bytes(self._data[self._at : self._at + size])
+        self._at += len(data)
+        return data
+
+    def sha256(self) -> bytes:
+        return hashlib.sha256(self._data).digest()
+
+
+class _InStream:
+    """The content of any file; its errors name the layer."""
 
     __slots__ = ("_entries", "_hash", "_holes", "_name", "_pieces")
 
@@ -86,11 +122,6 @@ class Content:
             self._pieces = _runs(header)
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, fewer than `size` only at the end.
-
-        Raises:
-            ImageError: the tar is cut off.
-        """
         with tar_errors(self._name):
             data = self._entries.read(size) if self._pieces is None else self._read_sparse(size)
         self._hash.update(data)
@@ -116,11 +147,6 @@ class Content:
         return found
 
     def sha256(self) -> bytes:
-        """Read the rest of the content; return the digest of the whole.
-
-        Raises:
-            ImageError: the tar is cut off.
-        """
         while self.read(CHUNK):
             pass
         return self._hash.digest()
@@ -153,7 +179,14 @@ def members(
     names: set[str] = set()
     holes = 0
     with tar_errors(name):
-        while (header := entries.next()) is not None:
+        while True:
+            for fields, data in entries.plain():
+                member = tuple.__new__(Member, fields)
+                is_file = member.kind is Kind.FILE and member.link is None
+                yield member, _InBuffer(data) if is_file else None
+            header = entries.next()
+            if header is None:
+                break
             if header.kind == tar.GLOBAL:
                 path = clean_path(decoded(header.name), decoded(header.name))
                 if path in names:
@@ -170,12 +203,11 @@ def members(
                         f"sparse files, {_shown(member.name)} the last of them, claim {holes} bytes of holes",
                         hint="clients would write them all, as zeros",
                     )
-            content = None
+            content: Content | None = None
             if member.kind is Kind.FILE and member.link is None:
-                content = Content(entries, header, name)
+                content = _InStream(entries, header, name)
             yield member, content
-        while stream.read(CHUNK):
-            pass
+        entries.drain()
 
 
 def decoded(data: bytes) -> str:

@@ -6,6 +6,7 @@ files on disk hold only contents, mtimes and names, and the metadata comes from 
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from pathlib import Path
@@ -13,9 +14,9 @@ from pathlib import Path
 from rechunk_podman.errors import RechunkError
 from rechunk_podman.files import output_error
 from rechunk_podman.model import NUMBERS, Kind, Tree
-from rechunk_podman.oci.read.flatten import read_tree
 from rechunk_podman.oci.read.header import CHUNK
 from rechunk_podman.oci.read.image import ImageSource
+from rechunk_podman.oci.read.layers import no_digests, read_tree
 from rechunk_podman.oci.read.tar import Content, Member
 
 _MTIME = NUMBERS.index("mtime")
@@ -49,13 +50,12 @@ def unpack(image: ImageSource, directory: str) -> Tree:
 
 def _unpack(image: ImageSource, directory: str, contents: str) -> Tree:
     # A later layer may replace the file or rename its directory, so that its place is known only in the end.
-    count = 0
+    numbers = itertools.count()
 
     def store(_: int, member: Member, content: Content) -> int:
-        nonlocal count
-        count += 1
+        number = next(numbers)
         try:
-            with open(os.path.join(contents, str(count)), "xb", buffering=0) as file:
+            with open(os.path.join(contents, str(number)), "xb", buffering=0) as file:
                 while data := content.read(CHUNK):
                     if data == _SPARSE:
                         file.seek(len(data), os.SEEK_CUR)
@@ -64,9 +64,9 @@ def _unpack(image: ImageSource, directory: str, contents: str) -> Tree:
                 file.truncate(member.size)
         except OSError as error:
             raise output_error(member.path, error) from error
-        return count
+        return number
 
-    found = read_tree(image, look=store)
+    found = read_tree(image, look=store, digests=no_digests)
     tree = found.tree
     top = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     source = os.open(contents, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
