@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from itertools import islice
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Generic, TypeVar
@@ -108,8 +109,8 @@ class Workers:
     ) -> Iterator[tuple[int, T]]:
         """Yield (index of the item, value) for all values of function(item), in the order of the items.
 
-        Meanwhile the threads work on the items that follow. A function that yields None goes on when the
-        caller has used all values before it.
+        Meanwhile the threads work on the items that follow, at most twice as many as there are threads. A
+        function that yields None goes on when the caller has used all values before it.
 
         Args:
             ahead: the most values of each item that wait for the caller.
@@ -122,22 +123,25 @@ class Workers:
             for index, item in enumerate(items):
                 yield from ((index, value) for value in function(item) if value is not None)
             return
-        lanes = [_Lane[T](ahead, self.ended) for _ in items]
-        running = [
-            self._executor.submit(lane.fill, function, item) for lane, item in zip(lanes, items, strict=True)
-        ]
+        running: deque[tuple[_Lane[T], Future[None]]] = deque()
+        following = iter(items)
         try:
-            for index, (lane, future) in enumerate(zip(lanes, running, strict=True)):
+            for index in range(len(items)):
+                for item in islice(following, 2 * self.count - len(running)):
+                    lane = _Lane[T](ahead, self.ended)
+                    running.append((lane, self._executor.submit(lane.fill, function, item)))
+                lane, future = running[0]
                 for value in lane.values():
                     yield index, value
                 future.result()
+                running.popleft()
         finally:
-            if not all(future.done() for future in running):
+            if running:
                 self.ended.set()
-                for lane, future in zip(lanes, running, strict=True):
+                for lane, future in running:
                     future.cancel()
                     lane.wake()
-                wait(running)
+                wait([future for _, future in running])
 
 
 class _Lane(Generic[T]):

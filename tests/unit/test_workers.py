@@ -183,6 +183,19 @@ def test_the_values_that_wait_are_bounded():
     assert made == [100, 100]
 
 
+def test_the_items_that_wait_are_bounded():
+    begun = []
+
+    def work(item):
+        begun.append(item)
+        yield item
+
+    with Workers(2) as workers:
+        for index, _ in workers.in_order(work, range(100)):
+            assert max(begun) < index + 4
+    assert sorted(begun) == list(range(100))
+
+
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_function_waits_until_its_values_are_used(count):
     used = []

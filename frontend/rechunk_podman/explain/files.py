@@ -11,9 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.images import open_root
-from rechunk_podman.model import KIND_NAMES, Entry, Kind, Tree
+from rechunk_podman.model import KIND_NAMES, Entry, Kind, Positions, Tree, path_key
 from rechunk_podman.oci.read.flatten import TreeDigest
 from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.registry.access import DEFAULT, Registry
@@ -26,6 +29,7 @@ from rechunk_podman.workers import Workers
 
 EXAMPLES = 10
 """The number of paths with differing mtimes that are listed."""
+_SPECIAL = (Kind.FIFO, Kind.CHAR, Kind.BLOCK)
 
 
 class Difference(NamedTuple):
@@ -149,47 +153,92 @@ def verify(
     Raises:
         UsageError: a path to ignore is not absolute, or `/` alone.
     """
-    ignored = _Ignored(ignore, skip_special_files)
+    ignored = _Ignored(ignore)
+    pairs = b.tree.paths.find_joined(a.tree.paths.text)
+    there = pairs >= 0
+    lonely = np.ones(len(b.tree), np.bool_)
+    lonely[pairs[there]] = False
+    left_out, left_out_b = ignored.covered(a.tree), ignored.covered(b.tree)
+    if skip_special_files:
+        special, special_b = (np.isin(tree.column("kind"), _SPECIAL) for tree in (a.tree, b.tree))
+        left_out_b |= special_b
+        # of a path that b does not have, the entry in a alone decides
+        left_out |= special & (~there | (special_b[pairs] if len(special_b) else False))
+    lonely &= ~left_out_b
+
     entries: list[Difference] = []
-    mtimes: list[Difference] = []
-    count = paths = 0
-    common: list[str] = []
-    for path in _union(a.tree, b.tree):
-        one, two = a.tree.get(path), b.tree.get(path)
-        if ignored.covers(path, one, two):
-            continue
-        paths += 1
-        if one is None or two is None:
-            shown = [None if entry is None else KIND_NAMES[entry.kind] for entry in (one, two)]
-            entries.append(Difference(path, "missing", shown[0], shown[1]))
-            continue
-        common.append(path)
-        entries += _compare(path, one, two, a.sha256.get(path), b.sha256.get(path), selinux)
-        if one.mtime != two.mtime:
-            count += 1
-            if len(mtimes) < EXAMPLES:
-                mtimes.append(Difference(path, "mtime", str(one.mtime), str(two.mtime)))
-    entries += _compare_links(common, a.tree, b.tree)
+    for position in np.flatnonzero(~left_out & (~there | _differing(a, b, pairs))).tolist():
+        path, one = a.tree.paths[position], a.tree.entry(position)
+        if there[position]:
+            two = b.tree.entry(int(pairs[position]))
+            entries += _compare(path, one, two, a.sha256.get(path), b.sha256.get(path), selinux)
+        else:
+            entries.append(Difference(path, "missing", KIND_NAMES[one.kind], None))
+    for position in np.flatnonzero(lonely).tolist():
+        kind = b.tree.entry(position).kind
+        entries.append(Difference(b.tree.paths[position], "missing", None, KIND_NAMES[kind]))
+
+    common = np.flatnonzero(there & ~left_out)
+    entries += _compare_links(_in_groups(a.tree, b.tree, common, pairs), a.tree, b.tree)
+    times, times_b = a.tree.column("mtime")[common], b.tree.column("mtime")[pairs[common]]
+    others = np.flatnonzero(times != times_b)
+    mtimes = [
+        Difference(path, "mtime", str(times[index]), str(times_b[index]))
+        for index, path in zip(others, a.tree.paths_at(common[others[:EXAMPLES]]), strict=False)
+    ]
     root = list(_compare("", a.tree.root, b.tree.root, None, None, selinux))
     if a.tree.root.mtime != b.tree.root.mtime:
         root.append(Difference("", "mtime", str(a.tree.root.mtime), str(b.tree.root.mtime)))
-    counts = Counter(difference.what for difference in entries)
     return Differences(
-        a.name, b.name, tuple(entries), tuple(root), count, tuple(mtimes), paths, dict(sorted(counts.items()))
+        a.name,
+        b.name,
+        tuple(entries),
+        tuple(root),
+        len(others),
+        tuple(mtimes),
+        int(np.count_nonzero(~left_out) + np.count_nonzero(lonely)),
+        dict(sorted(Counter(difference.what for difference in entries).items())),
     )
 
 
-def _union(a: Tree, b: Tree) -> Iterator[str]:
-    """Yield all paths of `a` in its order, then the paths that only `b` has."""
-    yield from a
-    yield from (path for path in b if path not in a)
+def _differing(a: TreeDigest, b: TreeDigest, pairs: Positions) -> npt.NDArray[np.bool_]:
+    """Return for each position in `a` True if _compare() may find a difference."""
+    found = np.zeros(len(a.tree), np.bool_)
+    there = np.flatnonzero(pairs >= 0)
+    for name in ("kind", "mode", "uid", "gid"):
+        found[there] |= a.tree.column(name)[there] != b.tree.column(name)[pairs[there]]
+    other = [path for path, digest in a.sha256.items() if b.sha256.get(path) != digest]
+    other += [path for path in b.sha256 if path not in a.sha256]
+    found[_present(a.tree.paths.find_joined(path_key("".join([f"{path}\0" for path in other]))))] = True
+    # targets, device numbers and attributes
+    rare = np.array(sorted(a.tree.more), np.intp)
+    rest = np.array(sorted(b.tree.more), np.intp)
+    rare = np.union1d(rare, _present(a.tree.paths.find_joined(b.tree.paths.joined(rest))))
+    for position in rare.tolist():
+        if a.tree.more.get(position) != b.tree.more.get(int(pairs[position])):
+            found[position] = True
+    return found
+
+
+def _present(positions: Positions) -> Positions:
+    return positions[positions >= 0]
+
+
+def _in_groups(a: Tree, b: Tree, common: Positions, pairs: Positions) -> list[str]:
+    """Return those of the common paths that have hard links, in order."""
+    linked = np.zeros(len(a), np.bool_)
+    linked[[*a.leader, *a.leader.values()]] = True
+    linked_b = np.zeros(len(b), np.bool_)
+    linked_b[[*b.leader, *b.leader.values()]] = True
+    return a.paths_at(common[linked[common] | linked_b[pairs[common]]])
 
 
 class _Ignored:
-    def __init__(self, paths: Sequence[str], skip_special_files: bool) -> None:
-        self.subtrees: set[str] = set()
-        self.contents: set[str] = set()
-        self.special = skip_special_files
+    """The paths that a caller ignores; see verify()."""
+
+    def __init__(self, paths: Sequence[str]) -> None:
+        self._subtrees: set[str] = set()
+        self._contents: set[str] = set()
         for path in paths:
             parts = [part for part in path.split("/") if part not in ("", ".")]
             if not path.startswith("/") or not parts or ".." in parts:
@@ -197,22 +246,19 @@ class _Ignored:
                     f"not an absolute path below /: {path!r}",
                     hint="/PATH leaves out a subtree, /PATH/ only the content of the directory",
                 )
-            (self.contents if path.endswith("/") else self.subtrees).add("/".join(parts))
+            (self._contents if path.endswith("/") else self._subtrees).add("/".join(parts))
 
-    def covers(self, path: str, one: Entry | None, two: Entry | None) -> bool:
-        if self.special and all(
-            entry is None or entry.kind in (Kind.FIFO, Kind.CHAR, Kind.BLOCK) for entry in (one, two)
-        ):
-            return True
-        if not (self.subtrees or self.contents):
-            return False
-        if path in self.subtrees:
-            return True
-        while "/" in path:
-            path = path.rpartition("/")[0]
-            if path in self.subtrees or path in self.contents:
-                return True
-        return False
+    def covered(self, tree: Tree) -> npt.NDArray[np.bool_]:
+        """Return for each position True if its path is ignored."""
+        found = np.zeros(len(tree), np.bool_)
+        for directory in self._subtrees | self._contents:
+            below = tree.below(directory)
+            found[below.start : below.stop] = True
+        for path in self._subtrees:
+            position = tree.position.get(path)
+            if position is not None:
+                found[position] = True
+        return found
 
 
 def _compare(

@@ -61,15 +61,17 @@ class ReadAhead:
         self.at = at
 
     def skip(self, size: int) -> int:
-        """Skip bytes of the buffer, and of a stream that can seek; return how many are left to skip."""
-        here = min(size, self.end - self.at)
-        self.forward(self.at + here)
-        size -= here
-        if size and self._is_seekable:
-            self._stream.seek(size, os.SEEK_CUR)
-            self.position += size
-            return 0
-        return size
+        """Skip the next bytes; return how many of them the stream lacks (0 for one that can seek)."""
+        while True:
+            here = min(size, self.end - self.at)
+            self.forward(self.at + here)
+            size -= here
+            if size and self._is_seekable:
+                self._stream.seek(size, os.SEEK_CUR)
+                self.position += size
+                return 0
+            if not size or not self.refill():
+                return size
 
     def drain(self) -> None:
         """Read the stream to its end."""

@@ -186,13 +186,12 @@ class Entries:
     def _exactly(self, size: int) -> bytes:
         data = self._data.take(size)
         if len(data) < size:
-            raise ImageError("the tar is cut off", context=["unexpected end of data"])
+            raise _cut_off()
         return data
 
     def _skip(self, size: int) -> None:
-        size = self._data.skip(size)
-        while size > 0:
-            size -= len(self._exactly(min(size, CHUNK)))
+        if self._data.skip(size):
+            raise _cut_off()
 
     def _meta(self) -> bytes:
         if self._left > _MAX_META:
@@ -241,6 +240,10 @@ class Entries:
             data += more
             if not more or len(data) > _MAX_META:
                 raise ImageError("the map of a sparse file is broken")
+
+
+def _cut_off() -> ImageError:
+    return ImageError("the tar is cut off", context=["unexpected end of data"])
 
 
 def _numbers_of(records: Mapping[bytes, bytes]) -> list[int]:
