@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 
 from rechunk_podman.components.board import Board, Flags
 from rechunk_podman.model import Kind, Positions, path_key
+from rechunk_podman.pathtable import distinct
 from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.paths import follow
 from rechunk_podman.rootfs.root import Root
@@ -38,30 +38,27 @@ def source_of(path: str) -> str | None:
     return f"{directory}/{module}.py" if directory else f"{module}.py"
 
 
-def pairs(board: Board) -> Iterator[tuple[int, int]]:
-    """Yield (position of a .pyc, position of its .py) where both exist."""
+def pairs(board: Board) -> tuple[Positions, Positions]:
+    """Return the positions of each .pyc whose .py exists, and those of the .py."""
     compiled = board.paths.ending(b".pyc")
     compiled = compiled[board.regular[compiled]]
     sources = [source_of(path) or "" for path in board.tree.paths_at(compiled)]
     found = board.paths.find_joined(path_key("".join([f"{path}\0" for path in sources])))
     chosen = found >= 0
     chosen[chosen] = ~board.inner[found[chosen]]
-    yield from zip(compiled[chosen].tolist(), found[chosen].tolist(), strict=True)
+    return compiled[chosen], found[chosen]
 
 
 def claim(root: Root, board: Board) -> None:
     """Assign every unclaimed .pyc to the component that owns its .py after all claims."""
     unclaimed = np.zeros(len(board.owner), np.bool_)
     unclaimed[board.unclaimed()] = True
-    for compiled, source in pairs(board):
-        compiled, source = int(board.leader[compiled]), int(board.leader[source])
+    compiled, sources = (board.leader[positions] for positions in pairs(board))
+    free = unclaimed[compiled]
+    for position, source in zip(compiled[free].tolist(), sources[free].tolist(), strict=True):
         # by the leaders' own names: a .py that is a hard link to a .pyc would get its own
-        if (
-            unclaimed[compiled]
-            and board.paths[compiled].endswith(".pyc")
-            and not board.paths[source].endswith(".pyc")
-        ):
-            board.owner_from.setdefault(compiled, source)
+        if board.paths[position].endswith(".pyc") and not board.paths[source].endswith(".pyc"):
+            board.owner_from.setdefault(position, source)
 
 
 def recorded_mtime(header: bytes) -> int | None:
@@ -80,10 +77,16 @@ def recorded_mtime(header: bytes) -> int | None:
     return int(second)
 
 
+def _timed(board: Board, sources: Positions) -> Positions:
+    """Return for each .py the position of the file whose time Python takes."""
+    found = sources.copy()
+    links = board.kind[sources] == Kind.SYMLINK
+    found[links] = [_followed(board, position) for position in sources[links].tolist()]
+    return np.asarray(board.leader[found])
+
+
 def _followed(board: Board, position: int) -> int:
-    """Return the position of what a symlink leads to, whose time Python takes; else the position itself."""
-    if board.kind[position] != Kind.SYMLINK:
-        return position
+    """Return the position of what a symlink leads to, or its own if that is not there."""
     try:
         path = follow(board.paths[position], lambda path: board.tree[path].target)
     except (KeyError, OSError):
@@ -93,8 +96,7 @@ def _followed(board: Board, position: int) -> int:
 
 def compiled_sources(board: Board) -> Positions:
     """Return the positions of the files whose times a .pyc may record."""
-    found = {int(board.leader[_followed(board, source)]) for _, source in pairs(board)}
-    return np.array(sorted(found), np.intp)
+    return distinct(_timed(board, pairs(board)[1]))
 
 
 def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
@@ -109,11 +111,13 @@ def keep_recorded(root: Root, board: Board, changes: Flags) -> None:
     sources = board.paths.ending(b".py")
     if not changes[sources].any() and not changes[list(board.tree.leader.values())].any():
         return
-    for compiled, source in pairs(board):
-        source = int(board.leader[_followed(board, source)])
-        if not changes[source] or board.keep[source]:
+    compiled, timed = pairs(board)
+    timed = _timed(board, timed)
+    chosen = changes[timed]
+    for position, source in zip(compiled[chosen].tolist(), timed[chosen].tolist(), strict=True):
+        if board.keep[source]:
             continue
-        path = board.paths[compiled]
+        path = board.paths[position]
         descriptor = root.open(path)
         try:
             header = os.read(descriptor, 16)
