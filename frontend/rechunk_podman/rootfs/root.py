@@ -129,9 +129,11 @@ class Root:
 
     def _check_path(self, path: str) -> None:
         """Raise FileNotFoundError for a hidden path, and for a text that cannot be a path."""
-        is_hidden = any(path == hidden or path.startswith(f"{hidden}/") for hidden in self._hidden)
-        if is_hidden or not _can_exist(path):
+        if not _can_exist(path) or (self._hidden and self._is_hidden(path)):
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+
+    def _is_hidden(self, path: str) -> bool:
+        return any(path == hidden or path.startswith(f"{hidden}/") for hidden in self._hidden)
 
     def open(self, path: str) -> int:
         """Return a read-only descriptor of the regular file at exactly this path; the caller closes it.
@@ -163,19 +165,21 @@ class Root:
             RootfsError: as open(); the file holds more than `limit` bytes.
         """
         fd = self.open(path)
-        with os.fdopen(fd, "rb", buffering=0) as file:
-            try:
-                size = os.fstat(fd).st_size
-                chunks: list[bytes] = []
-                total = 0
-                while total <= limit:
-                    chunk = file.read(min(max(size - total, 0) + 1, limit + 1 - total))
-                    if not chunk:
-                        return b"".join(chunks)
-                    chunks.append(chunk)
-                    total += len(chunk)
-            except OSError as error:
-                raise self.error(path, error) from error
+        try:
+            size = os.fstat(fd).st_size
+            chunks: list[bytes] = []
+            total = 0
+            while total <= limit:
+                wanted = min(max(size - total, 0) + 1, limit + 1 - total)
+                chunk = os.read(fd, wanted)
+                chunks.append(chunk)
+                total += len(chunk)
+                if not chunk or (len(chunk) < wanted and total >= size):
+                    return b"".join(chunks)
+        except OSError as error:
+            raise self.error(path, error) from error
+        finally:
+            os.close(fd)
         raise RootfsError(f"{self.show(path)} holds more than {limit} bytes")
 
     def sha256(self, path: str) -> bytes:
@@ -338,6 +342,8 @@ class Root:
 
 def _can_exist(path: str) -> bool:
     """Return False for a text that no path of a file system can be: databases may hold any text."""
+    if path.isascii():
+        return "\0" not in path
     try:
         return b"\0" not in os.fsencode(path)
     except UnicodeEncodeError:
