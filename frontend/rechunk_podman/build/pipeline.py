@@ -7,13 +7,13 @@ import os
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
-from rechunk_podman.build.adopt import Foreign, KeptLayer, kept_layers
 from rechunk_podman.build.clean import without_leftovers
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.build.sealed import refuse_sealed
@@ -26,8 +26,6 @@ from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_created
-from rechunk_podman.oci.read.image import ImageSource
-from rechunk_podman.oci.read.unpack import unpack
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId, Layer
 from rechunk_podman.oci.write.documents import ImageDocuments, WrittenImage
@@ -42,6 +40,11 @@ from rechunk_podman.rootfs.scan import described_scan, scan
 from rechunk_podman.rootfs.selinux import label_by_policy
 from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
+
+# What only some builds need is imported there: the others start sooner.
+if TYPE_CHECKING:
+    from rechunk_podman.build.adopt import Foreign, KeptLayer
+    from rechunk_podman.oci.read.image import ImageSource
 
 log = logging.getLogger("rechunk_podman")
 
@@ -123,6 +126,8 @@ def opened(source: Source) -> Iterator[Files]:
     """
     unpacked = None
     if source.layers is not None:
+        from rechunk_podman.oci.read.unpack import unpack
+
         begin_phase("unpacking")
         with gc_paused():
             unpacked = unpack(source.layers, source.rootfs)
@@ -207,6 +212,8 @@ def prepare(
     kept: tuple[KeptLayer, ...] = ()
     among = None
     if source.base is None and source.foreign is not None and has_room(components, source.previous):
+        from rechunk_podman.build.adopt import kept_layers
+
         kept, components = kept_layers(
             root,
             tree,

@@ -13,23 +13,19 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rechunk_podman.build import image_ledger, pipeline
-from rechunk_podman.build import previous as earlier
 from rechunk_podman.build.documents import plan_document
-from rechunk_podman.build.foreign import copyable, foreign_layers, opened_foreign
 from rechunk_podman.build.job import LOG, RESULT, Failure, Job, Result
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source
-from rechunk_podman.build.previous import Previous
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
 from rechunk_podman.log import NOTE, blobs_to, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
-from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.reference import STORAGE, LocationKind
 from rechunk_podman.oci.reuse import Reuse, reusable
 from rechunk_podman.oci.spec import DiffId
@@ -39,6 +35,10 @@ from rechunk_podman.planning.ledger import Ledger
 from rechunk_podman.programs import space
 from rechunk_podman.registry import state, verified
 from rechunk_podman.temporary import wait_for_holder
+
+# What only some builds need is imported there: the others start sooner.
+if TYPE_CHECKING:
+    from rechunk_podman.build.previous import Previous
 
 log = logging.getLogger("rechunk_podman")
 
@@ -65,6 +65,8 @@ def run(job: Job) -> Built:
     with ExitStack() as stack:
         layers = None
         if job.layers is not None:
+            from rechunk_podman.oci.read.image import open_image
+
             layers = stack.enter_context(open_image(job.layers, job.platform))
             folder = Path(stack.enter_context(TemporaryDirectory(dir=job.rootfs)), "rootfs")
             folder.mkdir(mode=0o700)
@@ -73,6 +75,8 @@ def run(job: Job) -> Built:
         if not job.options.fresh:
             foreign = None
             if before is not None and job.options.adopt:
+                from rechunk_podman.build.foreign import copyable, opened_foreign
+
                 copies = copyable(before, job.options, is_named=_names_blobs(job, before))
                 if _may_adopt(job, before, copies):
                     foreign = stack.enter_context(opened_foreign(before, job.registry, copies))
@@ -89,9 +93,12 @@ def _names_blobs(job: Job, before: Previous) -> bool:
 
 def _may_adopt(job: Job, before: Previous, copies: Reuse) -> bool:
     """Return True if layers of the previous image may stay that another tool made."""
+    from rechunk_podman.build.foreign import foreign_layers
+    from rechunk_podman.build.previous import compressions
+
     named: Reuse = {}
     if _names_blobs(job, before):
-        named = reusable(before.record, earlier.compressions(job.options))
+        named = reusable(before.record, compressions(job.options))
     foreign = {before.record.layers[index].diff_id for index in foreign_layers(before.record)}
     return bool(foreign & {*named, *copies})
 
@@ -118,6 +125,8 @@ def _run(job: Job, source: Source, before: Previous | None) -> Built:
         held = dict.fromkeys(job.held)
         image = pipeline.build(source, job.options, output, reuse=held, reuse_from=STORAGE, on_plan=planned)
     elif before is not None and _names_blobs(job, before):
+        from rechunk_podman.build import previous as earlier
+
         image = earlier.build(
             source,
             job.options,
@@ -238,13 +247,15 @@ class _Records(logging.FileHandler):
 def _previous(job: Job) -> Previous | None:
     if job.options.fresh or job.previous is None:
         return None
+    from rechunk_podman.build.previous import Previous, resolve
+
     if job.previous_config is None:
         registry = job.registry
         if registry.platform is None and job.config is not None:
             registry = replace(registry, platform=platform_name(ImageConfig.parse(job.config)) or None)
         # `split` has named it already
         level = logging.DEBUG if job.follow else NOTE
-        return earlier.resolve(job.previous, registry, state.load(job.state), level=level)
+        return resolve(job.previous, registry, state.load(job.state), level=level)
     record = image_record(job.previous, None, job.previous_config.encode())
     return Previous(record, job.previous, LocationKind.DOCUMENT)
 
