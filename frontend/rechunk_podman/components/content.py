@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from itertools import accumulate, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -140,19 +141,17 @@ def _digest_files(root: Root, files: list[tuple[str, int, int]], algorithm: int)
     """Return the digests of files, DIGEST_SIZE bytes each."""
     if root.recorded_digest(files[0][0], ALGORITHMS[algorithm]) is not None:
         return b"".join([padded_digest(digest_file(root, *file, algorithm)) for file in files])
-    if sum(size for _, size, _ in files) > 2 * _BATCH:
+    ends = list(accumulate([size for _, size, _ in files], initial=0))
+    if ends[-1] > 2 * _BATCH:
         with root.duplicate() as own:
             return b"".join([padded_digest(digest_file(own, *file, algorithm)) for file in files])
     try:
         data = memoryview(read_files(root.fd, files))
     except (OSError, LookupError) as error:
         raise root.read_error(error) from error
-    digests = []
-    start = 0
-    for _, size, _ in files:
-        content = data[start : start + size]
-        digests.append(
-            padded_digest(hashlib.new(ALGORITHMS[algorithm], content, usedforsecurity=False).digest())
-        )
-        start += size
+    # hashlib.new() takes longer to find the algorithm than to hash a small file
+    new = getattr(hashlib, ALGORITHMS[algorithm])
+    digests = [new(data[start:end], usedforsecurity=False).digest() for start, end in pairwise(ends)]
+    if len(digests[0]) != DIGEST_SIZE:
+        digests = list(map(padded_digest, digests))
     return b"".join(digests)
