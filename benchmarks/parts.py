@@ -1,6 +1,7 @@
 """The download of updates with components as a whole and in parts, on real versions of Debian packages.
 
     python benchmarks/parts.py [--folder DIR] [--layers 64,120,400] [--versions N] [--alone] [--json]
+    python benchmarks/parts.py --series [--folder DIR] [--layers 64,120,400]
 
 An image holds large packages, and the others of the Debian history among the tests' data. Its large packages
 update one after the other, each to its next version, until none has a newer one. The packages come from
@@ -9,6 +10,9 @@ Debian's archives by apt (debian_versions.py), some 2 GB; DIR keeps the lists of
 Bytes are sums of the new layers of each update (tar, uncompressed). The floor is the tar entries of new and
 changed files. A change of a file is one of its content, mode or path: layers of parts hold times that follow
 the content.
+
+With --series: the last releases of the Debian history. Firmware and perl are updated in each, too, by made-up
+changes of a few directories.
 """
 
 from __future__ import annotations
@@ -17,9 +21,12 @@ import argparse
 import json
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from hashlib import blake2b, sha256
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
@@ -28,8 +35,9 @@ import numpy as np
 
 from debian_versions import Archive, File, State
 from rechunk_podman.components.parts import cut
-from rechunk_podman.model import Component, ComponentId, Entry, Kind, Part, Tree
-from rechunk_podman.planning.history import parse_history
+from rechunk_podman.model import Component, ComponentId, Entry, Kind, Part, PartKind, Tree
+from rechunk_podman.planning import simulate
+from rechunk_podman.planning.history import History, parse_history
 from rechunk_podman.planning.layout import lay_out
 from rechunk_podman.planning.ledger import Ledger, decode, encode
 
@@ -70,6 +78,9 @@ KERNEL = ("linux-modules-", "-amd64")
 EVERYTHING_CHANGES = frozenset({"chromium", "firefox-esr", "mesa", "linux"})
 
 START, WEEK = 1_700_000_000, 604_800
+
+RELEASES, SEEDS = 30, (1, 2)
+"""Of the series that is made up; it is made once with each seed."""
 
 
 class Version(NamedTuple):
@@ -171,6 +182,60 @@ def replay(
         layers = found
 
 
+def made_up(component: Component, seed: int, directories: int) -> list[Component]:
+    """Return releases of a component. Each changes a third of the parts in some directories, and all notes.
+
+    Args:
+        directories: so many change, the same ones more often than others (Zipf's law).
+    """
+    random = Random(seed)
+    held: dict[str, list[int]] = defaultdict(list)
+    for number, part in enumerate(component.parts):
+        held["/".join(part.name.split(" ")[0].split("/")[:5])].append(number)
+    names = random.sample(sorted(held), len(held))
+    weights = [1 / rank for rank in range(1, len(names) + 1)]
+    parts, releases = list(component.parts), [component]
+    for number in range(1, RELEASES):
+        busy = {index for name in random.choices(names, weights, k=directories) for index in held[name]}
+        for index, part in enumerate(parts):
+            if part.kind is PartKind.NOTES or (index in busy and random.random() < 1 / 3):
+                parts[index] = replace(part, fingerprint=random.randbytes(8))
+        fingerprint = number.to_bytes(8, "big")
+        releases.append(replace(component, parts=tuple(parts), fingerprint=fingerprint, version=f"{number}"))
+    return releases
+
+
+def series(chains: Mapping[str, Sequence[Version]], seed: int) -> History:
+    """Return the last releases of the Debian history with two components that are made up."""
+    history = parse_history(HISTORY.read_bytes())
+    ours = [made_up(chains["firmware"][0].component, seed, 3), made_up(chains["perl"][0].component, seed, 1)]
+    names = {releases[0].id.name for releases in ours}
+    found = []
+    for number, release in enumerate(history.releases[-RELEASES:]):
+        others = [component for component in release.components if component.id.name not in names]
+        components = (*others, *(releases[number] for releases in ours))
+        found.append(replace(release, components=components, packed={}, layers=()))
+    return replace(history, releases=tuple(found))
+
+
+def print_series(chains: Mapping[str, Sequence[Version]], max_layers: int) -> None:
+    """Print the download of the last two thirds of a made-up series."""
+    sums = {False: 0.0, True: 0.0}
+    least = 0.0
+    for seed in SEEDS:
+        history = series(chains, seed)
+        for parts in sums:
+            found = simulate.replay(history, max_layers=max_layers, parts=parts)
+            sums[parts] += found.bytes[1] / len(SEEDS)
+        least += found.bound[1] / len(SEEDS)
+    whole, in_parts = sums[False], sums[True]
+    print(
+        f"{max_layers} layers: {whole / 1e6:.1f} MB an update, in parts {in_parts / whole:.3f}, "
+        f"each part a layer of its own {least / whole:.3f}",
+        flush=True,
+    )
+
+
 def read_chains(folder: Path, most: int) -> dict[str, list[Version]]:
     """Return the versions of all components that have two, oldest first."""
     archive = Archive(folder)
@@ -203,9 +268,14 @@ def main() -> int:
     parser.add_argument("--versions", type=int, default=6, help="the newest so many of each package")
     parser.add_argument("--alone", action="store_true", help="without the other packages of an image")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--series", action="store_true", help="a series that is made up")
     arguments = parser.parse_args()
     arguments.folder.mkdir(parents=True, exist_ok=True)
     chains = read_chains(arguments.folder, arguments.versions)
+    if arguments.series:
+        for max_layers in map(int, arguments.layers.split(",")):
+            print_series(chains, max_layers)
+        return 0
     others = [] if arguments.alone else other_components(chains)
     document = []
     for max_layers in map(int, arguments.layers.split(",")):
