@@ -24,7 +24,6 @@ from rechunk_podman.components.preload import Databases
 from rechunk_podman.errors import RootfsError
 from rechunk_podman.log import NOTE, begin_phase
 from rechunk_podman.model import Component, ComponentId, Kind, Plan, Tree
-from rechunk_podman.native import release_memory
 from rechunk_podman.oci.config import ImageConfig, image_config_json, resolve_created
 from rechunk_podman.oci.reuse import Reuse
 from rechunk_podman.oci.spec import DiffId, Layer
@@ -195,7 +194,6 @@ def prepare(
         databases=databases,
         rules=rules,
     )
-    release_memory()
     begin_phase("planning")
     bootable = identity.bootable_labels(given.labels, tree, bootc=options.bootc)
     if bootable.operations:

@@ -110,6 +110,8 @@ def assign(
     mtimes = layer_mtimes(board)
     steady = steady_mtimes(board, mtimes, bytecode.compiled_sources(board))
     components = [_root_component(tree, root_mode), *_components(board, mtimes, steady)]
+    del board
+    release_memory()
     return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes, steady)
 
 
