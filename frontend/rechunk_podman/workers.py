@@ -105,12 +105,12 @@ class Workers:
                 wait(running)
 
     def in_order(
-        self, function: Callable[[S], Iterator[T | None]], items: Sequence[S], ahead: int = 32
+        self, function: Callable[[S], Iterator[T | None]], items: Sequence[S], ahead: int = 16
     ) -> Iterator[tuple[int, T]]:
         """Yield (index of the item, value) for all values of function(item), in the order of the items.
 
-        Meanwhile the threads work on the items that follow, at most twice as many as there are threads. A
-        function that yields None goes on when the caller has used all values before it.
+        Meanwhile the threads work on the items that follow. At most one item more than there are threads is
+        begun and not used up. A function that yields None goes on when the caller has used all values before.
 
         Args:
             ahead: the most values of each item that wait for the caller.
@@ -127,7 +127,7 @@ class Workers:
         following = iter(items)
         try:
             for index in range(len(items)):
-                for item in islice(following, 2 * self.count - len(running)):
+                for item in islice(following, self.count + 1 - len(running)):
                     lane = _Lane[T](ahead, self.ended)
                     running.append((lane, self._executor.submit(lane.fill, function, item)))
                 lane, future = running[0]

@@ -192,7 +192,7 @@ def test_the_items_that_wait_are_bounded():
 
     with Workers(2) as workers:
         for index, _ in workers.in_order(work, range(100)):
-            assert max(begun) < index + 4
+            assert max(begun) < index + 3
     assert sorted(begun) == list(range(100))
 
 
