@@ -126,7 +126,9 @@ def _read(
                         looked = look(layer, member, content) if look is not None else None
                         known = _Known(content.sha256() if digests is None or digests(path) else None, looked)
                 found.append((member, known))
-                weight += _WEIGHT + sum(len(value) for _, value in member.xattrs)
+                weight += _WEIGHT
+                if member.xattrs:
+                    weight += sum(len(value) for _, value in member.xattrs)
                 if isinstance(known, _Unknown) or weight > _MAX_WEIGHT:
                     yield found
                     found, weight = [], 0
