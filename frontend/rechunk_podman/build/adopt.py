@@ -15,7 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.build.known_layers import known_layer, remember_layer
+from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.components.assign import ROOT_ID, Assignment
+from rechunk_podman.components.board import Flags
 from rechunk_podman.components.content import file_digests
 from rechunk_podman.errors import ImageError
 from rechunk_podman.log import NOTE, begin_phase
@@ -44,8 +46,6 @@ LEAST_SHARE = 0.5
 
 PLACEHOLDER = "kept"
 """The source of the ids of placeholders, see _above(); their names are the beginnings of diff_ids."""
-
-_KEEP_MTIME = "user.mtime"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,8 +180,7 @@ def kept_layers(
     assignment: Assignment,
     foreign: Foreign,
     reusable: Container[DiffId],
-    *,
-    max_layers: int,
+    options: BuildOptions,
     workers: Workers,
 ) -> tuple[tuple[KeptLayer, ...], tuple[Component, ...]]:
     """Read the layers of another tool in the previous image; return those that stay, bottom first.
@@ -190,6 +189,7 @@ def kept_layers(
 
     Args:
         reusable: diff_ids of the layers that the destination of the new image has.
+        options: their number of layers, and their labels of SELinux, count.
 
     Raises:
         RootfsError: a file changed or cannot be read. ToolError: the registry did not answer.
@@ -207,7 +207,7 @@ def kept_layers(
         except ImageError as error:
             log.log(NOTE, "layer %d of the previous image is not kept: %s", index + 1, error.message)
             continue
-        matched = _matching(tree, assignment.mtimes, layer)
+        matched = _matching(tree, assignment.own_mtimes, layer, keep_selinux=options.selinux != "none")
         if matched is None:
             log.debug("layer %d of the previous image is not kept: its files changed", index + 1)
             continue
@@ -221,7 +221,7 @@ def kept_layers(
         for candidate, digests in zip(found, contents, strict=True)
         if all(present[position] == digest for position, digest in digests.items())
     ]
-    chosen = _chosen(tree, components, same, max_layers)
+    chosen = _chosen(tree, components, same, options.max_layers)
     sizes = {layer.diff_id: layer.descriptor.size for layer in foreign.record.layers if layer.descriptor}
     log.log(
         NOTE,
@@ -236,14 +236,19 @@ def kept_layers(
 
 
 def _matching(
-    tree: Tree, mtimes: npt.NDArray[np.int64], layer: TreeDigest
+    tree: Tree, own_mtimes: Flags, layer: TreeDigest, *, keep_selinux: bool
 ) -> tuple[Positions, dict[int, bytes]] | None:
     """Return the positions of a layer's entries, and of its files the SHA-256; None if an entry differs.
 
-    Modification times may differ, but for those that the new layers, too, leave as they are.
+    Modification times may differ, but for those that must stay.
     """
-    if any(path.endswith("/") or path in tree for path in layer.removed):
-        return None
+    for path in layer.removed:
+        if path.endswith("/") or path in tree:
+            return None
+        # In a directory that no other layer has, an overlay lists the mark as a name that cannot be read.
+        directory = path.rpartition("/")[0]
+        if len(tree.below(directory)) == len(layer.tree.below(directory)):
+            return None
     add_inherited(layer.tree)
     positions = tree.paths.find_joined(layer.tree.paths.text)
     if (positions < 0).any():
@@ -256,12 +261,11 @@ def _matching(
         fields = (old.kind, old.mode, old.uid, old.gid, old.size, old.target, old.rdev)
         if fields != (new.kind, new.mode, new.uid, new.gid, new.size, new.target, new.rdev):
             return None
-        if compared_xattrs(old) != compared_xattrs(new):
+        if compared_xattrs(old, keep_selinux=keep_selinux) != compared_xattrs(new, keep_selinux=keep_selinux):
+            return None
+        if own_mtimes[position] and old.mtime != new.mtime:
             return None
         if old.kind is Kind.FILE:
-            own = path.endswith(".py") or any(name == _KEEP_MTIME for name, _ in new.xattrs)
-            if own and mtimes[position] == new.mtime != old.mtime:
-                return None
             digests[tree.leader.get(position, position)] = layer.sha256[path]
     if not _same_links(tree, positions, layer.tree):
         return None

@@ -212,15 +212,7 @@ def prepare(
     if source.base is None and source.foreign is not None and has_room(components, source.previous):
         from rechunk_podman.build.adopt import kept_layers
 
-        kept, components = kept_layers(
-            root,
-            tree,
-            assignment,
-            source.foreign,
-            reuse,
-            max_layers=options.max_layers,
-            workers=workers,
-        )
+        kept, components = kept_layers(root, tree, assignment, source.foreign, reuse, options, workers)
         among = Kept(
             [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept], source.foreign.prefixes
         )

@@ -10,10 +10,16 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Rules, Source
+from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Flags, Rules, Source
 from rechunk_podman.components.content import digest_missing
 from rechunk_podman.components.fingerprint import Fingerprints, of_head
-from rechunk_podman.components.mtimes import keep_paths, layer_mtimes, steady_mtimes, will_change
+from rechunk_podman.components.mtimes import (
+    keep_paths,
+    layer_mtimes,
+    own_mtimes,
+    steady_mtimes,
+    will_change,
+)
 from rechunk_podman.components.parts import Piece, cut
 from rechunk_podman.components.preload import Databases
 from rechunk_podman.components.sources import (
@@ -68,11 +74,14 @@ class Assignment:
     components: sorted by id; every path that needs a component is in exactly one, `/` itself in ROOT_ID's.
     mtimes: for each position of the Tree, the epoch seconds that a layer will hold.
     steady_mtimes: those in a layer that holds only some parts of its component.
+    own_mtimes: for each position, True if it must keep the mtime that it has in the Tree: the user says so,
+        or byte code may record it.
     """
 
     components: tuple[Component, ...]
     mtimes: Ints
     steady_mtimes: Ints
+    own_mtimes: Flags
 
 
 def assign(
@@ -108,11 +117,13 @@ def assign(
     digest_missing(root, board, workers)
     release_memory()
     mtimes = layer_mtimes(board)
-    steady = steady_mtimes(board, mtimes, bytecode.compiled_sources(board))
+    compiled = bytecode.compiled_sources(board)
+    steady = steady_mtimes(board, mtimes, compiled)
     components = [_root_component(tree, root_mode), *_components(board, mtimes, steady)]
+    own = own_mtimes(board, mtimes, compiled)
     del board
     release_memory()
-    return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes, steady)
+    return Assignment(tuple(sorted(components, key=lambda component: component.id)), mtimes, steady, own)
 
 
 def claim_all(root: Root, board: Board, sources: Sequence[Source] = SOURCES) -> None:

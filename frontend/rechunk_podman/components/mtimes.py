@@ -98,3 +98,14 @@ def steady_mtimes(board: Board, mtimes: npt.NDArray[np.int64], compiled: Positio
     times = mtimes.copy()
     times[steady] = content_mtimes(board.digests)[steady]
     return np.asarray(times[board.leader])
+
+
+def own_mtimes(board: Board, mtimes: npt.NDArray[np.int64], compiled: Positions) -> Flags:
+    """Return True for each position that must keep the mtime that it has in the Tree.
+
+    Args:
+        mtimes, compiled: as for steady_mtimes().
+    """
+    own = board.keep.copy()
+    own[compiled] = True
+    return np.asarray((own & (mtimes == board.mtime))[board.leader])

@@ -21,7 +21,7 @@ from rechunk_podman.build.run import run
 from rechunk_podman.explain.run import verify
 from rechunk_podman.oci.config import ImageConfig
 from rechunk_podman.oci.read.image import open_image
-from rechunk_podman.oci.read.layers import read_layer
+from rechunk_podman.oci.read.layers import read_layer, read_tree
 from rechunk_podman.oci.spec import DiffId
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.compress import Compression
@@ -270,7 +270,21 @@ COMPILED = member(
 CASES: dict[str, tuple[list[list[Any]], list[Any], int]] = {
     "removed": ([parts(1, 2), parts(3)], parts(1, 3), 1),
     "overwritten above": ([parts(1, 2), parts(2, part2=7)], parts(1, 2, part2=7), 1),
-    "deleted above": ([parts(1, 2), [member("opt/part1/.wh.data"), *parts(3)]], parts(2, 3), 1),
+    "deleted above": (
+        [[*parts(1, 2), member("opt/part1/doc", data=b"doc")], [member("opt/part1/.wh.doc"), *parts(3)]],
+        parts(1, 2, 3),
+        1,
+    ),
+    "deleted above, and its directory is gone": (
+        [parts(1, 2), [member("opt/part1/.wh.data"), *parts(3)]],
+        parts(2, 3),
+        0,
+    ),
+    "deleted above in a directory that no other layer needs": (
+        [parts(1, 2), [directory("opt/part1"), member("opt/part1/.wh.data"), *parts(3)]],
+        [directory("opt/part1"), *parts(2, 3)],
+        0,
+    ),
     "deleted above and there again": (
         [parts(1, 2), [member("opt/part1/.wh.data"), *parts(3)]],
         parts(1, 2, 3),
@@ -317,6 +331,32 @@ CASES: dict[str, tuple[list[list[Any]], list[Any], int]] = {
         [directory("lib"), member("lib/y", data=b"y"), member("lib2/x", data=data(1)), *parts(2)],
         1,
     ),
+    "a whiteout in a directory that its layer leaves out": (
+        [
+            [directory("opt", mode=0o700), *parts(1)],
+            [directory("opt", mode=0o700), *parts(2)],
+            [member("opt/part1/.wh.gone"), member("srv/data", data=data("srv"))],
+        ],
+        [directory("opt", mode=0o700), *parts(1, 2), member("srv/data", data=data("srv"))],
+        2,
+    ),
+    "a file where a layer deletes below a directory": (
+        [[member("a", data=data("a"))], [member("a/.wh.b"), *parts(1)]],
+        [member("a", data=data("a")), *parts(1)],
+        1,
+    ),
+    "a time that the attribute of its directory keeps": (
+        [
+            [directory("opt/part1", pax={"SCHILY.xattr.user.mtime": "keep"}), *parts(1)],
+            parts(2),
+        ],
+        [
+            directory("opt/part1", pax={"SCHILY.xattr.user.mtime": "keep"}),
+            member("opt/part1/data", data=data((1, 0)), mtime=6),
+            *parts(2),
+        ],
+        1,
+    ),
     "a Python file whose time a .pyc records": (
         [[member("opt/m/a.py", data=b"pass", mtime=8), COMPILED], parts(2)],
         [member("opt/m/a.py", data=b"pass", mtime=9), COMPILED, *parts(2)],
@@ -333,6 +373,33 @@ def test_what_an_old_layer_holds_never_comes_back(tmp_path: Path, case: str) -> 
     result = updated(new, old, tmp_path / "result")
     require_same(new, result)
     assert len(set(blobs(result)) & set(blobs(old))) == kept
+
+
+def test_times_that_are_kept(tmp_path: Path) -> None:
+    """--keep-mtime: a layer with another time of such a file does not stay."""
+    old = layout(tmp_path / "old", parts(1, 3), parts(2))
+    changed = [member("opt/part1/data", data=data((1, 0)), mtime=6)]
+    new = layout(tmp_path / "new", [*changed, *parts(2, 3)])
+    options = replace(OPTIONS, keep_mtime=("/opt/part1",))
+    result = updated(new, old, tmp_path / "result", options)
+    assert len(set(blobs(result)) & set(blobs(old))) == 1
+    with open_image(result) as image:
+        found = read_tree(image).tree
+        assert found["opt/part1/data"].mtime == 6
+    same = layout(tmp_path / "same", parts(1, 2, 3))
+    assert set(blobs(updated(same, old, tmp_path / "again", options))) > set(blobs(old))
+
+
+def test_labels_that_are_kept(tmp_path: Path) -> None:
+    """--selinux keep: a layer without the labels does not stay."""
+    old = layout(tmp_path / "old", parts(1), parts(2))
+    label = {"SCHILY.xattr.security.selinux": "system_u:object_r:usr_t:s0"}
+    new = layout(tmp_path / "new", [member("opt/part1/data", data=data((1, 0)), pax=label), *parts(2)])
+    result = updated(new, old, tmp_path / "result", replace(OPTIONS, selinux="keep"))
+    assert len(set(blobs(result)) & set(blobs(old))) == 1
+    with open_image(result) as image:
+        found = read_tree(image).tree
+        assert dict(found["opt/part1/data"].xattrs) == {"security.selinux": b"system_u:object_r:usr_t:s0"}
 
 
 def random_layers(chance: random.Random) -> list[list[Any]]:

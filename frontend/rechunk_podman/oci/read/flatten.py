@@ -179,6 +179,7 @@ class Overlay:
     def _whiteout(self, layer: int, parent: str, base: str, name: str) -> None:
         if parent in self.inodes and not self._is_directory(parent):
             raise ImageError(f"{name}: {base!r} lies below {parent!r}, which is no directory")
+        self._parents(layer, parent, name)
         if base == OPAQUE:
             self.removed.append(f"{parent}/")
             for child in sorted(self.children.get(parent, ())):
