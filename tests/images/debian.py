@@ -139,5 +139,6 @@ def upgrades(root: Path, steps: int, *, backports: bool = False) -> Iterator[int
 
 
 def _apt(root: Path, *arguments: str) -> None:
-    env = {"DEBIAN_FRONTEND": "noninteractive"}
+    # the TMPDIR of this machine may not be in the root filesystem
+    env = {"DEBIAN_FRONTEND": "noninteractive", "TMPDIR": "/tmp"}
     call("chroot", root, "apt-get", "--quiet", "--yes", "-o", "APT::Sandbox::User=root", *arguments, env=env)

@@ -223,7 +223,10 @@ def _above_first_change(before: list[tuple[str, int]], now: list[tuple[str, int]
 def sentence(replays: Sequence[Replay]) -> str:
     """Return one sentence about replays of one history with several numbers of layers."""
     first = replays[0]
-    parts = [f"{human_size(replay.bytes[1])} with {replay.max_layers} layers" for replay in replays]
+    parts = [
+        f"{human_size(replay.bytes[1])} with {replay.max_layers} layer{'s' if replay.max_layers > 1 else ''}"
+        for replay in replays
+    ]
     if first.own is not None:
         parts.insert(0, f"{human_size(first.own[1])} as they are")
     parts.append(f"no less than {human_size(first.bound[1])} with any")

@@ -134,6 +134,11 @@ def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:
     shown = CliRunner().invoke(app, [str(path), "--max-layers", "2"], env={"COLUMNS": "200"})
     assert shown.exit_code == 0
     assert "small" in shown.stdout
+    # it has no update over four releases
+    assert "over 2" in shown.stdout
+    assert "over 4" not in shown.stdout
+    one = CliRunner().invoke(app, [str(path), "--max-layers", "1"])
+    assert "with 1 layer," in one.stdout
     told = CliRunner().invoke(app, [str(path), str(path), "--max-layers", "2", "--stateless", "--json"])
     documents = json.loads(told.stdout)["histories"]
     assert len(documents) == 2

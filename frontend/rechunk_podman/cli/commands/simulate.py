@@ -98,22 +98,27 @@ def _show(results: Sequence[Replay]) -> None:
 
     counts = ("releases", "components", "layers")
     own = ("as they are",) if any(result.own is not None for result in results) else ()
-    spans = [name for span in SPANS for name in (f"k={span}", "bound")]
-    numbers = (*counts, *own, *spans, "waste", "unpacked", "ledger", "s/plan")
+    # a history of four releases has no update over four
+    spans = [span for span in SPANS if any(result.releases > span for result in results)]
+    names = [name for span in spans for name in (f"over {span}" if span > 1 else "planned", "at least")]
+    numbers = (*counts, *own, *names, "unpacked", "Ledger", "s/plan")
     rows = []
     for result in results:
         theirs = [] if not own else ["" if result.own is None else human_size(result.own[1])]
-        sizes = [mean[span] for span in SPANS for mean in (result.bytes, result.bound)]
-        sizes += [result.waste, result.reextracted, result.ledger_bytes]
+        sizes = [
+            human_size(mean[span]) if result.releases > span else ""
+            for span in spans
+            for mean in (result.bytes, result.bound)
+        ]
         rows.append(
             [
                 result.series,
                 *map(str, (result.releases, result.components, result.max_layers)),
                 *theirs,
-                *map(human_size, sizes),
+                *sizes,
+                *map(human_size, (result.reextracted, result.ledger_bytes)),
                 f"{result.seconds_per_plan:.3f}",
             ]
         )
-    title = "Download per update (mean), by releases skipped"
-    print_table(title, ("history", *numbers), rows, numbers=numbers)
+    print_table("Mean download of an update", ("history", *numbers), rows, numbers=numbers)
     print_lines(sentence(list(group)) for _, group in groupby(results, lambda result: result.series))
