@@ -16,9 +16,11 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 HOP = {"connection", "transfer-encoding", "content-length"}
 
 Fault = Callable[[str, str], int | None]
-"""(method, path) -> the status to answer with, STALL, or None to forward."""
+"""(method, path) -> the status to answer with, STALL, CUT, or None to forward."""
 
 STALL = -1
+CUT = -2
+"""Forward, and close the connection in the middle of the answer."""
 
 
 @dataclass
@@ -81,7 +83,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if front.conditional and self.command == "PUT" and "/manifests/" in self.path and not self._fits():
             status = 412
-        if status is not None:
+        if status not in (None, CUT):
             self.send_response(status)
             if status == 401:
                 self.send_header("WWW-Authenticate", 'Basic realm="test"')
@@ -106,6 +108,9 @@ class _Handler(BaseHTTPRequestHandler):
         length = answer.getheader("Content-Length") if self.command == "HEAD" else None
         self.send_header("Content-Length", length or str(len(data)))
         self.end_headers()
+        if status == CUT:
+            data = data[: len(data) // 2]
+            self.close_connection = True
         if self.command != "HEAD":
             self.wfile.write(data)
         connection.close()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from rechunk_podman.errors import ImageError
 from rechunk_podman.oci import spec
 from rechunk_podman.oci.spec import Descriptor, Digest
 from rechunk_podman.oci.write.documents import LAYOUT_FILE, dump
@@ -75,6 +76,29 @@ def test_a_blob_that_is_another_one(layout, change):
         image = connection.open(f"oci:{layout}")
         with pytest.raises(BlobError), connection.blob(image, descriptor(DATA)) as stream:
             io.BufferedReader(stream).read()
+
+
+@pytest.mark.parametrize(
+    ("size", "raised", "expected"),
+    [
+        (len(DATA), ImageError("cut off"), BlobError),
+        (len(DATA), KeyError(), KeyError),
+        (1, ImageError("odd"), ImageError),
+    ],
+)
+def test_a_blob_that_breaks_off_under_its_reader(layout, size, raised, expected):
+    """The proxy knows why; an error of another kind, or before the end, is the reader's own."""
+    (layout / "blobs/sha256" / hashlib.sha256(DATA).hexdigest()).write_bytes(DATA[:-1])
+
+    def read(connection, image):
+        with connection.blob(image, descriptor(DATA)) as stream:
+            io.BufferedReader(stream, 1).read(size)
+            raise raised
+
+    with proxy() as connection:
+        image = connection.open(f"oci:{layout}")
+        with pytest.raises(expected):
+            read(connection, image)
 
 
 def test_what_is_not_there(layout):

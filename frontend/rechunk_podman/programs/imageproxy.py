@@ -79,7 +79,8 @@ class ImageProxy:
         """Yield a blob as a stream; bytes that the caller does not read are not fetched.
 
         Raises:
-            BlobError: the blob is missing; or the block read all of it, and it does not match its descriptor.
+            BlobError: the blob is missing; or the block read all of it, and it broke off or does not match
+                its descriptor. It replaces a RechunkError that the block raised.
             ToolError: the proxy is broken.
         """
         reply = self._call("GetBlob", image, descriptor.digest, descriptor.size)
@@ -92,9 +93,11 @@ class ImageProxy:
                 yield stream
             except ToolError:
                 raise  # the proxy is stuck or gone: there will be no reply
-            except BaseException:
+            except BaseException as raised:
                 raw.close()
-                self._finish()
+                error = self._finish()
+                if error is not None and stream.ended and isinstance(raised, RechunkError):
+                    raise error from raised
                 raise
             complete = not stream.read(1)
         error = self._finish()
@@ -166,9 +169,10 @@ def _parse(data: bytes) -> dict[str, Any]:
 
 
 class _Patient(io.RawIOBase):
-    """The reading end of a pipe; each read waits with `_wait_for()`."""
+    """The reading end of a pipe; each read waits with `_wait_for()`. ended: True at the end of the data."""
 
     def __init__(self, raw: io.FileIO, on_silence: OnSilence | None) -> None:
+        self.ended = False
         self._raw = raw
         self._on_silence = on_silence
 
@@ -177,7 +181,9 @@ class _Patient(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         _wait_for(self._raw, self._on_silence)
-        return self._raw.readinto(buffer) or 0
+        count = self._raw.readinto(buffer) or 0
+        self.ended = self.ended or not count
+        return count
 
 
 def _wait_for(source: io.FileIO | socket.socket, on_silence: OnSilence | None) -> None:

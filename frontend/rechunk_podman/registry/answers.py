@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from rechunk_podman.errors import MissingImageError, RechunkError, ToolError
+from rechunk_podman.errors import ImageError, MissingImageError, RechunkError, ToolError
 from rechunk_podman.patterns import compile_later
 from rechunk_podman.programs.process import CommandError
 
@@ -128,3 +128,24 @@ def explained(reference: str, repository: str, error: CommandError) -> RechunkEr
             hint="log in (podman login) or give --creds; it may also not exist",
         )
     return error
+
+
+def explained_blob(image: str, digest: str, error: RechunkError) -> RechunkError:
+    """Return the error that a failure to fetch a blob of an image means.
+
+    An ImageError if the registry has lost the blob, or has other bytes under its digest.
+    """
+    context = [error.message]
+    if _UNREACHABLE.search(error.message):
+        return UnreachableError(
+            f"{digest} of {image} cannot be fetched", context=context, hint="run the same command again"
+        )
+    if MISSING.search(error.message):
+        return ImageError(f"the registry has lost {digest} of {image}", context=context)
+    if DENIED.search(error.message):
+        return DeniedError(
+            f"the registry does not give {digest} of {image}",
+            context=context,
+            hint="log in (podman login) or give --creds",
+        )
+    return ImageError(f"{digest} of {image} is damaged in the registry", context=context)

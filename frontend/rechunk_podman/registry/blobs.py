@@ -26,7 +26,7 @@ from rechunk_podman.programs.imageproxy import BlobError, ImageProxy, proxy
 from rechunk_podman.programs.process import CommandError, run
 from rechunk_podman.programs.work import work_directory
 from rechunk_podman.registry.access import DEFAULT, Registry, sided, skopeo_options
-from rechunk_podman.registry.answers import UnreachableError, explained, is_busy
+from rechunk_podman.registry.answers import UnreachableError, explained, explained_blob, is_busy
 from rechunk_podman.registry.documents import image_documents
 from rechunk_podman.registry.retry import retry
 from rechunk_podman.registry.waiting import Wait
@@ -63,11 +63,19 @@ class RegistryStore:
             return io.BufferedReader(stream, 512).read(8)
 
     def open(self, name: str) -> BinaryIO:
-        """See Store. Fetch the blob if it is not here yet; one thread at a time does so."""
+        """See Store. Fetch the blob if it is not here yet; one thread at a time does so.
+
+        Raises:
+            RechunkError: as explained_blob().
+        """
         path = self._folder / Path(name).name
+        digest = self._blobs[name].digest
         with self._lock:
             if not path.exists():
-                retry(partial(self._fetch, name, path), f"fetch {name} of {self.name}", is_busy)
+                try:
+                    retry(partial(self._fetch, name, path), f"fetch {digest} of {self.name}", is_busy)
+                except BlobError as error:
+                    raise explained_blob(self.name, digest, error) from error
         return path.open("rb")
 
     def _fetch(self, name: str, path: Path) -> None:
