@@ -20,7 +20,7 @@ from rechunk_podman.registry.answers import DeniedError, UnreachableError
 from rechunk_podman.registry.blobs import open_registry_image
 from support import tools
 from support.front import CUT, Front, front_of
-from support.needs import require
+from support.needs import needs_root, require
 from support.oci_material import Layout, make_tar, member, run
 
 PLAIN = Registry(tls_verify=False)
@@ -92,6 +92,24 @@ def test_a_failure_that_stays(front: Front, status: int, kind: type[RechunkError
         read_tree(image)
     assert text in caught.value.message
     assert reference in caught.value.message
+
+
+@needs_root
+def test_no_room_for_a_layer(front: Front, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The message names the file: it was taken for a failure of standard output."""
+    place = tmp_path / "place"
+    place.mkdir()
+    tools.run("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", place)
+    try:
+        monkeypatch.setenv("TMPDIR", str(place))
+        reference = f"docker://{front.address}/broken:0"
+        with (
+            open_registry_image(reference, PLAIN) as image,
+            pytest.raises(RechunkError, match=f"cannot write {place}.*No space left"),
+        ):
+            read_tree(image)
+    finally:
+        tools.run("umount", place)
 
 
 def test_a_blob_that_broke_off_is_not_damaged(front: Front, warnings: list[str]) -> None:

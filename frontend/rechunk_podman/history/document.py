@@ -33,8 +33,8 @@ def history_document(series: str, releases: Sequence[MeasuredRelease]) -> dict[s
     before: dict[str, dict[str, Any]] = {}
     versions: dict[str, str] = {}
     for release in releases:
-        now = {str(c.id): _details(c, release.contents) for c in release.contents.components}
-        held = {str(c.id): c.version for c in release.contents.components}
+        now = {_text(c.id): _details(c, release.contents) for c in release.contents.components}
+        held = {_text(c.id): _text(c.version) for c in release.contents.components}
         for name, details in now.items():
             components[name] = {"source": name, "size": details["size"], "size_from": "measured"}
         packages: Mapping[str, Any] = (
@@ -48,7 +48,7 @@ def history_document(series: str, releases: Sequence[MeasuredRelease]) -> dict[s
         changed = {name: details for name, details in now.items() if before.get(name) != details}
         written.append(
             {
-                "id": release.name,
+                "id": _text(release.name),
                 "date": release.date,
                 "digest": release.digest,
                 **packages,
@@ -57,7 +57,7 @@ def history_document(series: str, releases: Sequence[MeasuredRelease]) -> dict[s
             }
         )
         before, versions = now, held
-    return {"series": series, "components": components, "encoding": "delta", "releases": written}
+    return {"series": _text(series), "components": components, "encoding": "delta", "releases": written}
 
 
 def _details(component: Component, contents: Contents) -> dict[str, Any]:
@@ -72,10 +72,15 @@ def _details(component: Component, contents: Contents) -> dict[str, Any]:
         found["interval"] = component.interval
     if component.parts:
         found["parts"] = {
-            part.name.encode("utf-8", "backslashreplace").decode(): (
+            _text(part.name): (
                 f"{part.kind:d} {part.size} {contents.parts[component.id._replace(part=part.name)]} "
                 f"{part.fingerprint.hex()}"
             )
             for part in component.parts
         }
     return found
+
+
+def _text(value: object) -> str:
+    """Return a value as text that UTF-8 can hold; names of files may be none."""
+    return str(value).encode("utf-8", "backslashreplace").decode()

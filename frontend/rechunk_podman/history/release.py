@@ -47,7 +47,7 @@ def read_contents(name: str, summaries: Sequence[Path]) -> Contents:
         summaries: of its layers, the bottom first.
 
     Raises:
-        ImageError: a summary is damaged, or the layers do not fit together.
+        DamagedError: a summary is damaged. ImageError: the layers do not fit together.
         RootfsError, DatabaseError: as assign().
     """
     with ExitStack() as stack, gc_paused():

@@ -12,7 +12,7 @@ from typing import Any
 from rechunk_podman.errors import MissingImageError, RechunkError, ToolError, UsageError
 from rechunk_podman.history.document import MeasuredRelease, history_document
 from rechunk_podman.history.release import Contents, read_contents
-from rechunk_podman.history.summary import FORMAT, write_summary
+from rechunk_podman.history.summary import FORMAT, DamagedError, write_summary
 from rechunk_podman.images import open_layers
 from rechunk_podman.log import note
 from rechunk_podman.oci import reference as names
@@ -88,9 +88,7 @@ def measure(
     with open_cache(CACHE, CACHE_BYTES) as cache:
         for number, one in enumerate(found, 1):
             phase = f"{one.label} ({number} of {len(found)})"
-            _read_layers(one, cache, registry, partial(progress, phase))
-            progress(f"{phase}: components", 0, 0)
-            contents = read_contents(one.label, [cache.path(layer.diff_id) for layer in one.record.layers])
+            contents = _contents(one, cache, registry, phase, progress)
             blobs = tuple(
                 (layer.descriptor.digest, layer.descriptor.size)
                 for layer in one.record.layers
@@ -118,8 +116,9 @@ def measure_image(
     """
     record = image_documents(reference, registry)
     with open_cache(CACHE, CACHE_BYTES) as cache:
-        _read_layers(_Found(reference, reference, 0, record), cache, registry, partial(progress, reference))
-        return record, read_contents(reference, [cache.path(layer.diff_id) for layer in record.layers])
+        return record, _contents(
+            _Found(reference, reference, 0, record), cache, registry, reference, progress
+        )
 
 
 def _series(references: Sequence[str]) -> str:
@@ -187,6 +186,25 @@ def _newest(found: Sequence[_Found], last: int) -> list[_Found]:
     """Return the newest images, in order of time; of several names of one image the first."""
     by_layers = {tuple(layer.diff_id for layer in one.record.layers): one for one in reversed(found)}
     return sorted(by_layers.values(), key=lambda one: (one.date, one.label))[-last:]
+
+
+def _contents(one: _Found, cache: Cache, registry: Registry, phase: str, progress: Progress) -> Contents:
+    """Return the components of an image; read the layers that the cache lacks, or has damaged files about."""
+    removed: set[Path] = set()
+    while True:
+        _read_layers(one, cache, registry, partial(progress, phase))
+        progress(f"{phase}: components", 0, 0)
+        try:
+            return read_contents(one.label, [cache.path(layer.diff_id) for layer in one.record.layers])
+        except DamagedError as error:
+            if error.path in removed:
+                raise
+            log.info("%s: its layer is read again", error.message)
+            removed.add(error.path)
+            try:
+                error.path.unlink(missing_ok=True)
+            except OSError:
+                raise error from None
 
 
 def _read_layers(one: _Found, cache: Cache, registry: Registry, progress: Callable[[int, int], None]) -> None:

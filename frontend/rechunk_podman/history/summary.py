@@ -58,6 +58,14 @@ _EMBEDDED = [
 ]
 
 
+class DamagedError(ImageError):
+    """A summary on disk cannot be read. path: its file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(f"{path} is damaged", hint="remove it")
+        self.path = path
+
+
 class Embedded(NamedTuple):
     """A package whose record is in the one file that it consists of."""
 
@@ -93,14 +101,14 @@ class FileSummary:
         """Return the content, or its beginning, if it is kept.
 
         Raises:
-            ImageError: the archive is damaged.
+            DamagedError: the archive is damaged.
         """
         if self.kept is None or self.archive is None:
             return None
         try:
             return self.archive.read(str(self.kept))
         except _DAMAGE as error:
-            raise ImageError(f"{self.archive.filename} is damaged", hint="remove it") from error
+            raise DamagedError(Path(str(self.archive.filename))) from error
 
 
 def write_summary(stream: BinaryIO, name: str, path: Path) -> None:
@@ -226,14 +234,14 @@ class Summary:
     others: after members(), the bytes of each entry that is no regular file, in a compressed layer.
 
     Raises:
-        ImageError: the file is damaged, or cannot be read.
+        DamagedError: the file is damaged, or cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         try:
             self._archive = zipfile.ZipFile(path)
         except _DAMAGE as error:
-            raise ImageError(f"{path} is damaged", hint="remove it") from error
+            raise DamagedError(path) from error
         self.others: list[int] = []
 
     def __enter__(self) -> Summary:
@@ -246,7 +254,7 @@ class Summary:
         """Yield the members with what is known of their contents; a LayerReader of oci/read/flatten.py.
 
         Raises:
-            ImageError: the file is damaged.
+            DamagedError: the file is damaged.
         """
         try:
             lines = self._archive.read(_ENTRIES).decode().splitlines()
@@ -258,7 +266,7 @@ class Summary:
                 else:
                     yield self._member(values, next(packed))
         except _DAMAGE as error:
-            raise ImageError(f"{self._archive.filename} is damaged", hint="remove it") from error
+            raise DamagedError(Path(str(self._archive.filename))) from error
 
     def _member(self, values: list[Any], packed: int) -> tuple[Member, FileSummary | None]:
         path, kind, mode, uid, gid, size, mtime, more = values

@@ -17,6 +17,7 @@ from threading import Lock
 from typing import BinaryIO
 
 from rechunk_podman.errors import ImageError, RechunkError
+from rechunk_podman.files import output_error
 from rechunk_podman.oci import reference as names
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.stores import blob_name
@@ -82,12 +83,15 @@ class RegistryStore:
         descriptor = self._blobs[name]
         log.info("fetching %s of %s, %d bytes", descriptor.digest, self.name, descriptor.size)
         part = path.with_suffix(".part")
-        with part.open("wb") as file, self._connection.blob(self._image, descriptor) as stream:
-            left = descriptor.size
-            while left and (data := stream.read(min(left, _CHUNK))):
-                left -= file.write(data)
-            if left or stream.read(1):
-                raise ImageError(f"{self.name}: {name} does not have the size that its descriptor says")
+        try:
+            with part.open("wb") as file, self._connection.blob(self._image, descriptor) as stream:
+                left = descriptor.size
+                while left and (data := stream.read(min(left, _CHUNK))):
+                    left -= file.write(data)
+                if left or stream.read(1):
+                    raise ImageError(f"{self.name}: {name} does not have the size that its descriptor says")
+        except OSError as error:
+            raise output_error(str(part), error) from error
         part.rename(path)
 
     def close(self) -> None:
