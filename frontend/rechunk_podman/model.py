@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.native import path_starts, sort_paths, take_paths
-from rechunk_podman.pathtable import NO_POSITIONS, PathPositions, PathTable, Positions, path_key
+from rechunk_podman.native import path_starts, release_memory, sort_paths, take_paths
+from rechunk_podman.pathtable import NO_POSITIONS, PathPositions, PathTable, Positions, distinct, path_key
 
 __all__ = ["NO_POSITIONS", "PathPositions", "PathTable", "Positions", "path_key"]
 
@@ -157,6 +157,8 @@ class Tree:
         tree.root = root
         text = b"".join(chunks)
         chunks.clear()
+        # of the many small blocks nothing goes back by itself, and the next steps need as much again
+        release_memory()
         starts = path_starts(text)
         order = np.frombuffer(sort_paths(text, starts, parents), np.int64)
         tree._set_paths(PathTable(take_paths(text, starts, order)))
@@ -263,12 +265,12 @@ class Tree:
 
     def ancestors(self, positions: Positions) -> Positions:
         """Return the positions of all directories above `positions`, in order, without the root."""
-        found: set[int] = set()
-        level = set(self.parent[positions].tolist()) - {ROOT}
-        while level:
-            found |= level
-            level = set(self.parent[list(level)].tolist()) - found - {ROOT}
-        return np.array(sorted(found), np.intp)
+        found = [NO_POSITIONS]
+        level = self.parent[positions]
+        while len(level := level[level != ROOT]):
+            found.append(distinct(level.astype(np.intp)))
+            level = self.parent[found[-1]]
+        return distinct(np.concatenate(found))
 
 
 def make_entry(numbers: Sequence[int], more: More = _NO_MORE) -> Entry:

@@ -38,8 +38,15 @@ def test_ancestors_of_groups_are_those_of_each(paths: set[str], data: st.DataObj
     tree = tree_of(paths)
     numbers = data.draw(st.lists(st.integers(0, 4), min_size=len(tree), max_size=len(tree)))
     groups = [np.flatnonzero(np.array(numbers) == number) for number in range(5)]
-    found = ancestors(tree, groups)
-    assert [above.tolist() for above in found] == [tree.ancestors(group).tolist() for group in groups]
+    found = [above.tolist() for above in ancestors(tree, groups)]
+    assert found == [tree.ancestors(group).tolist() for group in groups]
+    for above, group in zip(found, groups, strict=True):
+        below = [tree.paths[position] for position in group]
+        assert above == [
+            position
+            for position, path in enumerate(tree.paths)
+            if any(other.startswith(f"{path}/") for other in below)
+        ]
 
 
 @pytest.mark.parametrize("in_memory", [1, 5, 1 << 14])

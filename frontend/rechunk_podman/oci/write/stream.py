@@ -14,6 +14,7 @@ import numpy.typing as npt
 from rechunk_podman.model import NUMBERS, ROOT, Kind, Positions, Tree, make_entry
 from rechunk_podman.native import TarStream
 from rechunk_podman.oci.write.tar import entry_header
+from rechunk_podman.pathtable import distinct
 from rechunk_podman.rootfs.root import Root
 
 
@@ -38,7 +39,7 @@ class TarSource:
         """
         tree = self.tree
         placed = own[own != ROOT]
-        positions = np.union1d(placed, tree.ancestors(placed))
+        positions = distinct(np.concatenate([placed, tree.ancestors(placed)]))
         if len(placed) < len(own):
             positions = np.insert(positions, 0, ROOT)
         links = _hard_links(tree, positions)
