@@ -81,7 +81,7 @@ class Foreign:
         """
         diff_id = self.record.layers[index].diff_id
         known = None if self.cache is None else known_layer(self.cache, diff_id, self.record.name)
-        if known is not None:
+        if known is not None and (diff_id not in self.copies or self.image.has_blob(index)):
             return known
         layer = read_layer(self.image, index)
         self.read.add(diff_id)

@@ -208,6 +208,21 @@ def test_kept_layers_are_read_once(tmp_path: Path, cache: Path, damage: str) -> 
     assert kept not in blobs(updated(new, result, tmp_path / "read", checked=False))
 
 
+@pytest.mark.parametrize("left", [None, 100])
+def test_a_layer_that_was_read_and_is_lost_since(tmp_path: Path, left: int | None) -> None:
+    """The cache still knows it: it does not stay, since it cannot be copied."""
+    old = layout(tmp_path / "old", parts(1), parts(2))
+    new = layout(tmp_path / "new", parts(1, 2))
+    options = replace(OPTIONS, compression=Compression.parse("none"))
+    assert len(paths_of(updated(new, old, tmp_path / "first", options))) == 2
+    blob = old / "blobs" / blobs(old)[0].replace(":", "/")
+    if left is None:
+        blob.unlink()
+    else:
+        blob.write_bytes(blob.read_bytes()[:left])
+    require_same(new, updated(new, old, tmp_path / "second", options))
+
+
 def test_adopt_no_and_fresh_plan_all_anew(tmp_path: Path) -> None:
     old = layout(tmp_path / "old", parts(1, 2), parts(3, 4))
     for number, options in enumerate(

@@ -147,6 +147,12 @@ class ImageSource:
                 hint="the image is damaged or forged: do not use it",
             )
 
+    def has_blob(self, index: int) -> bool:
+        """Return False if the blob of a layer is missing or cut off, as far as its size tells."""
+        sizes = self.store.sizes()
+        found, descriptor = sizes.get(self._files[index]), self.record.layers[index].descriptor
+        return not sizes or (found is not None and (descriptor is None or found == descriptor.size))
+
     def blob(self, index: int) -> BinaryIO:
         """Open the blob of a layer, whose bytes nobody has checked; raise ImageError if it is missing."""
         return self.store.open(self._files[index])
