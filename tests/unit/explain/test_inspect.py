@@ -6,7 +6,10 @@ import gzip
 import json
 
 import pytest
+from typer.testing import CliRunner
 
+from rechunk_podman.cli.app import application
+from rechunk_podman.errors import UsageError
 from rechunk_podman.explain.documents import image_document
 from rechunk_podman.explain.inspect import describe, parse_comment
 from rechunk_podman.explain.run import inspect
@@ -155,3 +158,12 @@ def test_a_date_that_no_calendar_has():
 )
 def test_comments(text, ours, names, more):
     assert parse_comment(text, ours=ours) == (names, more)
+
+
+def test_a_page_without_its_library_is_refused_first(tmp_path, monkeypatch):
+    """Not after all layers were read; here there is not even an image."""
+    monkeypatch.setattr("rechunk_podman.explain.report.treemap.find_spec", lambda name: None)
+    words = ["inspect", "oci:none", "--html", str(tmp_path / "page.html")]
+    error = CliRunner().invoke(application(), words).exception
+    assert isinstance(error, UsageError)
+    assert "rechunk-podman[report]" in str(error.hint)

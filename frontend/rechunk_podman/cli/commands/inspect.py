@@ -44,6 +44,10 @@ def inspect(
     from rechunk_podman.explain.run import inspect as facts_of
 
     check_page(html)
+    if html is not None:
+        from rechunk_podman.explain.report.treemap import require_library
+
+        require_library()
     registry = access.registry(image, platform=arch)
     facts = facts_of(image, registry)
     if html is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import NamedTuple
 
 from rechunk_podman.errors import UsageError
@@ -23,18 +24,21 @@ class Leaf(NamedTuple):
     heat: float | None
 
 
+def require_library() -> None:
+    """Raise UsageError if the library of the layout is not installed."""
+    if find_spec("squarify") is None:
+        raise UsageError(
+            "the page of an image needs the library squarify", hint="pip install 'rechunk-podman[report]'"
+        )
+
+
 def treemap(layers: Mapping[int, Sequence[Leaf]]) -> tuple[list[Box], list[Box]]:
     """Return the rectangles of all components, and those of the layers that hold them.
 
-    Raises:
-        UsageError: the library of the layout is not installed.
+    The library has to be there: see require_library().
     """
-    try:
-        import squarify
-    except ImportError as error:
-        raise UsageError(
-            "pages need the library squarify", hint="pip install 'rechunk-podman[report]'"
-        ) from error
+    import squarify
+
     total = sum(leaf.size for leaves in layers.values() for leaf in leaves) or 1.0
     sums = {
         n: sum(max(leaf.size, total * _LEAST) for leaf in leaves) for n, leaves in layers.items() if leaves
