@@ -155,6 +155,10 @@ def test_twice(
             assert "First" not in changelog
         copy = ("skopeo", "--insecure-policy", "copy", "--preserve-digests", "--dest-tls-verify=false")
         tools.run(*copy, outputs["ref"], f"docker://{published}")
+    summary = (machine.temp / "GITHUB_STEP_SUMMARY").read_text()
+    assert summary.count("### Update: ") == 1, "the first image has none before it"
+    assert f"docker://{published}" in summary
+    assert re.search(r"^\| dpkg/openssl \| 3\.\S+ \| 3\.\S+ \|$", summary, re.MULTILINE)
     assert versions[1] == f"{versions[0]}.1"
     assert len(layers[0] & layers[1]) > len(layers[1]) / 3
 
