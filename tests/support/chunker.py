@@ -41,9 +41,14 @@ def build_image(repository: Path, storage: tools.Storage) -> None:
         ]
     if index := os.environ.get("PIP_INDEX_URL"):
         options += ["--build-arg", f"PIP_INDEX_URL={index}"]
+    build_on(repository, storage, BASE, NAME, *options)
+
+
+def build_on(repository: Path, storage: tools.Storage, base: str, name: str, *options: str) -> None:
+    """Builds frontend/Containerfile with a BASE in `storage`; options: of `buildah build`."""
     storage.run(
-        *("buildah", "build", "--build-arg", f"BASE={BASE}", *options),
-        *("--tag", NAME, "--file", "frontend/Containerfile", "."),
+        *("buildah", "build", "--build-arg", f"BASE={base}", *options),
+        *("--tag", name, "--file", "frontend/Containerfile", "."),
         cwd=repository,
         timeout=900,
     )
