@@ -6,7 +6,7 @@ import sys
 from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timezone
 
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, printable
 
 NAMES = 4
 """The number of names that one line or cell lists."""
@@ -46,19 +46,6 @@ def print_lines(lines: Iterable[str]) -> None:
     """Print plain lines."""
     for line in lines:
         sys.stdout.write(printable(line) + "\n")
-
-
-def printable(text: str) -> str:
-    """Return the text as one line; control characters and undecodable bytes are escaped."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else _escaped(c) for c in text)
-
-
-def _escaped(character: str) -> str:
-    if 0xDC80 <= ord(character) <= 0xDCFF:
-        return f"\\x{ord(character) - 0xDC00:02x}"
-    return character.encode("unicode_escape").decode()
 
 
 def first_of(names: Sequence[str], more: int = 0) -> str:

@@ -8,7 +8,8 @@ import sys
 
 import pytest
 
-from rechunk_podman.cli.tables import day, first_of, print_lines, print_table, printable, shortened, size_of
+from rechunk_podman.cli.tables import day, first_of, print_lines, print_table, shortened, size_of
+from rechunk_podman.units import printable
 
 
 @pytest.mark.parametrize(

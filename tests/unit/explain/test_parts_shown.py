@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +15,7 @@ from rechunk_podman.explain.download import CHANGED, UNCHANGED, compare
 from rechunk_podman.explain.inspect import ImageFacts, describe
 from rechunk_podman.explain.markdown import update_markdown
 from rechunk_podman.explain.report.image_page import image_page
+from rechunk_podman.explain.report.page import Page, render
 from rechunk_podman.explain.report.update_page import update_page
 from rechunk_podman.history.release import Contents
 from rechunk_podman.model import Component, ComponentId, Part
@@ -171,3 +173,13 @@ def test_folded_components_are_counted() -> None:
     update = compare(facts, again)
     assert {component.name for component in update.components(CHANGED)} == set()
     assert not update.removed
+
+
+def test_a_page_shows_names_as_a_terminal_does(repository: Path) -> None:
+    """Neither a character that turns the text around nor an undecodable byte hides what a name is."""
+    page = Page("img\u202egpj.exe", "<b>", [("a\udcff", "\x1b[31m")], [])
+    shown = render(page, repository / "templates")
+    assert "img\\u202egpj.exe" in shown
+    assert "a\\xff" in shown
+    assert "\\x1b[31m" in shown
+    assert "&lt;b&gt;" in shown

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import jinja2
 
-from rechunk_podman.units import human_size
+from rechunk_podman.units import human_size, printable
 
 
 class Cell(NamedTuple):
@@ -95,7 +95,7 @@ def size_cell(size: float | None) -> Cell:
 
 
 def render(page: Page, templates: Path) -> str:
-    """Return the HTML. Texts of images are escaped.
+    """Return the HTML. Texts of images are escaped, and shown as in a terminal.
 
     Args:
         templates: the folder that contains `report`.
@@ -106,7 +106,14 @@ def render(page: Page, templates: Path) -> str:
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
+        finalize=_shown,
     )
     style, script = ((top / f"report.{kind}").read_text("utf-8") for kind in ("css", "js"))
     text = environment.get_template("page.html.j2").render(page=page, css=style, js=script)
     return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _shown(value: object) -> object:
+    """Return a text without control characters, in which names could look like others."""
+    is_markup = hasattr(value, "__html__")
+    return printable(value) if isinstance(value, str) and not is_markup else value
