@@ -182,7 +182,7 @@ MaxLayerSize = Annotated[
 
 Parts = Annotated[
     bool,
-    for_layers("--parts", help="Divide large components of which updates change only some parts."),
+    for_layers("--parts/--no-parts", help="Divide large components of which updates change only some parts."),
 ]
 
 Fresh = Annotated[bool, for_layers("--fresh", help="Plan without memory, whatever earlier images recorded.")]

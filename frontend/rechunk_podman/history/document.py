@@ -37,6 +37,7 @@ def history_document(series: str, releases: Sequence[MeasuredRelease]) -> dict[s
         held = {_text(c.id): _text(c.version) for c in release.contents.components}
         for name, details in now.items():
             components[name] = {"source": name, "size": details["size"], "size_from": "measured"}
+        built = max((c.built for c in release.contents.components if c.built is not None), default=None)
         packages: Mapping[str, Any] = (
             {
                 "set": {name: held[name] for name in held if versions.get(name) != held[name]},
@@ -51,6 +52,7 @@ def history_document(series: str, releases: Sequence[MeasuredRelease]) -> dict[s
                 "id": _text(release.name),
                 "date": release.date,
                 "digest": release.digest,
+                **({} if built is None else {"built": built}),
                 **packages,
                 "details": changed,
                 "layers": [list(layer) for layer in release.layers],

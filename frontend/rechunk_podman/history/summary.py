@@ -29,7 +29,7 @@ from rechunk_podman.packages.locations import matching
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.temporary import private_directory
 
-FORMAT = 2
+FORMAT = 3
 """Number of the form of a summary, and of the rules for what is kept."""
 
 ALGORITHMS = ("md5", "sha1", "sha256")

@@ -14,7 +14,8 @@ for all of them, or `set` and `del` for the difference from the release before i
   holds the same as the one before it is dropped.
 * In a measured history (of images, `rechunk-podman history`) NAME is the id of a component. Each release has
   `details`: {NAME: {"size", "packed", "fingerprint", "changes", "interval", "parts"}} of the components that
-  differ from the release before it, and `layers`: [[DIGEST, BYTES], …], the blobs of the image itself. `size`
+  differ from the release before it, `built`, the newest build time of its packages if one is known, and
+  `layers`: [[DIGEST, BYTES], …], the blobs of the image itself. `size`
   is the bytes in a tar, `packed` those in a compressed layer. `parts`, of a component that has some, is
   {NAME: "KIND SIZE PACKED FINGERPRINT"}, with the number of a PartKind.
 """
@@ -64,6 +65,7 @@ class HistoryError(RechunkError):
 class Release:
     """One release: its date (epoch seconds) and components.
 
+    built: the newest build time of its packages (epoch seconds); 0 if it is unknown.
     packed: bytes of each component and of each part in a compressed layer; of one that is missing, its size
         counts.
     layers: (digest, bytes) of the blobs that the image itself has; none if that is unknown.
@@ -74,6 +76,7 @@ class Release:
     components: tuple[Component, ...]
     packed: Mapping[ComponentId, int] = field(default_factory=dict)
     layers: tuple[tuple[str, int], ...] = ()
+    built: int = 0
 
     def download(self, component: Component) -> int:
         """Return the bytes that clients download for a component, a unit of parts, or a fold."""
@@ -179,6 +182,7 @@ class _State(NamedTuple):
     held: dict[str, str]
     details: dict[str, dict[str, Any]] | None
     layers: list[Any]
+    built: int
 
 
 def _states(releases: list[dict[str, Any]]) -> Iterator[_State]:
@@ -206,6 +210,7 @@ def _states(releases: list[dict[str, Any]]) -> Iterator[_State]:
             held,
             details if measured else None,
             release.get("layers", []),
+            _number(release.get("built", 0), MAX_DATE),
         )
 
 
@@ -293,4 +298,4 @@ def _measured(state: _State, details: Mapping[str, Mapping[str, Any]]) -> Releas
         packed[component.id] = max(_number(of["packed"], MAX_SIZE), 1)
     components.sort(key=lambda component: component.id)
     layers = tuple((_text(digest), _number(size, MAX_SIZE)) for digest, size in state.layers)
-    return Release(state.name, state.date, tuple(components), packed, layers)
+    return Release(state.name, state.date, tuple(components), packed, layers, state.built)

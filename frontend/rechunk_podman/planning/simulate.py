@@ -96,7 +96,7 @@ def replay(
     stateless: bool = False,
     progress: Callable[[int, int], None] | None = None,
     fresh_at: Collection[int] = (),
-    parts: bool = False,
+    parts: bool = True,
 ) -> Replay:
     """Plan every release of `history` with the Ledger of the one before, and count the downloads.
 
@@ -117,14 +117,16 @@ def replay(
     contents: list[dict[tuple[ComponentId, bytes], int]] = []
     for index, release in enumerate(releases):
         previous = decode(text) if text and not stateless and index not in fresh_at else None
+        # as a build does it
+        now = max(release.date, release.built, *(previous.dates[-1:] if previous is not None else ()))
         started = time.perf_counter()
-        layout = lay_out(release.components, previous, max_layers=max_layers, now=release.date, parts=parts)
+        layout = lay_out(release.components, previous, max_layers=max_layers, now=now, parts=parts)
         seconds += time.perf_counter() - started
         layers.append(layer_contents(release, layout))
         contents.append(_pieces(release, parts=parts))
         if not stateless:
             diff_ids = [f"sha256:{digest}" for digest, _ in layers[-1]]
-            ledger = Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=release.date)
+            ledger = Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=now)
             text = encode(ledger)
             largest = max(largest, len(text))
         if progress is not None:

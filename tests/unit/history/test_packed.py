@@ -47,6 +47,19 @@ def test_many_small_files_do_not_weigh_more_than_they_take() -> None:
     assert sum(sizes) == pytest.approx(packed_alone([*small, *large]), rel=0.01)
 
 
+def test_large_files_are_cut_where_their_data_changes() -> None:
+    """A push compresses megabytes at once, so that zstd ends blocks between code and tables."""
+    chance = random.Random("program")
+    pieces = []
+    for number in range(120):
+        pieces += [chance.randbytes(9_000), words(f"{number}", 5_000)]
+    program = [file("usr/bin/large", b"".join(pieces))]
+    stream = zstandard.ZstdCompressor(level=3).compressobj()
+    in_blocks = len(stream.compress(program[0][1])) + len(stream.flush())
+    assert packed_alone(program) < 0.98 * in_blocks
+    assert estimate(program) == [pytest.approx(packed_alone(program), rel=0.005)]
+
+
 def test_translations_lie_together_in_their_component() -> None:
     """In the layer the next translation of a program is megabytes away: zstd does not see it."""
     texts = words("messages", 3_000)

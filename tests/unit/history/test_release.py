@@ -20,6 +20,9 @@ from support.embedded import jar, program
 from support.everything import FILES
 from support.golden_root import make_golden
 from support.oci_material import directory, make_tar, member, run
+from support.rpm_headers import package, sqlite_database
+
+DATABASE = "usr/lib/sysimage/rpm/rpmdb.sqlite"
 
 
 def everything(top: Path) -> Path:
@@ -113,9 +116,24 @@ def test_parts_travel_in_the_document(tmp_path: Path) -> None:
         components = measured.contents.components
         assert [(c.id, c.parts) for c in release.components] == [(c.id, c.parts) for c in components]
     assert len(next(c for c in history.releases[0].components if c.parts).parts) > 2
-    first, second = replay(history, max_layers=9, parts=True).per_update
+    assert all(update.bytes > 5_000_000 for update in replay(history, max_layers=9, parts=False).per_update)
+    first, second = replay(history, max_layers=9).per_update
     assert first.bytes > 5_000_000
     assert second.bytes == second.bound == pytest.approx(900_000, rel=0.01)
+
+
+def test_the_build_time_of_packages_travels_in_the_document(tmp_path: Path) -> None:
+    top = make(tmp_path / "root", {"usr/lib/one": "1", "usr/lib/two": "2"})
+    built = 1_600_000_060
+    records = [
+        package(name, top, [f"/usr/lib/{name}"], built=built - number * 60)
+        for number, name in enumerate(("one", "two"))
+    ]
+    sqlite_database(top / DATABASE, records)
+    found = summarised(tmp_path, tar_of(top, tmp_path / "layer.tar"))
+    releases = [MeasuredRelease(name, "", number, found, ()) for number, name in enumerate("ab")]
+    history = parse_history(json.dumps(history_document("s", releases)).encode())
+    assert [release.built for release in history.releases] == [built, built]
 
 
 def test_a_damaged_summary_is_an_error(tmp_path: Path) -> None:

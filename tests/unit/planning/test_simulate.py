@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import typer
 from typer.testing import CliRunner
 
 from rechunk_podman.cli.commands.simulate import simulate
-from rechunk_podman.planning.history import HistoryError, parse_history
+from rechunk_podman.planning.history import History, HistoryError, parse_history
 from rechunk_podman.planning.simulate import every, replay
 
 HISTORIES = Path(__file__).parents[2] / "data" / "histories"
@@ -124,6 +125,24 @@ def test_a_monthly_fresh_plan_costs_and_gains_nothing(name: str) -> None:
     first = len(series.releases) - kept.updates
     between = [number for number in range(kept.updates) if number + first not in fresh]
     assert sum(monthly.per_update[n].bytes for n in between) > sum(kept.per_update[n].bytes for n in between)
+
+
+def test_an_image_that_is_older_than_its_packages_is_planned_at_their_time() -> None:
+    """A build does so: its time is never before that of its packages, or of the image before it."""
+    weekly = parse_history((HISTORIES / "swag-alpine.json.xz").read_bytes())
+    start, releases = weekly.releases[0].date, []
+    for day, release in enumerate(weekly.releases[:20]):
+        # the time between releases counts beside intervals
+        known = [replace(one, interval=2.0 + number % 40) for number, one in enumerate(release.components)]
+        releases.append(replace(release, date=start + day * 86_400, components=tuple(known)))
+    last = releases[-1].date
+    built = [replace(release, built=last) for release in releases]
+    dated = [replace(release, date=last) for release in releases]
+    downloads = [
+        [update.bytes for update in replay(History("s", tuple(some)), max_layers=8).per_update]
+        for some in (built, dated, releases)
+    ]
+    assert downloads[0] == downloads[1] != downloads[2]
 
 
 def test_the_command_prints_a_table_and_json(tmp_path: Path) -> None:

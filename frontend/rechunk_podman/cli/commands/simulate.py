@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rechunk_podman.cli.console import print_json
-from rechunk_podman.cli.options import Json
+from rechunk_podman.cli.options import Json, Parts
 from rechunk_podman.cli.pages import Html, check_page, write_page
 from rechunk_podman.errors import UsageError
 
@@ -45,6 +45,7 @@ def simulate(
         int | None,
         typer.Option(metavar="DAYS", min=1, help="Plan afresh at the first release after so many days."),
     ] = None,
+    parts: Parts = False,
     html: Html = None,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +70,9 @@ def simulate(
         for number in numbers:
             shown = f"{history.series}: planning {len(history.releases)} releases, {number} layers"
             with status.status(shown):
-                results.append(replay(history, max_layers=number, stateless=stateless, fresh_at=fresh))
+                results.append(
+                    replay(history, max_layers=number, stateless=stateless, fresh_at=fresh, parts=parts)
+                )
     if html is not None:
         from rechunk_podman.explain.report.replay_page import replay_page
 
