@@ -7,7 +7,8 @@ A *position* is the index of a path in its Tree and in every column of the Tree.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import NamedTuple
@@ -258,6 +259,13 @@ class Tree:
             paths = self.paths[start : start + _CHUNK]
             for position, (path, row) in enumerate(zip(paths, rows, strict=True), start):
                 yield path, make_entry(row, more(position, _NO_MORE))
+
+    def size_without(self, gone: Collection[int]) -> int:
+        """Return the bytes of content that have no name left when these positions are gone."""
+        names = Counter(self.leader.values())
+        lost = Counter(self.leader.get(position, position) for position in gone)
+        last = [leader for leader, count in lost.items() if count == names[leader] + 1]
+        return int(self.column("size")[last].sum())
 
     def below(self, directory: str) -> range:
         """Return the positions of all paths below a directory ("" is the root)."""

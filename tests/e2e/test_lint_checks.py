@@ -14,7 +14,7 @@ from support.oci_material import Layout, directory, make_tar, member
 
 #: A file of 10 GB is no matter for a test: tests/unit/lint/test_lint_secrets_limits.py has it. Files that
 #: boot a machine are in tests/unit/lint/test_lint_boot.py.
-NOT_HERE = {"initramfs-reproducible", "initramfs-version", "layer-size", "sealed"}
+NOT_HERE = {"initramfs-damaged", "initramfs-reproducible", "initramfs-version", "layer-size", "sealed"}
 
 KEY = f"-----BEGIN {'PRIVATE'} KEY-----\n{'MIIEvQIBADANBgkqhkiG9w0BAQEFAASC' * 4}\n"
 WAL = b"SQLite format 3\0" + b"\x10\0\x02\x02" + bytes(80) + b"Packages"

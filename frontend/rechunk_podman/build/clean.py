@@ -41,7 +41,7 @@ def without_leftovers(root: Root, tree: Tree, names: Sequence[str]) -> Tree:
         paths = [path for path in LEFTOVERS[name](tree, read) if tree.position[path] not in gone]
         positions = [tree.position[path] for path in paths]
         if positions:
-            size = int(tree.column("size")[[at for at in positions if at not in tree.leader]].sum())
+            size = tree.size_without(gone.union(positions)) - tree.size_without(gone)
             shown = ", ".join(map(root.show, paths[:_NAMED]))
             more = f" and {len(paths) - _NAMED} more" if len(paths) > _NAMED else ""
             count = plural(len(paths), "file")

@@ -43,7 +43,7 @@ def facts_of_boot_file(path: str, read: Read) -> Facts | None:
     """Return the Facts of a file for which is_boot_file() is True, by a function that reads from it."""
     if INITRAMFS.match(path):
         found = read_initramfs(read)
-        return Facts(initramfs=found) if found.members else None
+        return Facts(initramfs=found) if found.members or found.fault else None
     uki = read_uki(read, with_initramfs=True)
     if uki is None or (uki.seal is None and uki.initramfs is None):
         return None
@@ -66,6 +66,13 @@ def _archives(subject: Subject) -> Iterator[tuple[str, Initramfs]]:
     for path, facts in subject.facts.items():
         if facts.initramfs is not None and path in subject.tree:
             yield path, facts.initramfs
+
+
+def _damaged(subject: Subject) -> Iterator[Finding]:
+    for path, archive in _archives(subject):
+        if archive.fault is not None:
+            rest = f"only {plural(len(archive.members), 'member')}" if archive.members else "nothing"
+            yield Finding(f"/{path}: {rest} could be read: {archive.fault}", (path,))
 
 
 def _versions(text: str) -> dict[str, str]:
@@ -119,7 +126,7 @@ def _reproducible(subject: Subject) -> Iterator[Finding]:
 
 def _of_the_build(archive: Initramfs) -> Iterator[str]:
     members = archive.members
-    newest = max(member.mtime for member in members.values())
+    newest = max((member.mtime for member in members.values()), default=0)
     recent = [member.mtime for member in members.values() if newest - member.mtime < _SPAN]
     if len(set(recent)) >= _TIMES:
         yield f"the times at which {plural(len(recent), 'member')} were made"
@@ -140,6 +147,15 @@ CHECKS = (
         "split first, then seal: make the UKI from the split image, and add it as a layer on top "
         "(docs/sealed.md has the Containerfile); or leave it out: --prune /boot/EFI",
         _sealed,
+    ),
+    Check(
+        "initramfs-damaged",
+        Severity.WARNING,
+        "an initramfs can be read to its end",
+        "The kernel unpacks no more of it than can be read here: what is cut off, damaged or compressed in a "
+        "form that it does not know is missing at boot. The other checks see nothing of the rest.",
+        "make it anew, and look for a full disk or an error of dracut or mkinitramfs in the log of the build",
+        _damaged,
     ),
     Check(
         "initramfs-version",

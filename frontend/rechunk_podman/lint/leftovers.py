@@ -21,7 +21,7 @@ def _grouped(paths: list[str], depth: int = 3) -> str:
 
 def _found(subject: Subject, paths: list[str], what: str, many: str | None = None) -> Iterator[Finding]:
     if paths:
-        size = sum(subject.tree[path].size for path in paths if path not in subject.tree.links)
+        size = subject.tree.size_without({subject.tree.position[path] for path in paths})
         text = f"{plural(len(paths), what, many)}, {size} bytes: {_grouped(paths)}"
         yield Finding(text, tuple(paths))
 

@@ -29,6 +29,8 @@ _MAX_FILE = 4 << 20
 """Bytes of the largest file_contexts; that of Fedora has 0.4 MB."""
 _MAX_EXPRESSION = 1024
 _MAX_EXPRESSIONS = 30_000
+_MAX_SHOWN = 80
+"""Bytes of the longest expression that a message names."""
 _MAX_TEXT = 1 << 20
 """Bytes of all expressions together: each takes much longer to compile than to read."""
 _MAX_STEPS = 100_000_000
@@ -191,12 +193,10 @@ def _parse(contexts: Sequence[bytes]) -> list[_Spec]:
     count = size = 0
     for order, line in enumerate(lines):
         words = line.split()
-        if (
-            not words
-            or words[0].startswith(b"#")
-            or len(words) not in (2, 3)
-            or len(words[0]) > _MAX_EXPRESSION
-        ):
+        if not words or words[0].startswith(b"#"):
+            continue
+        if len(words) not in (2, 3) or len(words[0]) > _MAX_EXPRESSION:
+            broken.append(words[0][:_MAX_SHOWN])
             continue
         kind = None
         if len(words) == 3:
@@ -323,7 +323,7 @@ def load(root: Root) -> FileContexts:
     """Return the labels of the policy that /etc/selinux/config names.
 
     Raises:
-        RootfsError: there is no policy.
+        RootfsError: there is no policy, or a file of it is unreadable.
     """
     for top in _CONFIGS:
         config = _read(root, f"{top}/config")
@@ -344,10 +344,10 @@ def load(root: Root) -> FileContexts:
 
 
 def _read(root: Root, path: str) -> bytes | None:
-    try:
-        return root.read(root.resolve(path), _MAX_FILE)
-    except RootfsError:
-        return None
+    """Return the content of a file; None if there is none."""
+    found = root.resolve(path)
+    directory, _, name = found.rpartition("/")
+    return root.read(found, _MAX_FILE) if name in root.names(directory) else None
 
 
 def label_tree(tree: Tree, contexts: FileContexts) -> int:

@@ -73,6 +73,19 @@ def test_exactly_what_is_named_is_left_out(root, tmp_path, text, caplog):
         assert "2 files, 1 B left out: /root/.cache/pip/b, /var/cache/apt/archives/a.deb" in line
 
 
+@pytest.mark.parametrize(
+    ("names", "sizes"), [("all", ["0 B", "3.0 kB"]), ("logs", ["0 B"]), ("caches", ["0 B"])]
+)
+def test_the_size_is_that_of_content_without_a_name(tmp_path, caplog, names, sizes):
+    caplog.set_level(NOTE, "rechunk_podman")
+    root = make(tmp_path / "root", {"root/.cache/x": "x" * 3000, "usr/bin/app": "x"})
+    (root / "var/log").mkdir(parents=True)
+    os.link(root / "root/.cache/x", root / "var/log/x")
+    built(root, tmp_path, names)
+    said = [message for message in caplog.messages if message.startswith("clean: ")]
+    assert [message.split(", ")[1].partition(" left out")[0] for message in said] == sizes
+
+
 def test_an_unset_machine_id_stays(tmp_path, caplog):
     caplog.set_level(NOTE, "rechunk_podman")
     root = make(tmp_path / "root", {"etc/machine-id": "uninitialized\n"})

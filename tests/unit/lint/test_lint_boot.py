@@ -79,6 +79,20 @@ def test_times_inodes_and_ids_in_an_initramfs(tmp_path):
     ]
 
 
+def test_an_initramfs_that_is_cut_off_or_of_an_unknown_form(tmp_path):
+    whole = gzip.compress(cpio({"a": b"", "b": bytes(range(256)) * 99}))
+    files = {IMG: whole, "boot/initrd.img-1": whole[:-99], "boot/initrd.img-2": b"\x04\x22\x4d\x18" * 99}
+    files["boot/initrd.img-3"] = b""
+    make(tmp_path, {**files, "boot/a.efi": efi({".initrd": whole + b"junk"})})
+    assert [result.finding.message for result in found(tmp_path, "initramfs-damaged")] == [
+        "/boot/a.efi: only 2 members could be read: neither an archive nor a known compression at byte "
+        f"{len(whole)}",
+        "/boot/initrd.img-1: only 1 member could be read: the gzip data is cut off",
+        "/boot/initrd.img-2: nothing could be read: neither an archive nor a known compression at byte 0",
+    ]
+    assert not found(tmp_path, "initramfs-reproducible")
+
+
 def test_a_layout_is_read_in_one_pass(tmp_path):
     layout = Layout(tmp_path / "image")
     files = {"boot/a.efi": SEALED, IMG: gzip.compress(cpio({"etc/initrd-release": RELEASE.encode()}))}

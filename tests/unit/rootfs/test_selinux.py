@@ -82,6 +82,9 @@ def test_the_line_that_wins(path, kind, label):
 def test_lines_that_are_not_understood_are_named(caplog):
     FileContexts([CONTEXTS])
     assert "3 lines are not understood: /broken(, /nested/(a+)+b, /odd" in caplog.text
+    FileContexts([b"/lonely\n/one -- x y\n/" + b"x" * 2000 + b".* x\n"])
+    assert "3 lines are not understood: /lonely, /one, /xxx" in caplog.text
+    assert len(caplog.messages[1]) < 200
 
 
 POLICY = {
@@ -122,6 +125,19 @@ def test_without_a_policy(tmp_path):
         labels(tmp_path, selinux="policy")
     with pytest.raises(UsageError, match="no such labels: some"):
         BuildOptions(selinux="some")
+
+
+@pytest.mark.parametrize("name", ["", ".local", ".homedirs", ".subs", ".subs_dist"])
+def test_a_file_of_the_policy_that_is_unreadable_is_an_error(tmp_path, name):
+    path = f"etc/selinux/own/contexts/files/file_contexts{name}"
+    make(tmp_path / "root", {**POLICY, path: "#" * (4 << 20) + "\n"})
+    with pytest.raises(RootfsError, match=f"file_contexts{name} holds more than"):
+        labels(tmp_path, selinux="policy")
+    file = tmp_path / "root" / path
+    file.unlink()
+    file.mkdir()
+    with pytest.raises(RootfsError, match=f"file_contexts{name}.*regular file"):
+        labels(tmp_path, selinux="policy")
 
 
 def test_few_lines_are_tried_for_a_path():
