@@ -312,9 +312,13 @@ def _member_changes(
     for path, (_, digest, new) in contents.items():
         old = next((gone[number][path] for number in order if path in gone[number]), None)
         if new is not None and old is not None and old[2] is not None and digest != old[1]:
+            # What could not be read may be there all the same.
+            unknown = {"added"} if old[2].fault is not None else set()
+            unknown |= {"removed"} if new.fault is not None else set()
             changes = differing_members(old[2], new).items()
             for member, what in sorted(changes, key=lambda item: item[1] in _OF_BUILDS):
-                yield MemberChange(path, member, what)
+                if what not in unknown:
+                    yield MemberChange(path, member, what)
 
 
 def _members(layers: tuple[LayerChange, ...]) -> Iterator[Finding]:

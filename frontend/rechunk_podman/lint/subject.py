@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Mapping
 
 import numpy as np
 
 from rechunk_podman.boot.uki import DIRECTORIES
 from rechunk_podman.lint.boot import facts_of_boot_file, is_boot_file
 from rechunk_podman.lint.checks import Buried, Facts, Subject
-from rechunk_podman.lint.content import SMALL, bytes_wanted, facts_of, may_be_database, may_hold_secrets
+from rechunk_podman.lint.content import (
+    SMALL,
+    TEXTS,
+    bytes_wanted,
+    facts_of,
+    may_be_database,
+    may_hold_secrets,
+)
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.native import read_files
 from rechunk_podman.oci.documents import ImageRecord
+from rechunk_podman.oci.read.flatten import TreeDigest
 from rechunk_podman.oci.read.image import ImageSource
 from rechunk_podman.oci.read.layers import read_tree
 from rechunk_podman.oci.read.tar import Content, Member
@@ -27,6 +36,8 @@ ZSTD_CHUNKED = "io.github.containers.zstd-chunked."
 _File = tuple[int, str, int, int]
 """Position, path, size in bytes and mtime of a regular file."""
 
+_OSTREE_OBJECTS = "sysroot/ostree/repo/objects/"
+"""The names under which ostree's layers hold the contents; paths of the system are hard links to them."""
 _BATCH = 1 << 20
 """The largest total of the files that a thread reads in one batch, in bytes."""
 _BOOT_LABELS = ("containers.bootc", "ostree.bootable", "ostree.linux", "ostree.commit")
@@ -146,34 +157,68 @@ def _head(root: Root, path: str, limit: int) -> bytes:
 def of_image(
     image: ImageSource, *, name: str, bootable: bool | None = None, zstd_chunked: bool = False
 ) -> Subject:
-    """Return the Subject of an image in a layout or archive; each layer is read once, nothing is unpacked.
+    """Return the Subject of an image in a layout or archive; nothing is unpacked.
+
+    Each layer is read once, and a second time if contents came under names that do not tell what they are
+    (ostree).
 
     Raises:
         ImageError: a layer is damaged.
     """
-    secrets: dict[int, list[Buried]] = {layer: [] for layer in range(len(image.record.layers))}
+    secrets: dict[int, list[Buried]] = {}
+    names: Mapping[str, str] = {}
 
     def inspect(layer: int, member: Member, content: Content) -> Facts | None:
-        if is_boot_file(member.path):
-            return facts_of_boot_file(member.path, content.read)
-        limit = bytes_wanted(member.path, member.size)
-        found = facts_of(member.path, member.size, content.read(limit)) if limit else None
+        path = names.get(member.path, member.path)
+        if is_boot_file(path):
+            return facts_of_boot_file(path, content.read)
+        limit = bytes_wanted(path, member.size)
+        found = facts_of(path, member.size, content.read(limit)) if limit else None
         if found is not None and (found.keys or found.tokens):
-            secrets[layer].append(Buried(layer, member.path, found))
+            secrets[layer].append(Buried(layer, path, found))
         return found
 
-    digest = read_tree(image, look=inspect, digests=may_be_database)
+    def read() -> TreeDigest:
+        secrets.update((layer, []) for layer in range(len(image.record.layers)))
+        return read_tree(image, look=inspect, digests=lambda path: may_be_database(names.get(path, path)))
+
+    digest = read()
+    names = _telling_names(digest.tree)
+    if names:
+        digest = read()
     record = image.record
     return Subject(
         name,
         digest.tree,
-        digest.looked,
+        {path: facts for path, facts in digest.looked.items() if path not in names},
         digest.sha256.get,
         record,
         tuple(itertools.chain.from_iterable(secrets.values())),
         is_bootable(digest.tree, record) if bootable is None else bootable,
         zstd_chunked or _is_chunked(record),
     )
+
+
+def _telling_names(tree: Tree) -> Mapping[str, str]:
+    """Return each name of a file with hard links -> the name by which it is to be read, if it is another."""
+
+    def meaning(path: str) -> tuple[bool, ...]:
+        is_object = path.startswith(_OSTREE_OBJECTS)
+        return (
+            not is_object,
+            is_boot_file(path),
+            path in TEXTS,
+            path.endswith(".pyc"),
+            may_be_database(path),
+        )
+
+    best: dict[str, str] = {}
+    for path, leader in tree.links.items():
+        best[leader] = max(best.get(leader, leader), path, key=meaning)
+    groups = (
+        (name, best[leader]) for pair in tree.links.items() for name, leader in (pair, (pair[1], pair[1]))
+    )
+    return {name: telling for name, telling in groups if meaning(name) != meaning(telling)}
 
 
 def _is_chunked(record: ImageRecord | None) -> bool:

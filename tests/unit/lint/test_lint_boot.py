@@ -102,6 +102,39 @@ def test_a_layout_is_read_in_one_pass(tmp_path):
     assert len(results(subject, "sealed")) == len(results(subject, "initramfs-version")) == 1
 
 
+def test_contents_under_names_of_ostree(tmp_path):
+    """Its layers hold each content as an object, and the path of the system as a hard link to it."""
+    layout = Layout(tmp_path / "image")
+    files = {
+        "boot/a.efi": SEALED,
+        IMG: gzip.compress(cpio({"etc/motd": b"43.20250101.0"})),
+        "usr/lib/os-release": RELEASE.encode(),
+        "usr/bin/app": b"app",
+    }
+    entries = []
+    for number, (path, data) in enumerate(files.items()):
+        name = f"sysroot/ostree/repo/objects/00/{number}.file"
+        entries += [member(name, data=data), member(path, b"1", linkname=name)]
+    layout.layer(make_tar(entries))
+    with open_image(layout.finish()) as image:
+        subject = of_image(image, name="it")
+    assert [result.finding.paths for result in results(subject, "sealed")] == [("boot/a.efi",)]
+    assert [result.finding.paths for result in results(subject, "initramfs-version")] == [(IMG,)]
+
+
+@pytest.mark.parametrize("cut", ["old", "new"])
+def test_members_that_could_not_be_read_are_not_reported(tmp_path, cut):
+    pair = []
+    for name in ("old", "new"):
+        archive = cpio({"a": name.encode(), "b": b"", "c": b"x" * 500})
+        layout = Layout(tmp_path / name)
+        layout.layer(make_tar([member(IMG, data=archive[:-400] if name == cut else archive)]))
+        pair.append(layout.finish())
+    with open_image(pair[0]) as old, open_image(pair[1]) as new:
+        layers = compare(old, new)
+    assert list(layers[0].members) == [MemberChange(IMG, "a", "content")]
+
+
 def test_an_update_names_the_members_that_differ(tmp_path):
     pair = []
     for name, release, time in (("old", b"1", 7), ("new", b"2", 8)):
