@@ -135,7 +135,7 @@ def test_the_replay_agrees_with_real_splits_and_pulls(
     print(simulated, pulls)
     assert len(simulated) == len(pulls) - 1
     assert sum(simulated) == pytest.approx(sum(pulls[1:]), rel=0.02)
-    assert simulated == pytest.approx(pulls[1:], rel=0.025)
+    assert simulated == pytest.approx(pulls[1:], rel=0.02)
     own = [
         sum(layer["size"] for layer in new["layers"] if layer not in old["layers"])
         for old, new in pairwise([manifest(repository, date) for date in DATES])
