@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -164,6 +165,10 @@ def test_workflow_twice(ground: Ground, bases: tuple[str, str], tmp_path: Path, 
     assert f"docker://{ground.registry.address}/acme/desktop:stable" in second.ran["Find the previous image"]
     two = digest_of(ground, "acme/desktop:stable")
     assert two != one
+    summary = (tmp_path / "runner/GITHUB_STEP_SUMMARY").read_text()
+    assert summary.count("### Update: ") == 1, "the first image has none before it"
+    assert f"{ground.registry.address}/acme/desktop@{two}" in summary
+    assert re.search(r"^\| dpkg/openssl \| 3\.\S+ \| 3\.\S+ \|$", summary, re.MULTILINE)
     assert all(two in line for line in hosted.signed[2:])
     assert len(hosted.signed) == 4
     old, new = (layers_of(ground.json(f"acme/desktop@{digest}")) for digest in (one, two))
