@@ -48,8 +48,11 @@ def upper(path: Path) -> Path:
 
 
 def lower(path: Path) -> Path:
-    """The layer below that one."""
+    """The layer below that one, which leaves out the directory that all of its entries are in."""
     with tarfile.open(path, "w") as archive:
+        directory = tarfile.TarInfo("below")
+        directory.type, directory.mode, directory.uid = tarfile.DIRTYPE, 0o1770, 7
+        archive.addfile(directory)
         names = ("deleted", "opaque/old", "target", "file-now/a", "file-now/b/c", "directory-now")
         for name in (*names, "symlink-now/x"):
             member = tarfile.TarInfo(f"below/{name}")

@@ -362,7 +362,15 @@ NAMES: dict[str, bytes] = {
     "whiteout-opaque-at-root": entry(b".wh..wh..opq") + A,
 }
 
-_BASE = folder(b"d") + entry(b"d/old", b"old") + A + symlink(b"s", b"d") + entry(b"e/f", b"f")
+_BASE = (
+    folder(b"d", mode=octal(0o1770, 8))
+    + entry(b"d/old", b"old")
+    + A
+    + symlink(b"s", b"d")
+    + pax({"SCHILY.xattr.user.x": b"1"})
+    + folder(b"e", mode=octal(0o710, 8), uid=octal(9, 8), gid=octal(7, 8))
+    + entry(b"e/f", b"f")
+)
 
 LAYERS: dict[str, bytes] = {
     "two-file-for-directory": entry(b"d", DATA),
@@ -388,7 +396,12 @@ LAYERS: dict[str, bytes] = {
     "two-global-header-named-as-a-whiteout": pax({"comment": b"x"}, b"g", name=b".wh.a") + B,
     "two-global-header-below-a-file": pax({"comment": b"x"}, b"g", name=b"a/b/c") + B,
     "two-global-header-below-nothing": pax({"comment": b"x"}, b"g", name=b"new/b/c") + B,
-    "two-parent-missing-keeps-mode": entry(b"e/g", DATA),
+    "two-parent-missing": entry(b"e/g", DATA),
+    "two-parents-missing": entry(b"e/new/g", DATA),
+    "two-parent-missing-of-a-whiteout": entry(b"e/.wh.f"),
+    "two-parent-missing-and-stated": entry(b"e/g", DATA)
+    + folder(b"e", mode=octal(0o2711, 8), uid=octal(9, 8)),
+    "two-parent-missing-of-a-global-header": pax({"comment": b"x"}, b"g", name=b"e/x") + B,
     "two-absolute-whiteout": entry(b"/.wh.a"),
 }
 

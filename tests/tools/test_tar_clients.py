@@ -88,7 +88,8 @@ def test_clients_and_our_reader_see_the_same_files(tmp_path, storage, name):
     if clients[0] == clients[1]:
         assert ours == clients[0]
     else:
-        assert ours in (*clients, REFUSED)
+        # umoci leaves directories as lower layers have them; an overlay shows those of the layer.
+        assert ours in (clients[:1] if name.startswith("two-parent") else (*clients, REFUSED))
         assert validate(path).problems
     if ours == REFUSED:
         # A layer is looked at alone: what depends on lower ones is only suspicious.

@@ -115,6 +115,30 @@ def test_replacing_directories_files_and_links(tmp_path):
     assert (tree.tree["implied"].mode, tree.tree["implied"].uid) == (0o755, 0)
 
 
+def test_directories_that_a_layer_leaves_out_are_those_of_an_overlay(tmp_path):
+    """A file or a whiteout in them makes them 0755 0:0; their content in lower layers stays."""
+    stated = {"mode": 0o2710, "uid": 5, "gid": 6, "pax": {"SCHILY.xattr.user.x": "1"}}
+    names = ("file", "whiteout", "above", "above/below", "stated", "untouched")
+    tree = flat(
+        tmp_path,
+        [one for name in names for one in (directory(name, **stated), member(f"{name}/old"))],
+        [
+            *(member("file/new"), member("whiteout/.wh.old"), member("above/below/new")),
+            *(member("stated/new"), directory("stated", mode=0o700)),
+        ],
+    )
+    found = {name: tree.tree[name] for name in names}
+    for name in ("file", "whiteout", "above", "above/below"):
+        assert (found[name].mode, found[name].uid, found[name].gid, found[name].xattrs) == (0o755, 0, 0, ())
+    assert (found["stated"].mode, found["stated"].uid) == (0o700, 0)
+    assert (found["untouched"].mode, found["untouched"].uid) == (0o2710, 5)
+    assert set(tree.tree) == {
+        *names,
+        *(f"{name}/old" for name in names if name != "whiteout"),
+        *("file/new", "above/below/new", "stated/new"),
+    }
+
+
 def test_root_entry_is_apart(tmp_path):
     tree = flat(tmp_path, [directory("./", mode=0o700, uid=3), member("./x")])
     assert list(tree.tree) == ["x"]

@@ -1,10 +1,12 @@
 """The root filesystem that a client makes of layers, with the digest of every file's content.
 
 Clients with an overlay unpack each layer into its own directory. An entry below a symlink of the same layer
-follows the symlink; an entry below a symlink of a lower layer replaces the symlink.
+follows the symlink; an entry below a symlink of a lower layer replaces the symlink. A directory that a layer
+needs and leaves out is 0755 0:0 there, and so in the whole: its metadata in lower layers does not count.
 
 Source: image-spec layer.md ("Representing Changes", "Whiteouts", "Opaque Whiteout"); containers/storage for
-the symlinks, tested by tests/tools/test_tar_clients.py.
+the symlinks and directories that are left out (pkg/archive/diff.go, UnpackLayer; drivers/overlay), tested by
+tests/tools/test_tar_clients.py.
 """
 
 from __future__ import annotations
@@ -49,8 +51,8 @@ class TreeDigest:
         whiteout hides, with a slash behind.
     size: bytes of the uncompressed tar (read_layer()).
 
-    For a tree from an image, Entry.dev is 0, Entry.ino numbers the hard-link groups, and the root and the
-    directories that no layer holds are 0755 0:0 with the mtime 0.
+    For a tree from an image, Entry.dev is 0, and Entry.ino numbers the hard-link groups. The root, if no
+    layer holds it, and directories that their last layer leaves out are 0755 0:0 with the mtime 0.
     """
 
     name: str
@@ -264,17 +266,28 @@ class Overlay:
         return found
 
     def _parents(self, layer: int, path: str, name: str) -> None:
-        """Make the directories that a tar left out, as clients do; replace entries of other kinds."""
-        missing = []
-        while not self._is_directory(path):
-            missing.append(path)
-            self.implied += len(path)
-            if self.implied > _MAX_IMPLIED:
-                raise ImageError(f"{name} leaves out the parents of too many entries")
+        """Make the directories that a layer leaves out, as an overlay shows them.
+
+        An entry of another kind is replaced; a directory of lower layers keeps its content alone.
+        """
+        left_out = []
+        while path and not self._is_own_directory(layer, path):
+            left_out.append(path)
+            if not self._is_directory(path):
+                self.implied += len(path)
+                if self.implied > _MAX_IMPLIED:
+                    raise ImageError(f"{name} leaves out the parents of too many entries")
             path = path.rpartition("/")[0]
-        for directory in reversed(missing):
-            self._remove(directory)
+        for directory in reversed(left_out):
+            if self._is_directory(directory):
+                self.inodes[directory].links -= 1
+            else:
+                self._remove(directory)
             self._add(directory, self._directory(layer))
+
+    def _is_own_directory(self, layer: int, path: str) -> bool:
+        inode = self.inodes.get(path)
+        return inode is not None and inode.kind is Kind.DIRECTORY and inode.layer == layer
 
     def _directory(self, layer: int) -> _Inode:
         self.count += 1
