@@ -14,10 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from operator import attrgetter
 from typing import Any, Protocol
 
+import numpy as np
+
 from rechunk_podman.errors import ImageError
-from rechunk_podman.model import Entry, Kind, Tree
+from rechunk_podman.model import NUMBERS, Entry, Kind, Tree, path_key
 from rechunk_podman.oci.read.tar import Member
 
 WHITEOUT = ".wh."
@@ -81,6 +84,13 @@ class _Inode:
     links: int = 0
     sha256: bytes | None = None
     looked: Any = None
+
+
+_COLUMNS = {
+    name: attrgetter({"ino": "number", "nlink": "links"}.get(name, name)) for name in NUMBERS if name != "dev"
+}
+"""A number of an entry -> a getter of its value in an _Inode; `dev` is 0."""
+_more_of = attrgetter("target", "rdev", "xattrs")
 
 
 def apply_layers(
@@ -310,11 +320,28 @@ class Overlay:
         )
 
     def finish(self, name: str) -> TreeDigest:
-        root = _entry(self.inodes.pop(""))
-        entries = {path: _entry(inode) for path, inode in self.inodes.items()}
+        """Return the tree; nothing can be applied to it any more."""
+        root = self.inodes.pop("")
+        del self.children
+        index = {path: position for position, path in enumerate(self.inodes, 1)}
+        inodes = self.inodes.values()
+        numbers = np.zeros((len(index), len(NUMBERS)), np.int64)
+        for column, attribute in _COLUMNS.items():
+            numbers[:, NUMBERS.index(column)] = np.fromiter(map(attribute, inodes), np.int64, len(index))
+        index[""] = 0
+        parents = np.fromiter(
+            (index[path.rpartition("/")[0]] for path in self.inodes), np.int64, len(index) - 1
+        )
+        del index
+        more = {
+            position: rest for position, rest in enumerate(map(_more_of, inodes)) if rest != (None, None, ())
+        }
         hashes = {path: inode.sha256 for path, inode in self.inodes.items() if inode.sha256 is not None}
         looked = {path: inode.looked for path, inode in self.inodes.items() if inode.looked is not None}
-        return TreeDigest(name, Tree(root, entries), hashes, looked)
+        text = path_key("".join([f"{path}\0" for path in self.inodes]))
+        del inodes, self.inodes
+        tree = Tree.of_rows(_entry(root), [text], bytearray(numbers), more, parents - 1)
+        return TreeDigest(name, tree, hashes, looked)
 
 
 def _entry(inode: _Inode) -> Entry:
