@@ -53,8 +53,9 @@ def test_every_path_has_the_label_of_matchpathcon(root, caplog):
     assert "not understood" not in caplog.text
     assert label_tree(tree, contexts) > 10_000
     for kind, name in KINDS.items():
-        paths = [path for path, entry in tree.items() if entry.kind is kind]
-        labels = [dict(tree[path].xattrs).get("security.selinux", NONE) for path in paths]
+        entries = [(path, entry) for path, entry in (("", tree.root), *tree.items()) if entry.kind is kind]
+        paths = [path for path, _ in entries]
+        labels = [dict(entry.xattrs).get("security.selinux", NONE) for _, entry in entries]
         shown = [label.rstrip(b"\0").decode() for label in labels]
         assert shown == of_matchpathcon(root, [f"/{path}" for path in paths], name)
 

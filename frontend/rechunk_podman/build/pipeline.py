@@ -36,7 +36,7 @@ from rechunk_podman.planning.layout import Kept, Layout, lay_out
 from rechunk_podman.planning.ledger import Compressor, Ledger, diff_id_prefix
 from rechunk_podman.rootfs.root import Root
 from rechunk_podman.rootfs.scan import described_scan, scan
-from rechunk_podman.rootfs.selinux import label_by_policy
+from rechunk_podman.rootfs.selinux import label_by_policy, without_root_label
 from rechunk_podman.units import human_size
 from rechunk_podman.workers import Workers, gc_paused
 
@@ -166,6 +166,7 @@ def prepare(
     skip, selinux = options.skip_special_files, options.selinux == "keep"
     if files.unpacked is None:
         tree = scan(root, prune=prune, skip_special_files=skip, keep_selinux=selinux, workers=workers)
+        without_root_label(tree)
     else:
         tree = described_scan(
             root, files.unpacked, prune=prune, skip_special_files=skip, keep_selinux=selinux

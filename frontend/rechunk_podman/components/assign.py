@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from rechunk_podman.components.board import NO_RULES, NOBODY, Board, Draft, Flags, Rules, Source
 from rechunk_podman.components.content import digest_missing
-from rechunk_podman.components.fingerprint import Fingerprints, of_head
+from rechunk_podman.components.fingerprint import Fingerprints, of_root
 from rechunk_podman.components.mtimes import (
     keep_paths,
     layer_mtimes,
@@ -35,10 +35,11 @@ from rechunk_podman.components.sources import (
     unclaimed,
     xattr,
 )
-from rechunk_podman.model import ROOT, Component, ComponentId, Kind, Part, Placement, Positions, Tree
+from rechunk_podman.model import ROOT, Component, ComponentId, Part, Placement, Positions, Tree
 from rechunk_podman.native import release_memory
 from rechunk_podman.pathtable import slices
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.xattrs import written_root
 from rechunk_podman.workers import Workers
 
 log = logging.getLogger("rechunk_podman")
@@ -195,8 +196,8 @@ def pieces(board: Board, own: Positions) -> tuple[Piece, ...]:
 
 
 def _root_component(tree: Tree, mode: int) -> Component:
-    head = (Kind.DIRECTORY, mode, 0, 0, 0, 0)
-    return Component(ROOT_ID, 512, of_head(head), positions=np.array([ROOT], np.intp))
+    fingerprint = of_root(written_root(tree, mode))
+    return Component(ROOT_ID, 512, fingerprint, positions=np.array([ROOT], np.intp))
 
 
 def _components(board: Board, mtimes: Ints, steady: Ints) -> Iterator[Component]:

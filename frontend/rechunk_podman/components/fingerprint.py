@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rechunk_podman.components.board import Board
-from rechunk_podman.model import NUMBERS, ROOT, More, Positions, Tree, path_key
+from rechunk_podman.model import NUMBERS, ROOT, Entry, More, Positions, Tree, path_key
 from rechunk_podman.packages.digests import DIGEST_SIZE
 from rechunk_podman.pathtable import NO_POSITIONS, distinct, slices
 
@@ -39,9 +39,11 @@ _PATHS_IN_MEMORY = 1 << 14
 Ints = npt.NDArray[np.int64]
 
 
-def of_head(head: tuple[int, ...]) -> bytes:
-    """Return the fingerprint of one entry without a name: its HEAD."""
-    return _hasher([_block(1, b"", np.array([head], HEAD).tobytes(), b"", b"")]).digest()
+def of_root(root: Entry) -> bytes:
+    """Return the fingerprint of `/`, as layers hold it."""
+    head = np.array([root[:6]], HEAD).tobytes()
+    label = b"".join(name.encode() + b"\0" + value for name, value in root.xattrs)
+    return _hasher([_block(1, b"", head, label, b"")]).digest()
 
 
 class Fingerprints:

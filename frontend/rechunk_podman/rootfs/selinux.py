@@ -18,10 +18,10 @@ from rechunk_podman.errors import RootfsError
 from rechunk_podman.model import Kind, Tree
 from rechunk_podman.patterns import compile_later
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.xattrs import SELINUX_LABEL, Xattrs
 
 log = logging.getLogger("rechunk_podman")
 
-_LABEL = "security.selinux"
 _OWN = "user.selinux"
 """The attribute by which a path states its own label."""
 _NONE = b"<<none>>"
@@ -316,7 +316,13 @@ def _substituted(path: bytes, several: list[tuple[bytes, bytes]]) -> bytes:
 def label_by_policy(root: Root, tree: Tree) -> None:
     """Give every path of a Tree the label of its policy; see label_tree() and load()."""
     count = label_tree(tree, load(root))
-    log.info("selinux: %d of %d paths have a label", count, len(tree))
+    log.info("selinux: %d of %d paths have a label", count, len(tree) + 1)
+
+
+def without_root_label(tree: Tree) -> None:
+    """Take the label of `/` away: on disk, the storage driver gave it."""
+    kept = tuple(item for item in tree.root.xattrs if item[0] != SELINUX_LABEL)
+    tree.root = tree.root._replace(xattrs=kept)
 
 
 def load(root: Root) -> FileContexts:
@@ -351,23 +357,29 @@ def _read(root: Root, path: str) -> bytes | None:
 
 
 def label_tree(tree: Tree, contexts: FileContexts) -> int:
-    """Give every path of a Tree its label, in place of any that it has; return the number of labels.
+    """Give every path of a Tree and `/` its label, in place of any that it has; return the number of labels.
 
     The attribute user.selinux of a path wins.
     """
     kinds = tree.column("kind").tolist()
     count = 0
-    known: dict[tuple[tuple[tuple[str, bytes], ...], bytes | None], tuple[tuple[str, bytes], ...]] = {}
-    for position, path in enumerate(tree.paths):
-        target, rdev, xattrs = tree.more.get(position, (None, None, ()))
+    known: dict[tuple[Xattrs, bytes | None], Xattrs] = {}
+
+    def labelled(path: str, kind: Kind, xattrs: Xattrs) -> Xattrs:
+        nonlocal count
         own = next((value.rstrip(b"\0") for name, value in xattrs if name == _OWN), None)
-        label = own or contexts.label(b"/" + os.fsencode(path), Kind(kinds[position]))
+        label = own or contexts.label(b"/" + os.fsencode(path), kind)
         count += label is not None
         if (xattrs, label) not in known:
-            rest = [item for item in xattrs if item[0] != _LABEL]
-            labelled = [*rest, (_LABEL, label + b"\0")] if label is not None else rest
-            known[xattrs, label] = tuple(sorted(labelled))
-        new = known[xattrs, label]
+            rest = [item for item in xattrs if item[0] != SELINUX_LABEL]
+            with_label = [*rest, (SELINUX_LABEL, label + b"\0")] if label is not None else rest
+            known[xattrs, label] = tuple(sorted(with_label))
+        return known[xattrs, label]
+
+    tree.root = tree.root._replace(xattrs=labelled("", Kind.DIRECTORY, tree.root.xattrs))
+    for position, path in enumerate(tree.paths):
+        target, rdev, xattrs = tree.more.get(position, (None, None, ()))
+        new = labelled(path, Kind(kinds[position]), xattrs)
         if new or target is not None or rdev is not None:
             tree.more[position] = (target, rdev, new)
         else:

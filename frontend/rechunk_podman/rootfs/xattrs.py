@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rechunk_podman.model import Entry, Kind
+from rechunk_podman.model import NUMBERS, Entry, Kind, Tree, make_entry
 
 _MARKS = ("trusted.overlay.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.override_stat")
 """Marks of overlay storage: `user.overlay.opaque` would hide lower layers of the client."""
 _DROPPED = ("trusted.", "user.overlay.", "user.fuseoverlayfs.", "user.containers.")
+SELINUX_LABEL = "security.selinux"
 # they are the client's own
 _OF_MACHINES = ("security.evm",)
-_SELINUX = "security.selinux"
 
 _OPAQUE = "opaque"
 _ELSEWHERE = ("metacopy", "redirect", "whiteout")
@@ -31,7 +31,7 @@ def dropped_xattrs(*, keep_selinux: bool = False) -> tuple[str, ...]:
 
 def unread_xattrs(*, keep_selinux: bool = False) -> tuple[str, ...]:
     """Return the names of the attributes that are of no interest."""
-    return _OF_MACHINES if keep_selinux else (*_OF_MACHINES, _SELINUX)
+    return _OF_MACHINES if keep_selinux else (*_OF_MACHINES, SELINUX_LABEL)
 
 
 def is_dropped(name: str, dropped: Sequence[str]) -> bool:
@@ -56,3 +56,13 @@ def compared_xattrs(entry: Entry, *, keep_selinux: bool = False) -> Xattrs:
     """Return the attributes of an entry that a split must not lose: those of layers, and marks of storage."""
     dropped = dropped_xattrs(keep_selinux=keep_selinux)
     return tuple(item for item in entry.xattrs if is_mark(item[0]) or not is_dropped(item[0], dropped))
+
+
+def written_root(tree: Tree, mode: int) -> Entry:
+    """Return the Entry of `/` as layers hold it: of user 0, without a time, with the label of SELinux alone.
+
+    Args:
+        mode: permission bits.
+    """
+    label = tuple(item for item in tree.root.xattrs if item[0] == SELINUX_LABEL)
+    return make_entry([Kind.DIRECTORY, mode, *[0] * (len(NUMBERS) - 2)], (None, None, label))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from rechunk_podman.build.options import BuildOptions
-from rechunk_podman.build.pipeline import Source, build
+from rechunk_podman.build.pipeline import Source, build, plan_only
 from rechunk_podman.errors import RootfsError, UsageError
 from rechunk_podman.explain.files import read_tree_of
 from rechunk_podman.model import Kind
+from rechunk_podman.oci.read.image import open_image
 from rechunk_podman.oci.validate.image import validate
 from rechunk_podman.oci.write.output import Output
 from rechunk_podman.rootfs.selinux import FileContexts
 from support.linting import make
+from support.needs import needs_root
+from support.oci_material import Layout, directory, make_tar
 from support.scanning import set_xattrs
 
 CONTEXTS = b"""\
@@ -109,7 +114,29 @@ def test_the_policy_of_the_image_is_written(tmp_path):
     assert found["usr/bin/sh"] == b"shell\0"
     assert found["usr/bin"] == b"usr\0"
     assert found["run"] == b"default\0"
+    root = read_tree_of(f"oci:{tmp_path}/policy", keep_selinux=True).tree.root
+    assert root.xattrs == (("security.selinux", b"default\0"),)
     assert found["run/x"] is None
+
+
+@needs_root
+def test_a_kept_label_of_the_root_directory_is_that_of_an_image(tmp_path):
+    """On disk it is that of the storage driver."""
+    layout = Layout(tmp_path / "image")
+    label = {"pax": {"SCHILY.xattr.security.selinux": "own"}}
+    layout.layer(make_tar([directory("./", **label), directory("usr", **label)]))
+    options = BuildOptions(selinux="keep")
+    disk = tmp_path / "disk"
+    (disk / "usr").mkdir(parents=True)
+    for path in (disk, disk / "usr"):
+        os.setxattr(path, "security.selinux", b"own")
+    (tmp_path / "unpacked").mkdir()
+    with open_image(layout.finish()) as image:
+        of_image = plan_only(Source(str(tmp_path / "unpacked"), layers=image), options).tree
+    of_disk = plan_only(Source(str(disk)), options).tree
+    labelled = (("security.selinux", b"own"),)
+    assert of_image["usr"].xattrs == of_disk["usr"].xattrs == of_image.root.xattrs == labelled
+    assert of_disk.root.xattrs == ()
 
 
 def test_a_path_states_its_own_label(tmp_path):

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from rechunk_podman.model import NUMBERS, ROOT, Kind, Positions, Tree, make_entry
+from rechunk_podman.model import ROOT, Positions, Tree
 from rechunk_podman.native import TarStream
 from rechunk_podman.oci.write.tar import entry_header
 from rechunk_podman.pathtable import distinct
 from rechunk_podman.rootfs.root import Root
+from rechunk_podman.rootfs.xattrs import written_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,7 @@ class TarSource:
             """Return the header blocks of an entry that needs more than ustar."""
             position = int(positions[index])
             if position == ROOT:
-                entry = make_entry([Kind.DIRECTORY, self.root_mode, *[0] * (len(NUMBERS) - 2)])
-                return entry_header("", entry, 0)
+                return entry_header("", written_root(tree, self.root_mode), 0)
             mtime = int(self.mtimes[position])
             return entry_header(tree.paths[position], tree.entry(position), mtime, links.get(index))
 
