@@ -76,7 +76,7 @@ class BuildOptions:
 
     max_layers: int = DEFAULT_MAX_LAYERS
     max_layer_size: int = LARGEST_LAYER
-    parts: bool = False
+    parts: bool = True
     docker: bool = False
     labels: tuple[str, ...] = ()
     annotations: tuple[str, ...] = ()

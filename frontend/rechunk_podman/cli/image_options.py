@@ -57,7 +57,7 @@ class ImageOptions:
     config: Config = None
     max_layers: MaxLayers = None
     max_layer_size: MaxLayerSize = None
-    parts: Parts = False
+    parts: Parts = True
     label: Label = None
     compression: CompressionKind = None
     previous: Previous = None

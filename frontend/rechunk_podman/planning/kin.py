@@ -78,11 +78,7 @@ def shares(units: Sequence[Component], past: ReleaseTable, families: Families) -
     """Return the probability that an update of its component changes a unit, for each unit."""
     recorded = past.changed & past.seen
     updated = joined(past, families).changed[families.family_of] & past.seen
-    # a component's first release is no update
-    ages = past.seen.sum(axis=1)
-    first = np.arange(past.seen.shape[1]) == (ages - 1)[:, None]
-    hits = (recorded & ~first).sum(axis=1)
-    trials = (updated & ~first).sum(axis=1)
+    hits, trials = recorded.sum(axis=1), updated.sum(axis=1)
     priors = np.array([PRIORS[unit.parts[0].kind] if unit.parts else 1.0 for unit in units])
     return np.asarray((hits + PRIOR_TRIALS * priors) / (trials + PRIOR_TRIALS))
 

@@ -192,7 +192,9 @@ class _Rewriting:
                 self._record(unit, old[ident], stays=True)
         for key, some in kin.items():
             has_changed = key[0]
-            for parts in [some] if has_changed else _neighbours(some):
+            # a rebuild changes all programs
+            divisible = not has_changed and key[3] is PartKind.DATA
+            for parts in _neighbours(some) if divisible else [some]:
                 unit = make_unit(component, named_by(component.id, parts), parts)
                 units.append(unit)
                 if key in first_of:

@@ -116,7 +116,7 @@ def test_every_field_of_build_options_has_an_option() -> None:
     given = ImageOptions(
         max_layers="docker",
         max_layer_size="2GB",
-        parts=True,
+        parts=False,
         label=["a=b"],
         annotation=["c=d"],
         arch="arm64",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from rechunk_podman.model import Component, ComponentId
-from rechunk_podman.planning.kin import COMPLETE, Families, of_units
+from rechunk_podman.model import Component, ComponentId, Part
+from rechunk_podman.planning.kin import COMPLETE, Families, of_units, shares
+from rechunk_podman.planning.rates import ReleaseTable
 from rechunk_podman.planning.scenarios import Forecast
 
 
@@ -39,3 +42,11 @@ def test_components_of_one_unit_are_forecast_as_they_are() -> None:
     units = [unit("one"), unit("two")]
     future = Forecast(np.ones(2), np.log(np.full((2, 1), 0.9)), np.ones(1))
     assert of_units(future, np.ones(2), Families.of(units), np.ones(2)) is future
+
+
+def test_the_first_update_of_an_image_tells_the_units_apart() -> None:
+    units = [replace(unit("fw", name), parts=(Part(name, 1000, b"12345678"),)) for name in ("/a", "/b")]
+    seen = np.ones((2, 1), dtype=bool)
+    past = ReleaseTable(np.array([[True], [False]]), seen, np.full(2, -1), 7.0)
+    # one update beside a beginning of 0.6 worth three
+    assert shares(units, past, Families.of(units)) == pytest.approx([2.8 / 4, 1.8 / 4])

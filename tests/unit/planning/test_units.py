@@ -138,6 +138,13 @@ def test_what_did_not_change_is_in_units_of_neighbours() -> None:
     assert [name for unit in names for name in unit] == [part.name for part in parts]
 
 
+def test_programs_that_did_not_change_are_one_unit() -> None:
+    kinds = [PartKind.DATA, PartKind.PROGRAMS, PartKind.PROGRAMS, PartKind.PROGRAMS, PartKind.DATA]
+    _, ledger = released([parted("fw", [1] * 5, kinds, 20 * MB), *OTHERS], None, 0)
+    second, _ = released([parted("fw", [2, 1, 1, 1, 1], kinds, 20 * MB), *OTHERS], ledger, 1)
+    assert names_of(second, "fw") == sets("0", "123", "4")
+
+
 def test_what_nearly_nothing_of_stays_is_not_divided() -> None:
     def browser(number: int, stays: int) -> Component:
         parts = (

@@ -45,7 +45,7 @@ def simulate(
         int | None,
         typer.Option(metavar="DAYS", min=1, help="Plan afresh at the first release after so many days."),
     ] = None,
-    parts: Parts = False,
+    parts: Parts = True,
     html: Html = None,
     as_json: Json = False,
 ) -> None:
