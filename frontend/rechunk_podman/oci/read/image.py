@@ -9,8 +9,10 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event
 from typing import Any, BinaryIO
 
 from rechunk_podman.errors import ImageError, MissingImageError, UsageError
@@ -53,10 +55,15 @@ MAX_DEPTH = 4
 
 
 class HashingReader(io.RawIOBase):
-    """A stream that hashes and counts the bytes of another stream."""
+    """A stream that hashes and counts the bytes of another stream.
 
-    def __init__(self, source: Any) -> None:
+    Args:
+        ended: once it is set, a read raises CancelledError.
+    """
+
+    def __init__(self, source: Any, ended: Event | None = None) -> None:
         self._source = source
+        self._ended = ended
         self._hash = hashlib.sha256()
         self.size = 0
 
@@ -64,6 +71,8 @@ class HashingReader(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
+        if self._ended is not None and self._ended.is_set():
+            raise CancelledError
         count = self._source.readinto(buffer) or 0
         self._hash.update(memoryview(buffer)[:count])
         self.size += count
@@ -119,10 +128,10 @@ class ImageSource:
         return self.record.name
 
     @contextmanager
-    def layer(self, index: int) -> Iterator[Any]:
+    def layer(self, index: int, ended: Event | None = None) -> Iterator[Any]:
         """Yield the uncompressed tar of a layer (0 is the bottom); hash it while it is read.
 
-        It is a buffered binary stream, whose `raw` is a HashingReader.
+        It is a buffered binary stream, whose `raw` is a HashingReader, which gets `ended`.
 
         Raises:
             ImageError: the blob is missing, damaged or of another size; or, at the end of the block, the tar
@@ -137,7 +146,7 @@ class ImageSource:
                 if size != record.descriptor.size:
                     raise ImageError(f"{name} has {size} bytes, its descriptor says {record.descriptor.size}")
             compression, _ = check_container(file, size, name)
-            stream = HashingReader(decompressor(file, compression, name))
+            stream = HashingReader(decompressor(file, compression, name), ended)
             yield io.BufferedReader(stream, CHUNK)
             stream.drain()
         if DiffId(stream.digest) != record.diff_id:

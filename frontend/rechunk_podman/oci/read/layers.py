@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from threading import Event
 from typing import Any
 
 from rechunk_podman.errors import RechunkError
@@ -49,7 +50,8 @@ def read_tree(
     name = f"{image.name}: layer"
     layers = range(len(image.record.layers))
     with Workers(len(os.sched_getaffinity(0))) as workers:
-        for index, several in workers.in_order(partial(_read, image, look, digests), layers):
+        read = partial(_read, image, look, digests, workers.ended)
+        for index, several in workers.in_order(read, layers):
             for member, content in several:
                 if isinstance(member, str):
                     overlay.apply_global(index, f"{name} {index + 1}", member)
@@ -93,9 +95,13 @@ class _Unknown:
 
 
 def _read(
-    image: ImageSource, look: Look | None, digests: Callable[[str], bool] | None, layer: int
+    image: ImageSource, look: Look | None, digests: Callable[[str], bool] | None, ended: Event, layer: int
 ) -> Iterator[_Several | None]:
-    """Yield the members of a layer, some at a time. This function runs in any thread."""
+    """Yield the members of a layer, some at a time. This function runs in any thread.
+
+    Raises:
+        CancelledError: `ended` is set.
+    """
     name = f"{image.name}: layer {layer + 1}"
     found: _Several = []
     symlinks: set[str] = set()
@@ -105,7 +111,7 @@ def _read(
     def add_global(path: str) -> None:
         found.append((path, None))
 
-    with image.layer(layer) as stream:
+    with image.layer(layer, ended) as stream:
         try:
             for member, content in members(stream, name, add_global):
                 path = member.path
