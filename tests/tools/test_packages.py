@@ -107,6 +107,7 @@ def test_deb(repository: Path, fresh: Machine) -> None:
     assert "/usr/share/bash-completion/completions/rechunk-podman" in listed
     tools.run("chroot", root, "dpkg", "--purge", "rechunk-podman")
     assert not (root / "usr/bin/rechunk-podman").is_symlink()
+    assert not (root / "usr/lib/rechunk-podman").exists()
 
 
 def test_rpm(repository: Path, fresh: Machine) -> None:
@@ -122,6 +123,8 @@ def test_rpm(repository: Path, fresh: Machine) -> None:
     listed = tools.run(*call, "--query", "--list", "rechunk-podman").out.split()
     assert {f"/usr/share/man/man1/{page}" for page in PAGES} <= {name.removesuffix(".gz") for name in listed}
     assert "/usr/share/zsh/site-functions/_rechunk-podman" in listed
+    tools.run(*call, "--erase", "rechunk-podman")
+    assert not (root / "usr/lib/rechunk-podman").exists()
 
 
 def test_wheel_where_no_compiler_is(repository: Path, fresh: Machine) -> None:
