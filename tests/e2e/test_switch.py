@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import re
+import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,9 +36,10 @@ def part(number: int, seed: int = 0) -> MEMBERS:
     return [member(f"opt/part{number}/data", data=data), member(f"opt/part{number}/doc", data=b"%d" % number)]
 
 
-def by_path(path: Path, parts: Mapping[int, MEMBERS]) -> Path:
+def by_path(path: Path, parts: Mapping[int, MEMBERS], arch: str = "amd64") -> Path:
     """An image of a small splitter that is not ours: a layer for each path, with chunkah's annotations."""
     made = Layout(path)
+    made.config["architecture"] = arch
     for number, members in parts.items():
         tar = make_tar(members)
         made.layer(tar, gzip.compress(tar, mtime=0), GZIP)
@@ -47,9 +50,10 @@ def by_path(path: Path, parts: Mapping[int, MEMBERS]) -> Path:
     return made.finish()
 
 
-def plain(path: Path, *layers: MEMBERS) -> Path:
+def plain(path: Path, *layers: MEMBERS, arch: str = "amd64") -> Path:
     """An image of a plain build."""
     made = Layout(path)
+    made.config["architecture"] = arch
     for members in layers:
         tar = make_tar(members)
         made.layer(tar, gzip.compress(tar, mtime=0), GZIP)
@@ -209,6 +213,12 @@ def test_in_local_storage(storage: tools.Storage, tmp_path: Path) -> None:
     storage.rechunk("verify", "localhost/adopted:new", f"oci-archive:{archive}")
     with open_image(f"oci-archive:{archive}") as image:
         assert [layer.diff_id for layer in image.record.layers] == diff_ids(storage, "split")
+    docker = tmp_path / "docker.tar"
+    storage.copy(f"oci:{old}", f"docker-archive:{docker}:localhost/adopted:old")
+    words = ("--previous", f"docker-archive:{docker}", "--output", f"oci:{tmp_path / 'of-docker'}")
+    done = storage.rechunk("split", "localhost/adopted:new", *words)
+    assert re.search(r"2 of 3 layers that other tools made stay as they are, 6\d\d\.\d kB of 7\d\d", done.err)
+    storage.rechunk("verify", "localhost/adopted:new", f"oci:{tmp_path / 'of-docker'}")
 
 
 def diff_ids(storage: tools.Storage, tag: str) -> list[str]:
@@ -234,6 +244,49 @@ def test_the_previous_image_is_a_file(
     same, _, log = adopted(storage, client, new, repository, LAYERS, *words)
     assert len(same) == PARTS - 1
     assert log.count("previous image: ") == 1
+
+
+@pytest.mark.parametrize("arch", ["amd64", "arm64"])
+def test_the_previous_image_is_in_an_index(
+    storage: tools.Storage, registry: tools.Registry, tmp_path: Path, arch: str
+) -> None:
+    """Of the images of an index, in a layout or a registry, that of the new image's platform is adopted."""
+    index = Layout(tmp_path / "index")
+    entries = []
+    for number, name in enumerate(("amd64", "arm64")):
+        parts = {n: part(n, number) for n in range(PARTS)}
+        old = by_path(tmp_path / name, parts, name)
+        shutil.copytree(old / "blobs", index.path / "blobs", dirs_exist_ok=True)
+        (entry,) = json.loads((old / "index.json").read_text())["manifests"]
+        entries.append({**entry, "platform": {"os": "linux", "architecture": name}})
+        if name == arch:
+            parts[3] = part(3, 7)
+            new = plain(tmp_path / "new", [one for members in parts.values() for one in members], arch=name)
+    index.index["manifests"] = entries
+    index.write("index.json", index.index)
+    archive_of(index.path, tmp_path / "index.tar")
+    repository = f"{registry.address}/adopt/index-{arch}"
+    for name in ("amd64", "arm64"):
+        upload(storage, tmp_path / name, f"{repository}:{name}")
+    members = [f"docker://{repository}:{name}" for name in ("amd64", "arm64")]
+    storage.rechunk("index", *members, "--push", f"docker://{repository}:1", "--tls-verify=false")
+    places = (f"oci:{index.path}", f"oci-archive:{tmp_path / 'index.tar'}", f"docker://{repository}:1")
+    for number, previous in enumerate(places):
+        if previous.startswith("docker:"):
+            log = push(
+                storage, f"oci:{new}", "--previous", previous, "--push", f"docker://{repository}:2", LAYERS
+            ).err
+            storage.rechunk(
+                "verify", f"oci:{new}", f"docker://{repository}:2", "--tls-verify=false", f"--arch={arch}"
+            )
+        else:
+            output = f"oci:{tmp_path / f'out{number}'}"
+            log = storage.rechunk(
+                "split", f"oci:{new}", "--previous", previous, "--output", output, LAYERS
+            ).err
+            storage.rechunk("validate", output)
+            storage.rechunk("verify", f"oci:{new}", output, f"--arch={arch}")
+        assert f"{PARTS - 1} of {PARTS} layers that other tools made stay as they are" in log
 
 
 @pytest.mark.parametrize("option", ["--adopt=no", "--fresh"])

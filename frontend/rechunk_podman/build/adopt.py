@@ -198,6 +198,7 @@ def kept_layers(
     components = assignment.components
     found: list[_Candidate] = []
     contents: list[dict[int, bytes]] = []
+    sizes = {layer.diff_id: layer.descriptor.size for layer in foreign.record.layers if layer.descriptor}
     for index in foreign.layers:
         record = foreign.record.layers[index]
         if record.diff_id not in reusable and record.diff_id not in foreign.copies:
@@ -207,6 +208,7 @@ def kept_layers(
         except ImageError as error:
             log.log(NOTE, "layer %d of the previous image is not kept: %s", index + 1, error.message)
             continue
+        sizes.setdefault(record.diff_id, layer.size)
         matched = _matching(tree, assignment.own_mtimes, layer, keep_selinux=options.selinux != "none")
         if matched is None:
             log.debug("layer %d of the previous image is not kept: its files changed", index + 1)
@@ -222,7 +224,6 @@ def kept_layers(
         if all(present[position] == digest for position, digest in digests.items())
     ]
     chosen = _chosen(tree, components, same, options.max_layers)
-    sizes = {layer.diff_id: layer.descriptor.size for layer in foreign.record.layers if layer.descriptor}
     log.log(
         NOTE,
         "%d of %d layers that other tools made stay as they are, %s of %s (--adopt no plans all anew)",

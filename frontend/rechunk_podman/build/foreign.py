@@ -14,7 +14,7 @@ from rechunk_podman.build.adopt import Foreign
 from rechunk_podman.build.known_layers import CACHE, CACHE_BYTES
 from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.previous import Previous, compressions
-from rechunk_podman.errors import RechunkError
+from rechunk_podman.errors import ImageError, RechunkError
 from rechunk_podman.oci.documents import ImageRecord
 from rechunk_podman.oci.read.cache import open_cache
 from rechunk_podman.oci.read.image import ImageSource, open_image
@@ -71,7 +71,7 @@ def opened_foreign(previous: Previous, registry: Registry, copies: Reuse) -> Ite
         copies: see copyable().
 
     Raises:
-        ImageError: the image is damaged. ToolError: skopeo is missing or failed.
+        ImageError: the image is damaged, or another one is there now. ToolError: skopeo is missing or failed.
     """
     with ExitStack() as stack:
         if previous.kind is LocationKind.REGISTRY:
@@ -80,6 +80,8 @@ def opened_foreign(previous: Previous, registry: Registry, copies: Reuse) -> Ite
             image = stack.enter_context(_opened_stored(previous, registry))
         else:
             image = stack.enter_context(open_image(locate(previous.reference)[1], registry.platform))
+        if image.record.config.diff_ids != previous.record.config.diff_ids:
+            raise ImageError(f"{previous.reference} is another image than a moment ago")
         cache = None
         try:
             cache = stack.enter_context(open_cache(CACHE, CACHE_BYTES))

@@ -39,6 +39,7 @@ from rechunk_podman.temporary import wait_for_holder
 # What only some builds need is imported there: the others start sooner.
 if TYPE_CHECKING:
     from rechunk_podman.build.previous import Previous
+    from rechunk_podman.registry.access import Registry
 
 log = logging.getLogger("rechunk_podman")
 
@@ -61,7 +62,8 @@ def run(job: Job) -> Built:
     Raises:
         RechunkError: the root filesystem, the config, the previous image or the output is not usable.
     """
-    before = _previous(job)
+    registry = _registry(job)
+    before = _previous(job, registry)
     with ExitStack() as stack:
         layers = None
         if job.layers is not None:
@@ -79,7 +81,7 @@ def run(job: Job) -> Built:
 
                 copies = copyable(before, job.options, is_named=_names_blobs(job, before))
                 if _may_adopt(job, before, copies):
-                    foreign = stack.enter_context(opened_foreign(before, job.registry, copies))
+                    foreign = stack.enter_context(opened_foreign(before, registry, copies))
             previous, base = _memories(before, job.config, is_missed=foreign is None)
             source = replace(source, previous=previous, base=base, foreign=None if base else foreign)
         return _run(job, source, before)
@@ -244,15 +246,20 @@ class _Records(logging.FileHandler):
         """Ignore the error."""
 
 
-def _previous(job: Job) -> Previous | None:
+def _registry(job: Job) -> Registry:
+    """Return the access that chooses from an index the image of the new image's platform."""
+    platform = job.registry.platform or job.options.arch
+    if platform is None and job.config is not None:
+        platform = platform_name(ImageConfig.parse(job.config)) or None
+    return replace(job.registry, platform=platform)
+
+
+def _previous(job: Job, registry: Registry) -> Previous | None:
     if job.options.fresh or job.previous is None:
         return None
     from rechunk_podman.build.previous import Previous, resolve
 
     if job.previous_config is None:
-        registry = job.registry
-        if registry.platform is None and job.config is not None:
-            registry = replace(registry, platform=platform_name(ImageConfig.parse(job.config)) or None)
         # `split` has named it already
         level = logging.DEBUG if job.follow else NOTE
         return resolve(job.previous, registry, state.load(job.state), level=level)
