@@ -33,7 +33,7 @@ DEFAULT_MAX_LAYERS = 64
 WARN_ABOVE = 120
 REFUSE_ABOVE = 500
 
-LEAST_LAYER_SIZE = 1_000_000
+LEAST_LAYER_SIZE = 3_000_000
 """The least bytes that the limit of a layer's size may be."""
 
 NO_COMPRESSION = Compression()
@@ -44,7 +44,7 @@ class BuildOptions:
     """All choices of the user about an image.
 
     max_layers: 1 to 500.
-    max_layer_size: bytes of the largest layer, at least 1 MB; only a file that is larger has a larger layer.
+    max_layer_size: bytes of the largest layer, at least 3 MB; only a file that is larger has a larger layer.
     parts: lay parts of a component apart if only some of them changed in earlier updates.
     docker: the image is for dockerd, so zstd blobs are not reused.
     labels, annotations: operations, in order, see ImageConfig.with_labels().
@@ -118,7 +118,7 @@ class BuildOptions:
                     f"{name} is out of range: {getattr(self, name)}", hint=f"from {low} to {high}"
                 )
         if self.max_layer_size < LEAST_LAYER_SIZE:
-            raise UsageError(f"max_layer_size is too small: {self.max_layer_size}", hint="at least 1 MB")
+            raise UsageError(f"max_layer_size is too small: {self.max_layer_size}", hint="at least 3 MB")
         if self.max_size is not None and self.max_size < 1:
             raise UsageError(f"max_size is out of range: {self.max_size}", hint="bytes, at least 1")
 

@@ -16,7 +16,7 @@ Hard links are where their leader is, byte code is where its source is.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from itertools import accumulate
@@ -43,8 +43,10 @@ LEAST = 256 << 10
 
 NOTES = "usr/share/doc"
 
-FAMILY_BITS, BITS = 12, 40
-"""Halves are told apart by bits of a hash: the first of the name's family, the others of the name."""
+BITS = 40
+FAMILY_BITS, STEM_BITS, NAME_BITS = 12, 28, 24
+"""Halves are told apart by bits of hashes: of the name's family, then of the name up to its first dot, then
+of the whole name."""
 
 _FAMILY = compile_later(r"[^A-Za-z]*[A-Za-z]*")
 _PROGRAM = compile_later(rb"\.(?:so|ko|a|node|dll|exe)(?:\.[^/\0]*)?\0")
@@ -105,8 +107,19 @@ def cut(tree: Tree, own: Positions, sizes: Ints) -> tuple[Piece, ...]:
             found += [(name + mark, kind, members) for name, members in parts]
     found.sort(key=lambda part: part[:2])
     return tuple(
-        Piece(name, kind, own[np.sort(members)], int(sizes[members].sum())) for name, kind, members in found
+        Piece(name, kind, own[np.sort(members)], int(sizes[members].sum()))
+        for name, (_, kind, members) in zip(_unique([name for name, _, _ in found]), found, strict=True)
     )
+
+
+def _unique(names: Sequence[str]) -> Iterator[str]:
+    """Yield the names, longer where one is taken: paths may look like the names of parts."""
+    taken: set[str] = set()
+    for name in names:
+        while name in taken:
+            name += "'"
+        taken.add(name)
+        yield name
 
 
 def _leaders(tree: Tree, own: Positions) -> Positions:
@@ -216,7 +229,7 @@ class _Directories:
             todo += self.children.get(directory, ())
         return found
 
-    def _halves(self, direct: Positions, small: Sequence[int]) -> Iterator[tuple[int, Positions]]:
+    def _halves(self, direct: Positions, small: Sequence[int]) -> Iterator[tuple[str, Positions]]:
         """Yield number and indexes of each part of files and subdirectories of one directory."""
         paths = self.tree.paths_at(self.leaders[direct]) + self.tree.paths_at(np.array(small, np.intp))
         sizes = [*self.sizes[direct].tolist(), *(self.totals[child] for child in small)]
@@ -231,35 +244,48 @@ class _Directories:
             yield number, np.concatenate([direct[items[items < len(direct)]], *below])
 
 
-def _divided(names: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[int, list[int]]]:
-    """Yield number and indexes of each part of files with these names and sizes."""
-    families = [_family_hash(match[0] if match else "") for match in map(_FAMILY.match, names)]
-    for number, some in _halved(1, range(len(names)), families, sizes):
-        if sum([sizes[item] for item in some]) <= MOST:
-            yield number, some
-        else:
-            yield from _halved(number, some, {item: _name_hash(names[item]) for item in some}, sizes)
+def _divided(names: Sequence[str], sizes: Sequence[int]) -> Iterator[tuple[str, list[int]]]:
+    """Yield number and indexes of each part of files with these names and sizes.
+
+    A number tells the bits that the keys have in common, so it does not depend on what else is there.
+    """
+    todo: list[tuple[str, Sequence[int], int]] = [("", range(len(names)), 0)]
+    while todo:
+        before, some, level = todo.pop()
+        bits, key = _KEYS[level]
+        keys = {item: key(names[item]) for item in some}
+        for number, members in _halved(some, keys, bits, sizes):
+            if level + 1 < len(_KEYS) and len(members) > 1 and sum([sizes[item] for item in members]) > MOST:
+                todo.append((f"{before}{number}-", members, level + 1))
+            else:
+                yield f"{before}{number}", members
 
 
 def _halved(
-    number: int, items: Sequence[int], keys: Sequence[int] | Mapping[int, int], sizes: Sequence[int]
+    items: Sequence[int], keys: Mapping[int, int], bits: int, sizes: Sequence[int]
 ) -> Iterator[tuple[int, list[int]]]:
-    """Yield number and items of each part, divided by the keys as often as the size asks for it."""
+    """Yield number and items of each part, divided by bits of the keys as often as the size asks for it."""
     order = sorted(items, key=keys.__getitem__)
     sorted_keys = [keys[item] for item in order]
     # the bytes of all items before one
     before = [0, *accumulate([sizes[item] for item in order])]
-    todo = [(number, 0, len(order))]
+    todo = [(1, 0, len(order), bits)]
     while todo:
-        number, start, end = todo.pop()
-        first, last = sorted_keys[start], sorted_keys[end - 1]
-        if before[end] - before[start] > MOST and first != last:
-            # by the first bit in which keys differ
-            bit = (first ^ last).bit_length() - 1
-            middle = bisect_left(sorted_keys, last >> bit << bit, start, end)
-            todo += [(2 * number, start, middle), (2 * number + 1, middle, end)]
+        number, start, end, bits = todo.pop()
+        if bits and before[end] - before[start] > MOST:
+            bits -= 1
+            # the first key of the upper half
+            border = (sorted_keys[start] >> bits | 1) << bits
+            middle = bisect_left(sorted_keys, border, start, end)
+            halves = ((2 * number, start, middle, bits), (2 * number + 1, middle, end, bits))
+            todo += [half for half in halves if half[1] < half[2]]
         else:
             yield number, order[start:end]
+
+
+def _family_key(name: str) -> int:
+    match = _FAMILY.match(name)
+    return _family_hash(match[0] if match else "")
 
 
 @lru_cache(maxsize=1 << 12)
@@ -267,10 +293,27 @@ def _family_hash(family: str) -> int:
     return _hash(family) >> (BITS - FAMILY_BITS)
 
 
-def _name_hash(name: str) -> int:
-    return _hash(name[:1] + name[1:].partition(".")[0]) & (1 << BITS - FAMILY_BITS) - 1
+def _stem_key(name: str) -> int:
+    return _hash(_stem(name)) & (1 << STEM_BITS) - 1
+
+
+def _name_key(name: str) -> int:
+    # byte code stays with its source
+    return _hash(_stem(name) if name.endswith((".py", ".pyc")) else name) >> (BITS - NAME_BITS)
+
+
+def _stem(name: str) -> str:
+    return name[:1] + name[1:].partition(".")[0]
 
 
 def _hash(text: str) -> int:
     digest = blake2b(text.encode("utf-8", "surrogateescape"), digest_size=BITS // 8).digest()
     return int.from_bytes(digest, "big")
+
+
+_KEYS: tuple[tuple[int, Callable[[str], int]], ...] = (
+    (FAMILY_BITS, _family_key),
+    (STEM_BITS, _stem_key),
+    (NAME_BITS, _name_key),
+)
+"""Bits of each key of a name, and its function; each is for names that those before left together."""

@@ -10,6 +10,7 @@ from rechunk_podman.errors import UsageError
 from rechunk_podman.model import Component, ComponentId, Part, Plan, PlannedLayer
 from rechunk_podman.planning.folding import fold
 from rechunk_podman.planning.ledger import ComponentRecord, Ledger
+from rechunk_podman.planning.marks import marked
 from rechunk_podman.planning.on_base import OWN_SHARE, pinned_layers, plan_on_base
 from rechunk_podman.planning.on_kept import plan_on_kept
 from rechunk_podman.planning.plan import plan
@@ -99,7 +100,9 @@ def lay_out(
             closed=closed,
         )
 
-    found, whole = (_limited(divide(others, previous, anew=anew), limit) for anew in (True, False))
+    found, whole = (
+        _limited(divide(others, previous, anew=anew, limit=limit), limit) for anew in (True, False)
+    )
     units = (*fixed, *found.units)
     exempt = [] if kept is None else [prefix for prefix, _ in kept.layers]
     most = _most_layers(found, len(ordered), max_layers)
@@ -116,7 +119,7 @@ def _on_base(
     now: int,
 ) -> Layout:
     """Lay out an image that is derived from another; see lay_out()."""
-    on_base = divide(ordered, base)
+    on_base = divide(ordered, base, limit=limit)
     present = {unit.id: unit for unit in on_base.units}
     memory = on_base.memory or base
     pinned = pinned_layers(present, memory, max_layers)
@@ -127,7 +130,9 @@ def _on_base(
         found = whole = _limited(Units(tuple(rest), memory), limit)
     else:
         joined = rejoin(rest)
-        found, whole = (_limited(divide(joined, previous, anew=anew), limit) for anew in (True, False))
+        found, whole = (
+            _limited(divide(joined, previous, anew=anew, limit=limit), limit) for anew in (True, False)
+        )
 
     def make(units: Units, room: int, closed: Collection[bytes]) -> Plan:
         own = None if previous is None else units.memory
@@ -206,17 +211,24 @@ def _limited(found: Units, limit: int) -> Units:
 
 
 def _halves(parts: Sequence[Part], limit: int) -> list[list[Part]]:
-    """Divide parts by a hash of their names, in halves again and again, until each is within the limit."""
-    keys = {part.name: _hash(part.name) for part in parts}
-    found = []
-    todo = [(list(parts), _BITS)]
+    """Divide parts by a hash of their names, in halves again and again, until each is within the limit.
+
+    Parts of one key stay together if they can.
+    """
+    cells = marked(parts)
+    keys = {cell.name: _hash(cell.name) for cell in cells}
+    found: list[list[Part]] = []
+    todo = [(cells, _BITS)]
     while todo:
         some, bits = todo.pop()
-        if not bits or len(some) < 2 or sum(part.size for part in some) <= limit:
-            found.append(some)
+        if sum(cell.size for cell in some) <= limit:
+            found.append([part for cell in some for part in cell.parts])
+            continue
+        if not bits or len(some) < 2:
+            found += [[part] for cell in some for part in cell.parts]
             continue
         for bit in (0, 1):
-            half = [part for part in some if keys[part.name] >> (bits - 1) & 1 == bit]
+            half = [cell for cell in some if keys[cell.name] >> (bits - 1) & 1 == bit]
             if half:
                 todo.append((half, bits - 1))
     return found

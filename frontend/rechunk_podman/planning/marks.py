@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from hashlib import blake2b
 from typing import NamedTuple
 
-from rechunk_podman.model import Component, ComponentId, Part
+from rechunk_podman.model import Component, ComponentId, Part, PartKind
 from rechunk_podman.patterns import compile_later
 
 KEY_BYTES = 2
@@ -23,18 +23,33 @@ _VERSION = compile_later(r"(?<!\d)\d+(?:\.\d+)+(?:-\d+)?")
 
 
 class Marked(NamedTuple):
-    """Parts that have the same key."""
+    """Parts that have the same key. They stay in one unit, unless it would be larger than a layer may be."""
 
     key: bytes
     plain: bytes
     keyed: bytes
     parts: tuple[Part, ...]
 
+    @property
+    def name(self) -> str:
+        """The name of the first part."""
+        return self.parts[0].name
+
+    @property
+    def kind(self) -> PartKind:
+        """The kind of the first part."""
+        return self.parts[0].kind
+
+    @property
+    def size(self) -> int:
+        """The bytes of all parts."""
+        return sum(part.size for part in self.parts)
+
 
 def marked(parts: Iterable[Part]) -> list[Marked]:
     """Return the parts of a component by their keys, in order of keys."""
     groups: dict[bytes, list[Part]] = {}
-    for part in parts:
+    for part in sorted(parts, key=lambda part: part.name):
         name = _VERSION.sub("#", part.name).encode("utf-8", "surrogateescape")
         groups.setdefault(_hash(KEY_BYTES, name), []).append(part)
     found = []

@@ -20,7 +20,7 @@ import numpy as np
 
 from rechunk_podman.model import TAR_FORMAT, Component, ComponentId, Part, PartKind, Placement
 from rechunk_podman.planning.ledger import ComponentRecord, Ledger
-from rechunk_podman.planning.marks import KEY_BYTES, marked, single_marks
+from rechunk_podman.planning.marks import KEY_BYTES, Marked, marked, single_marks
 
 DIVIDED_FROM = 4 << 20
 """Bytes of the smallest component whose parts the Ledger begins to record. It goes on while there are parts
@@ -50,18 +50,22 @@ class Units:
     memory: Ledger | None
 
 
-def divide(components: Iterable[Component], previous: Ledger | None, *, anew: bool = True) -> Units:
+def divide(
+    components: Iterable[Component], previous: Ledger | None, *, anew: bool = True, limit: int = DIVIDED_FROM
+) -> Units:
     """Divide components into units, by the record of the changes of their parts. Pure.
 
     Components that must be alone in a layer are not divided.
 
     Args:
         anew: divide components that were one unit until now.
+        limit: bytes of a layer; a larger component keeps its parts.
     """
+    least = min(DIVIDED_FROM, limit)
     units: list[Component] = []
     if previous is None:
         for component in components:
-            units.append(component if component.size >= DIVIDED_FROM else undivided(component))
+            units.append(component if component.size >= least else undivided(component))
         return Units(tuple(units), None)
     recorded: dict[ComponentId, list[ComponentId]] = defaultdict(list)
     for ident, record in previous.components.items():
@@ -70,7 +74,7 @@ def divide(components: Iterable[Component], previous: Ledger | None, *, anew: bo
     changed = _Rewriting(previous, anew)
     for component in components:
         idents = recorded.get(component.id, [])
-        if not idents and component.size < DIVIDED_FROM:
+        if not idents and component.size < least:
             component = undivided(component)
         if not idents:
             units.append(component)
@@ -115,7 +119,7 @@ def undivided(component: Component) -> Component:
     return replace(component, parts=()) if component.parts else component
 
 
-_PartsOf = dict[ComponentId, list[Part]]
+_PartsOf = dict[ComponentId, list[Marked]]
 
 _Kin = tuple[bool, int, int, PartKind]
 """A record of changes (of this release, and changes and age of a ComponentRecord), and a kind."""
@@ -165,7 +169,7 @@ class _Rewriting:
         # a new build of the same files: from now on, it is laid free of the times of builds
         rebuilt = idents == [component.id] and not (changed or lost or new)
         touched = set(idents) if rebuilt else changed.keys() | lost
-        kin: dict[_Kin, list[Part]] = defaultdict(list)
+        kin: dict[_Kin, list[Marked]] = defaultdict(list)
         homes: dict[ComponentId, list[ComponentId]] = {ident: [] for ident in sorted(touched)}
         first_of: dict[_Kin, ComponentId] = {}
         for ident in homes:
@@ -184,7 +188,7 @@ class _Rewriting:
             return [self.join(component, idents)]
         units = []
         for ident, parts in stayed.items():
-            unit = make_unit(component, ident if ident.part else named_by(ident, parts), parts)
+            unit = _unit_of(component, ident, parts)
             units.append(unit)
             if unit.id != ident:
                 self.gone.add(ident)
@@ -195,7 +199,7 @@ class _Rewriting:
             # a rebuild changes all programs
             divisible = not has_changed and key[3] is PartKind.DATA
             for parts in _neighbours(some) if divisible else [some]:
-                unit = make_unit(component, named_by(component.id, parts), parts)
+                unit = _unit_of(component, component.id, parts)
                 units.append(unit)
                 if key in first_of:
                     homes[first_of[key]].append(unit.id)
@@ -205,7 +209,7 @@ class _Rewriting:
 
     def _compared(
         self, component: Component, idents: Sequence[ComponentId]
-    ) -> tuple[_PartsOf, _PartsOf, list[Part], set[ComponentId]]:
+    ) -> tuple[_PartsOf, _PartsOf, list[Marked], set[ComponentId]]:
         """Compare the parts of a component with those of units on record.
 
         Returns:
@@ -214,23 +218,32 @@ class _Rewriting:
             comparable, then nothing has changed.
         """
         marks = {ident: set(single_marks(ident, self.previous.components[ident].parts)) for ident in idents}
-        holders = {mark[:KEY_BYTES]: (ident, mark) for ident in idents if ident.part for mark in marks[ident]}
+        holders: dict[bytes, list[tuple[ComponentId, bytes]]] = defaultdict(list)
+        for ident in idents:
+            if ident.part:
+                for mark in single_marks(ident, self.previous.components[ident].parts):
+                    holders[mark[:KEY_BYTES]].append((ident, mark))
         comparable = self.previous.tar_format == TAR_FORMAT
         stayed: _PartsOf = defaultdict(list)
         changed: _PartsOf = defaultdict(list)
-        new: list[Part] = []
+        new: list[Marked] = []
+        cells: list[Marked] = []
         for cell in marked(component.parts):
-            if cell.key in holders:
-                ident, before = holders[cell.key]
+            # if several units hold parts of one key, each of these parts is alone
+            alone = len(holders[cell.key]) > 1
+            cells += [one for part in cell.parts for one in marked([part])] if alone else [cell]
+        for cell in cells:
+            if held := holders[cell.key]:
+                ident, before = next((one for one in held if one[1] == cell.keyed), held[0])
                 marks[ident].discard(before)
-                (stayed if before == cell.keyed or not comparable else changed)[ident].extend(cell.parts)
+                (stayed if before == cell.keyed or not comparable else changed)[ident].append(cell)
             elif component.id in marks:
                 # of an undivided component, a changed part cannot be told from a new one
                 stays = cell.plain in marks[component.id] or not comparable
                 marks[component.id].discard(cell.plain)
-                (stayed if stays else changed)[component.id].extend(cell.parts)
+                (stayed if stays else changed)[component.id].append(cell)
             else:
-                new += cell.parts
+                new.append(cell)
         for ident, parts in changed.items():
             if _bytes(stayed.get(ident, ())) < LEAST_STAY * _bytes((*stayed.get(ident, ()), *parts)):
                 parts += stayed.pop(ident, [])
@@ -251,11 +264,11 @@ class _Rewriting:
             self.records[sign] = ComponentRecord(b"\0")
 
 
-def _neighbours(parts: Sequence[Part]) -> list[list[Part]]:
+def _neighbours(parts: Sequence[Marked]) -> list[list[Marked]]:
     """Divide parts in order of names: up to MOST_UNITS lists of about equal size, at least UNIT_BYTES."""
     total = _bytes(parts)
     usual = total / max(1, min(MOST_UNITS, total // UNIT_BYTES))
-    found: list[list[Part]] = [[]]
+    found: list[list[Marked]] = [[]]
     size = 0.0
     for part in sorted(parts, key=lambda part: part.name):
         if found[-1] and size + part.size / 2 > usual * len(found):
@@ -265,7 +278,15 @@ def _neighbours(parts: Sequence[Part]) -> list[list[Part]]:
     return found
 
 
-def _bytes(parts: Iterable[Part]) -> int:
+def _unit_of(component: Component, ident: ComponentId, cells: Iterable[Marked]) -> Component:
+    """Return the unit of some parts; it is `ident` if it has the part of this name."""
+    parts = [part for cell in cells for part in cell.parts]
+    # a part that left may come back, in another unit
+    is_named = any(part.name == ident.part for part in parts)
+    return make_unit(component, ident if is_named else named_by(ident, parts), parts)
+
+
+def _bytes(parts: Iterable[Part | Marked]) -> int:
     return sum(part.size for part in parts)
 
 

@@ -131,3 +131,22 @@ def test_a_size_around_the_threshold_divides_one_part_alone(size: int) -> None:
     found = parts_of(files)
     assert found["/usr/b"] == {f"usr/b/{name}" for name in "abc"}
     assert ("/usr/a" in found) == (size <= rule.MOST)
+
+
+def test_a_new_family_of_names_renames_no_other_part() -> None:
+    files = {f"usr/lib/firmware/navi{number}": 200 * KB for number in range(40)}
+    found = parts_of(files)
+    more = parts_of({**files, "usr/lib/firmware/vega": 200 * KB, "usr/lib/firmware/polaris": 200 * KB})
+    assert found.items() <= more.items()
+
+
+def test_names_that_differ_after_the_first_dot_are_divided() -> None:
+    found = parts_of({f"usr/share/x/core.{number}": 300 * KB for number in range(40)})
+    assert all(len(members) * 300 * KB <= rule.MOST for members in found.values())
+
+
+def test_paths_that_look_like_names_of_parts() -> None:
+    files = {f"usr/lib/{name}/{file}": 600 * KB for name in ("x", "x (programs)") for file in ("a", "b.so")}
+    files |= {"usr/lib/x #1": 1 << 20, "usr/lib/y": 1 << 20}
+    found = parts_of(files)
+    assert sorted(path for members in found.values() for path in members) == sorted(files)

@@ -126,7 +126,7 @@ def test_what_did_not_change_is_in_units_of_neighbours() -> None:
     new = [ident for layer in third.plan.layers if layer.prefix not in old for ident in layer.components]
     assert [ident.part for ident in new if ident.name == "fw"] == [NAMES[1]]
     # many small parts are in few units
-    parts = tuple(Part(f"/{number:03}", MB, digest(number)) for number in range(200))
+    parts = tuple(Part(f"/part{number:03}", MB, digest(number)) for number in range(200))
     component = Component(ComponentId("rpm", "many"), 200 * MB, digest("many"), parts=parts)
     _, ledger = released([component, *OTHERS], None, 0)
     changed = (replace(parts[0], fingerprint=digest("other")), *parts[1:])
@@ -309,3 +309,50 @@ def test_every_part_is_in_one_unit_and_every_unit_in_one_layer(
         assert (
             lay_out(image, ledger, max_layers=layers, now=START + number * WEEK).plan.layers == ledger.layers
         )
+
+
+def test_parts_whose_names_differ_by_version_alone_may_be_in_several_layers() -> None:
+    """With a limit, and without: the same image again has the same plan."""
+    parts = tuple(
+        Part(f"/usr/lib/lib.so.1.{number}", 2 * MB, digest(number), PartKind(number % 3))
+        for number in range(9)
+    )
+    large = Component(ComponentId("rpm", "large"), 18 * MB, digest("large"), parts=parts)
+    for limit in (3 * MB, 5 * MB, 30 * MB):
+        image = [large, *OTHERS]
+        previous = None
+        for number in range(3):
+            now = START + number * WEEK
+            layout = lay_out(image, previous, max_layers=30, now=now, max_layer_size=limit)
+            units = [unit for unit in layout.units if unit.id.whole == large.id]
+            assert all(unit.size <= limit for unit in units)
+            diff_ids = ["sha256:" + digest(layer.components).hex() * 4 for layer in layout.plan.layers]
+            ledger = decode(
+                encode(Ledger.advance(layout.memory, layout.units, layout.plan, diff_ids, date=now))
+            )
+            again = lay_out(image, ledger, max_layers=30, now=now, max_layer_size=limit)
+            assert {unit.id for unit in again.units} == {unit.id for unit in layout.units}
+            assert all(layer.prefix for layer in again.plan.layers)
+            previous = ledger
+            changed = [replace(part, fingerprint=digest(part.name, number)) for part in parts[: number + 1]]
+            large = replace(large, fingerprint=digest(number), parts=(*changed, *parts[number + 1 :]))
+            image = [large, *OTHERS]
+
+
+def test_a_component_below_the_threshold_of_records_is_cut_at_the_limit() -> None:
+    image = [parted("small", [1, 1], size=3 * MB // 2 + 200_000), *OTHERS]
+    layout = lay_out(image, None, max_layers=30, now=START, max_layer_size=3 * MB)
+    assert max(unit.size for unit in layout.units) < 2 * MB
+
+
+def test_a_part_that_comes_back_is_in_one_unit() -> None:
+    """Another tar format does not tell what left a unit."""
+    ledger = None
+    for number, contents in enumerate(([1, 1, 1, 1, 1], [2, 2, 1, 1, 1])):
+        _, ledger = released([parted("f", contents), *OTHERS], ledger, number)
+    assert ledger is not None
+    _, ledger = released(
+        [parted("f", [0, 2, 0, 1, 1]), *OTHERS], replace(ledger, tar_format=TAR_FORMAT - 1), 2
+    )
+    layout, _ = released([parted("f", [3, 2, 3, 1, 1]), *OTHERS], ledger, 3)
+    assert len({unit.id for unit in layout.units}) == len(layout.units)
