@@ -10,12 +10,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from rechunk_podman.model import PART_SIGN
+from rechunk_podman.patterns import compile_later
 from rechunk_podman.planning.ledger import FOLDED, ComponentRecord, Ledger
 from rechunk_podman.planning.marks import KEYED_BYTES
 from rechunk_podman.units import human_size
 
 SHOWN = 2
 """Names of parts in a text."""
+
+_NUMBER = compile_later(r" #\d+(?:-\d+)*(?= \(programs\)|$)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +56,14 @@ class Held:
 
     @property
     def names(self) -> str:
-        """The names of the largest parts, and the number of others."""
-        more = max(self.count, len(self.parts)) - len(self.parts[:SHOWN])
-        return ", ".join(self.parts[:SHOWN]) + (f" and {more} more" if more > 0 else "")
+        """The names of the largest parts, and the number of others; numbered parts of a directory as one."""
+        found: dict[str, int] = {}
+        for part in self.parts:
+            directory = _NUMBER.sub("", part)
+            found[directory] = found.get(directory, 0) + 1
+        shown = list(found)[:SHOWN]
+        more = max(self.count, len(self.parts)) - sum(found[name] for name in shown)
+        return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
 
 
 def whole_of(name: str) -> str:
