@@ -22,7 +22,7 @@ from rechunk_podman.build.options import BuildOptions
 from rechunk_podman.build.pipeline import Prepared, Source
 from rechunk_podman.errors import RechunkError, ToolError, UsageError
 from rechunk_podman.files import is_stream, spool_directory, write_file
-from rechunk_podman.log import NOTE, blobs_to, phases_to
+from rechunk_podman.log import NOTE, blobs_to, note, phases_to
 from rechunk_podman.oci.config import ImageConfig, docker_only
 from rechunk_podman.oci.documents import image_record
 from rechunk_podman.oci.platform import platform_name
@@ -77,11 +77,18 @@ def run(job: Job) -> Built:
         if not job.options.fresh:
             foreign = None
             if before is not None and job.options.adopt:
-                from rechunk_podman.build.foreign import copyable, opened_foreign
+                from rechunk_podman.build.foreign import copyable, foreign_layers, opened_foreign
 
                 copies = copyable(before, job.options, is_named=_names_blobs(job, before))
                 if _may_adopt(job, before, copies):
                     foreign = stack.enter_context(opened_foreign(before, registry, copies))
+                elif foreign_layers(before.record):
+                    note(
+                        log,
+                        "no layer of %s that another tool made stays: this output cannot hold their blobs, "
+                        "which lie elsewhere or are compressed otherwise (docs/pushing.md)",
+                        before.reference,
+                    )
             previous, base = _memories(before, job.config, is_missed=foreign is None)
             source = replace(source, previous=previous, base=base, foreign=None if base else foreign)
         return _run(job, source, before)

@@ -233,6 +233,19 @@ def test_adopt_no_and_fresh_plan_all_anew(tmp_path: Path) -> None:
         require_same(old, result)
 
 
+def test_why_no_layer_stays_is_said(tmp_path: Path, caplog: Any) -> None:
+    """Clients know a layer by its blob, and a compressed image takes no plain tar."""
+    made = Layout(tmp_path / "old")
+    for number in (1, 2):
+        made.layer(make_tar(parts(number)))
+    old = made.finish()
+    with caplog.at_level(25, "rechunk_podman"):
+        result = updated(old, old, tmp_path / "result")
+    assert "stays: this output cannot hold their blobs" in caplog.text
+    assert not set(blobs(result)) & set(blobs(old))
+    require_same(old, result)
+
+
 def test_layers_that_became_dirty_are_replaced(tmp_path: Path) -> None:
     """Every update changes a part; in the end no layer of the other tool is left, and none came back."""
     old = previous = layout(tmp_path / "old", *(parts(2 * n, 2 * n + 1) for n in range(5)))
