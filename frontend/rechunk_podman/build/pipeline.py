@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from rechunk_podman.build import image_ledger as record
 from rechunk_podman.build import labels as identity
 from rechunk_podman.build.clean import without_leftovers
+from rechunk_podman.build.limit import within_limit, written_mtimes
 from rechunk_podman.build.options import DEFAULT_MAX_LAYERS, BuildOptions
 from rechunk_podman.build.sealed import refuse_sealed
 from rechunk_podman.components import group_file
@@ -217,15 +217,21 @@ def prepare(
         among = Kept(
             [(diff_id_prefix(layer.diff_id), layer.components) for layer in kept], source.foreign.prefixes
         )
-    layout = lay_out(
-        components,
-        source.previous,
-        source.base,
-        among,
-        max_layers=options.max_layers,
-        now=now,
-        parts=options.parts,
-        max_layer_size=options.max_layer_size,
+    still = [diff_id_prefix(layer.diff_id) for layer in kept]
+    layout = within_limit(
+        lambda limit: lay_out(
+            components,
+            source.previous,
+            source.base,
+            among,
+            max_layers=options.max_layers,
+            now=now,
+            parts=options.parts,
+            max_layer_size=limit,
+        ),
+        lambda layout: TarSource(root, tree, written_mtimes(layout, assignment), options.root_mode),
+        options.max_layer_size,
+        [*still, *(layer.prefix for layer in (source.base.layers if source.base else ()))],
     )
     made = layout.plan
     in_parts = {unit.id.whole for unit in layout.units if unit.id.part}
@@ -294,7 +300,12 @@ def build(
             return _documents(source, options, prepared, by_id, layers, reuse or {})
 
         image = write_image(
-            TarSource(files.root, prepared.tree, _mtimes(prepared), options.root_mode),
+            TarSource(
+                files.root,
+                prepared.tree,
+                written_mtimes(prepared.layout, prepared.assignment),
+                options.root_mode,
+            ),
             specs,
             finish=finish,
             output=output,
@@ -307,18 +318,6 @@ def build(
         )
     log.info("write: %s, manifest %s", output, image.manifest_descriptor.digest)
     return image
-
-
-def _mtimes(prepared: Prepared) -> npt.NDArray[np.int64]:
-    """Return the mtime of each position in its layer."""
-    in_parts = [unit.positions for unit in prepared.layout.units if unit.id.part]
-    mtimes: npt.NDArray[np.int64] = prepared.assignment.mtimes
-    if not in_parts:
-        return mtimes
-    positions = np.concatenate(in_parts)
-    mtimes = np.array(mtimes)
-    mtimes[positions] = prepared.assignment.steady_mtimes[positions]
-    return mtimes
 
 
 def _size(tree: Tree, limit: int | None) -> int:

@@ -18,7 +18,7 @@ from rechunk_podman.oci.write.output import Output
 
 KB = 1024
 
-USUAL = BuildOptions(parts=True)
+USUAL = BuildOptions()
 
 
 def write(root: Path, name: str, seed: int) -> None:
@@ -85,8 +85,35 @@ def test_an_update_of_one_file_downloads_its_part(root: Path, tmp_path: Path) ->
 
 
 def test_a_large_component_has_several_layers(root: Path, tmp_path: Path) -> None:
-    image = built(root, tmp_path / "0", options=BuildOptions(parts=True, max_layer_size=3_000_000))
+    image = built(root, tmp_path / "0", options=BuildOptions(max_layer_size=3_000_000))
     assert max(layers(image).values()) <= 3_000_000
     assert len(layers(image)) == 3
-    assert built(root, tmp_path / "1", image, BuildOptions(parts=True, max_layer_size=3_000_000))
+    assert built(root, tmp_path / "1", image, BuildOptions(max_layer_size=3_000_000))
     assert document(tmp_path / "1", "manifest") == document(image, "manifest")
+
+
+@pytest.mark.parametrize("name", ["n" * 180, "\N{GREEK SMALL LETTER ALPHA}" * 60], ids=["long", "greek"])
+def test_long_names_count_for_the_limit(tmp_path: Path, name: str) -> None:
+    """A name that ustar cannot hold takes 1 KiB more, of which planning knows nothing."""
+    folder = tmp_path / "root/opt/app"
+    folder.mkdir(parents=True)
+    for number in range(8_000):
+        (folder / f"{name}{number}").touch()
+    options = BuildOptions(max_layer_size=4_000_000)
+    image = built(tmp_path / "root", tmp_path / "0", options=options)
+    assert sum(layers(image).values()) > 12_000_000
+    assert max(layers(image).values()) <= 4_000_000
+    again = built(tmp_path / "root", tmp_path / "1", image, options)
+    assert document(again, "manifest") == document(image, "manifest")
+
+
+def test_a_limit_that_cannot_be_held_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Each file has twelve directories of its own, whose headers are in no component."""
+    for number in range(1_000):
+        folder = tmp_path / f"root/opt/app/{number}/a/b/c/d/e/f/g/h/i/j/k"
+        folder.mkdir(parents=True)
+        (folder / "file").touch()
+    with caplog.at_level("WARNING", "rechunk_podman"):
+        image = built(tmp_path / "root", tmp_path / "0", options=BuildOptions(max_layer_size=3_000_000))
+    largest = max(layers(image).values())
+    assert ("more than the limit of 3.0 MB" in caplog.text) == (largest > 3_000_000)
