@@ -16,6 +16,9 @@ from typing import Generic, TypeVar
 S = TypeVar("S")
 T = TypeVar("T")
 
+MORE_BEGUN = 6
+"""Items that Workers.in_order() begins beyond the number of threads, so that a long one stops no thread."""
+
 
 class Workers:
     """A pool of threads; a context manager that ends them. A count of 1 means that the caller does the work.
@@ -109,8 +112,9 @@ class Workers:
     ) -> Iterator[tuple[int, T]]:
         """Yield (index of the item, value) for all values of function(item), in the order of the items.
 
-        Meanwhile the threads work on the items that follow. At most one item more than there are threads is
-        begun and not used up. A function that yields None goes on when the caller has used all values before.
+        Meanwhile the threads work on the items that follow. At most MORE_BEGUN items more than there are
+        threads are begun and not used up. A function that yields None goes on when the caller has used all
+        values before.
 
         Args:
             ahead: the most values of each item that wait for the caller.
@@ -127,7 +131,7 @@ class Workers:
         following = iter(items)
         try:
             for index in range(len(items)):
-                for item in islice(following, self.count + 1 - len(running)):
+                for item in islice(following, self.count + MORE_BEGUN - len(running)):
                     lane = _Lane[T](ahead, self.ended)
                     running.append((lane, self._executor.submit(lane.fill, function, item)))
                 lane, future = running[0]

@@ -9,7 +9,7 @@ import threading
 import pytest
 
 from rechunk_podman.errors import RootfsError
-from rechunk_podman.workers import Workers
+from rechunk_podman.workers import MORE_BEGUN, Workers
 
 
 def square(task):
@@ -192,7 +192,7 @@ def test_the_items_that_wait_are_bounded():
 
     with Workers(2) as workers:
         for index, _ in workers.in_order(work, range(100)):
-            assert max(begun) < index + 3
+            assert max(begun) < index + 2 + MORE_BEGUN
     assert sorted(begun) == list(range(100))
 
 
