@@ -80,7 +80,7 @@ EVERYTHING_CHANGES = frozenset({"chromium", "firefox-esr", "mesa", "linux"})
 START, WEEK = 1_700_000_000, 604_800
 
 RELEASES, SEEDS = 30, (1, 2)
-"""Of the series that is made up; it is made once with each seed."""
+"""The seeds of the made-up series: it is made once with each."""
 
 
 class Version(NamedTuple):

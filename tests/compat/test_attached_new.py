@@ -71,7 +71,7 @@ class Reported:
 
     @property
     def tag(self) -> str:
-        """That of the list of what refers to the second image."""
+        """The tag under which the list of artifacts of the second image is kept."""
         return referrers_tag(Digest(self.images[1]))
 
 
@@ -106,7 +106,7 @@ def reported(
 
 
 def oras(programs: Path, *words: str, cwd: Path | None = None) -> str:
-    """What oras prints."""
+    """Run oras; return its standard output."""
     return tools.run(programs / "oras", *words, "--plain-http", cwd=cwd).out
 
 

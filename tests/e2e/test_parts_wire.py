@@ -18,7 +18,7 @@ from support.pushing import Client, Uploads
 
 MODULES = "usr/share/perl/5.36.0"
 FIRMWARE = "lib/firmware/rtw89"
-"""One of the directories of the package firmware-realtek."""
+"""The directory, of the package firmware-realtek, that changes in each release."""
 
 FIRMWARE_PACKAGES = ("firmware-intel-sound", "firmware-realtek", "firmware-ti-connectivity")
 """Packages of one source package, firmware-nonfree."""

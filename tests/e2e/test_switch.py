@@ -250,7 +250,7 @@ def test_the_previous_image_is_a_file(
 def test_the_previous_image_is_in_an_index(
     storage: tools.Storage, registry: tools.Registry, tmp_path: Path, arch: str
 ) -> None:
-    """Of the images of an index, in a layout or a registry, that of the new image's platform is adopted."""
+    """An index holds images of several platforms: layers of the one for the new image's platform stay."""
     index = Layout(tmp_path / "index")
     entries = []
     for number, name in enumerate(("amd64", "arm64")):

@@ -21,7 +21,7 @@ SOURCES = {
 }
 """Debian's source packages, by suite."""
 SUITE = "trixie"
-"""Of busybox and of the musl that runs."""
+"""The suite of Debian whose busybox and musl the root filesystem has."""
 MUSL = "x86_64-linux-musl"
 GLIBC = "x86_64-linux-gnu"
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 
 import numpy as np
 import numpy.typing as npt
@@ -45,15 +45,16 @@ def within_limit(
     layout = make(limit)
     asked = limit
     for _ in range(ATTEMPTS):
-        largest = max(_large(layout, tars_of, limit, unmoved, divisible=True), default=0)
-        if largest <= limit:
+        divisible, largest = _largest(layout, tars_of, limit, unmoved)
+        if divisible <= limit:
             break
-        asked = asked * limit // largest
+        asked = asked * limit // divisible
         try:
             layout = make(asked)
         except UsageError:
             break
-    largest = max(_large(layout, tars_of, limit, unmoved), default=0)
+    else:
+        divisible, largest = _largest(layout, tars_of, limit, unmoved)
     if largest > limit:
         log.warning(
             "a layer has %s, more than the limit of %s, and cannot be divided further",
@@ -74,26 +75,25 @@ def written_mtimes(layout: Layout, assignment: Assignment) -> npt.NDArray[np.int
     return mtimes
 
 
-def _large(
-    layout: Layout,
-    tars_of: Callable[[Layout], TarSource],
-    limit: int,
-    unmoved: Collection[bytes],
-    *,
-    divisible: bool = False,
-) -> Iterator[int]:
-    """Yield the bytes of the tars that may be too large, but for those of a single file.
+def _largest(
+    layout: Layout, tars_of: Callable[[Layout], TarSource], limit: int, unmoved: Collection[bytes]
+) -> tuple[int, int]:
+    """Return the bytes of the largest tar that planning can divide, and of the largest of several files.
 
-    Args:
-        divisible: only those of layers that planning can divide.
+    Tars that are surely within the limit do not count; a number is 0 if there are no others.
     """
     units = {unit.id: unit for unit in layout.units}
+    tars: TarSource | None = None
+    divisible = largest = 0
     for layer in layout.plan.layers:
         members = [units[ident] for ident in layer.components]
-        pieces = sum(max(1, len(unit.parts)) for unit in members)
+        expected = sum(unit.size for unit in members)
         own = np.concatenate([unit.positions for unit in members])
-        size = sum(unit.size for unit in members)
-        if (pieces == 1 and divisible) or len(own) == 1 or layer.prefix in unmoved:
+        if layer.prefix in unmoved or len(own) == 1 or expected * SURELY_WITHIN <= limit:
             continue
-        if size * SURELY_WITHIN > limit:
-            yield tars_of(layout).stream(own).size
+        tars = tars or tars_of(layout)
+        size = tars.stream(own).size
+        largest = max(largest, size)
+        if sum(max(1, len(unit.parts)) for unit in members) > 1:
+            divisible = max(divisible, size)
+    return divisible, largest

@@ -30,9 +30,11 @@ LEAST_STAY = 1 / 16
 """If less than this share of a unit's bytes stays, all of it counts as changed."""
 
 MOST_UNITS = 8
+"""The most units that are made of the data that did not change when a component was divided. They are several
+because the next update changes something else in it, but seldom all of it."""
+
 UNIT_BYTES = 8 << 20
-"""What did not change when a component was divided is in at most so many units of at least so many bytes: the
-next update changes something else in it, but seldom all of it."""
+"""The least bytes of each of these units."""
 
 GONE = "(gone)"
 """The part of an id that stands in a layer for parts that the component has no more."""

@@ -87,7 +87,7 @@ def test_paths_behind_symlinks(tmp_path):
 
 @every_count
 def test_the_first_fault_is_told(tmp_path):
-    """Of several faults that which comes first, in the order of layers and entries."""
+    """If several entries are broken, the error names the first in the order of layers and entries."""
     broken = make_tar([member("b", data=b"b")])
     broken = broken[:512] + b"x" * 512 + b"y" * 512
     nothing = [member("a", data=b"a"), member("h", tarfile.LNKTYPE, linkname="absent")]
